@@ -1,0 +1,59 @@
+"""What time it is. A moment is an `int`: microseconds since 1970-01-01 UTC. A duration is an `int` of microseconds.
+
+Whole numbers neither drift nor round, compare the same in Python and in every database, and know no time zone;
+zones exist only where a schedule or a person needs them. Nothing below the engine asks for the time: the moment is
+an argument.
+"""
+
+import time
+from datetime import datetime, timedelta, timezone
+from typing import Protocol
+
+MILLISECOND = 1_000
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+WEEK = 7 * DAY
+
+EARLIEST = 86_400 * SECOND  # 1970-01-02
+LATEST = 253_370_764_800 * SECOND  # 9999-01-01; datetime ends in 9999, and a time zone may add a day
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class Clock(Protocol):
+    """The two clocks that the engine needs; tests and simulations turn their own by hand."""
+
+    def wall(self) -> int:
+        """The moment it is now. May jump, in either direction."""
+
+    def monotonic(self) -> int:
+        """Microseconds since some fixed point in the past. Never jumps."""
+
+
+class SystemClock:
+    """The clocks of this machine."""
+
+    def wall(self) -> int:
+        return time.time_ns() // 1_000
+
+    def monotonic(self) -> int:
+        return time.monotonic_ns() // 1_000
+
+
+def to_datetime(moment: int) -> datetime:
+    """The aware UTC datetime of `moment`, exact to the microsecond."""
+    return _EPOCH + timedelta(microseconds=moment)
+
+
+def from_datetime(value: datetime) -> int:
+    """The moment of `value`; a naive datetime is taken as UTC."""
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=timezone.utc)
+    return (value - _EPOCH) // timedelta(microseconds=1)
+
+
+def iso(moment: int) -> str:
+    """ISO 8601 in UTC with microseconds and `Z`, as every JSON document of jobd shows a time."""
+    return to_datetime(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

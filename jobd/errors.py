@@ -1,0 +1,45 @@
+"""What can go wrong, in words a person can act on, with the exit code of the command that meets it.
+
+Every error that somebody outside can cause is raised as one of these, where it is understood, and shown in one
+place (the top of the command line) or logged in one place (the daemon's loop). Anything else is a bug in jobd.
+"""
+
+
+class JobdError(Exception):
+    """It could not be done. `str()` is one line: what went wrong and where; `hint` says what to do."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class BadValue(JobdError):
+    """A value that a person gave is not allowed."""
+
+    exit_code = 2
+
+
+class NotRunning(JobdError):
+    """The daemon is not running."""
+
+    exit_code = 3
+
+
+class DatabaseUnavailable(JobdError):
+    """The database cannot be reached or written; nothing was changed."""
+
+    exit_code = 4
+
+
+class OutcomeUnknown(JobdError):
+    """The connection broke during the commit and what happened could not be read back."""
+
+    exit_code = 75
+
+
+class ConfigError(JobdError):
+    """Configuration, schema version or permissions are wrong; starting again will not help."""
+
+    exit_code = 78

@@ -1,0 +1,226 @@
+"""What a job is: immutable values and the rules that they obey. No clock, no database, no I/O.
+
+A `Job` is the definition, the nine columns of table `job` and its `Options`; a `Plan` is what the table `schedule`
+holds of it, where it stands; a `Run` is one finished execution, a row of the table `run`.
+"""
+
+import json
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jobd.errors import BadValue
+
+MAX_BIGINT = 2**63 - 1
+MAX_NAME = 255
+MAX_RETRIES = MAX_BIGINT
+MAX_ARGS = 64 * 1024
+MAX_DEPTH = 32
+DEFAULT_POOL = "default"
+
+CATCH_UP = ("once", "none", "all")
+ON_LOST = ("rerun", "fail")
+ISOLATION = ("warm", "fresh")
+SUCCEEDED, FAILED, TIMED_OUT, LOST, CANCELLED, SKIPPED = OUTCOMES = (
+    "succeeded",
+    "failed",
+    "timed_out",
+    "lost",
+    "cancelled",
+    "skipped",
+)
+
+
+class Options(NamedTuple):
+    """What else defines a job. `None` means: as `[defaults]` in jobd.toml says. Durations are microseconds."""
+
+    task: str | None = None  # None: the task has the job's name
+    command: tuple[str, ...] | None = None  # run this program instead of a task
+    args: Mapping[str, Any] = {}  # keyword arguments of the task, JSON values
+    secrets: tuple[str, ...] = ()  # names in args that are never shown
+    timezone: str | None = None
+    timeout: int | None = None  # 0: none
+    backoff: int | None = None
+    backoff_max: int | None = None
+    catch_up: str | None = None
+    grace: int | None = None
+    pool: str | None = None
+    priority: int = 0  # among jobs due at the same time, the higher first
+    on_lost: str | None = None
+    isolation: str | None = None
+    paused: bool = False
+
+
+class Job(NamedTuple):
+    """A definition. Times are moments (see jobd.clock); `id` is 0 before the job is stored."""
+
+    name: str
+    interval: str | None = None
+    runonce: bool = False
+    retry_times: int = 0
+    options: Options = Options()
+    id: int = 0
+    created: int = 0
+    updated: int = 0
+    last_finished: int | None = None
+    deleted: bool = False
+
+    @property
+    def task(self) -> str:
+        """The entry-point name of the task that this job runs."""
+        return self.options.task or self.name
+
+
+class Plan(NamedTuple):
+    """Where a job stands: its row of the table `schedule`. Moments and counts; `node` 0 means unclaimed.
+
+    `due` is the due time in hand and `ready` the moment from which it may be claimed (later than `due` on a back-off;
+    `None`: not by itself, because it is paused, done or invalid). `resume` is the regular due time to come back to
+    after a run that a person asked for. `number` counts the job's runs: the run in hand is number `number`.
+    """
+
+    job_id: int
+    due: int | None = None
+    ready: int | None = None
+    attempt: int = 0  # attempts of the run in hand that have ended
+    losses: int = 0  # times the run in hand was lost with its node
+    number: int = 1
+    anchor: int | None = None  # the first due time, to which an interval is aligned for ever
+    resume: int | None = None
+    manual: bool = False  # the run in hand was asked for by a person
+    pool: str = DEFAULT_POOL
+    missed: int = 0  # due times that were not run, since the job began
+    basis: str = ""  # what the plan was made from; another basis, another plan
+    error: str | None = None  # why it cannot run
+    guarded: bool = False  # twice is worse than none: a claim counts as a start
+    node: int = 0
+    token: int = 0  # fencing token: grows by one with each claim
+    started: int | None = None  # known to be running since
+
+
+class Run(NamedTuple):
+    """One finished execution of a job for one due time."""
+
+    job_id: int
+    number: int
+    due: int
+    started: int | None
+    finished: int
+    attempts: int
+    outcome: str
+    node: int
+    error: str | None = None
+    result: str | None = None  # JSON
+    missed: int = 0  # due times passed over together with this one
+
+
+def check_name(name: str) -> str:
+    """The job name as it is stored (NFC).
+
+    Raises BadValue when it is empty, longer than 255 characters, begins with `-`, has a blank at either end, or holds
+    a control, format, surrogate, private or line character: a name must be typed, shown and logged without surprises.
+    """
+    name = unicodedata.normalize("NFC", name)
+    if not name:
+        raise BadValue("the job name is empty")
+    if len(name) > MAX_NAME:
+        raise BadValue(f"the job name has {len(name)} characters", f"use at most {MAX_NAME}")
+    for position, char in enumerate(name, 1):
+        if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
+            raise BadValue(
+                f"the job name {ascii(name)[:80]} holds the character U+{ord(char):04X} at position {position}",
+                "control, format and line characters are not allowed in names",
+            )
+    if name[0].isspace() or name[-1].isspace():
+        raise BadValue(f"the job name {name!r} has a blank at its end or beginning", "remove it")
+    if name[0] == "-":
+        raise BadValue(f"the job name {name!r} begins with '-'", "it would be read as an option")
+    return name
+
+
+def check_retry_times(value: object) -> int:
+    """The number of retries. Raises BadValue unless it is a whole number from 0 to 2^63-1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadValue(f"retry_times is {_short(value)}", "give a whole number, 0 or more")
+    if not 0 <= value <= MAX_RETRIES:
+        raise BadValue(f"retry_times is {value}", f"give a whole number from 0 to {MAX_RETRIES}")
+    return value
+
+
+def check_args(args: object) -> Mapping[str, Any]:
+    """The arguments of a task. Raises BadValue unless they are a JSON object of bounded size and depth."""
+    if not isinstance(args, dict) or not all(isinstance(key, str) for key in args):
+        raise BadValue(f"the arguments are {_short(args)}", "give a JSON object: names and values")
+    for key in args:
+        if not key.isidentifier():
+            raise BadValue(f"{key!r} cannot be the name of an argument", "use letters, digits and _")
+    if _depth(args) > MAX_DEPTH:
+        raise BadValue("the arguments are nested too deeply", f"at most {MAX_DEPTH} levels")
+    try:
+        text = json.dumps(args, ensure_ascii=False, allow_nan=False)
+        size = len(text.encode())
+    except (TypeError, ValueError) as error:
+        raise BadValue(f"the arguments cannot be stored as JSON: {error}") from None
+    if size > MAX_ARGS:
+        raise BadValue(f"the arguments take {size} bytes", f"at most {MAX_ARGS}")
+    return args
+
+
+def check_choice(what: str, value: object, allowed: tuple[str, ...]) -> str:
+    """`value`, if it is one of `allowed`; raises BadValue otherwise."""
+    if value not in allowed or not isinstance(value, str):
+        raise BadValue(f"{what} is {_short(value)}", "give one of: " + ", ".join(allowed))
+    return value
+
+
+def check_options(options: Options) -> Options:
+    """`options`, when every value in them is allowed; raises BadValue otherwise. The time zone is not looked up."""
+    check_args(options.args)
+    if options.task is not None and not options.task.strip():
+        raise BadValue("the task name is empty")
+    if options.command is not None:
+        if not options.command or not options.command[0]:
+            raise BadValue("the command is empty", "give a program after --")
+        if any("\0" in word for word in options.command):
+            raise BadValue("the command holds a NUL character")
+        if options.task is not None:
+            raise BadValue("a job runs either a task or a command", "leave one of them out")
+        if options.args:
+            raise BadValue("a command takes no --arg", "write its arguments after --")
+    for what in ("timeout", "backoff", "backoff_max", "grace"):
+        value = getattr(options, what)
+        if value is not None and not 0 <= value <= MAX_BIGINT:
+            raise BadValue(f"{what} is {value}", "give a duration, 0 or more")
+    if options.catch_up is not None:
+        check_choice("catch_up", options.catch_up, CATCH_UP)
+    if options.on_lost is not None:
+        check_choice("on_lost", options.on_lost, ON_LOST)
+    if options.isolation is not None:
+        check_choice("isolation", options.isolation, ISOLATION)
+    if not -100 <= options.priority <= 100:
+        raise BadValue(f"priority is {options.priority}", "give a whole number from -100 to 100")
+    if options.pool is not None and not 0 < len(options.pool) <= 64:
+        raise BadValue("the pool name must have 1 to 64 characters")
+    unknown = [name for name in options.secrets if name not in options.args]
+    if unknown:
+        raise BadValue(f"{unknown[0]!r} is marked secret but is not an argument")
+    return options
+
+
+def _depth(value: object) -> int:
+    deepest, stack = 0, [(value, 1)]
+    while stack:
+        item, level = stack.pop()
+        deepest = max(deepest, level)
+        if level > MAX_DEPTH:
+            break
+        if isinstance(item, dict):
+            stack.extend((child, level + 1) for child in item.values())
+        elif isinstance(item, list):
+            stack.extend((child, level + 1) for child in item)
+    return deepest
+
+
+def _short(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else text[:77] + "..."
