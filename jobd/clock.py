@@ -6,7 +6,7 @@ an argument.
 """
 
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 MILLISECOND = 1_000
@@ -19,7 +19,7 @@ WEEK = 7 * DAY
 EARLIEST = 86_400 * SECOND  # 1970-01-02
 LATEST = 253_370_764_800 * SECOND  # 9999-01-01; datetime ends in 9999, and a time zone may add a day
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -50,7 +50,7 @@ def to_datetime(moment: int) -> datetime:
 def from_datetime(value: datetime) -> int:
     """The moment of `value`; a naive datetime is taken as UTC."""
     if value.tzinfo is None:
-        value = value.replace(tzinfo=timezone.utc)
+        value = value.replace(tzinfo=UTC)
     return (value - _EPOCH) // timedelta(microseconds=1)
 
 

@@ -1,0 +1,61 @@
+"""When may this node run what it has claimed, and when may it take over what another has: a pure state machine.
+
+A claim is good while its node's heartbeat is. The two rules, which only together keep a job from running twice:
+
+    my own    From the moment a renewal was *sent* I may trust it for `lease` less a margin. Past that my own runs are
+              killed, before anybody may take them over. (Not from the moment of the answer: it may have been long
+              on its way.)
+    another's I may take over only after I have seen its heartbeat counter stand still for a whole lease on my own
+              monotonic clock. No wall clock of any machine decides.
+"""
+
+from collections.abc import Iterable
+
+MARGIN_SHARE = 6  # the margin is a sixth of the lease: time enough to kill and to see the dead reaped
+RENEWALS = 3  # in a lease, so that two may fail
+
+
+class Lease:
+    """This node's own lease. Moments are monotonic microseconds."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self._sent: int | None = None
+
+    def renewed(self, sent: int) -> None:
+        """A renewal that was sent at `sent` has been confirmed."""
+        self._sent = sent if self._sent is None else max(self._sent, sent)
+
+    def deadline(self) -> int | None:
+        """Until when runs may go on; None before the first renewal."""
+        return None if self._sent is None else self._sent + self.length - self.length // MARGIN_SHARE
+
+    def renewal_due(self) -> int:
+        """When to renew next."""
+        return 0 if self._sent is None else self._sent + self.length // RENEWALS
+
+    def expired(self, now: int) -> bool:
+        """Whether this node's claims may no longer be trusted."""
+        deadline = self.deadline()
+        return deadline is None or now >= deadline
+
+
+class Watch:
+    """What this node has seen of the others' heartbeats."""
+
+    def __init__(self, lease: int) -> None:
+        self._lease = lease
+        self._seen: dict[int, tuple[int, int]] = {}  # node → (counter, when it was first seen at that value)
+
+    def observe(self, now: int, heartbeats: Iterable[tuple[int, int]]) -> list[int]:
+        """Note the live nodes' (id, counter); the ids of those that have stood still for a whole lease."""
+        seen = {}
+        for node, counter in heartbeats:
+            before = self._seen.get(node)
+            seen[node] = before if before is not None and before[0] == counter else (counter, now)
+        self._seen = seen
+        return [node for node, (_, since) in seen.items() if now - since >= self._lease]
+
+    def alone(self) -> bool:
+        """Whether no other node was registered when last looked."""
+        return not self._seen

@@ -1,0 +1,91 @@
+"""What the dispatch loop and the keeper say to each other."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from jobd.engine.queue import Item
+
+
+class Began(NamedTuple):
+    """To the keeper: this run has been going on for a while, which others may want to see."""
+
+    job_id: int
+    token: int
+    started: int
+
+
+class Printed(NamedTuple):
+    """To the keeper: what a run in progress has printed so far."""
+
+    job_id: int
+    number: int
+    attempt: int
+    text: str
+
+
+class Recalled(NamedTuple):
+    """To the keeper: the answer to Recall. What was still queued has been given back; what runs goes on."""
+
+    job_id: int
+
+
+class Look(NamedTuple):
+    """To the keeper: somebody changed something. `reply` travels back in Looked when it is in effect."""
+
+    reply: Callable[[], None]
+
+
+class Hungry(NamedTuple):
+    """To the keeper: a pool holds little and could use more."""
+
+    pool: str
+
+
+class Drain(NamedTuple):
+    """To the keeper: claim no more."""
+
+
+class Leave(NamedTuple):
+    """To the keeper: everything has been handed in; write it, sign off and end."""
+
+
+class Abandoned(NamedTuple):
+    """To the keeper: the lease ran out, and this node has ended its own runs."""
+
+
+class Retune(NamedTuple):
+    """To the keeper: new settings are in force, and new plugin code with them."""
+
+    settings: object
+
+
+class Claims(NamedTuple):
+    """To the dispatch loop: claimed, to be run at their moments."""
+
+    items: list[Item]
+
+
+class Recall(NamedTuple):
+    """To the dispatch loop: the job has changed; give it back if it has not started."""
+
+    job_id: int
+
+
+class Cancel(NamedTuple):
+    """To the dispatch loop: a person wants the run in progress to end."""
+
+    job_id: int
+
+
+class Looked(NamedTuple):
+    """To the dispatch loop: what there was to see is in effect."""
+
+    reply: Callable[[], None]
+
+
+class Buried(NamedTuple):
+    """To the dispatch loop: another node has declared this one dead; nothing it holds is its own any more."""
+
+
+class Left(NamedTuple):
+    """To the dispatch loop: the keeper has ended."""

@@ -1,0 +1,173 @@
+"""Starts, signals and reaps worker processes: the seam behind which the operating system lies.
+
+A worker is a fresh interpreter with a session of its own, no database password, and three lines to the daemon: a
+socket (orders and outcomes), a pipe (all that it prints) and a lifeline (it dies when the daemon's end closes).
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+import jobd
+
+OUTPUT_PIPE = 256 * 1024  # bytes the kernel may hold of what a worker prints
+DESCENDANT = "JOBD_WORKER"  # in the environment of all that descends from a worker
+_PRIVATE = ("JOBD_", "NOTIFY_SOCKET", "WATCHDOG_", "CREDENTIALS_DIRECTORY", "LISTEN_", "JOURNAL_STREAM", "MYSQL_", "PG")
+_LINUX_F_SETPIPE_SZ = 1031
+
+
+class Child(Protocol):
+    """A worker process, from outside."""
+
+    pid: int
+    socket: socket.socket
+    output: int
+    ended: int  # descriptor that becomes readable when the process has ended
+
+    def trust_until(self, deadline: int) -> None:
+        """Tell it until when (monotonic microseconds, 0: for ever) it may run without hearing from the daemon."""
+
+    def terminate(self) -> None:
+        """Ask the run in progress to end: SIGTERM to its process group."""
+
+    def end(self) -> None:
+        """End it and all that descends from it, now."""
+
+    def kill(self) -> None:
+        """SIGKILL to its process group, for a worker that did not end when told to."""
+
+    def reap(self) -> int:
+        """Its exit status as `subprocess` has it, once it has ended; closes the descriptors."""
+
+
+class Spawner(Protocol):
+    """Starts worker processes."""
+
+    def start(self) -> Child:
+        """A new worker. Raises OSError when the system refuses."""
+
+    def sweep(self, known: Collection[int]) -> None:
+        """Kill what escaped from workers that have ended; `known` are the process ids of the living ones."""
+
+
+class ProcessChild:
+    """A real worker process."""
+
+    def __init__(self, process: subprocess.Popen[bytes], ours: socket.socket, output: int, lifeline: int) -> None:
+        self._process = process
+        self._lifeline = lifeline
+        self.pid = process.pid
+        self.socket = ours
+        self.output = output
+        self.ended = os.pidfd_open(process.pid)
+
+    def trust_until(self, deadline: int) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._lifeline, struct.pack("<q", deadline))
+
+    def terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def end(self) -> None:
+        # Its guardian kills the whole tree, also what left the process group, when the lifeline closes.
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def reap(self) -> int:
+        status = self._process.wait()
+        self.end()
+        self.socket.close()
+        os.close(self.output)
+        os.close(self.ended)
+        return status
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+
+class ProcessSpawner:
+    """Starts `python -m jobd.runner`; the arguments are its plugins folder, working directory and permissions."""
+
+    def __init__(self, plugins: str, directory: str, commands: bool, environ: Mapping[str, str]) -> None:
+        # -P: the working directory must not come before the standard library.
+        self._command = [sys.executable, "-P", "-m", "jobd.runner", "--plugins", plugins]
+        if commands:
+            self._command.append("--commands")
+        self._directory = directory
+        self._environ = worker_environment(environ)
+
+    def start(self) -> ProcessChild:
+        ours, theirs = socket.socketpair()
+        output, write_output = os.pipe()
+        read_lifeline, lifeline = os.pipe()
+        try:
+            process = subprocess.Popen(
+                [*self._command, "--socket", str(theirs.fileno()), "--lifeline", str(read_lifeline)],
+                stdin=subprocess.DEVNULL,
+                stdout=write_output,
+                stderr=write_output,
+                pass_fds=(theirs.fileno(), read_lifeline),
+                start_new_session=True,
+                cwd=self._directory,
+                env=self._environ,
+            )
+        except OSError:
+            ours.close()
+            os.close(output)
+            os.close(lifeline)
+            raise
+        finally:
+            theirs.close()
+            os.close(write_output)
+            os.close(read_lifeline)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(output, _LINUX_F_SETPIPE_SZ, OUTPUT_PIPE)
+        ours.setblocking(False)
+        os.set_blocking(output, False)
+        os.set_blocking(lifeline, False)
+        return ProcessChild(process, ours, output, lifeline)
+
+    def sweep(self, known: Collection[int]) -> None:
+        for pid in _children():
+            if pid not in known and _descends_from_worker(pid):
+                with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+
+
+def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a worker's environment is: the daemon's without what is the daemon's own (configuration, passwords)."""
+    kept = {name: value for name, value in environ.items() if not name.startswith(_PRIVATE)}
+    kept[DESCENDANT] = "1"
+    home = os.path.dirname(os.path.dirname(os.path.abspath(jobd.__file__)))
+    if os.path.basename(home) not in ("site-packages", "dist-packages"):  # run from a source tree
+        kept["PYTHONPATH"] = os.pathsep.join(filter(None, [home, environ.get("PYTHONPATH")]))
+    return kept
+
+
+def _children() -> list[int]:
+    found: list[int] = []
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/children") as file:
+            found.extend(map(int, file.read().split()))
+    return found
+
+
+def _descends_from_worker(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return DESCENDANT.encode() + b"=1" in file.read().split(b"\0")
+    except OSError:
+        return False

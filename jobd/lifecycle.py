@@ -1,0 +1,293 @@
+"""The life of a run, as pure functions: what a job's plan is after each thing that can happen to it.
+
+    waiting ──claimed──▶ queued ──▶ running ──▶ succeeded
+       ▲                              │ failed, retries left: back to waiting (or at once, with no back-off)
+       └──────────────────────────────┤ failed, none left ──▶ failed
+                                      │ over its timeout, killed ──▶ timed_out (retried like a failure)
+                                      │ its node died ──▶ lost (run again, at most MAX_LOSSES times)
+                                      │ cancelled by a person ──▶ cancelled
+                                      └ catch-up says no ──▶ skipped
+
+Nothing here knows a clock, a database or a process: the moment and the random number are arguments, and the answer is
+the new row of `schedule` and, when the run is over, the row of `run`.
+"""
+
+from typing import NamedTuple
+
+from jobd.clock import HOUR, SECOND
+from jobd.errors import BadValue
+from jobd.job import (
+    CANCELLED,
+    DEFAULT_POOL,
+    FAILED,
+    LOST,
+    SKIPPED,
+    TIMED_OUT,
+    Job,
+    Options,
+    Plan,
+    Run,
+    check_options,
+    check_retry_times,
+)
+from jobd.schedule import Schedule, parse
+
+MAX_LOSSES = 3  # a run that took its node down this often is not tried again
+MAX_CATCH_UP = 1_000  # due times that catch_up = "all" makes good, the newest ones
+UNRESOLVED_PAUSE = 30 * SECOND  # a job whose task is unknown here is offered again after this; another node may have it
+LATE = 2 * SECOND  # for catch_up = "none": a due time older than this has been missed
+JITTER = 0.1  # of a back-off, in both directions: what failed together does not come back together
+
+BUILT_IN = Options(timeout=0, backoff=0, backoff_max=HOUR, catch_up="once", on_lost="rerun", isolation="warm")
+_FILLED_IN = ("timeout", "backoff", "backoff_max", "catch_up", "grace", "on_lost", "isolation", "pool", "timezone")
+
+
+class Ended(NamedTuple):
+    """How one attempt ended. `outcome` is one of jobd.job.OUTCOMES."""
+
+    outcome: str
+    started: int
+    finished: int
+    error: str | None = None
+    result: str | None = None
+
+
+class Step(NamedTuple):
+    """What follows: the plan as it is now, and the run's record if the run is over."""
+
+    plan: Plan
+    run: Run | None = None
+
+
+def effective(options: Options, defaults: Options) -> Options:
+    """`options`, with what they leave open filled in from `defaults` and then from the built-in values."""
+    filled = {}
+    for field in _FILLED_IN:
+        if getattr(options, field) is None:
+            default = getattr(defaults, field)
+            filled[field] = getattr(BUILT_IN, field) if default is None else default
+    return options._replace(**filled) if filled else options
+
+
+def basis(job: Job) -> str:
+    """What the due times of `job` are made from; while it stays the same, so do they."""
+    return f"{int(job.runonce)}|{job.options.timezone or ''}|{job.interval or ''}"
+
+
+def schedule_of(job: Job, zone: str) -> Schedule:
+    """The meaning of the job's interval; `zone` is the node's. Raises BadValue (with the position) for nonsense."""
+    return parse(job.interval, job.runonce, job.options.timezone or zone)
+
+
+def plan(job: Job, old: Plan | None, now: int, zone: str) -> Plan:
+    """The plan of a job that is new, or has been changed, deleted, restored, paused or resumed.
+
+    What does not touch the schedule keeps the due times and the run in hand. Claims are left as they are.
+    """
+    old = old or Plan(job.id)
+    current = old._replace(pool=job.options.pool or DEFAULT_POOL, guarded=job.options.on_lost == "fail", error=None)
+    try:
+        check_retry_times(job.retry_times)
+        check_options(job.options)
+        schedule = schedule_of(job, zone)
+    except BadValue as error:
+        return current._replace(basis="", due=None, ready=None, resume=None, error=_one_line(error))
+    if current.basis != basis(job):
+        first = schedule.first(now)
+        current = current._replace(
+            basis=basis(job), due=first, ready=first, anchor=first, attempt=0, losses=0, resume=None, manual=False
+        )
+    if job.deleted or job.options.paused:
+        return current._replace(ready=None)
+    if current.ready is None and current.due is not None:
+        current = _resume(job, current, schedule, now)
+    elif old.error is not None:
+        current = current._replace(ready=current.due)
+    return current
+
+
+def request(current: Plan, now: int) -> Plan:
+    """The plan when a person wants a run now. The regular due time is come back to afterwards."""
+    if current.attempt or current.manual:
+        return current._replace(ready=now)
+    return current._replace(due=now, ready=now, resume=current.due, manual=True, error=None)
+
+
+def take(job: Job, claimed: Plan, now: int, zone: str, defaults: Options) -> Step:
+    """What becomes of a job that has just been claimed: the plan to run by, or (with `node` 0) why not to run it."""
+    try:
+        schedule = schedule_of(job, zone)
+    except BadValue as error:
+        return Step(_give_back(claimed)._replace(ready=None, error=_one_line(error)))
+    if job.deleted:
+        return Step(_give_back(claimed)._replace(ready=None))
+    due = _due(claimed)
+    if claimed.attempt or claimed.losses or claimed.manual:
+        return Step(claimed)
+    if schedule.aligned and due == claimed.anchor and due < now:
+        # The first due time of "at once" is the moment a daemon can first run it; the grid begins there.
+        return Step(claimed._replace(due=now, anchor=now))
+    options = effective(job.options, defaults)
+    grace = options.grace if options.grace is not None else (LATE if options.catch_up == "none" else None)
+    if grace is not None and now - due > grace and not (options.grace is None and schedule.after(due, due) is None):
+        return _skip(job, claimed, schedule, now, f"{(now - due) / SECOND:.1f} s late")
+    if options.catch_up == "all":
+        return _catch_up_all(claimed, schedule, now)
+    return Step(claimed)
+
+
+def settle(job: Job, current: Plan, ended: Ended, zone: str, defaults: Options, random: float) -> Step:
+    """What follows from the end of an attempt. `random` is a number from 0 to 1. A kept claim means: again at once."""
+    options = effective(job.options, defaults)
+    attempts = current.attempt + 1
+    if ended.outcome in (FAILED, TIMED_OUT) and attempts <= job.retry_times:
+        delay = _backoff(options, attempts, random)
+        again = current._replace(attempt=attempts, ready=ended.finished + delay, started=None)
+        return Step(again if not delay else again._replace(node=0))
+    return Step(_advance(job, current, zone, options, ended.started, ended.finished), _record(current, ended, attempts))
+
+
+def unresolved(current: Plan, reason: str, now: int) -> Plan:
+    """The plan of a job that this node has no task for: offered again later, perhaps to a node that has."""
+    return _give_back(current)._replace(error=reason[:500], ready=now + UNRESOLVED_PAUSE)
+
+
+def give_back(current: Plan) -> Plan:
+    """The plan of a claimed job that was not started, free for any node."""
+    return _give_back(current)
+
+
+def lose(job: Job, current: Plan, now: int, zone: str, defaults: Options, reason: str) -> Step:
+    """What follows when a node dies, or is stopped, with the job claimed. A run that had begun is recorded as lost."""
+    if current.started is None:
+        return Step(_give_back(current))
+    options = effective(job.options, defaults)
+    losses = current.losses + 1
+    ended = Ended(LOST, current.started, now, reason)
+    if losses >= MAX_LOSSES:
+        ended = ended._replace(outcome=FAILED, error=f"{reason}; it was lost {losses} times and is not tried again")
+    elif options.on_lost != "fail" and not job.deleted:
+        again = _give_back(current)._replace(number=current.number + 1, losses=losses, ready=now)
+        return Step(again, _record(current, ended, current.attempt + 1))
+    return Step(
+        _advance(job, current, zone, options, current.started, now), _record(current, ended, current.attempt + 1)
+    )
+
+
+def cancel(job: Job, current: Plan, now: int, zone: str, defaults: Options) -> Step:
+    """What follows when a person cancels a run that waits for its next attempt."""
+    ended = Ended(CANCELLED, now, now, "cancelled")
+    advanced = _advance(job, current, zone, effective(job.options, defaults), now, now)
+    return Step(advanced, _record(current, ended, current.attempt)._replace(started=None))
+
+
+def _advance(job: Job, current: Plan, zone: str, options: Options, started: int, finished: int) -> Plan:
+    """The plan for the next due time, after a run that is over."""
+    free = _give_back(current)._replace(
+        number=current.number + 1, attempt=0, losses=0, manual=False, resume=None, error=None
+    )
+    if current.manual:
+        return _resting(free._replace(due=current.resume, ready=current.resume), job)
+    if job.runonce:
+        return free._replace(due=None, ready=None)
+    try:
+        schedule = schedule_of(job, zone)
+    except BadValue as error:
+        return free._replace(due=None, ready=None, error=_one_line(error), basis="")
+    due, anchor = _due(current), current.anchor or _due(current)
+    following = schedule.after(_resume_after(schedule, options, due, started, finished), anchor)
+    missed = 0
+    if following is not None and not schedule.from_finish:
+        missed = schedule.count(due, following - 1, anchor)
+    return _resting(free._replace(due=following, ready=following, missed=current.missed + missed), job)
+
+
+def _resume_after(schedule: Schedule, options: Options, due: int, started: int, finished: int) -> int:
+    """The moment after which the next due time is looked for: this decides what a late or long run passes over."""
+    if schedule.from_finish:
+        return finished
+    if options.catch_up == "all":
+        return due
+    if schedule.aligned:
+        after_finish = schedule.after(finished, due)
+        if after_finish is not None and after_finish <= due:
+            return finished  # the clock was set back: a past clock need not come round again
+        return max(due, finished)
+    if options.catch_up == "none":
+        return max(due, finished)
+    return max(due, started)  # what fell due during the run is made good, once
+
+
+def _catch_up_all(claimed: Plan, schedule: Schedule, now: int) -> Step:
+    due, anchor = _due(claimed), claimed.anchor or _due(claimed)
+    excess = schedule.count(due, now, anchor) - MAX_CATCH_UP + 1
+    if excess <= 0:
+        return Step(claimed)
+    reached = due
+    for _ in range(excess):
+        reached = schedule.after(reached, anchor) or reached
+    skipped = _record(claimed, Ended(SKIPPED, now, now, f"more than {MAX_CATCH_UP} due times were missed"), 0)
+    kept = claimed._replace(due=reached, number=claimed.number + 1, missed=claimed.missed + excess)
+    return Step(kept, skipped._replace(started=None, missed=excess - 1))
+
+
+def _skip(job: Job, claimed: Plan, schedule: Schedule, now: int, reason: str) -> Step:
+    due, anchor = _due(claimed), claimed.anchor or _due(claimed)
+    following = None if job.runonce else schedule.after(max(due, now), anchor)
+    passed = 0 if following is None else schedule.count(due, following - 1, anchor)
+    free = _give_back(claimed)._replace(
+        due=following, ready=following, number=claimed.number + 1, missed=claimed.missed + passed + 1
+    )
+    record = _record(claimed, Ended(SKIPPED, now, now, reason), 0)
+    return Step(free, record._replace(started=None, missed=passed))
+
+
+def _resume(job: Job, current: Plan, schedule: Schedule, now: int) -> Plan:
+    """A job that was paused or deleted goes on: what fell due meanwhile was not wanted, but a single run still is."""
+    due = _due(current)
+    following = schedule.after(max(due, now), current.anchor or due)
+    if due >= now or following is None or job.runonce or current.attempt:
+        return current._replace(ready=due)
+    missed = schedule.count(due, following - 1, current.anchor or due) + 1
+    return current._replace(due=following, ready=following, missed=current.missed + missed)
+
+
+def _resting(current: Plan, job: Job) -> Plan:
+    return current._replace(ready=None) if job.options.paused or job.deleted else current
+
+
+def _give_back(current: Plan) -> Plan:
+    return current._replace(node=0, started=None)
+
+
+def _backoff(options: Options, attempts: int, random: float) -> int:
+    if not options.backoff:
+        return 0
+    longest = options.backoff_max if options.backoff_max is not None else HOUR
+    delay = min(options.backoff << min(attempts - 1, 40), longest)
+    return max(1, round(delay * (1 + JITTER * (2 * random - 1))))
+
+
+def _record(current: Plan, ended: Ended, attempts: int) -> Run:
+    return Run(
+        current.job_id,
+        current.number,
+        _due(current),
+        ended.started,
+        ended.finished,
+        attempts,
+        ended.outcome,
+        current.node,
+        ended.error,
+        ended.result,
+    )
+
+
+def _due(current: Plan) -> int:
+    if current.due is None:
+        raise ValueError(f"job {current.job_id} has nothing due")
+    return current.due
+
+
+def _one_line(error: BadValue) -> str:
+    return " ".join(str(error).split())[:500]
