@@ -1,0 +1,68 @@
+"""What the commands share: settings and database, each opened when first asked for."""
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from jobd.clock import SystemClock
+from jobd.errors import JobdError
+
+if TYPE_CHECKING:
+    from jobd.config import Settings
+    from jobd.store.reads import Reader
+    from jobd.store.store import Store
+
+ANSWER_WITHIN = 2.0  # seconds that a command waits for the daemon to say that a change is in effect
+
+
+class Context:
+    """One call of the command line. `config` is the file given with --config, or None to look for one."""
+
+    def __init__(self, config: str | None = None) -> None:
+        self.config = config
+
+    @cached_property
+    def settings(self) -> "Settings":
+        from jobd.config import load
+
+        return load(self.config)
+
+    @cached_property
+    def store(self) -> "Store":
+        """The database for writing; it is created when there is none."""
+        from jobd.store.store import open_store
+
+        return open_store(self.settings)
+
+    @cached_property
+    def reader(self) -> "Reader":
+        """The database for looking: no ORM, and nothing is created."""
+        from jobd.store.reads import open_reader
+
+        return open_reader(self.settings)
+
+    @property
+    def zone(self) -> str:
+        """The time zone of schedules that name none."""
+        return self.settings.timezone
+
+    def now(self) -> int:
+        """The moment it is."""
+        return SystemClock().wall()
+
+    def changed(self) -> None:
+        """Tell the daemon of this machine that the database has changed. Without one, others notice within a poll."""
+        if not os.path.exists(os.path.join(self.settings.state_dir, "jobd.sock")):
+            return
+        from jobd.daemon.control import ask
+
+        try:
+            ask(self.settings.state_dir, {"do": "changed"}, ANSWER_WITHIN)
+        except (JobdError, OSError):
+            pass  # the change is stored; a daemon that does not answer finds it at its next poll
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for name in ("store", "reader"):
+            if name in self.__dict__:
+                self.__dict__[name].close()

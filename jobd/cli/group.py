@@ -1,0 +1,126 @@
+"""The `jobd` command and its sub-commands, each loaded only when it is used: `jobd --help` imports none of them."""
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import click
+
+from jobd import __version__
+from jobd.cli.context import Context
+from jobd.errors import BadValue, JobdError
+
+COMMANDS = {
+    "init": ("service", "Write a configuration and a plugins folder to start from."),
+    "start": ("service", "Start the daemon."),
+    "stop": ("service", "Stop the daemon."),
+    "restart": ("service", "Stop the daemon and start it again."),
+    "reload": ("service", "Put new plugins and configuration into effect."),
+    "status": ("service", "Is the daemon running, and what is it doing?"),
+    "systemd": ("service", "Print a systemd unit for this installation."),
+    "add": ("jobs", "Add a job."),
+    "set": ("jobs", "Change a job."),
+    "rm": ("jobs", "Delete jobs; they can be restored."),
+    "restore": ("jobs", "Bring deleted jobs back."),
+    "pause": ("jobs", "Let jobs rest until they are resumed."),
+    "resume": ("jobs", "Let paused jobs go on."),
+    "list": ("look", "List the jobs."),
+    "ls": ("look", "The same as list."),
+    "show": ("look", "Show one job in full."),
+    "next": ("look", "Show the coming due times."),
+    "tasks": ("look", "List the tasks that the plugins offer."),
+    "run": ("runs", "Run a job now."),
+    "cancel": ("runs", "End the run in progress."),
+    "history": ("runs", "Show what happened."),
+    "logs": ("runs", "Show what a run printed."),
+    "apply": ("files", "Make the jobs match a file."),
+    "export": ("files", "Write the jobs to a file."),
+    "completion": ("completion", "Print what makes Tab complete commands and job names."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports the file of one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name in COMMANDS if name != "ls"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"jobd.cli.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, "list_" if cmd_name in ("list", "ls") else f"{cmd_name}")
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[click.shell_completion.CompletionItem]:
+        items = [
+            click.shell_completion.CompletionItem(name, help=COMMANDS[name][1])
+            for name in self.list_commands(ctx)
+            if name.startswith(incomplete)
+        ]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="`jobd COMMAND --help` explains a command, with examples.",
+)
+@click.option("--config", metavar="FILE", help="The configuration; default: $JOBD_CONFIG, ./jobd.toml, and so on.")
+@click.version_option(__version__, "-V", "--version", prog_name="jobd", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, config: str | None) -> None:
+    """Run your Python functions on time, and remember what happened.
+
+    \b
+      jobd init && jobd start          begin
+      jobd add hello --every 10s       run the task `hello` every 10 seconds
+      jobd list                        look
+    """
+    ctx.obj = Context(config)
+    ctx.call_on_close(ctx.obj.close)
+
+
+def run(argv: list[str]) -> int:
+    """Do what `argv` says. click's own errors become jobd's, so that they are shown like all others."""
+    if "_JOBD_COMPLETE" in os.environ:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, "jobd", "_JOBD_COMPLETE", os.environ["_JOBD_COMPLETE"])
+    try:
+        with cli.make_context("jobd", argv) as ctx:
+            code = cli.invoke(ctx)
+            return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
+    except click.UsageError as error:
+        raise BadValue(_one_line(error.format_message()), _hint(error)) from None
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        raise JobdError(_one_line(error.format_message())) from None
+
+
+def _one_line(text: str) -> str:
+    text = " ".join(text.split()).rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def _hint(error: click.UsageError) -> str:
+    return f"see `{error.ctx.command_path} --help`" if error.ctx is not None else ""
