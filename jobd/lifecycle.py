@@ -121,13 +121,16 @@ def take(job: Job, claimed: Plan, now: int, zone: str, defaults: Options) -> Ste
         return Step(_give_back(claimed)._replace(ready=None, error=_one_line(error)))
     if job.deleted:
         return Step(_give_back(claimed)._replace(ready=None))
+    options = effective(job.options, defaults)
+    if options.on_lost == "fail" and claimed.started is None:
+        # Twice is worse than none: from here on the run counts as begun, whatever becomes of this node.
+        claimed = claimed._replace(started=now)
     due = _due(claimed)
     if claimed.attempt or claimed.losses or claimed.manual:
         return Step(claimed)
     if schedule.aligned and due == claimed.anchor and due < now:
         # The first due time of "at once" is the moment a daemon can first run it; the grid begins there.
         return Step(claimed._replace(due=now, anchor=now))
-    options = effective(job.options, defaults)
     grace = options.grace if options.grace is not None else (LATE if options.catch_up == "none" else None)
     if grace is not None and now - due > grace and not (options.grace is None and schedule.after(due, due) is None):
         return _skip(job, claimed, schedule, now, f"{(now - due) / SECOND:.1f} s late")

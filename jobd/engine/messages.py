@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from jobd.config import Settings
 from jobd.engine.queue import Item
 
 
@@ -56,13 +57,20 @@ class Abandoned(NamedTuple):
 class Retune(NamedTuple):
     """To the keeper: new settings are in force, and new plugin code with them."""
 
-    settings: object
+    settings: Settings
+
+
+class Opened(NamedTuple):
+    """To the dispatch loop: the database is open and this node is registered."""
+
+    node: int
 
 
 class Claims(NamedTuple):
-    """To the dispatch loop: claimed, to be run at their moments."""
+    """To the dispatch loop: claimed, to be run at their moments. `more`: pools for which more would have been there."""
 
     items: list[Item]
+    more: frozenset[str]
 
 
 class Recall(NamedTuple):
@@ -86,6 +94,10 @@ class Looked(NamedTuple):
 class Buried(NamedTuple):
     """To the dispatch loop: another node has declared this one dead; nothing it holds is its own any more."""
 
+    node: int  # what this node is called from now on
+
 
 class Left(NamedTuple):
-    """To the dispatch loop: the keeper has ended."""
+    """To the dispatch loop: the keeper has ended, by itself or because of `error`."""
+
+    error: Exception | None

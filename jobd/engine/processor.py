@@ -6,6 +6,7 @@ retry without back-off at once. It never waits for the database.
 """
 
 import contextlib
+import select
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -66,6 +67,10 @@ class Processor:
 
     # What the outside asks
 
+    def appetite(self, horizon: int) -> int:
+        """How many claims this pool can use: what its workers can start within `horizon` µs, and a little more."""
+        return max(2 * self.size, self.size * horizon // max(self.pace, 1))
+
     def running(self) -> list[Worker]:
         """The workers that are in a run."""
         return [worker for worker in self._workers.values() if worker.item is not None]
@@ -96,7 +101,7 @@ class Processor:
             moment = self.queue.next_moment()
             if moment is not None:
                 waits.append(moment - self._clock.wall())
-        if len(self._workers) < self.size and not self.draining:
+        if self._short():
             waits.append(self._spawn_at - monotonic)
         for worker in self._workers.values():
             at = worker.next_at()
@@ -119,7 +124,7 @@ class Processor:
         for pid, at in list(self._shown.items()):
             if monotonic >= at:
                 self._show(self._workers[pid], monotonic)
-        if len(self._workers) < self.size and not self.draining and monotonic >= self._spawn_at:
+        if self._short() and monotonic >= self._spawn_at:
             self._spawn(monotonic)
 
     def handle(self, worker: Worker, source: str) -> None:
@@ -180,11 +185,16 @@ class Processor:
             worker.retire = True
             worker.end(self._clock.monotonic())
 
-    def end_workers(self) -> None:
-        """End every process: the daemon is about to."""
+    def close(self) -> None:
+        """End every process and wait until it is gone."""
         self.draining = True
         for worker in self._workers.values():
-            worker.end(self._clock.monotonic())
+            worker.child.end()
+        for worker in self._workers.values():
+            if not select.select([worker.child.ended], [], [], 2)[0]:
+                worker.child.kill()
+            worker.child.reap()
+        self._workers.clear()
 
     def renew_workers(self, size: int, rules: Rules, spawner: Spawner) -> None:
         """New settings or plugin code: every worker is replaced, those in a run when it is over."""
@@ -202,6 +212,10 @@ class Processor:
             worker.child.trust_until(deadline)
 
     # How it is done
+
+    def _short(self) -> bool:
+        """Whether a worker is missing; one that is on its way out has its successor warming up."""
+        return not self.draining and sum(not worker.retire for worker in self._workers.values()) < self.size
 
     def _start_due(self) -> None:
         while self._idle:
@@ -239,7 +253,7 @@ class Processor:
 
     def _next(self, worker: Worker, retire: bool) -> None:
         """The worker is free: have it take the next run, or replace it."""
-        if retire or worker.retire or worker.runs >= MAX_RUNS or len(self._workers) > self.size:
+        if retire or worker.retire or worker.runs >= MAX_RUNS:
             worker.retire = True
             worker.end(self._clock.monotonic())
         else:

@@ -94,6 +94,7 @@ class Worker:
         """End the run in progress: SIGTERM, `grace` µs later the whole process tree. `now` is monotonic."""
         if self.doom is None:
             self.doom = (outcome, error)
+            self.retire = True
             if grace:
                 self.child.terminate()
             self._stages = [now + grace, now + grace + KILL_GRACE]

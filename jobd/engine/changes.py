@@ -1,0 +1,85 @@
+"""What people and programs changed, put into effect: the rows of `job_change`, read by the keeper in its transaction.
+
+A job that nobody has claimed is planned anew at once. One that another node has claimed is that node's to handle. One
+of our own is called back from the queue; if it runs already, its change waits for its end.
+"""
+
+from typing import NamedTuple
+
+from jobd import lifecycle
+from jobd.job import Options, Plan
+from jobd.store import schedule_table as table
+from jobd.store.schedule_table import Settlement
+from jobd.store.store import Session
+
+AT_ONCE = 500
+
+
+class Findings(NamedTuple):
+    """What there was to see. `left_over`: some of it still waits for its moment."""
+
+    recall: frozenset[int] = frozenset()
+    cancel: frozenset[int] = frozenset()
+    errors: tuple[tuple[str, str], ...] = ()
+    left_over: bool = False
+
+
+class Looker:
+    """One look at the changes, within a transaction."""
+
+    def __init__(self, node: int, now: int, zone: str, defaults: Options) -> None:
+        self._node, self._now, self._zone, self._defaults = node, now, zone, defaults
+        self._recall: set[int] = set()
+        self._cancel: set[int] = set()
+        self._errors: list[tuple[str, str]] = []
+        self._done: list[int] = []
+        self._plans: dict[int, Plan] = {}
+
+    def look(self, session: Session) -> Findings:
+        """Put into effect what can be; say what concerns the runs of this node."""
+        changes = table.changes(session, AT_ONCE)
+        if not changes:
+            return Findings()
+        standing = {one.job_id: one for one in table.stand(session, sorted({change.job_id for change in changes}))}
+        for change in changes:
+            one = standing.get(change.job_id)
+            if one is None:
+                self._done.append(change.id)
+            elif one.plan is not None and one.plan.node:
+                self._claimed(change, one.plan)
+            else:
+                self._free(session, change, one)
+        if self._plans:
+            table.replan(session, list(self._plans.values()))
+        if self._done:
+            table.drop_changes(session, self._done)
+        left_over = len(self._done) < len(changes) or len(changes) == AT_ONCE
+        return Findings(frozenset(self._recall), frozenset(self._cancel), tuple(self._errors), left_over)
+
+    def _claimed(self, change: table.Change, plan: Plan) -> None:
+        if plan.node != self._node:
+            return
+        if change.what == "cancel":
+            self._cancel.add(change.job_id)
+            self._done.append(change.id)
+        else:
+            self._recall.add(change.job_id)
+
+    def _free(self, session: Session, change: table.Change, one: table.Standing) -> None:
+        self._done.append(change.id)
+        plan = self._plans.get(change.job_id, one.plan or Plan(change.job_id))
+        job = one.job
+        if job is None or one.problem is not None:
+            problem = one.problem or "its definition cannot be read"
+            self._errors.append((job.name if job else f"job {change.job_id}", problem))
+            self._plans[change.job_id] = plan._replace(due=None, ready=None, basis="", error=problem)
+        elif change.what == "changed":
+            plan = lifecycle.plan(job, plan, self._now, self._zone)
+            if plan.error is not None:
+                self._errors.append((job.name, plan.error))
+            self._plans[change.job_id] = plan
+        elif change.what == "run" and not job.deleted:
+            self._plans[change.job_id] = lifecycle.request(plan, self._now)
+        elif change.what == "cancel" and plan.attempt:
+            step = lifecycle.cancel(job, plan, self._now, self._zone, self._defaults)
+            table.settle(session, [Settlement(0, plan.token, step.plan, step.run, ())])

@@ -1,0 +1,270 @@
+"""The engine of a daemon: its processors, its keeper, and the dispatch loop's half of what they say to each other.
+
+It owns no wait: the daemon's one loop asks `readers` and `timeout`, waits, and calls `step`.
+"""
+
+import os
+import random
+import select
+import threading
+from collections.abc import Callable, Collection
+
+from jobd import logs
+from jobd.clock import SECOND, Clock, SystemClock, iso
+from jobd.config import Settings
+from jobd.engine.keeper import Keeper
+from jobd.engine.mailbox import Mailbox
+from jobd.engine.messages import (
+    Abandoned,
+    Buried,
+    Cancel,
+    Claims,
+    Drain,
+    Hungry,
+    Leave,
+    Left,
+    Look,
+    Looked,
+    Opened,
+    Recall,
+    Recalled,
+    Retune,
+)
+from jobd.engine.processor import Processor, Rules
+from jobd.engine.spawner import ProcessSpawner, Spawner
+from jobd.engine.worker import Worker
+from jobd.errors import JobdError
+from jobd.store.store import Store, open_store
+
+KEEPER_STALLS = 60 * SECOND  # a keeper that has not gone round for so long hangs
+
+
+def _process_spawner(settings: Settings) -> Spawner:
+    return ProcessSpawner(settings.plugins, settings.state_dir, settings.commands, os.environ)
+
+
+class Engine:
+    """Runs jobs, from `start` until `finished`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        instance: str,
+        clock: Clock | None = None,
+        spawner: Callable[[Settings], Spawner] = _process_spawner,
+        chance: Callable[[], float] = random.random,
+        store: Callable[[Settings], Store] = open_store,
+    ) -> None:
+        self.finished = False
+        self.node = 0
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._make_spawner = spawner
+        self._chance = chance
+        self._spawner = spawner(settings)
+        self._since = self._clock.wall()
+        self._inbox = Mailbox()
+        self._processors: dict[str, Processor] = {}
+        self._readers: dict[int, tuple[Processor, Worker, str]] = {}
+        self._more: set[str] = set()
+        self._state = "running"
+        self._stop_at: int | None = None
+        self._leaving = False
+        self._trusted: int | None = None
+        self._abandoned = False
+        for pool, size in settings.pools.items():
+            self._processors[pool] = self._processor(size)
+        appetites = {pool: processor.appetite for pool, processor in self._processors.items()}
+        self._keeper = Keeper(settings, lambda: store(settings), instance, self._clock, appetites, self._inbox)
+        self._thread = threading.Thread(target=self._keeper.run, name="keeper", daemon=True)
+
+    # The service's side
+
+    def start(self) -> None:
+        """Open the database, sign this node on and start the workers. Raises JobdError when that cannot be done."""
+        for processor in self._processors.values():
+            processor.step()
+        self._thread.start()
+        while not self.node:
+            select.select([self._inbox.descriptor], [], [])
+            try:
+                self._read_inbox()
+            except JobdError:
+                self.close()
+                raise
+
+    def readers(self) -> list[int]:
+        """The descriptors that the engine waits on."""
+        self._readers = {
+            descriptor: (processor, worker, source)
+            for processor in self._processors.values()
+            for descriptor, (worker, source) in processor.readers().items()
+        }
+        return [self._inbox.descriptor, *self._readers]
+
+    def timeout(self) -> float | None:
+        """Seconds until `step` has something to do of itself; None: never."""
+        waits = [wait for processor in self._processors.values() if (wait := processor.timeout()) is not None]
+        now = self._clock.monotonic()
+        if self._stop_at is not None:
+            waits.append(self._stop_at - now)
+        deadline = self._keeper.lease.deadline()
+        if deadline is not None and not self._abandoned:
+            waits.append(deadline - now)
+        return max(0, min(waits)) / SECOND if waits else None
+
+    def step(self, ready: Collection[int]) -> None:
+        """Handle what is readable and do what is due. Raises JobdError when the keeper cannot go on."""
+        for descriptor in ready:
+            if descriptor in self._readers:
+                processor, worker, source = self._readers[descriptor]
+                ended = source == "ended"
+                processor.handle(worker, source)
+                if ended:
+                    self._spawner.sweep([pid for one in self._processors.values() for pid in one.pids()])
+        if self._inbox.descriptor in ready:
+            self._read_inbox()
+        self._mind_lease()
+        for processor in self._processors.values():
+            processor.step()
+        self._feed()
+        if self._state != "running":
+            self._wind_down()
+
+    def drain(self) -> None:
+        """Claim no more, give back what has not started, let what runs go on for `stop_timeout`."""
+        if self._state == "running":
+            self._state = "draining"
+            self._stop_at = self._clock.monotonic() + self._settings.stop_timeout
+            self._keeper.inbox.put(Drain())
+            for processor in self._processors.values():
+                processor.give_back_all()
+
+    def abort(self) -> None:
+        """As `drain`, but end what runs at once; it is recorded as lost."""
+        self.drain()
+        self._stop_at = None
+        for processor in self._processors.values():
+            processor.stop_runs("the daemon was stopped", grace=False)
+
+    def close(self) -> None:
+        """End every worker process and wait for it."""
+        for processor in self._processors.values():
+            processor.close()
+
+    def reload(self, settings: Settings) -> None:
+        """Put new settings and new plugin code into effect; runs in progress are not disturbed."""
+        if set(settings.pools) != set(self._processors):
+            raise JobdError("pools cannot be added or removed by a reload", "restart the daemon")
+        self._settings = settings
+        self._spawner = self._make_spawner(settings)
+        for pool, processor in self._processors.items():
+            processor.renew_workers(settings.pools[pool], self._rules(), self._spawner)
+        self._keeper.inbox.put(Retune(settings))
+
+    def changed(self, reply: Callable[[], None]) -> None:
+        """Look at the database now; `reply` is called from `step` when what was there is in effect."""
+        self._keeper.inbox.put(Look(reply))
+
+    def healthy(self) -> bool:
+        """Whether the keeper goes round (a database that is away is no illness)."""
+        return self._thread.is_alive() and self._clock.monotonic() - self._keeper.turned_at < KEEPER_STALLS
+
+    def status(self) -> dict[str, object]:
+        """What `jobd status` shows of the engine."""
+        processors = self._processors.values()
+        return {
+            "state": self._state,
+            "node": self.node,
+            "since": iso(self._since),
+            "workers": sum(processor.workers() for processor in processors),
+            "running": [
+                {"job": worker.item.job.name, "run": worker.item.plan.number, "since": iso(worker.started)}
+                for processor in processors
+                for worker in processor.running()
+                if worker.item is not None
+            ],
+            "queued": sum(len(processor.queue) for processor in processors),
+            "database": self._keeper.trouble or "ok",
+            "log_failures": logs.failures(),
+        }
+
+    # Inside
+
+    def _rules(self) -> Rules:
+        return Rules(self._settings.timezone, self._settings.defaults, self._settings.history.output)
+
+    def _processor(self, size: int) -> Processor:
+        return Processor(size, self._rules(), self._spawner, self._clock, self._chance, self._report)
+
+    def _report(self, message: object) -> None:
+        self._keeper.inbox.put(message)
+
+    def _read_inbox(self) -> None:
+        for message in self._inbox.take():
+            match message:
+                case Claims(more=more):
+                    self._queue(message)
+                    self._more |= more
+                case Recall(job_id=job_id):
+                    for processor in self._processors.values():
+                        processor.recall(job_id)
+                    self._keeper.inbox.put(Recalled(job_id))
+                case Cancel(job_id=job_id):
+                    for processor in self._processors.values():
+                        processor.cancel(job_id)
+                case Looked(reply=reply):
+                    reply()
+                case Opened(node=node):
+                    self.node = node
+                case Buried(node=node):
+                    self.node = node
+                    for processor in self._processors.values():
+                        processor.forget("another node has taken it over; it was ended here")
+                case Left(error=error):
+                    if error is not None:
+                        raise error
+                    self.finished = True
+
+    def _queue(self, claims: Claims) -> None:
+        for item in claims.items:
+            self._processors[item.plan.pool].queue.put(item, item.plan.ready or 0)
+        if self._state != "running":
+            for processor in self._processors.values():
+                processor.give_back_all()
+
+    def _feed(self) -> None:
+        """Ask for more before the workers run dry, where there is more."""
+        for pool in list(self._more):
+            processor = self._processors[pool]
+            if len(processor.queue) * 2 <= processor.appetite(SECOND // 4):
+                self._more.discard(pool)
+                self._keeper.inbox.put(Hungry(pool))
+
+    def _mind_lease(self) -> None:
+        """Tell the workers how long they may run, and end their runs when the lease is over."""
+        deadline = self._keeper.lease.deadline()
+        bound = self._settings.on_db_loss == "kill" or not self._keeper.watch.alone()
+        trusted = deadline or 0 if bound else 0
+        if trusted != self._trusted:
+            self._trusted = trusted
+            for processor in self._processors.values():
+                processor.trust_until(trusted)
+        expired = self._keeper.lease.expired(self._clock.monotonic())
+        if not expired:
+            self._abandoned = False
+        elif bound and not self._abandoned and self.node:
+            self._abandoned = True
+            for processor in self._processors.values():
+                processor.forget("the database is out of reach and the lease is over; the run was ended")
+            self._keeper.inbox.put(Abandoned())
+
+    def _wind_down(self) -> None:
+        if self._stop_at is not None and self._clock.monotonic() >= self._stop_at:
+            self._stop_at = None
+            for processor in self._processors.values():
+                processor.stop_runs("the daemon was stopped before it had finished", grace=True)
+        busy = any(processor.running() for processor in self._processors.values())
+        if not busy and not self._leaving:
+            self._leaving = True
+            self._keeper.inbox.put(Leave())

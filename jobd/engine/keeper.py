@@ -1,0 +1,414 @@
+"""The keeper: the one thread that talks to the store.
+
+It turns round one transaction: hand in outcomes, look at what people changed, claim what is due soon. While one
+transaction is being written the next one's outcomes gather, so that a commit is shared by as many runs as happen in
+its time. Beside that it keeps the node's heartbeat and takes over from nodes whose heart has stopped (the rules are
+in jobd.engine.lease). A database that is away stops none of this for longer than it is away: what was to be written
+waits, and the runs go on.
+"""
+
+import os
+import select
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import jobd
+from jobd import lifecycle, logs
+from jobd.clock import MILLISECOND, MINUTE, SECOND, Clock
+from jobd.config import Settings
+from jobd.engine.changes import Findings, Looker
+from jobd.engine.lease import Lease, Watch
+from jobd.engine.mailbox import Mailbox
+from jobd.engine.messages import (
+    Abandoned,
+    Began,
+    Buried,
+    Cancel,
+    Claims,
+    Drain,
+    Hungry,
+    Leave,
+    Left,
+    Look,
+    Looked,
+    Opened,
+    Printed,
+    Recall,
+    Recalled,
+    Retune,
+)
+from jobd.engine.queue import Item
+from jobd.engine.takeover import give_on, take_over
+from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
+from jobd.store import nodes, output, prune
+from jobd.store import schedule_table as table
+from jobd.store.schedule_table import Claimed, Settlement
+from jobd.store.store import Session, Store
+
+GATHER = 10 * MILLISECOND  # how long outcomes wait for company, while the workers have enough to do
+AHEAD = 250 * MILLISECOND  # claims reach this much further than the next poll
+MOST_AT_ONCE = 2_000  # outcomes in a transaction, and claims
+RETRY_FIRST, RETRY_LAST = 50 * MILLISECOND, 5 * SECOND  # between tries while the database is away
+PRUNE_EVERY = MINUTE
+PRUNE_AT_ONCE = 1_000
+PATIENCE = 10 * SECOND  # how long a stopping daemon tries to write what it knows
+REMEMBERED = 1_000  # invalid jobs that the log has been told of
+
+
+class _Turn:
+    """What a transaction brought; it takes effect when the commit has."""
+
+    def __init__(self) -> None:
+        self.live: list[nodes.NodeRow] | None = None
+        self.beat = False
+        self.buried = False
+        self.accepted: set[int] = set()
+        self.found = Findings()
+        self.items: list[Item] = []
+        self.more: set[str] = set()
+        self.next_ready: dict[str, int | None] = {}
+        self.errors: list[tuple[str, str]] = []
+
+
+class Keeper:
+    """The keeper's state and steps. The inbox is read here, the outbox by the dispatch loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        open_store: Callable[[], Store],
+        instance: str,
+        clock: Clock,
+        appetites: Mapping[str, Callable[[int], int]],
+        outbox: Mailbox,
+    ) -> None:
+        self.inbox = Mailbox()
+        self.lease = Lease(settings.lease)
+        self.watch = Watch(settings.lease)
+        self.turned_at = clock.monotonic()  # when the loop last went round
+        self.trouble: str | None = None  # what is wrong with the database, in words
+        self._settings = settings
+        self._open_store = open_store
+        self._instance = instance
+        self._clock = clock
+        self._appetites = appetites
+        self._outbox = outbox
+        self._store: Store
+        self._node = 0
+        self._others: dict[int, nodes.NodeRow] = {}
+        self._held: dict[int, tuple[int, str]] = {}  # job → fencing token and pool, of all that is claimed
+        self._settlements: list[Settlement] = []
+        self._began: dict[int, Began] = {}
+        self._printed: dict[int, Printed] = {}
+        self._looks: list[Look] = []
+        self._recalled: set[int] = set()
+        self._next_ready: dict[str, int | None] = {}
+        self._left_over = True  # changes may be waiting in the table
+        self._reconcile = False  # what the table says of our claims may differ from what we hold
+        self._reported: dict[tuple[str, str], None] = {}
+        self._draining = False
+        self._leave_by: int | None = None
+        self._now_at: int | None = 0  # when a turn is due for what has gathered; None: nothing has
+        self._poll_at = self._retry_at = self._prune_at = 0
+        self._failures = self._said_at = 0
+
+    # The loop
+
+    def run(self) -> None:
+        """Open the store and go round until told to leave."""
+        try:
+            self._open()
+            while self._leave_by is None or not self._may_leave():
+                self.turned_at = self._clock.monotonic()
+                self.step()
+                wait = self._wait()
+                if wait > 0:
+                    select.select([self.inbox.descriptor], [], [], wait / SECOND)
+            self._sign_off()
+        except Exception as error:  # noqa: BLE001 - a bug here must end the daemon, not leave it half alive
+            self._outbox.put(Left(error))
+        else:
+            self._outbox.put(Left(None))
+
+    def step(self) -> None:
+        """Read the inbox and do what is due."""
+        for message in self.inbox.take():
+            self._receive(message)
+        now = self._clock.monotonic()
+        if now < self._retry_at or not self._due(now):
+            return
+        try:
+            self._turn(now)
+            self._take_over(now)
+            self._prune(now)
+        except OutcomeUnknown as error:
+            self._reconcile = True
+            self._database_away(error, now)
+        except DatabaseUnavailable as error:
+            self._database_away(error, now)
+        else:
+            if self.trouble is not None:
+                logs.log("info", "the database is back")
+            self.trouble, self._failures = None, 0
+
+    def _open(self) -> None:
+        self._store = self._open_store()
+        self._register()
+        for row in self._store.transact(nodes.live):
+            # The lock on the state directory is ours, so whoever ran here before is dead, whatever its heartbeat says.
+            if row.instance == self._instance and row.id != self._node:
+                self._bury(row, "its daemon died")
+        self._outbox.put(Opened(self._node))
+
+    def _register(self) -> None:
+        sent = self._clock.monotonic()
+        host, pid, now = os.uname().nodename, os.getpid(), self._clock.wall()
+        self._node = self._store.transact(lambda s: nodes.register(s, host, pid, jobd.__version__, self._instance, now))
+        self.lease = Lease(self._settings.lease)
+        self.lease.renewed(sent)
+        self._now_at = sent
+
+    def _receive(self, message: object) -> None:
+        now = self._clock.monotonic()
+        match message:
+            case Settlement():
+                self._settlements.append(message)
+                self._soon(now if len(self._settlements) >= MOST_AT_ONCE else now + GATHER)
+            case Began(job_id=job_id):
+                self._began[job_id] = message
+                self._soon(now + GATHER)
+            case Printed(job_id=job_id):
+                self._printed[job_id] = message
+                self._soon(now + GATHER)
+            case Recalled(job_id=job_id):
+                self._recalled.discard(job_id)
+                self._soon(now)
+            case Look():
+                self._looks.append(message)
+                self._soon(now)
+            case Hungry():
+                self._soon(now)
+            case Drain():
+                self._draining = True
+            case Leave():
+                self._leave_by = now + PATIENCE
+                self._soon(now)
+            case Abandoned():
+                self._held.clear()
+                self._reconcile = True
+                self._soon(now)
+            case Retune(settings=settings):
+                self._settings = settings
+                self._store.transact(table.wake_unresolved)
+                self._soon(now)
+
+    def _soon(self, at: int) -> None:
+        self._now_at = at if self._now_at is None else min(at, self._now_at)
+
+    def _due(self, now: int) -> bool:
+        if (self._now_at is not None and now >= self._now_at) or now >= self.lease.renewal_due():
+            return True
+        if now < self._poll_at:
+            return False
+        self._poll_at = now + self._settings.poll
+        horizon = self._clock.wall() + self._horizon()
+        return (
+            self._left_over
+            or not self.watch.alone()
+            or any(moment is not None and moment <= horizon for moment in self._next_ready.values())
+            or self._store.changed()
+        )
+
+    def _wait(self) -> int:
+        """Microseconds until something is due by itself."""
+        moments = [self.lease.renewal_due(), self._poll_at]
+        if self._now_at is not None:
+            moments.append(self._now_at)
+        return max(min(moments), self._retry_at) - self._clock.monotonic()
+
+    def _horizon(self) -> int:
+        return self._settings.poll + AHEAD
+
+    # One turn
+
+    def _turn(self, now: int) -> None:
+        settlements = self._settlements[:MOST_AT_ONCE]
+        began, printed = dict(self._began), dict(self._printed)
+        turn = self._store.transact(partial(self._transaction, now, settlements, began, printed))
+        if turn.buried:
+            self._start_over()
+            return
+        del self._settlements[: len(settlements)]
+        self._began = {job_id: one for job_id, one in self._began.items() if began.get(job_id) is not one}
+        self._printed = {job_id: one for job_id, one in self._printed.items() if printed.get(job_id) is not one}
+        self._now_at = now if self._settlements else None
+        self._reconcile = False
+        if turn.beat:
+            self.lease.renewed(now)
+        self._let_go(settlements, turn.accepted)
+        self._announce(turn)
+
+    def _transaction(
+        self,
+        now: int,
+        settlements: list[Settlement],
+        began: dict[int, Began],
+        printed: dict[int, Printed],
+        session: Session,
+    ) -> _Turn:
+        """All that one turn does in the database. It may be repeated, so it changes nothing outside of it."""
+        turn = _Turn()
+        wall = self._clock.wall()
+        if now >= self.lease.renewal_due() or self._reconcile:
+            turn.beat = True
+            if not nodes.beat(session, self._node):
+                turn.buried = True
+                return turn
+        if turn.beat or not self.watch.alone():
+            turn.live = nodes.live(session)
+        if settlements:
+            turn.accepted = table.settle(session, settlements)
+        if self._reconcile:
+            kept = {job_id: token for job_id, (token, _) in self._held.items()}
+            give_on(session, self._node, kept, wall, self._settings, "the database was out of reach")
+        if began:
+            table.mark_started(session, self._node, [(one.job_id, one.token, one.started) for one in began.values()])
+        if printed:
+            output.save(session, [output.Part(p.job_id, p.number, p.attempt, 0, p.text) for p in printed.values()])
+        turn.found = Looker(self._node, wall, self._settings.timezone, self._settings.defaults).look(session)
+        if not self._draining:
+            released = {one.plan.job_id for one in settlements if not one.plan.node}
+            for pool, appetite in self._appetites.items():
+                holding = sum(name == pool and job_id not in released for job_id, (_, name) in self._held.items())
+                room = min(appetite(self._horizon()), MOST_AT_ONCE) - holding
+                self._claim(session, pool, room, wall, turn)
+        return turn
+
+    def _claim(self, session: Session, pool: str, room: int, wall: int, turn: _Turn) -> None:
+        if room <= 0:
+            turn.more.add(pool)
+            return
+        claimed = table.claim(session, self._node, pool, wall + self._horizon(), room)
+        corrections: list[Settlement] = []
+        for one in claimed:
+            step = self._take(one, wall, turn)
+            if one.job is not None and step.plan.node:
+                turn.items.append(Item(one.job, step.plan))
+            if step.run is not None or not step.plan.node or step.plan.started != one.plan.started:
+                corrections.append(Settlement(self._node, one.plan.token, step.plan, step.run, ()))
+        if corrections:
+            table.settle(session, corrections)
+        if len(claimed) < room:
+            turn.next_ready[pool] = table.next_ready(session, pool)
+        else:
+            turn.more.add(pool)
+
+    def _take(self, one: Claimed, wall: int, turn: _Turn) -> lifecycle.Step:
+        if one.job is None or one.problem is not None:
+            problem = one.problem or "its definition cannot be read"
+            turn.errors.append((one.job.name if one.job else f"job {one.plan.job_id}", problem))
+            return lifecycle.Step(one.plan._replace(node=0, started=None, ready=None, error=problem))
+        settings = self._settings
+        step = lifecycle.take(one.job, one.plan, wall, settings.timezone, settings.defaults)
+        if step.plan.error is not None and not step.plan.node:
+            turn.errors.append((one.job.name, step.plan.error))
+        return step
+
+    def _let_go(self, settlements: list[Settlement], accepted: set[int]) -> None:
+        for one in settlements:
+            job_id = one.plan.job_id
+            if job_id not in accepted:
+                logs.log("warning", f"a late result of job {job_id} was refused: its claim had passed on")
+            if (job_id not in accepted or not one.plan.node) and self._held.get(job_id, (0, ""))[0] == one.token:
+                del self._held[job_id]
+
+    def _announce(self, turn: _Turn) -> None:
+        for item in turn.items:
+            self._held[item.job.id] = (item.plan.token, item.plan.pool)
+        if turn.items or turn.more:
+            self._outbox.put(Claims(turn.items, frozenset(turn.more)))
+        self._next_ready.update(turn.next_ready)
+        self._left_over = turn.found.left_over
+        for job_id in turn.found.recall - self._recalled:
+            self._recalled.add(job_id)
+            self._outbox.put(Recall(job_id))
+        for job_id in turn.found.cancel:
+            self._outbox.put(Cancel(job_id))
+        for name, problem in (*turn.found.errors, *turn.errors):
+            self._report_invalid(name, problem)
+        if self._looks and not self._recalled:
+            for look in self._looks:
+                self._outbox.put(Looked(look.reply))
+            self._looks.clear()
+        if turn.live is not None:
+            self._others = {row.id: row for row in turn.live if row.id != self._node}
+
+    def _report_invalid(self, name: str, problem: str) -> None:
+        if (name, problem) not in self._reported:
+            if len(self._reported) >= REMEMBERED:
+                self._reported.clear()
+            self._reported[name, problem] = None
+            logs.log("error", f"{name} is invalid and will not run: {problem}", job=name)
+
+    # Nodes
+
+    def _take_over(self, now: int) -> None:
+        counters = [(row.id, row.heartbeat) for row in self._others.values()]
+        for node in self.watch.observe(now, counters):
+            self._bury(self._others[node], "its node died")
+
+    def _bury(self, row: nodes.NodeRow, reason: str) -> None:
+        wall = self._clock.wall()
+        losses = self._store.transact(lambda s: take_over(s, row.id, row.heartbeat, wall, self._settings, reason))
+        if losses is not None:
+            self._soon(self._clock.monotonic())
+            logs.log(
+                "warning",
+                f"node {row.id} ({row.host}, process {row.pid}) is dead: {losses.runs} of its runs were lost, "
+                f"{losses.waiting} of its jobs had not begun",
+            )
+
+    def _start_over(self) -> None:
+        """Another node has buried this one: nothing that was claimed is ours any more, so begin as a new node."""
+        logs.log("error", f"node {self._node} was declared dead by another node; its runs are ended")
+        self._held.clear()
+        self._settlements.clear()
+        self._began.clear()
+        self._printed.clear()
+        self._recalled.clear()
+        self._register()
+        self._outbox.put(Buried(self._node))
+
+    # Trouble, housekeeping, the end
+
+    def _database_away(self, error: JobdError, now: int) -> None:
+        self._retry_at = now + min(RETRY_FIRST << min(self._failures, 10), RETRY_LAST)
+        self._failures += 1
+        self._left_over = True
+        self._soon(now)
+        if self.trouble is None or now - self._said_at >= MINUTE:
+            self._said_at = now
+            logs.log("error", f"{error}; trying again until it is back")
+        self.trouble = str(error)
+
+    def _prune(self, now: int) -> None:
+        if now < self._prune_at or self._settlements:
+            return
+        history = self._settings.history
+        before = self._clock.wall() - history.keep
+        deleted = self._store.transact(lambda s: prune.prune(s, before, history.keep_per_job, PRUNE_AT_ONCE))
+        self._prune_at = now + (SECOND if deleted >= PRUNE_AT_ONCE else PRUNE_EVERY)
+
+    def _may_leave(self) -> bool:
+        written = not self._settlements and self.trouble is None
+        return written or (self._leave_by is not None and self._clock.monotonic() > self._leave_by)
+
+    def _sign_off(self) -> None:
+        if self._settlements:
+            logs.log("error", f"{len(self._settlements)} outcomes could not be written: {self.trouble}")
+        wall = self._clock.wall()
+        try:
+            self._store.transact(lambda s: nodes.leave(s, self._node, wall))
+        except JobdError as error:
+            logs.log("warning", f"signing off failed: {error}")
+        self._store.close()

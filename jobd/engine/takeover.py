@@ -1,0 +1,50 @@
+"""What becomes of the claims of a node that is gone: whoever finds it dead declares it so and gives its jobs on.
+
+Declaring a node dead (burying it) is one conditional write, so two finders never both do it; from then on every late
+write of the dead is refused by its fencing tokens.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from jobd import lifecycle
+from jobd.config import Settings
+from jobd.store import nodes
+from jobd.store import schedule_table as table
+from jobd.store.schedule_table import Settlement
+from jobd.store.store import Session
+
+
+class Losses(NamedTuple):
+    """What a node that is gone had claimed: how many runs had begun, and how many jobs had not."""
+
+    runs: int
+    waiting: int
+
+
+def take_over(
+    session: Session, node: int, heartbeat: int | None, now: int, settings: Settings, reason: str
+) -> Losses | None:
+    """Bury `node` if its heartbeat is still what was seen, and give on what it had claimed; None: it lives."""
+    if not nodes.bury(session, node, heartbeat, now):
+        return None
+    return give_on(session, node, {}, now, settings, reason)
+
+
+def give_on(session: Session, node: int, kept: Mapping[int, int], now: int, settings: Settings, reason: str) -> Losses:
+    """Record the runs of `node` as lost and free its jobs, except those in `kept` (job id → fencing token)."""
+    settlements = []
+    runs = 0
+    for one in table.claims_of(session, node):
+        plan = one.plan
+        if kept.get(plan.job_id) == plan.token:
+            continue
+        if one.job is None:
+            step = lifecycle.Step(plan._replace(node=0, started=None, ready=None, error=one.problem))
+        else:
+            step = lifecycle.lose(one.job, plan, now, settings.timezone, settings.defaults, reason)
+        runs += step.run is not None
+        settlements.append(Settlement(node, plan.token, step.plan, step.run, ()))
+    if settlements:
+        table.settle(session, settlements)
+    return Losses(runs, len(settlements) - runs)
