@@ -1,0 +1,70 @@
+"""When a node may run, and when it may take over: each rule alone, and both together."""
+
+from jobd.engine.lease import Lease, Watch
+
+LEASE = 30_000_000
+
+
+def test_a_lease_is_counted_from_when_the_renewal_was_sent() -> None:
+    lease = Lease(LEASE)
+    lease.renewed(1_000)
+    deadline = lease.deadline()
+    assert deadline is not None
+    assert deadline < 1_000 + LEASE
+    assert not lease.expired(deadline - 1)
+    assert lease.expired(deadline)
+
+
+def test_an_answer_that_comes_late_does_not_shorten_a_newer_lease() -> None:
+    lease = Lease(LEASE)
+    lease.renewed(9_000)
+    lease.renewed(5_000)
+    assert lease.deadline() == 9_000 + LEASE - LEASE // 6
+
+
+def test_without_a_renewal_nothing_may_run() -> None:
+    assert Lease(LEASE).expired(0)
+
+
+def test_two_renewals_may_fail_before_the_lease_is_over() -> None:
+    lease = Lease(LEASE)
+    lease.renewed(0)
+    deadline = lease.deadline()
+    assert deadline is not None
+    assert 2 * lease.renewal_due() < deadline
+
+
+def test_a_node_is_dead_when_its_heartbeat_stood_still_for_a_whole_lease() -> None:
+    watch = Watch(LEASE)
+    assert watch.observe(0, [(7, 1)]) == []
+    assert watch.observe(LEASE - 1, [(7, 1)]) == []
+    assert watch.observe(LEASE, [(7, 1)]) == [7]
+
+
+def test_a_heartbeat_that_moves_starts_the_count_again() -> None:
+    watch = Watch(LEASE)
+    watch.observe(0, [(7, 1)])
+    watch.observe(LEASE - 1, [(7, 2)])
+    assert watch.observe(2 * LEASE - 2, [(7, 2)]) == []
+    assert watch.observe(2 * LEASE - 1, [(7, 2)]) == [7]
+
+
+def test_a_node_that_left_is_forgotten() -> None:
+    watch = Watch(LEASE)
+    watch.observe(0, [(7, 1)])
+    assert not watch.alone()
+    watch.observe(1, [])
+    assert watch.alone()
+    assert watch.observe(LEASE + 1, [(7, 1)]) == []
+
+
+def test_nobody_takes_over_before_the_owner_has_stopped_trusting_itself() -> None:
+    """The owner's renewal takes effect between sending and answer; the watcher sees it at the earliest at sending."""
+    lease, watch = Lease(LEASE), Watch(LEASE)
+    sent, answered = 1_000_000, 9_000_000
+    lease.renewed(sent)
+    watch.observe(sent, [(1, 5)])  # the earliest moment at which anybody can see the new counter
+    deadline = lease.deadline()
+    assert deadline is not None
+    assert watch.observe(deadline, [(1, 5)]) == []
+    assert answered < deadline

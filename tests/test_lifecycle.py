@@ -1,0 +1,343 @@
+"""The life of a run, decided by pure functions: a table of promises, with a moment as an argument."""
+
+from datetime import datetime
+
+import pytest
+
+from jobd import lifecycle
+from jobd.clock import DAY, HOUR, MINUTE, SECOND, from_datetime
+from jobd.job import Job, Options, Plan
+from jobd.lifecycle import Ended, Step
+
+T0 = from_datetime(datetime(2026, 11, 23, 12, 0, 0))
+NONE = Options()
+
+
+def planned(job: Job, now: int = T0) -> Plan:
+    return lifecycle.plan(job, None, now, "UTC")
+
+
+def claimed(job: Job, now: int = T0) -> Plan:
+    return planned(job, now)._replace(node=1, token=1)
+
+
+def end(job: Job, plan: Plan, outcome: str, at: int, started: int | None = None, random: float = 0.5) -> Step:
+    ended = Ended(outcome, at if started is None else started, at)
+    return lifecycle.settle(job, plan, ended, "UTC", NONE, random)
+
+
+def take(job: Job, plan: Plan, now: int) -> Step:
+    return lifecycle.take(job, plan, now, "UTC", NONE)
+
+
+EVERY = Job("task1", "10s", id=1)
+ONCE = Job("task2", None, runonce=True, id=2)
+CRON = Job("nightly", "30 2 * * *", id=3)
+
+
+# Planning
+
+
+def test_an_interval_is_due_at_once_and_its_grid_begins_there() -> None:
+    plan = planned(EVERY)
+    assert (plan.due, plan.ready, plan.anchor, plan.number) == (T0, T0, T0, 1)
+
+
+def test_a_cron_job_is_first_due_at_the_next_match() -> None:
+    assert planned(CRON).due == T0 + 14 * HOUR + 30 * MINUTE
+
+
+def test_a_change_that_does_not_touch_the_schedule_keeps_the_due_times() -> None:
+    plan = end(EVERY, claimed(EVERY), "succeeded", T0 + SECOND).plan
+    changed = lifecycle.plan(EVERY._replace(retry_times=5), plan, T0 + 3 * SECOND, "UTC")
+    assert (changed.due, changed.anchor, changed.number) == (T0 + 10 * SECOND, T0, 2)
+
+
+def test_a_change_of_the_schedule_begins_a_new_grid_and_keeps_the_run_numbers() -> None:
+    plan = end(EVERY, claimed(EVERY), "succeeded", T0 + SECOND).plan
+    changed = lifecycle.plan(EVERY._replace(interval="7s"), plan, T0 + 3 * SECOND, "UTC")
+    assert (changed.due, changed.anchor, changed.number) == (T0 + 3 * SECOND, T0 + 3 * SECOND, 2)
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        Job("bad", "every now and then"),
+        Job("bad", None),
+        Job("bad", "10s", retry_times=-1),
+        Job("bad", "30 2 31 2 *"),
+        Job("bad", "10s", options=Options(catch_up="perhaps")),
+    ],
+)
+def test_a_definition_that_makes_no_sense_is_never_due_and_says_why(job: Job) -> None:
+    plan = planned(job)
+    assert plan.ready is None
+    assert plan.error
+
+
+def test_a_definition_that_is_put_right_runs() -> None:
+    plan = lifecycle.plan(EVERY, planned(EVERY._replace(interval="nonsense")), T0, "UTC")
+    assert (plan.ready, plan.error) == (T0, None)
+
+
+def test_a_deleted_job_is_not_ready_and_comes_back_as_it_was() -> None:
+    plan = lifecycle.plan(ONCE._replace(deleted=True), planned(ONCE), T0, "UTC")
+    assert plan.ready is None
+    assert lifecycle.plan(ONCE, plan, T0 + DAY, "UTC").ready == T0
+
+
+def test_a_finished_job_that_was_deleted_stays_finished_when_restored() -> None:
+    done = end(ONCE, claimed(ONCE), "succeeded", T0).plan
+    deleted = lifecycle.plan(ONCE._replace(deleted=True), done, T0, "UTC")
+    assert lifecycle.plan(ONCE, deleted, T0, "UTC").ready is None
+
+
+def test_a_resumed_job_goes_on_with_the_next_due_time_of_its_grid() -> None:
+    paused = EVERY._replace(options=Options(paused=True))
+    plan = lifecycle.plan(paused, planned(EVERY), T0, "UTC")
+    assert plan.ready is None
+    resumed = lifecycle.plan(EVERY, plan, T0 + 25 * SECOND, "UTC")
+    assert (resumed.due, resumed.ready, resumed.missed) == (T0 + 30 * SECOND, T0 + 30 * SECOND, 3)
+
+
+# Claims
+
+
+def test_the_grid_of_a_new_interval_begins_when_a_daemon_first_takes_it() -> None:
+    step = take(EVERY, claimed(EVERY), T0 + 3 * SECOND)
+    assert (step.plan.due, step.plan.anchor) == (T0 + 3 * SECOND, T0 + 3 * SECOND)
+    assert end(EVERY, step.plan, "succeeded", T0 + 4 * SECOND).plan.due == T0 + 13 * SECOND
+
+
+def test_after_downtime_an_interval_runs_once_at_once_and_then_on_its_old_grid() -> None:
+    plan = end(EVERY, claimed(EVERY), "succeeded", T0).plan._replace(node=1, token=2)
+    late = T0 + 57 * SECOND
+    step = take(EVERY, plan, late)
+    assert step.run is None
+    assert step.plan.due == T0 + 10 * SECOND
+    after = end(EVERY, step.plan, "succeeded", late + SECOND, late).plan
+    assert (after.due, after.missed) == (T0 + 60 * SECOND, 4)
+
+
+def test_catch_up_none_waits_for_the_next_due_time_and_shows_what_was_skipped() -> None:
+    job = EVERY._replace(options=Options(catch_up="none"))
+    plan = end(job, claimed(job), "succeeded", T0).plan._replace(node=1, token=2)
+    step = take(job, plan, T0 + 57 * SECOND)
+    assert step.run is not None
+    assert (step.run.outcome, step.run.due, step.run.missed) == ("skipped", T0 + 10 * SECOND, 4)
+    assert (step.plan.node, step.plan.due, step.plan.missed) == (0, T0 + 60 * SECOND, 5)
+
+
+def test_catch_up_all_runs_each_missed_due_time_oldest_first() -> None:
+    job = EVERY._replace(options=Options(catch_up="all"))
+    plan = claimed(job)
+    dues = []
+    for _ in range(4):
+        dues.append(plan.due)
+        plan = end(job, take(job, plan._replace(node=1), T0).plan, "succeeded", T0 + 57 * SECOND).plan
+    assert dues == [T0, T0 + 10 * SECOND, T0 + 20 * SECOND, T0 + 30 * SECOND]
+
+
+def test_catch_up_all_makes_good_the_newest_thousand() -> None:
+    job = EVERY._replace(options=Options(catch_up="all"))
+    plan = end(job, claimed(job), "succeeded", T0).plan._replace(node=1, token=2)
+    step = take(job, plan, T0 + 5_000 * 10 * SECOND)
+    assert step.plan.due == T0 + 4_001 * 10 * SECOND
+    assert step.run is not None
+    assert step.run.missed + 1 == 4_000
+
+
+def test_a_grace_skips_what_is_too_old_to_be_of_use() -> None:
+    job = ONCE._replace(options=Options(grace=MINUTE))
+    assert take(job, claimed(job), T0 + MINUTE).run is None
+    step = take(job, claimed(job), T0 + MINUTE + 1)
+    assert step.run is not None
+    assert step.run.outcome == "skipped"
+    assert step.plan.ready is None
+
+
+def test_a_guarded_job_counts_as_begun_from_its_claim() -> None:
+    job = ONCE._replace(options=Options(on_lost="fail"))
+    assert take(job, claimed(job), T0).plan.started == T0
+
+
+# Ends
+
+
+def test_due_times_stay_on_the_grid_whatever_a_run_takes() -> None:
+    plan = claimed(EVERY)
+    for number in range(1, 50):
+        assert plan.due is not None
+        started = plan.due + number * 1_000
+        plan = end(EVERY, plan, "succeeded", started + number * 10_000, started).plan._replace(node=1)
+        assert plan.due == T0 + number * 10 * SECOND
+
+
+def test_a_run_longer_than_its_interval_is_followed_by_the_next_aligned_due_time() -> None:
+    step = end(EVERY, claimed(EVERY), "succeeded", T0 + 25 * SECOND, T0)
+    assert (step.plan.due, step.plan.missed) == (T0 + 30 * SECOND, 2)
+
+
+def test_what_a_cron_job_missed_during_a_long_run_is_made_good_once() -> None:
+    job = CRON._replace(interval="0 * * * *")
+    plan = claimed(job)
+    assert plan.due == T0 + HOUR
+    step = end(job, plan, "succeeded", T0 + 3 * HOUR + 5 * MINUTE, T0 + HOUR)
+    assert step.plan.due == T0 + 2 * HOUR
+    step = end(job, step.plan, "succeeded", T0 + 3 * HOUR + 6 * MINUTE, T0 + 3 * HOUR + 5 * MINUTE)
+    assert (step.plan.due, step.plan.missed) == (T0 + 4 * HOUR, 1)
+
+
+def test_after_means_after_the_end_of_the_run() -> None:
+    job = Job("poll", "after 10s", id=4)
+    assert end(job, claimed(job), "succeeded", T0 + 7 * SECOND, T0).plan.due == T0 + 17 * SECOND
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "cancelled", "failed"])
+def test_a_job_that_runs_once_is_done_after_its_run_whatever_its_outcome(outcome: str) -> None:
+    step = end(ONCE, claimed(ONCE), outcome, T0)
+    assert (step.plan.ready, step.plan.due, step.plan.number) == (None, None, 2)
+    assert step.run is not None
+    assert step.run.outcome == outcome
+
+
+def test_three_retries_mean_at_most_four_attempts_and_one_run() -> None:
+    job = Job("task3", None, runonce=True, retry_times=3, id=5)
+    plan = claimed(job)
+    for attempt in (1, 2, 3):
+        step = end(job, plan, "failed", T0)
+        assert step.run is None
+        assert (step.plan.node, step.plan.ready, step.plan.attempt) == (1, T0, attempt)
+        plan = step.plan
+    step = end(job, plan, "timed_out", T0)
+    assert step.run is not None
+    assert (step.run.outcome, step.run.attempts) == ("timed_out", 4)
+    assert step.plan.ready is None
+
+
+def test_a_back_off_doubles_up_to_its_maximum_and_frees_the_claim() -> None:
+    job = Job("flaky", None, runonce=True, retry_times=9, options=Options(backoff=2 * SECOND, backoff_max=10 * SECOND))
+    plan, delays = claimed(job), []
+    for _ in range(4):
+        step = end(job, plan, "failed", T0)
+        assert step.plan.node == 0
+        assert step.plan.ready is not None
+        delays.append(step.plan.ready - T0)
+        plan = step.plan._replace(node=1)
+    assert delays == [2 * SECOND, 4 * SECOND, 8 * SECOND, 10 * SECOND]
+
+
+def test_jitter_moves_a_back_off_by_a_tenth_at_most() -> None:
+    job = Job("flaky", None, runonce=True, retry_times=1, options=Options(backoff=10 * SECOND))
+    for random, delay in ((0.0, 9 * SECOND), (1.0, 11 * SECOND)):
+        assert end(job, claimed(job), "failed", T0, random=random).plan.ready == T0 + delay
+
+
+def test_success_and_cancellation_are_not_retried() -> None:
+    job = EVERY._replace(retry_times=3)
+    for outcome in ("succeeded", "cancelled"):
+        assert end(job, claimed(job), outcome, T0).run is not None
+
+
+# What a person asks for
+
+
+def test_a_run_asked_for_comes_back_to_the_regular_due_time() -> None:
+    plan = planned(CRON)
+    asked = lifecycle.request(plan, T0 + SECOND)
+    assert (asked.due, asked.ready, asked.resume) == (T0 + SECOND, T0 + SECOND, plan.due)
+    step = end(CRON, asked._replace(node=1), "failed", T0 + 2 * SECOND)
+    assert (step.plan.due, step.plan.ready, step.plan.resume) == (plan.due, plan.due, None)
+
+
+def test_a_finished_job_can_be_run_again_and_is_finished_afterwards() -> None:
+    done = end(ONCE, claimed(ONCE), "succeeded", T0).plan
+    step = end(ONCE, lifecycle.request(done, T0 + DAY)._replace(node=1), "succeeded", T0 + DAY)
+    assert step.run is not None
+    assert step.run.number == 2
+    assert step.plan.ready is None
+
+
+def test_a_paused_job_can_be_run_and_stays_paused() -> None:
+    paused = EVERY._replace(options=Options(paused=True))
+    asked = lifecycle.request(planned(paused), T0 + 5 * SECOND)
+    assert asked.ready == T0 + 5 * SECOND
+    step = end(paused, asked._replace(node=1), "succeeded", T0 + 6 * SECOND)
+    assert (step.plan.ready, step.plan.due) == (None, T0)
+
+
+def test_asking_for_a_run_during_a_back_off_makes_the_next_attempt_at_once() -> None:
+    job = Job("flaky", None, runonce=True, retry_times=3, options=Options(backoff=HOUR))
+    waiting = end(job, claimed(job), "failed", T0).plan
+    asked = lifecycle.request(waiting, T0 + SECOND)
+    assert (asked.ready, asked.attempt, asked.due) == (T0 + SECOND, 1, T0)
+
+
+def test_cancelling_a_wait_for_the_next_attempt_ends_the_run() -> None:
+    job = EVERY._replace(retry_times=3, options=Options(backoff=HOUR))
+    waiting = end(job, claimed(job), "failed", T0).plan
+    step = lifecycle.cancel(job, waiting, T0 + SECOND, "UTC", NONE)
+    assert step.run is not None
+    assert (step.run.outcome, step.run.attempts) == ("cancelled", 1)
+    assert step.plan.due == T0 + 10 * SECOND
+
+
+# Nodes that die
+
+
+def lose(job: Job, plan: Plan) -> Step:
+    return lifecycle.lose(job, plan, T0 + MINUTE, "UTC", NONE, "its node died")
+
+
+def test_a_claim_that_had_not_begun_is_given_back_without_a_trace() -> None:
+    step = lose(ONCE, claimed(ONCE))
+    assert step.run is None
+    assert (step.plan.node, step.plan.ready, step.plan.number) == (0, T0, 1)
+
+
+def test_a_run_that_had_begun_is_recorded_as_lost_and_run_again_for_the_same_due_time() -> None:
+    step = lose(ONCE, claimed(ONCE)._replace(started=T0))
+    assert step.run is not None
+    assert (step.run.outcome, step.run.number, step.run.due) == ("lost", 1, T0)
+    assert (step.plan.node, step.plan.number, step.plan.due, step.plan.ready) == (0, 2, T0, T0 + MINUTE)
+
+
+def test_where_twice_is_worse_than_none_a_lost_run_is_not_run_again() -> None:
+    job = ONCE._replace(options=Options(on_lost="fail"))
+    step = lose(job, claimed(job)._replace(started=T0))
+    assert step.run is not None
+    assert step.run.outcome == "lost"
+    assert step.plan.ready is None
+
+
+def test_a_run_that_took_its_node_down_three_times_is_failed() -> None:
+    plan = claimed(ONCE)
+    outcomes = []
+    for _ in range(3):
+        step = lose(ONCE, plan._replace(started=T0, node=1))
+        assert step.run is not None
+        outcomes.append(step.run.outcome)
+        plan = step.plan
+    assert outcomes == ["lost", "lost", "failed"]
+    assert plan.ready is None
+
+
+def test_a_job_whose_task_is_unknown_here_is_offered_again_later() -> None:
+    plan = lifecycle.unresolved(claimed(ONCE), "unknown task 'task2'", T0)
+    assert (plan.node, plan.due, plan.ready, plan.attempt) == (0, T0, T0 + 30 * SECOND, 0)
+    assert plan.error == "unknown task 'task2'"
+
+
+# Clocks that jump
+
+
+def test_a_clock_set_back_does_not_put_an_interval_off() -> None:
+    plan = claimed(EVERY)._replace(due=T0 + 100 * DAY)
+    step = end(EVERY, plan, "succeeded", T0 + 5 * SECOND, T0 + 5 * SECOND)
+    assert step.plan.due is not None
+    assert T0 + 5 * SECOND < step.plan.due <= T0 + 15 * SECOND
+
+
+def test_what_is_left_open_is_filled_in_from_the_defaults() -> None:
+    options = lifecycle.effective(Options(timeout=5), Options(timeout=9, backoff=7))
+    assert (options.timeout, options.backoff, options.catch_up) == (5, 7, "once")
