@@ -1,4 +1,4 @@
-"""Drain: run-once jobs that are all due, each run in a worker process and durably recorded. SQLite, synchronous=FULL."""
+"""Drain: run-once jobs, all due; each runs in a worker process and is durably recorded. SQLite, synchronous=FULL."""
 
 import argparse
 

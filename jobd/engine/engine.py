@@ -109,7 +109,7 @@ class Engine:
         if self._stop_at is not None:
             waits.append(self._stop_at - now)
         deadline = self._keeper.lease.deadline()
-        if deadline is not None and not self._abandoned:
+        if deadline is not None and deadline > now:
             waits.append(deadline - now)
         return max(0, min(waits)) / SECOND if waits else None
 

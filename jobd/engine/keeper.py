@@ -11,6 +11,7 @@ import os
 import select
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import islice
 
 import jobd
 from jobd import lifecycle, logs
@@ -97,7 +98,7 @@ class Keeper:
         self._node = 0
         self._others: dict[int, nodes.NodeRow] = {}
         self._held: dict[int, tuple[int, str]] = {}  # job → fencing token and pool, of all that is claimed
-        self._settlements: list[Settlement] = []
+        self._settlements: dict[int, Settlement] = {}  # by job
         self._began: dict[int, Began] = {}
         self._printed: dict[int, Printed] = {}
         self._looks: list[Look] = []
@@ -105,6 +106,7 @@ class Keeper:
         self._next_ready: dict[str, int | None] = {}
         self._left_over = True  # changes may be waiting in the table
         self._reconcile = False  # what the table says of our claims may differ from what we hold
+        self._wake_unresolved = True  # tasks that were unknown may be known to the plugins of now
         self._reported: dict[tuple[str, str], None] = {}
         self._draining = False
         self._leave_by: int | None = None
@@ -171,8 +173,9 @@ class Keeper:
     def _receive(self, message: object) -> None:
         now = self._clock.monotonic()
         match message:
-            case Settlement():
-                self._settlements.append(message)
+            case Settlement(plan=plan):
+                before = self._settlements.pop(plan.job_id, None)
+                self._settlements[plan.job_id] = merge(before, message) if before else message
                 self._soon(now if len(self._settlements) >= MOST_AT_ONCE else now + GATHER)
             case Began(job_id=job_id):
                 self._began[job_id] = message
@@ -199,7 +202,7 @@ class Keeper:
                 self._soon(now)
             case Retune(settings=settings):
                 self._settings = settings
-                self._store.transact(table.wake_unresolved)
+                self._wake_unresolved = True
                 self._soon(now)
 
     def _soon(self, at: int) -> None:
@@ -232,17 +235,18 @@ class Keeper:
     # One turn
 
     def _turn(self, now: int) -> None:
-        settlements = self._settlements[:MOST_AT_ONCE]
+        settlements = list(islice(self._settlements.values(), MOST_AT_ONCE))
         began, printed = dict(self._began), dict(self._printed)
         turn = self._store.transact(partial(self._transaction, now, settlements, began, printed))
         if turn.buried:
             self._start_over()
             return
-        del self._settlements[: len(settlements)]
+        for one in settlements:
+            del self._settlements[one.plan.job_id]
         self._began = {job_id: one for job_id, one in self._began.items() if began.get(job_id) is not one}
         self._printed = {job_id: one for job_id, one in self._printed.items() if printed.get(job_id) is not one}
         self._now_at = now if self._settlements else None
-        self._reconcile = False
+        self._reconcile = self._wake_unresolved = False
         if turn.beat:
             self.lease.renewed(now)
         self._let_go(settlements, turn.accepted)
@@ -275,6 +279,8 @@ class Keeper:
             table.mark_started(session, self._node, [(one.job_id, one.token, one.started) for one in began.values()])
         if printed:
             output.save(session, [output.Part(p.job_id, p.number, p.attempt, 0, p.text) for p in printed.values()])
+        if self._wake_unresolved:
+            table.wake_unresolved(session)
         turn.found = Looker(self._node, wall, self._settings.timezone, self._settings.defaults).look(session)
         if not self._draining:
             released = {one.plan.job_id for one in settlements if not one.plan.node}
@@ -406,9 +412,23 @@ class Keeper:
     def _sign_off(self) -> None:
         if self._settlements:
             logs.log("error", f"{len(self._settlements)} outcomes could not be written: {self.trouble}")
-        wall = self._clock.wall()
         try:
-            self._store.transact(lambda s: nodes.leave(s, self._node, wall))
+            self._store.transact(self._leave)
         except JobdError as error:
             logs.log("warning", f"signing off failed: {error}")
         self._store.close()
+
+    def _leave(self, session: Session) -> None:
+        if not self._settlements:
+            # Claimed while the dispatch loop was already winding down: no run of these has begun.
+            left = [one.plan for one in table.claims_of(session, self._node)]
+            if left:
+                table.settle(
+                    session, [Settlement(self._node, plan.token, lifecycle.give_back(plan), None, ()) for plan in left]
+                )
+        nodes.leave(session, self._node, self._clock.wall())
+
+
+def merge(before: Settlement, after: Settlement) -> Settlement:
+    """Two things that happened to one claim, as one: a retry at once may end before its predecessor is written."""
+    return after._replace(run=after.run or before.run, output=before.output + after.output)

@@ -26,6 +26,7 @@ SHOW_AFTER = 50 * MILLISECOND  # a run that takes longer is shown as running to 
 PRINT_EVERY = SECOND  # how often what a run prints is put where `logs -f` sees it
 MAX_RUNS = 10_000  # after which a worker is replaced: a leak in a task stays small
 RESPAWN_FIRST, RESPAWN_LAST = 100 * MILLISECOND, 5 * SECOND
+SILENCE = 200 * MILLISECOND  # from the end of a worker's connection to the end of the worker
 PACE_GUESS = 20 * MILLISECOND  # how long a run takes, before one has been seen
 PACE_WEIGHT = 16  # the newest run counts for one part in this many
 
@@ -88,8 +89,10 @@ class Processor:
         found = {}
         for worker in self._workers.values():
             child = worker.child
-            found[child.socket.fileno()] = (worker, "socket")
-            found[child.output] = (worker, "output")
+            if not worker.deaf:
+                found[child.socket.fileno()] = (worker, "socket")
+            if not worker.mute:
+                found[child.output] = (worker, "output")
             found[child.ended] = (worker, "ended")
         return found
 
@@ -182,7 +185,6 @@ class Processor:
                 self._say("error", worker.item, reason)
             worker.free()
             self._shown.pop(worker.child.pid, None)
-            worker.retire = True
             worker.end(self._clock.monotonic())
 
     def close(self) -> None:
@@ -239,14 +241,15 @@ class Processor:
         try:
             done = worker.receive()
         except WireError as error:
-            logs.log("error", f"a worker was ended: {error}")
-            worker.retire = True
-            worker.end(self._clock.monotonic())
+            worker.end(self._clock.monotonic(), f"its process talked nonsense: {error}")
             return
         if done is not None:
             self._log_output(worker, worker.read_output())
             self._finish(worker, done)
             self._next(worker, done.retire)
+        elif worker.deaf:
+            # Either it is about to end, which will tell more, or it cannot report any more.
+            worker.end(self._clock.monotonic(), "its process closed its connection to the daemon", SILENCE)
         elif worker.ready and not was_ready:
             self._failures = 0
             self._next(worker, worker.retire)
@@ -254,7 +257,6 @@ class Processor:
     def _next(self, worker: Worker, retire: bool) -> None:
         """The worker is free: have it take the next run, or replace it."""
         if retire or worker.retire or worker.runs >= MAX_RUNS:
-            worker.retire = True
             worker.end(self._clock.monotonic())
         else:
             self._idle.append(worker)

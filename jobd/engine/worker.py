@@ -13,6 +13,7 @@ import signal
 from jobd.engine.output import Output
 from jobd.engine.queue import Item
 from jobd.engine.spawner import Child
+from jobd.job import FAILED
 from jobd.wire import MAX_MESSAGE, VERSION, Done, Order, WireError, decode, decode_done, encode_order
 
 CHUNK = 64 * 1024
@@ -34,10 +35,12 @@ class Worker:
         self.expires_at: int | None = None
         self.doom: tuple[str, str] | None = None  # the outcome and error of a run that is being ended
         self.retire = False  # replace it when its run is over
+        self.deaf = self.mute = False  # it has closed its socket; its output
         self.output = Output(output_limit)
         self._limit = output_limit
         self._received = bytearray()
         self._stages: list[int] = []
+        self._why = ""
 
     def start(self, item: Item, order: Order, wall: int, monotonic: int, timeout: int) -> None:
         """Send the order to run `item`. Raises OSError when the process is gone."""
@@ -58,6 +61,7 @@ class Worker:
             data = self.child.socket.recv(CHUNK)
         except (BlockingIOError, ConnectionError):
             return None
+        self.deaf = not data
         self._received += data
         if len(self._received) > MAX_MESSAGE:
             raise WireError("a message is too long")
@@ -84,6 +88,7 @@ class Worker:
             except BlockingIOError:
                 break
             if not data:
+                self.mute = True
                 break
             lines += self.output.feed(data)
             if len(data) < CHUNK:
@@ -99,19 +104,24 @@ class Worker:
                 self.child.terminate()
             self._stages = [now + grace, now + grace + KILL_GRACE]
 
-    def end(self, now: int) -> None:
-        """End the process, idle or not."""
-        self._stages = [now, now + KILL_GRACE]
+    def end(self, now: int, why: str = "its process was ended", grace: int = 0) -> None:
+        """End the process after `grace` µs, idle or not; `why` becomes the error of a run that it is still in then."""
+        self.retire = True
+        self._why = why
+        self._stages = [now + grace, now + grace + KILL_GRACE]
         self.press(now)
 
     def press(self, now: int) -> None:
         """Take the next step of an ending that is due."""
-        if self._stages and now >= self._stages[0]:
-            self._stages.pop(0)
-            if self._stages:
-                self.child.end()
-            else:
-                self.child.kill()
+        if not self._stages or now < self._stages[0]:
+            return
+        self._stages.pop(0)
+        if not self._stages:
+            self.child.kill()
+            return
+        if self.item is not None and self.doom is None:
+            self.doom = (FAILED, self._why)
+        self.child.end()
 
     def next_at(self) -> int | None:
         """When this worker needs attention without being asked; None: never."""
