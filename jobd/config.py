@@ -1,0 +1,458 @@
+"""jobd.toml → `Settings`: found, read, checked as a whole and completed with defaults, once.
+
+A key may be overridden by an environment variable: `JOBD_` and its name in capitals, `__` between table and key
+(`JOBD_LOG__FORMAT`, `JOBD_POOL__REPORTS__WORKERS`). Whatever is wrong is one ConfigError that names file, line and
+key of every mistake. `KEYS` below is the whole list of keys.
+"""
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from jobd.clock import DAY, MILLISECOND, SECOND
+from jobd.errors import BadValue, ConfigError
+from jobd.job import CATCH_UP, DEFAULT_POOL, ISOLATION, MAX_BIGINT, ON_LOST, Options
+from jobd.schedule.duration import parse_duration
+
+FILE = "jobd.toml"
+SYSTEM_FOLDER, SYSTEM_STATE = "/etc/jobd", "/var/lib/jobd"
+CREDENTIAL = "jobd-database-password"
+MAX_WORKERS = 300  # select() takes 1024 descriptors, and a worker has three
+MIN_LEASE, MIN_POLL = 5 * SECOND, 20 * MILLISECOND
+LEVELS = ("trace", "debug", "info", "success", "warning", "error", "critical")
+ZONES = "/usr/share/zoneinfo/"
+
+
+class LogSettings(NamedTuple):
+    """The daemon's log. `rotation` is a size or an age, `retention` a number of files or an age."""
+
+    level: str = "info"
+    format: str = "text"
+    context: bool = False
+    file: str | None = None
+    rotation: str | None = None
+    retention: str | int | None = None
+
+
+class HistorySettings(NamedTuple):
+    """How long and how much of each run is kept."""
+
+    keep: int  # microseconds
+    keep_per_job: int  # runs
+    output: int  # bytes of an attempt
+
+
+class Settings(NamedTuple):
+    """What jobd.toml says. Paths are absolute, durations microseconds, and nothing is left open."""
+
+    path: str
+    database: str
+    password: str | None
+    plugins: str
+    state_dir: str
+    workers: int
+    timezone: str
+    commands: bool
+    poll: int
+    lease: int
+    stop_timeout: int
+    on_db_loss: str
+    log: LogSettings
+    history: HistorySettings
+    pools: dict[str, int]
+    defaults: Options
+
+
+def masked_url(settings: Settings) -> str:
+    """The database's URL as it may be shown: without a password."""
+    return re.sub(r"^(\w+://[^/@:]*):.*@", r"\1:***@", settings.database)
+
+
+# How a value is read: each reader returns it as `Settings` holds it, or raises BadValue.
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise BadValue("give a text in quotes")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise BadValue("give true or false")
+    return value
+
+
+def _whole(low: int, high: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise BadValue(f"give a whole number from {low} to {high}")
+        return value
+
+    return read
+
+
+def _choice(*words: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise BadValue("give one of: " + ", ".join(words))
+        return value
+
+    return read
+
+
+def _duration(value: object) -> int:
+    if not isinstance(value, str):
+        raise BadValue('give a duration in quotes, like "30s" or "1h30m"')
+    duration: int = parse_duration(value)
+    return duration
+
+
+def read_size(value: object) -> int:
+    """A number of bytes: 65536 or "64KiB". Raises BadValue."""
+    units = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_BIGINT:
+        return value
+    found = re.fullmatch(r"([0-9]{1,12}) ?([KMG]i?B|B)", value) if isinstance(value, str) else None
+    if not found:
+        raise BadValue('give a size, like "64KiB"')
+    return int(found[1]) * units[found[2]]
+
+
+def _output(value: object) -> int:
+    size = read_size(value)
+    if size > 8 * 2**20:
+        raise BadValue("give at most 8MiB")
+    return size
+
+
+def _rotation(value: object) -> str:
+    try:
+        read_size(value)
+    except BadValue:
+        try:
+            _duration(value)
+        except BadValue:
+            raise BadValue('give a size, like "10MiB", or an age, like "1d"') from None
+    return str(value)
+
+
+def _retention(value: object) -> str | int:
+    if isinstance(value, int):
+        return _whole(0, 100_000)(value)
+    try:
+        _duration(value)
+    except BadValue:
+        raise BadValue('give a number of files, or an age, like "30d"') from None
+    return str(value)
+
+
+def _timezone(value: object) -> str:
+    from zoneinfo import ZoneInfo
+
+    name = _text(value)
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise BadValue('there is no such time zone; give a name like "Europe/Berlin"') from None
+    return name
+
+
+class Key(NamedTuple):
+    """A key of jobd.toml. A `literal` value is written in the environment as in TOML: a number, true or false."""
+
+    read: Callable[[object], Any]
+    default: Any = None
+    literal: bool = False
+
+
+_WORKERS = Key(_whole(1, MAX_WORKERS), literal=True)
+
+KEYS: dict[str, Key] = {
+    "database": Key(_text, "sqlite:///jobd.db"),
+    "password_file": Key(_text),
+    "plugins": Key(_text, "plugins"),
+    "state_dir": Key(_text),
+    "workers": _WORKERS,
+    "timezone": Key(_timezone),
+    "commands": Key(_flag, literal=True),
+    "poll": Key(_duration, SECOND),
+    "lease": Key(_duration, 30 * SECOND),
+    "stop_timeout": Key(_duration, 60 * SECOND),
+    "on_db_loss": Key(_choice("finish", "kill"), "finish"),
+    "log.level": Key(_choice(*LEVELS), "info"),
+    "log.format": Key(_choice("text", "json"), "text"),
+    "log.context": Key(_flag, False, literal=True),
+    "log.file": Key(_text),
+    "log.rotation": Key(_rotation, "10MiB"),
+    "log.retention": Key(_retention, 10),
+    "history.keep": Key(_duration, 30 * DAY),
+    "history.keep_per_job": Key(_whole(1, 1_000_000), 1_000, literal=True),
+    "history.output": Key(_output, 64 * 1024),
+    "defaults.timeout": Key(_duration),
+    "defaults.backoff": Key(_duration),
+    "defaults.backoff_max": Key(_duration),
+    "defaults.catch_up": Key(_choice(*CATCH_UP)),
+    "defaults.grace": Key(_duration),
+    "defaults.pool": Key(_text),
+    "defaults.on_lost": Key(_choice(*ON_LOST)),
+    "defaults.isolation": Key(_choice(*ISOLATION)),
+}
+_POOL = re.compile(r"pool\.(.+)\.workers", re.DOTALL)
+
+
+def load(path: str | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of the file at `path`, or of the first one found. Raises ConfigError with all that is wrong."""
+    file = _find(path, environ)
+    text = _read(file)
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: {error}") from None
+    return _Reading(file, text, document, environ).settings()
+
+
+def _find(path: str | None, environ: Mapping[str, str]) -> str:
+    given = path or environ.get("JOBD_CONFIG")
+    if given:
+        return os.path.abspath(given)
+    personal = environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    places = [os.path.abspath(FILE), os.path.join(personal, "jobd", FILE), os.path.join(SYSTEM_FOLDER, FILE)]
+    for place in places:
+        if os.path.exists(place):
+            return place
+    raise ConfigError(f"there is no {FILE} here, in {personal}/jobd or in {SYSTEM_FOLDER}", "run `jobd init`")
+
+
+def _read(file: str) -> str:
+    try:
+        with open(file, encoding="utf-8") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            if os.geteuid() == 0 and mode & stat.S_IWOTH:
+                raise ConfigError(f"anybody can write {file}", f"jobd runs as root: chmod o-w {file}")
+            return stream.read()
+    except OSError as error:
+        hint = "run `jobd init`" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"cannot read {file}: {error.strerror}", hint) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not UTF-8 text: byte {error.start}") from None
+
+
+class _Reading:
+    """One reading of one file: its values, where they stand, and what is wrong with them."""
+
+    def __init__(self, file: str, text: str, document: dict[str, Any], environ: Mapping[str, str]) -> None:
+        self._file = file
+        self._environ = environ
+        self._lines = _lines(text)
+        self._problems: list[str] = []
+        self._from: dict[str, str] = {}  # key → variable, for those that the environment overrides
+        self._given = dict(_flat(document))
+        self._overrides()
+        self._values = {name: self._value(name, key) for name, key in KEYS.items()}
+        self._pools = self._read_pools()
+        for name in self._given:
+            self._refuse_unknown(name)
+
+    def settings(self) -> Settings:
+        """All of it. Raises ConfigError."""
+        get = self._values.__getitem__
+        self._check()
+        password = self._password()
+        if self._problems:
+            self._fail()
+        database = self._database()
+        commands = get("commands")
+        return Settings(
+            path=self._file,
+            database=database,
+            password=password,
+            plugins=self._path(get("plugins")),
+            state_dir=self._state_dir(),
+            workers=self._pools[DEFAULT_POOL],
+            timezone=get("timezone") or _system_zone(self._environ),
+            commands=database.startswith("sqlite:") if commands is None else commands,
+            poll=get("poll"),
+            lease=get("lease"),
+            stop_timeout=get("stop_timeout"),
+            on_db_loss=get("on_db_loss"),
+            log=self._log(),
+            history=HistorySettings(get("history.keep"), get("history.keep_per_job"), get("history.output")),
+            pools=self._pools,
+            defaults=Options(**{name[9:]: get(name) for name in KEYS if name.startswith("defaults.")}),
+        )
+
+    def _overrides(self) -> None:
+        """Put what the environment says over what the file says."""
+        known = {"JOBD_" + name.upper().replace(".", "__"): name for name in KEYS}
+        for variable, text in self._environ.items():
+            name = known.get(variable)
+            if pool := re.fullmatch(r"JOBD_POOL__(.+)__WORKERS", variable):
+                written = {key.upper(): key for key in self._given if _POOL.fullmatch(key)}
+                name = written.get(f"POOL.{pool[1]}.WORKERS", f"pool.{pool[1].lower()}.workers")
+            if name is None:
+                if re.match(r"JOBD_(LOG|HISTORY|DEFAULTS|POOL)__", variable):
+                    self._problems.append(f"${variable}: there is no such key{_nearest(variable, known)}")
+                continue
+            self._from[name] = variable
+            self._given[name] = _literal(text) if KEYS.get(name, _WORKERS).literal or text.isdecimal() else text
+
+    def _value(self, name: str, key: Key) -> Any:
+        if name not in self._given:
+            return key.default
+        try:
+            return key.read(self._given[name])
+        except BadValue as error:
+            hint = f"; {error.hint}" if error.hint else ""
+            self._problem(name, f"{_shown(name, self._given[name])}{error}{hint}")
+            return key.default
+
+    def _read_pools(self) -> dict[str, int]:
+        pools = {DEFAULT_POOL: self._values["workers"] or min(max(2, len(os.sched_getaffinity(0))), MAX_WORKERS)}
+        for name in [name for name in self._given if _POOL.fullmatch(name)]:
+            pool = name[5:-8]
+            if pool == DEFAULT_POOL:
+                self._problem(name, "the default pool has the workers of the top-level key `workers`")
+            elif len(pool) > 64 or not pool.isprintable():
+                self._problem(name, "the name of a pool has at most 64 characters, all visible")
+            else:
+                pools[pool] = self._value(name, _WORKERS) or 1
+        return pools
+
+    def _check(self) -> None:
+        """What two keys must agree on."""
+        lease, poll, pool = (self._values[name] for name in ("lease", "poll", "defaults.pool"))
+        if lease < MIN_LEASE:
+            self._problem("lease", "give at least 5s")
+        elif not MIN_POLL <= poll <= lease // 4:
+            self._problem("poll", "give at least 20ms and at most a quarter of `lease`")
+        if sum(self._pools.values()) > MAX_WORKERS:
+            self._problem("workers", f"all pools together have more than {MAX_WORKERS} workers")
+        if pool is not None and pool not in self._pools:
+            self._problem("defaults.pool", f"there is no pool {pool!r}; give one of: {', '.join(self._pools)}")
+
+    def _refuse_unknown(self, name: str) -> None:
+        if name not in KEYS and not _POOL.fullmatch(name):
+            known = [*KEYS, "pool.NAME.workers"]
+            table = [key for key in known if key.startswith(name + ".")]
+            nearest = f"; it is a table of {', '.join(table)}" if table else _nearest(name, known)
+            self._problem(name, f"there is no such key{nearest}")
+
+    def _problem(self, name: str, message: str) -> None:
+        place = self._file
+        if name in self._from:
+            place = f"${self._from[name]}"
+        elif name in self._lines:
+            place = f"{place}:{self._lines[name]}"
+        self._problems.append(f"{place}: {name if name.isprintable() else ascii(name)}: {message}")
+
+    def _fail(self) -> None:
+        if len(self._problems) == 1:
+            raise ConfigError(self._problems[0])
+        raise ConfigError("\n".join([f"{self._file} has {len(self._problems)} mistakes", *self._problems]))
+
+    def _path(self, path: str) -> str:
+        return os.path.normpath(os.path.join(os.path.dirname(self._file), os.path.expanduser(path)))
+
+    def _state_dir(self) -> str:
+        """As given; else the StateDirectory of the unit; else beside the file, or where a system's daemon has it."""
+        given: str | None = self._values["state_dir"]
+        if given is None:
+            given = self._environ.get("STATE_DIRECTORY", "").split(":")[0] or None
+        if given is None:
+            given = SYSTEM_STATE if os.path.dirname(self._file) == SYSTEM_FOLDER else "state"
+        return self._path(given)
+
+    def _database(self) -> str:
+        """The URL; the path of an SQLite file is made absolute."""
+        url: str = self._values["database"]
+        relative = url.removeprefix("sqlite:///")
+        if relative == url or relative.startswith(("/", ":")):
+            return url
+        folder = os.path.dirname(self._file)
+        for char in "%?#":
+            folder = folder.replace(char, f"%{ord(char):02X}")
+        return "sqlite:///" + os.path.normpath(os.path.join(folder, relative))
+
+    def _password(self) -> str | None:
+        """What `password_file` holds, or the unit's credential."""
+        credentials = self._environ.get("CREDENTIALS_DIRECTORY")
+        if self._values["password_file"]:
+            path = self._path(self._values["password_file"])
+        elif credentials and os.path.exists(os.path.join(credentials, CREDENTIAL)):
+            path = os.path.join(credentials, CREDENTIAL)
+        else:
+            return None
+        try:
+            with open(path, encoding="utf-8") as stream:
+                return stream.read().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            self._problem("password_file", f"cannot read {path}: {reason}")
+            return None
+
+    def _log(self) -> LogSettings:
+        log = LogSettings(*(self._values[f"log.{field}"] for field in LogSettings._fields))
+        return log if log.file is None else log._replace(file=self._path(log.file))
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested tables, by their dotted names."""
+    for key, value in table.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        elif not isinstance(value, dict):
+            yield prefix + key, value
+
+
+def _lines(text: str) -> dict[str, int]:
+    """On which line each key stands. tomllib does not tell; this reads `[table]` and `key =` at the start of a line."""
+    lines: dict[str, int] = {}
+    table = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+            table = _bare(header[1]) + "."
+        elif key := re.match(r"\s*([\w.\s\"'-]+?)\s*=", line):
+            lines.setdefault(table + _bare(key[1]), number)
+    return lines
+
+
+def _bare(key: str) -> str:
+    return ".".join(part.strip().strip("\"'") for part in key.split("."))
+
+
+def _literal(text: str) -> Any:
+    """`text` as a TOML number or truth value, or as it is."""
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text
+
+
+def _shown(name: str, value: object) -> str:
+    """The refused value, unless it may be a secret."""
+    if name in ("database", "password_file"):
+        return ""
+    text = ascii(value) if isinstance(value, str) else str(value).lower()
+    return f"{text if len(text) <= 60 else text[:57] + '...'} will not do; "
+
+
+def _nearest(name: str, known: Any) -> str:
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, list(known), n=1)
+    if not found:  # perhaps it is the right key in the wrong table
+        found = [key for key in known if key.rpartition(".")[2] == name.rpartition(".")[2]][:1]
+    return f"; did you mean {found[0]}?" if found else f"; known are: {', '.join(known)}"
+
+
+def _system_zone(environ: Mapping[str, str]) -> str:
+    """The name of this machine's time zone."""
+    name = environ.get("TZ", "").lstrip(":").removeprefix(ZONES)
+    if name and ".." not in name and name[0] != "/" and os.path.isfile(ZONES + name):
+        return name
+    target = os.path.realpath("/etc/localtime")
+    name = target.rpartition("/zoneinfo/")[2].removeprefix("posix/").removeprefix("right/")
+    return name if name and name != target and os.path.isfile(target) else "UTC"
