@@ -1,0 +1,65 @@
+"""What differs between databases, as one small interface: getting in, a few statements, what an error means."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jobd.store.url import Target
+
+AGAIN = "again"  # the transaction was rolled back by a conflict: repeat it whole
+LOST = "lost"  # the connection broke
+AWAY = "away"  # the database cannot be reached or written
+
+
+class Dialect:
+    """One kind of database. Statements have `?` for their parameters and double quotes round names."""
+
+    name: str
+    begin: str
+    for_update: str  # appended to a SELECT that locks what it reads
+    skip_locked: str
+    placeholder: str
+
+    def connect(self, target: Target, create: bool, read_only: bool = False) -> Any:
+        """A DB-API connection in autocommit mode, its session set up and read back. Raises JobdError."""
+        raise NotImplementedError
+
+    def classify(self, error: Exception) -> str | None:
+        """AGAIN, LOST, AWAY, or None when the error is nobody's but jobd's."""
+        raise NotImplementedError
+
+    def explain(self, error: Exception, target: Target) -> tuple[str, str]:
+        """What went wrong in one line, and what to do."""
+        raise NotImplementedError
+
+    def among(self, column: str, count: int) -> str:
+        """The condition that `column` is one of `count` numbers."""
+        raise NotImplementedError
+
+    def among_values(self, ids: Sequence[int]) -> list[Any]:
+        """The parameters of `among`."""
+        raise NotImplementedError
+
+    def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
+        """Claim up to `limit` jobs of `pool` that are ready by `until`, oldest first; their ids."""
+        raise NotImplementedError
+
+    def stamp_finished(self, cursor: Any, finished: Sequence[tuple[int, str]]) -> None:
+        """Set lastFinished_time of (job id, time) pairs."""
+        raise NotImplementedError
+
+    def changed(self, connection: Any, seen: object) -> tuple[bool, object]:
+        """Whether another connection may have written since `seen`, and what to pass as `seen` next time."""
+        return True, seen
+
+    def upsert(self, table: str, key: Sequence[str], columns: Sequence[str], rows: int) -> str:
+        """An INSERT of `rows` rows that updates those whose key is there already."""
+        rest = [column for column in columns if column not in key]
+        values = ", ".join(f'"{column}" = excluded."{column}"' for column in rest)
+        names = ", ".join(f'"{column}"' for column in key)
+        return f"{self.insert(table, columns, rows)} ON CONFLICT ({names}) DO UPDATE SET {values}"
+
+    def insert(self, table: str, columns: Sequence[str], rows: int) -> str:
+        """An INSERT of `rows` rows. Only placeholders in VALUES: a constant would make drivers send row by row."""
+        names = ", ".join(f'"{column}"' for column in columns)
+        one = "(" + ", ".join("?" * len(columns)) + ")"
+        return f'INSERT INTO "{table}" ({names}) VALUES ' + ", ".join([one] * rows)

@@ -1,0 +1,198 @@
+"""MariaDB and MySQL, through PyMySQL: how to get in, what is said differently, and what errors mean.
+
+The session is READ COMMITTED, strict, UTC, with affected rows counted as found rows (an UPDATE that writes the value
+already there counts), and every call has a deadline. ANSI_QUOTES lets one spelling of names serve all databases.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jobd.errors import ConfigError, DatabaseUnavailable
+from jobd.store.dialect import AGAIN, AWAY, LOST, Dialect
+from jobd.store.url import Target
+
+DEADLINE = 10  # seconds for a call
+LOCK_WAIT = 5  # seconds for a row that another transaction holds
+SQL_MODE = (
+    "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES"
+)
+_CONFLICTS = {1020, 1205, 1213}
+_BROKEN = {2006, 2013, 2014, 2055, 1053, 1927, 4031}
+_TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
+
+
+class Mysql(Dialect):
+    """MariaDB 10.6 or newer, MySQL 8.0 or newer."""
+
+    name = "mysql"
+    begin = "START TRANSACTION"
+    for_update = " FOR UPDATE"
+    skip_locked = " FOR UPDATE SKIP LOCKED"
+    placeholder = "%s"
+
+    def connect(self, target: Target, create: bool, read_only: bool = False) -> Any:
+        try:
+            import pymysql
+            from pymysql.constants import CLIENT
+        except ImportError:
+            raise ConfigError("the driver for MySQL and MariaDB is missing", "pip install 'jobd[mysql]'") from None
+        connection = None
+        try:
+            connection = pymysql.connect(
+                host=target.host or "localhost",
+                port=target.port or 3306,
+                user=target.user,
+                password=target.password or "",
+                database=target.database,
+                unix_socket=target.options.get("unix_socket"),
+                charset="utf8mb4",
+                autocommit=True,
+                client_flag=CLIENT.FOUND_ROWS,
+                local_infile=False,
+                connect_timeout=DEADLINE,
+                read_timeout=DEADLINE,
+                write_timeout=DEADLINE,
+                **_tls(target),
+            )
+            with connection.cursor() as cursor:
+                self._set_up(cursor)
+            return connection
+        except (pymysql.Error, OSError) as error:
+            if connection is not None:
+                connection.close()
+            raise DatabaseUnavailable(*self.explain(error, target)) from None
+
+    def _set_up(self, cursor: Any) -> None:
+        cursor.execute(
+            "SET SESSION sql_mode = %s, time_zone = '+00:00', innodb_lock_wait_timeout = %s", (SQL_MODE, LOCK_WAIT)
+        )
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        cursor.execute(
+            "SHOW SESSION VARIABLES WHERE Variable_name IN"
+            " ('version', 'sql_mode', 'time_zone', 'tx_isolation', 'transaction_isolation', 'wsrep_on', 'innodb_lock_wait_timeout')"
+        )
+        is_set = dict(cursor.fetchall())
+        check_version(is_set["version"])
+        isolation = is_set.get("transaction_isolation") or is_set.get("tx_isolation")
+        wanted = set(SQL_MODE.split(","))
+        if isolation != "READ-COMMITTED" or is_set["time_zone"] != "+00:00":
+            raise ConfigError(f"the database server refuses READ COMMITTED or UTC (it has {isolation})")
+        if not wanted <= set(is_set["sql_mode"].split(",")):
+            raise ConfigError(f"the database server refuses the strict SQL mode (it has {is_set['sql_mode']})")
+        if is_set.get("wsrep_on") == "ON":
+            cursor.execute("SHOW STATUS LIKE 'wsrep_cluster_size'")
+            row = cursor.fetchone()
+            if row and int(row[1]) > 1:
+                raise ConfigError(
+                    f"this is a Galera cluster of {row[1]} writers, which can lose committed claims",
+                    "use one server, or replication with a single writer",
+                )
+
+    def classify(self, error: Exception) -> str | None:
+        number = _number(error)
+        if number in _CONFLICTS:
+            return AGAIN
+        if number in _BROKEN or number == 0 or isinstance(error, OSError):
+            return LOST
+        # 1040 too many connections, 1021/1114 full, 1290/1836 read-only, 1044/1045/1142/1143 not allowed
+        if number in {
+            1040,
+            1203,
+            1226,
+            1021,
+            1114,
+            1290,
+            1792,
+            1836,
+            1044,
+            1045,
+            1142,
+            1143,
+            2002,
+            2003,
+            2005,
+            3024,
+            1969,
+        }:
+            return AWAY
+        return None
+
+    def explain(self, error: Exception, target: Target) -> tuple[str, str]:
+        number = _number(error)
+        text = str(error.args[1]) if len(error.args) > 1 else str(error)
+        text = " ".join(text.split())
+        hint = {
+            1045: "check the user and the password",
+            1044: f"let the user in: GRANT ALL ON {target.database}.* TO …",
+            1049: f"create it: CREATE DATABASE {target.database}",
+            2002: "is the server running?",
+            2003: "is the server running, and may this machine reach it?",
+            1419: "SET GLOBAL log_bin_trust_function_creators = 1 lets jobd create its triggers",
+        }.get(number, "")
+        return f"{target.label}: {text}", hint
+
+    def among(self, column: str, count: int) -> str:
+        return f"{column} IN ({', '.join('?' * count)})"
+
+    def among_values(self, ids: Sequence[int]) -> list[Any]:
+        return list(ids)
+
+    def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
+        cursor.execute(
+            # served by the index schedule_ready
+            "SELECT job_id FROM schedule FORCE INDEX (schedule_ready)"
+            " WHERE pool = %s AND node_id = 0 AND ready_time <= %s ORDER BY ready_time LIMIT %s FOR UPDATE SKIP LOCKED",
+            (pool, until, limit),
+        )
+        ids = [job_id for (job_id,) in cursor.fetchall()]
+        if ids:
+            cursor.execute(
+                "UPDATE schedule SET node_id = %s, token = token + 1,"
+                " started_time = CASE WHEN guarded = 1 THEN ready_time END"
+                f" WHERE job_id IN ({', '.join(['%s'] * len(ids))})",
+                (node, *ids),
+            )
+        return ids
+
+    def stamp_finished(self, cursor: Any, finished: Sequence[tuple[int, str]]) -> None:
+        rows = " UNION ALL ".join(["SELECT %s AS id, CAST(%s AS DATETIME(6)) AS finished"] * len(finished))
+        cursor.execute(
+            f"UPDATE job JOIN ({rows}) AS ended ON ended.id = job.id SET job.lastFinished_time = ended.finished",
+            [value for pair in finished for value in pair],
+        )
+
+    def upsert(self, table: str, key: Sequence[str], columns: Sequence[str], rows: int) -> str:
+        values = ", ".join(f'"{column}" = VALUES("{column}")' for column in columns if column not in key)
+        return f"{self.insert(table, columns, rows)} ON DUPLICATE KEY UPDATE {values}"
+
+
+def check_version(version: str) -> None:
+    """Raises ConfigError when the server is older than jobd can use."""
+    maria = "mariadb" in version.lower()
+    numbers = version.removeprefix("5.5.5-").split("-")[0].split(".")
+    major, minor = int(numbers[0]), int(numbers[1])
+    if (major, minor) < ((10, 6) if maria else (8, 0)):
+        raise ConfigError(f"the database server is version {version}", "jobd needs MariaDB 10.6 or MySQL 8.0, or newer")
+
+
+def _tls(target: Target) -> dict[str, Any]:
+    """TLS arguments of the driver: the certificate is verified as soon as an authority is named."""
+    unknown = set(target.options) - {"unix_socket", "tls", *_TLS}
+    if unknown:
+        raise ConfigError(
+            f"the database URL has an unknown option {min(unknown)!r}", f"known: unix_socket, tls, {', '.join(_TLS)}"
+        )
+    given: dict[str, Any] = {name: target.options[name] for name in _TLS if name in target.options}
+    for name in ("ssl_verify_cert", "ssl_verify_identity"):
+        if name in given:
+            given[name] = given[name].lower() in ("1", "true", "yes", "on")
+    if "ssl_ca" in given:
+        given.setdefault("ssl_verify_cert", True)
+        given.setdefault("ssl_verify_identity", True)
+    elif target.options.get("tls") == "require":
+        given["ssl"] = {"check_hostname": False}
+    return given
+
+
+def _number(error: Exception) -> int | None:
+    return error.args[0] if error.args and isinstance(error.args[0], int) else None

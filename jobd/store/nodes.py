@@ -1,0 +1,57 @@
+"""The table `node`: one row per start of a daemon, never reused. Who is alive, and who was."""
+
+from typing import NamedTuple
+
+from jobd.store.store import Session
+
+
+class NodeRow(NamedTuple):
+    """A node that has not stopped, as far as anybody knows. `heartbeat` is a counter, not a time."""
+
+    id: int
+    host: str
+    pid: int
+    instance: str
+    heartbeat: int
+    started: int
+
+
+def register(session: Session, host: str, pid: int, version: str, instance: str, now: int) -> int:
+    """Sign a new node on; its id."""
+    session.execute(
+        "INSERT INTO node (host, pid, version, instance, started_time, heartbeat) VALUES (?, ?, ?, ?, ?, 1)",
+        (host[:255], pid, version, instance, now),
+    )
+    found = session.rows(
+        "SELECT max(id) FROM node WHERE instance = ? AND started_time = ? AND pid = ?", (instance, now, pid)
+    )
+    return int(found[0][0])
+
+
+def beat(session: Session, node: int) -> bool:
+    """Move the heartbeat on; False when another node has declared this one dead."""
+    cursor = session.execute("UPDATE node SET heartbeat = heartbeat + 1 WHERE id = ? AND stopped_time IS NULL", (node,))
+    return bool(cursor.rowcount == 1)
+
+
+def live(session: Session) -> list[NodeRow]:
+    """The nodes that have neither signed off nor been buried."""
+    # served by the index node_stopped
+    found = session.rows(
+        "SELECT id, host, pid, instance, heartbeat, started_time FROM node WHERE stopped_time IS NULL ORDER BY id"
+    )
+    return [NodeRow(*row) for row in found]
+
+
+def bury(session: Session, node: int, heartbeat: int, now: int) -> bool:
+    """Declare a node dead, if its heartbeat is still what was seen; False when it is not, or another was quicker."""
+    cursor = session.execute(
+        "UPDATE node SET stopped_time = ? WHERE id = ? AND heartbeat = ? AND stopped_time IS NULL",
+        (now, node, heartbeat),
+    )
+    return bool(cursor.rowcount == 1)
+
+
+def leave(session: Session, node: int, now: int) -> None:
+    """Sign a node off."""
+    session.execute("UPDATE node SET stopped_time = ? WHERE id = ? AND stopped_time IS NULL", (now, node))

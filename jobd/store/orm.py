@@ -1,0 +1,42 @@
+"""peewee, opened on jobd's own connections, and imported with only the driver that is needed.
+
+peewee tries every driver that is installed when it is imported, which can cost more than all else together; the others
+are hidden from it for that moment.
+"""
+
+import importlib
+import sys
+from typing import Any
+
+from jobd.store.dialect import Dialect
+from jobd.store.url import Target
+
+_NEEDED = {"sqlite": set[str](), "mysql": {"pymysql"}, "postgresql": {"psycopg"}}
+_DRIVERS = {"psycopg", "psycopg2", "psycopg2cffi", "pymysql", "MySQLdb", "pysqlite3"}
+
+
+def import_peewee(kind: str) -> Any:
+    """The module peewee."""
+    hidden = [name for name in _DRIVERS - _NEEDED[kind] if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # makes `import name` raise ImportError
+    try:
+        return importlib.import_module("peewee")
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+def open_database(target: Target, dialect: Dialect) -> Any:
+    """A peewee database that connects as jobd does. Raises JobdError when it cannot."""
+    peewee = import_peewee(target.kind)
+    base = {"sqlite": peewee.SqliteDatabase, "mysql": peewee.MySQLDatabase, "postgresql": peewee.PostgresqlDatabase}
+
+    class Database(base[target.kind]):  # type: ignore[misc]
+        def _connect(self) -> Any:
+            return dialect.connect(target, create=True)
+
+    extra = {"prefer_psycopg3": True} if target.kind == "postgresql" else {}
+    database = Database(target.path or target.database, autoconnect=False, **extra)
+    database.connect()
+    return database

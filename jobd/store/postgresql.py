@@ -1,0 +1,107 @@
+"""PostgreSQL, through psycopg 3: how to get in, what is said differently, and what errors mean."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jobd.errors import ConfigError, DatabaseUnavailable
+from jobd.store.dialect import AGAIN, AWAY, LOST, Dialect
+from jobd.store.url import Target
+
+DEADLINE = 10  # seconds for a call
+LOCK_WAIT = 5  # seconds for a row that another transaction holds
+
+
+class Postgresql(Dialect):
+    """PostgreSQL 14 or newer."""
+
+    name = "postgresql"
+    begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
+    for_update = " FOR UPDATE"
+    skip_locked = " FOR UPDATE SKIP LOCKED"
+    placeholder = "%s"
+
+    def connect(self, target: Target, create: bool, read_only: bool = False) -> Any:
+        try:
+            import psycopg
+        except ImportError:
+            raise ConfigError("the driver for PostgreSQL is missing", "pip install 'jobd[postgresql]'") from None
+        given: dict[str, Any] = {
+            "host": target.host,
+            "port": target.port,
+            "user": target.user,
+            "password": target.password,
+            "dbname": target.database,
+            "connect_timeout": DEADLINE,
+            "tcp_user_timeout": DEADLINE * 1000,
+            "application_name": "jobd",
+            **target.options,
+        }
+        connection = None
+        try:
+            connection = psycopg.connect(**given, autocommit=True)
+            connection.execute(
+                f"SET statement_timeout = '{DEADLINE}s'; SET lock_timeout = '{LOCK_WAIT}s'; SET timezone = 'UTC';"
+                " SET client_encoding = 'UTF8'; SET idle_in_transaction_session_timeout = '60s'"
+            )
+            if connection.info.server_version < 140000:
+                raise ConfigError(
+                    f"the PostgreSQL server is version {connection.info.server_version // 10000}",
+                    "jobd needs 14 or newer",
+                )
+            return connection
+        except (psycopg.Error, OSError) as error:
+            if connection is not None:
+                connection.close()
+            raise DatabaseUnavailable(*self.explain(error, target)) from None
+
+    def classify(self, error: Exception) -> str | None:
+        state = getattr(error, "sqlstate", None) or ""
+        # 40: deadlock, serialization; 55P03: lock timeout
+        if state.startswith("40") or state == "55P03":
+            return AGAIN
+        # 08: connection; 57P01-3: shutting down
+        if state.startswith("08") or state in ("57P01", "57P02", "57P03", "25P03"):
+            return LOST
+        # 53: resources; 57014: deadline; 25006: read-only; 28, 42501: not allowed; 58: I/O
+        if state[:2] in ("53", "28", "58") or state in ("57014", "25006", "42501"):
+            return AWAY
+        if not state and type(error).__name__ in ("OperationalError", "InterfaceError"):
+            return LOST
+        return None
+
+    def explain(self, error: Exception, target: Target) -> tuple[str, str]:
+        text = " ".join(str(error).split()) or type(error).__name__
+        if target.password:
+            text = text.replace(target.password, "***")
+        hint = ""
+        if "does not exist" in text and "database" in text:
+            hint = f"create it: createdb {target.database}"
+        elif "refused" in text or "No such file" in text:
+            hint = "is the server running?"
+        elif "authentication" in text or "password" in text:
+            hint = "check the user and the password"
+        return f"{target.label}: {text}", hint
+
+    def among(self, column: str, count: int) -> str:
+        return f"{column} = ANY(?)"
+
+    def among_values(self, ids: Sequence[int]) -> list[Any]:
+        return [list(ids)]
+
+    def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
+        cursor.execute(
+            # served by the index schedule_ready
+            "UPDATE schedule SET node_id = %s, token = token + 1,"
+            " started_time = CASE WHEN guarded = 1 THEN ready_time END"
+            " WHERE job_id IN (SELECT job_id FROM schedule WHERE pool = %s AND node_id = 0 AND ready_time <= %s"
+            " ORDER BY ready_time LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING job_id",
+            (node, pool, until, limit),
+        )
+        return [job_id for (job_id,) in cursor.fetchall()]
+
+    def stamp_finished(self, cursor: Any, finished: Sequence[tuple[int, str]]) -> None:
+        cursor.execute(
+            'UPDATE job SET "lastFinished_time" = ended.finished::timestamp'
+            " FROM unnest(%s::bigint[], %s::text[]) AS ended (id, finished) WHERE job.id = ended.id",
+            ([job_id for job_id, _ in finished], [moment for _, moment in finished]),
+        )

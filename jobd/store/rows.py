@@ -1,0 +1,154 @@
+"""Between rows of the tables and the values of jobd.job. A row that makes no sense is told as such, never raised.
+
+The columns stand here once, in the order in which every statement reads and writes them.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from jobd.clock import from_datetime, to_datetime
+from jobd.errors import BadValue
+from jobd.job import Job, Options, Plan, Run, check_name, check_options, check_retry_times
+
+JOB = (
+    "id",
+    "name",
+    "retry_times",
+    "runonce",
+    "interval",
+    "created_time",
+    "updated_time",
+    "lastFinished_time",
+    "is_delete",
+)
+OPTIONS = (
+    "task", "command", "args", "secrets", "timezone", "timeout", "backoff", "backoff_max",
+    "catch_up", "grace", "pool", "priority", "on_lost", "isolation", "paused",
+)  # fmt: skip
+SCHEDULE = (
+    "job_id", "due_time", "ready_time", "attempt", "losses", "number", "anchor", "resume_time", "manual",
+    "pool", "missed", "basis", "error", "guarded", "node_id", "token", "started_time",
+)  # fmt: skip
+RUN = (
+    "job_id", "number", "due_time", "started_time", "finished_time", "attempts", "outcome", "node_id",
+    "error", "result", "missed",
+)  # fmt: skip
+MAX_ERROR = 2_000
+MAX_PLAN_ERROR = 500
+
+
+def columns(table: str, names: Sequence[str]) -> str:
+    """The columns for a SELECT."""
+    return ", ".join(f'{table}."{name}"' for name in names)
+
+
+def read_job(row: Sequence[Any]) -> tuple[Job | None, str | None]:
+    """(the job, None), or (what can be read of it, the reason why it is invalid), from JOB + OPTIONS columns."""
+    job_id, name, retry_times, runonce, interval, created, updated, finished, is_delete = row[: len(JOB)]
+    if not isinstance(name, str):
+        return None, "name is not text"
+    problem = None
+    try:
+        check_name(name)
+        check_retry_times(retry_times)
+        for what, flag in (("runonce", runonce), ("is_delete", is_delete)):
+            if flag not in (0, 1):
+                raise BadValue(f"{what} is {flag!r}, not 0 or 1")
+        if interval is not None and not isinstance(interval, str):
+            raise BadValue("interval is not text")
+        options = _read_options(row[len(JOB) :])
+        check_options(options)
+    except BadValue as error:
+        problem, options = str(error), Options()
+    try:
+        times = [read_time(value) for value in (created, updated, finished)]
+    except (TypeError, ValueError, OverflowError):
+        problem, times = "a time is not a time", [0, 0, None]
+    job = Job(
+        name,
+        interval if isinstance(interval, str) else None,
+        runonce == 1,
+        retry_times if isinstance(retry_times, int) else 0,
+        options,
+        job_id,
+        times[0] or 0,
+        times[1] or 0,
+        times[2],
+        is_delete not in (0, None),
+    )
+    return job, problem
+
+
+def _read_options(row: Sequence[Any]) -> Options:
+    """The options; a row of NULLs (there is none) gives the defaults. Raises BadValue."""
+    task, command, args, secrets, *rest = row
+    *plain, priority, on_lost, isolation, paused = rest
+    return Options(
+        task,
+        None if command is None else tuple(_json(command, "command", list)),
+        {} if args is None else _json(args, "args", dict),
+        () if secrets is None else tuple(_json(secrets, "secrets", list)),
+        *plain,
+        priority or 0,
+        on_lost,
+        isolation,
+        bool(paused),
+    )
+
+
+def _json(text: Any, what: str, kind: type) -> Any:
+    try:
+        value = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        raise BadValue(f"{what} is not JSON") from None
+    if not isinstance(value, kind) or (kind is list and not all(isinstance(word, str) for word in value)):
+        raise BadValue(f"{what} is not a JSON {'array of words' if kind is list else 'object'}")
+    return value
+
+
+def options_row(options: Options) -> tuple[Any, ...] | None:
+    """The values of the OPTIONS columns; None when all are the defaults, so that no row is needed."""
+    if options == Options():
+        return None
+    return (
+        options.task,
+        None if options.command is None else json.dumps(options.command, ensure_ascii=False),
+        json.dumps(dict(options.args), ensure_ascii=False) if options.args else None,
+        json.dumps(options.secrets) if options.secrets else None,
+        *options[4:11],
+        options.priority,
+        options.on_lost,
+        options.isolation,
+        int(options.paused),
+    )
+
+
+def read_plan(row: Sequence[Any]) -> Plan:
+    """The plan, from the SCHEDULE columns."""
+    plan = Plan(*row)
+    return plan._replace(manual=bool(plan.manual), guarded=bool(plan.guarded))
+
+
+def plan_row(plan: Plan) -> tuple[Any, ...]:
+    """The values of the SCHEDULE columns."""
+    error = plan.error and plan.error[:MAX_PLAN_ERROR]
+    return (*plan[:8], int(plan.manual), plan.pool, plan.missed, plan.basis[:600], error, int(plan.guarded), *plan[14:])
+
+
+def run_row(run: Run) -> tuple[Any, ...]:
+    """The values of the RUN columns."""
+    return (*run[:8], run.error and run.error[:MAX_ERROR].replace("\0", "\ufffd"), run.result, run.missed)
+
+
+def read_time(value: Any) -> int | None:
+    """The moment of a datetime column, which SQLite gives as text. Raises ValueError or TypeError for nonsense."""
+    if value is None:
+        return None
+    return from_datetime(value if isinstance(value, datetime) else datetime.fromisoformat(value))
+
+
+def write_time(moment: int) -> str:
+    """A moment as every database takes it for a datetime column."""
+    return to_datetime(moment).strftime("%Y-%m-%d %H:%M:%S.%f")

@@ -1,0 +1,171 @@
+"""The table `schedule`, where everything hot happens: claim, settle, plan. Fixed, set-based SQL.
+
+A claim is one conditional write that takes the job for a node and adds one to its fencing token. Every later write about
+it names node and token and counts only while both hold, so what comes late is refused, whoever sends it.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from jobd.job import SKIPPED, Job, Plan, Run
+from jobd.store import output, rows
+from jobd.store.output import Part
+from jobd.store.store import Session
+
+_PLAN = rows.columns("schedule", rows.SCHEDULE)
+_DEFINITION = f"{rows.columns('job', rows.JOB)}, {rows.columns('job_options', rows.OPTIONS)}"
+_JOINED = (
+    f"SELECT {_PLAN}, {_DEFINITION} FROM schedule JOIN job ON job.id = schedule.job_id"
+    " LEFT JOIN job_options ON job_options.job_id = schedule.job_id WHERE "
+)
+_WIDTH = len(rows.SCHEDULE)
+
+
+class Claimed(NamedTuple):
+    """A job that has just been claimed; `problem` says why its definition makes no sense."""
+
+    plan: Plan
+    job: Job | None
+    problem: str | None
+
+
+class Standing(NamedTuple):
+    """A job as it stands; `plan` is None when nobody has planned it yet."""
+
+    job_id: int
+    job: Job | None
+    problem: str | None
+    plan: Plan | None
+
+
+class Settlement(NamedTuple):
+    """What became of a claim: the plan as it is now (`plan.node` 0: the job is free again), and what is to be kept."""
+
+    node: int
+    token: int
+    plan: Plan
+    run: Run | None
+    output: tuple[Part, ...]
+
+
+class Change(NamedTuple):
+    """Something to look at: `what` is "changed", "run" or "cancel"."""
+
+    id: int
+    job_id: int
+    what: str
+
+
+def claim(session: Session, node: int, pool: str, until: int, limit: int) -> list[Claimed]:
+    """Claim up to `limit` jobs of `pool` that are ready by `until`, and give them oldest first."""
+    ids = session.dialect.claim(session.cursor, node, pool, until, limit)
+    claimed = [_claimed(row) for row in session.among(_JOINED, "schedule.job_id", ids)]
+    return sorted(claimed, key=lambda one: one.plan.ready or 0)
+
+
+def claims_of(session: Session, node: int) -> list[Claimed]:
+    """All that `node` has claimed."""
+    # served by the index schedule_node
+    return [_claimed(row) for row in session.rows(_JOINED + "schedule.node_id = ?", (node,))]
+
+
+def settle(session: Session, settlements: Sequence[Settlement]) -> set[int]:
+    """Write what became of claims; the ids of the jobs whose claim still held. At most one settlement a job."""
+    settlements = sorted(settlements, key=lambda one: one.plan.job_id)  # one order everywhere, so that none deadlock
+    ids = [one.plan.job_id for one in settlements]
+    found = session.among("SELECT job_id, node_id, token FROM schedule WHERE ", "job_id", ids, lock=True)
+    held = {job_id: (node, token) for job_id, node, token in found}
+    good = [one for one in settlements if held.get(one.plan.job_id) == (one.node, one.token)]
+    runs = [one.run for one in good if one.run is not None]
+    session.write_rows("run", rows.RUN, [rows.run_row(run) for run in runs])
+    output.save(session, [part for one in good for part in one.output])
+    _write_plans(session, (one.plan for one in good))
+    finished = [(run.job_id, rows.write_time(run.finished)) for run in runs if run.outcome != SKIPPED]
+    if finished:
+        session.dialect.stamp_finished(session.cursor, finished)
+    accepted = {one.plan.job_id for one in good}
+    return accepted | _recorded_before(session, [one for one in settlements if one.plan.job_id not in accepted])
+
+
+def mark_started(session: Session, node: int, started: Iterable[tuple[int, int, int]]) -> None:
+    """Let everybody see that these (job id, token, moment) are running."""
+    for job_id, token, moment in started:
+        session.execute(
+            "UPDATE schedule SET started_time = ? WHERE job_id = ? AND node_id = ? AND token = ?",
+            (moment, job_id, node, token),
+        )
+
+
+def next_ready(session: Session, pool: str) -> int | None:
+    """When the next unclaimed job of `pool` is ready."""
+    # served by the index schedule_ready
+    found = session.rows("SELECT min(ready_time) FROM schedule WHERE pool = ? AND node_id = 0", (pool,))
+    return None if found[0][0] is None else int(found[0][0])
+
+
+def changes(session: Session, limit: int) -> list[Change]:
+    """What people changed and nobody has looked at, oldest first."""
+    return [
+        Change(*row) for row in session.rows("SELECT id, job_id, what FROM job_change ORDER BY id LIMIT ?", (limit,))
+    ]
+
+
+def drop_changes(session: Session, ids: Sequence[int]) -> None:
+    """These have been looked at."""
+    dialect = session.dialect
+    if ids:
+        session.execute(f"DELETE FROM job_change WHERE {dialect.among('id', len(ids))}", dialect.among_values(ids))
+
+
+def note_change(session: Session, job_id: int, what: str) -> None:
+    """Ask whoever has claimed a job to look at it."""
+    session.execute("INSERT INTO job_change (job_id, what) VALUES (?, ?)", (job_id, what))
+
+
+def stand(session: Session, job_ids: Sequence[int]) -> list[Standing]:
+    """Definitions and plans of these jobs; their plans stay as they are until the transaction ends."""
+    locked = session.among(f"SELECT {_PLAN} FROM schedule WHERE ", "job_id", sorted(job_ids), lock=True)
+    plans = {row[0]: rows.read_plan(row) for row in locked}
+    sql = f"SELECT {_DEFINITION} FROM job LEFT JOIN job_options ON job_options.job_id = job.id WHERE "
+    standing = []
+    for row in session.among(sql, "job.id", job_ids):
+        job, problem = rows.read_job(row)
+        standing.append(Standing(row[0], job, problem, plans.get(row[0])))
+    return standing
+
+
+def replan(session: Session, plans: Sequence[Plan]) -> None:
+    """Write plans of jobs that `stand` has shown, in this transaction, to be unclaimed."""
+    _write_plans(session, plans)
+
+
+def wake_unresolved(session: Session) -> None:
+    """Offer the jobs again whose task was unknown: the plugins may have it now."""
+    session.execute(
+        "UPDATE schedule SET ready_time = due_time"
+        " WHERE node_id = 0 AND error IS NOT NULL AND ready_time IS NOT NULL AND attempt = 0 AND due_time < ready_time"
+    )
+
+
+def _write_plans(session: Session, plans: Iterable[Plan]) -> None:
+    session.write_rows("schedule", rows.SCHEDULE, [rows.plan_row(plan) for plan in plans], key=("job_id",))
+
+
+def _recorded_before(session: Session, rest: Sequence[Settlement]) -> set[int]:
+    """Of settlements whose claim no longer holds, those that an earlier try of this very write had put down."""
+    if not session.repeated:
+        return set()
+    known = set()
+    for one in rest:
+        run = one.run
+        if run is not None and session.rows(
+            "SELECT 1 FROM run WHERE job_id = ? AND number = ? AND node_id = ? AND finished_time = ?",
+            (run.job_id, run.number, run.node, run.finished),
+        ):
+            known.add(run.job_id)
+    return known
+
+
+def _claimed(row: tuple[Any, ...]) -> Claimed:
+    job, problem = rows.read_job(row[_WIDTH:])
+    return Claimed(rows.read_plan(row[:_WIDTH]), job, problem)

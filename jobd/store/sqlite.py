@@ -1,0 +1,169 @@
+"""SQLite: how to get in, what is said differently, and what its errors mean.
+
+WAL with synchronous=FULL: an acknowledged change survives a power cut. Write transactions begin with BEGIN IMMEDIATE:
+one that reads first and wants to write later would be refused at once when another has written in between.
+"""
+
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from jobd.errors import ConfigError, DatabaseUnavailable
+from jobd.store.dialect import AGAIN, AWAY, Dialect
+from jobd.store.url import Target
+
+BUSY_SECONDS = 5.0
+_NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs", "lustre"}
+
+
+class Sqlite(Dialect):
+    """SQLite 3.37 or newer."""
+
+    name = "sqlite"
+    begin = "BEGIN IMMEDIATE"
+    for_update = ""
+    skip_locked = ""
+    placeholder = "?"
+
+    def connect(self, target: Target, create: bool, read_only: bool = False) -> sqlite3.Connection:
+        if sqlite3.sqlite_version_info < (3, 37):
+            raise ConfigError(f"SQLite is {sqlite3.sqlite_version}", "jobd needs 3.37 or newer")
+        self._check_file(target.path, create)
+        mode = "ro" if read_only else "rwc" if create else "rw"
+        quoted = target.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        connection = None
+        try:
+            connection = sqlite3.connect(
+                f"file:{quoted}?mode={mode}",
+                uri=True,
+                timeout=BUSY_SECONDS,
+                isolation_level=None,
+                cached_statements=256,
+            )
+            if not read_only:
+                self._set_up(connection)
+            else:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            return connection
+        except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
+            raise DatabaseUnavailable(*self.explain(error, target)) from None
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+                break
+            except sqlite3.OperationalError as error:
+                # Several processes that open a new file at once: the switch ignores the busy timeout.
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+        connection.execute("PRAGMA synchronous=FULL")
+        (level,) = connection.execute("PRAGMA synchronous").fetchone()
+        if mode != "wal" or level != 2:
+            raise sqlite3.OperationalError(f"the file system allows neither WAL nor FULL (it has {mode}, {level})")
+
+    def _check_file(self, path: str, create: bool) -> None:
+        folder = os.path.dirname(path)
+        if not os.path.exists(path):
+            if not create:
+                raise DatabaseUnavailable(f"there is no database at {path}", "`jobd add` and `jobd start` create it")
+            if not os.path.isdir(folder):
+                raise DatabaseUnavailable(f"the folder {folder} does not exist", "create it, or change `database`")
+            try:
+                # Made by hand, so that nobody else can read it whatever the umask.
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            except FileExistsError:
+                pass
+            except OSError as error:
+                raise DatabaseUnavailable(f"{path} cannot be created: {error.strerror}") from None
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise DatabaseUnavailable(f"{path} is not a file", "change `database` in jobd.toml")
+        if (system := _file_system(folder)) in _NETWORK_FILE_SYSTEMS:
+            raise ConfigError(
+                f"{path} lies on a network file system ({system}), where SQLite loses data",
+                "put it on a local disk, or use MariaDB or PostgreSQL to share work between machines",
+            )
+
+    def classify(self, error: Exception) -> str | None:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return AGAIN
+        if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) and code in (
+            sqlite3.SQLITE_FULL,
+            sqlite3.SQLITE_IOERR,
+            sqlite3.SQLITE_READONLY,
+            sqlite3.SQLITE_CORRUPT,
+            sqlite3.SQLITE_NOTADB,
+            sqlite3.SQLITE_CANTOPEN,
+            sqlite3.SQLITE_PERM,
+            sqlite3.SQLITE_AUTH,
+        ):
+            return AWAY
+        return None
+
+    def explain(self, error: Exception, target: Target) -> tuple[str, str]:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        path = target.path
+        match code:
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                return f"{path} is locked by another program", f"it was waited for {BUSY_SECONDS:g} s; try again"
+            case sqlite3.SQLITE_FULL:
+                return f"{path} cannot be written: the disk is full", "free some space"
+            case sqlite3.SQLITE_READONLY:
+                return f"{path} is read-only for this user", f"make it and {os.path.dirname(path)} writable"
+            case sqlite3.SQLITE_NOTADB:
+                return f"{path} is not an SQLite database", "move it away, or change `database` in jobd.toml"
+            case sqlite3.SQLITE_CORRUPT:
+                return f"{path} is damaged: {error}", "restore it from a backup; jobd does not touch it"
+            case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+                return f"{path} cannot be opened: {error}", "check that this user may read and write it"
+        return f"{path}: {error}", ""
+
+    def among(self, column: str, count: int) -> str:
+        return f"{column} IN (SELECT value FROM json_each(?))"
+
+    def among_values(self, ids: Sequence[int]) -> list[Any]:
+        return [str(list(ids))]
+
+    def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
+        cursor.execute(
+            # served by the index schedule_ready
+            "UPDATE schedule SET node_id = ?, token = token + 1,"
+            " started_time = CASE WHEN guarded = 1 THEN ready_time END"
+            " WHERE job_id IN (SELECT job_id FROM schedule WHERE pool = ? AND node_id = 0 AND ready_time <= ?"
+            " ORDER BY ready_time LIMIT ?) RETURNING job_id",
+            (node, pool, until, limit),
+        )
+        return [job_id for (job_id,) in cursor.fetchall()]
+
+    def stamp_finished(self, cursor: Any, finished: Sequence[tuple[int, str]]) -> None:
+        cursor.executemany(
+            'UPDATE job SET "lastFinished_time" = ? WHERE id = ?', [(moment, job_id) for job_id, moment in finished]
+        )
+
+    def changed(self, connection: Any, seen: object) -> tuple[bool, object]:
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        return version != seen, version
+
+
+def _file_system(folder: str) -> str:
+    """The type of the file system that `folder` lies on."""
+    best, kind = "", ""
+    try:
+        with open("/proc/self/mounts") as mounts:
+            for line in mounts:
+                _, point, system = line.split(" ")[:3]
+                point = point.replace("\\040", " ")
+                inside = folder == point or folder.startswith(point.rstrip("/") + "/")
+                if inside and len(point) >= len(best):
+                    best, kind = point, system
+    except OSError:
+        pass
+    return kind

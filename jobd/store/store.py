@@ -1,0 +1,203 @@
+"""The open database: whole transactions, repeated when another got in the way, never a statement repeated blindly.
+
+What the end of a transaction was is always told: done, not done (DatabaseUnavailable: nothing was changed), or, when the
+connection broke during the commit and could not be asked again, unknown (OutcomeUnknown).
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from jobd.config import Settings
+from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
+from jobd.store import schema
+from jobd.store.connect import dialect_of
+from jobd.store.dialect import AGAIN, LOST, Dialect
+from jobd.store.orm import open_database
+from jobd.store.url import Target, parse_url
+
+Result = TypeVar("Result")
+TRIES = 6  # of a transaction that conflicts with others
+PAUSE = 0.02  # seconds before the second try; each further pause is twice as long
+
+
+class Session:
+    """What a transaction works with. Statements have `?` for parameters and double quotes round names."""
+
+    def __init__(self, connection: Any, dialect: Dialect, database: Any, repeated: bool) -> None:
+        self.dialect = dialect
+        self.database = database  # for peewee queries
+        self.repeated = repeated  # an earlier try of this transaction may have been committed
+        self.cursor = connection.cursor()
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """Run one statement; the cursor."""
+        self.cursor.execute(_spelled(sql, self.dialect.placeholder), parameters)
+        return self.cursor
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows that a statement gives."""
+        return list(self.execute(sql, parameters).fetchall())
+
+    def among(self, sql: str, column: str, ids: Sequence[int], lock: bool = False) -> list[tuple[Any, ...]]:
+        """The rows of `sql`, which ends in WHERE, for which `column` is one of `ids`; `lock` them until the end."""
+        if not ids:
+            return []
+        dialect = self.dialect
+        condition = dialect.among(column, len(ids)) + (f" ORDER BY {column}{dialect.for_update}" if lock else "")
+        return self.rows(sql + condition, dialect.among_values(ids))
+
+    def write_rows(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], key: Sequence[str] = ()
+    ) -> None:
+        """Insert rows, a few hundred a statement; with a `key`, those that are there already are updated."""
+        dialect = self.dialect
+        for start in range(0, len(rows), ROWS):
+            some = rows[start : start + ROWS]
+            make = dialect.upsert(table, key, columns, len(some)) if key else dialect.insert(table, columns, len(some))
+            self.execute(make, [value for row in some for value in row])
+
+
+ROWS = 500  # in one INSERT
+
+
+@lru_cache(maxsize=256)
+def _spelled(sql: str, placeholder: str) -> str:
+    return sql if placeholder == "?" else sql.replace("?", placeholder)
+
+
+class Store:
+    """An open database, for one thread."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.dialect = dialect_of(target)
+        self._seen: object = None
+        self._database = open_database(target, self.dialect)
+        self._guarded(lambda: schema.upgrade(self._database.connection(), target.kind, target.label))
+
+    def transact(
+        self, work: Callable[[Session], Result], verify: Callable[[Session], Result | None] | None = None
+    ) -> Result:
+        """Do `work` in one transaction, and repeat it whole on a conflict: it must change nothing outside.
+
+        `verify` is asked, when the connection broke during the commit, what the transaction brought; None from it means
+        that nothing was committed. Raises DatabaseUnavailable (nothing was changed) or OutcomeUnknown.
+        """
+        for attempt in range(TRIES):
+            if attempt:
+                time.sleep(PAUSE * 2**attempt)
+            try:
+                return self._once(work, repeated=attempt > 0)
+            except _CommitBroke as broke:
+                if verify is None:
+                    raise OutcomeUnknown(
+                        f"the connection broke during the commit: {broke}", "look before repeating"
+                    ) from None
+                known = self._verify(verify)
+                if known is not None:
+                    return known
+            except JobdError:
+                raise
+            except Exception as error:
+                kind = self.dialect.classify(_cause(error))
+                if kind is None:
+                    raise
+                if kind not in (AGAIN, LOST) or attempt == TRIES - 1:
+                    raise self._unavailable(error) from None
+        raise DatabaseUnavailable(f"{self.target.label}: the transaction could not be done in {TRIES} tries")
+
+    def changed(self) -> bool:
+        """Whether another connection may have written since this was last asked."""
+        try:
+            changed, self._seen = self.dialect.changed(self._connection(), self._seen)
+        except JobdError:
+            raise
+        except Exception as error:
+            raise self._unavailable(error) from None
+        return changed
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._database.close()
+
+    def _once(self, work: Callable[[Session], Result], repeated: bool) -> Result:
+        connection = self._connection()
+        session = Session(connection, self.dialect, self._database, repeated)
+        try:
+            session.execute(self.dialect.begin)
+            result = work(session)
+        except BaseException as error:
+            self._roll_back(session, error)
+            raise
+        try:
+            session.execute("COMMIT")
+        except Exception as error:
+            kind = self.dialect.classify(_cause(error))
+            self._roll_back(session, error)
+            if kind == LOST:
+                raise _CommitBroke(str(error)) from None
+            raise
+        return result
+
+    def _connection(self) -> Any:
+        if self._database.is_closed():
+            self._database.connect()
+        return self._database.connection()
+
+    def _roll_back(self, session: Session, error: BaseException) -> None:
+        """End the transaction; a connection that cannot even do that is thrown away."""
+        try:
+            if not isinstance(error, Exception) or self.dialect.classify(_cause(error)) != LOST:
+                session.execute("ROLLBACK")
+                return
+        except Exception:  # noqa: BLE001, S110 - whatever it is, the connection is of no more use
+            pass
+        self._discard()
+
+    def _discard(self) -> None:
+        try:
+            self._database.close()
+        except Exception:  # noqa: BLE001 - a broken connection may refuse even to be closed
+            self._database._state.reset()
+
+    def _verify(self, verify: Callable[[Session], Result | None]) -> Result | None:
+        try:
+            return self._once(verify, repeated=True)
+        except Exception as error:
+            raise OutcomeUnknown(
+                f"the connection broke during the commit, and what happened cannot be read back: {error}",
+                "look before repeating",
+            ) from None
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        for attempt in range(TRIES):
+            try:
+                return work()
+            except JobdError:
+                self._discard()
+                raise
+            except Exception as error:
+                if self.dialect.classify(_cause(error)) != AGAIN or attempt == TRIES - 1:
+                    self._discard()
+                    raise self._unavailable(error) from None
+                time.sleep(PAUSE * 2**attempt)
+        return None
+
+    def _unavailable(self, error: Exception) -> DatabaseUnavailable:
+        return DatabaseUnavailable(*self.dialect.explain(_cause(error), self.target))
+
+
+class _CommitBroke(Exception):
+    """The connection was lost between sending the commit and hearing that it was done."""
+
+
+def open_store(settings: Settings) -> Store:
+    """The database that the settings name; it is made or upgraded when need be. Raises JobdError."""
+    return Store(parse_url(settings.database, settings.password))
+
+
+def _cause(error: Exception) -> Exception:
+    """The driver's error behind peewee's."""
+    return error.__cause__ if isinstance(error.__cause__, Exception) else error

@@ -1,0 +1,72 @@
+"""Database URLs: `sqlite:///jobd.db`, `mysql://user@host/db`, `mariadb://…`, `postgresql://…`.
+
+What stands after `?` passes through to the driver: for MySQL and MariaDB `unix_socket`, `ssl_ca`, `ssl_cert`, `ssl_key`,
+`ssl_verify_cert`, `ssl_verify_identity` (and `tls=require`); for PostgreSQL every libpq parameter, `sslmode` and `host`
+(a socket's folder) among them.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from jobd.errors import ConfigError
+
+SCHEMES = {
+    "sqlite": "sqlite",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+}
+_FORMS = "sqlite:///FILE, mysql://USER@HOST/NAME, mariadb://USER@HOST/NAME or postgresql://USER@HOST/NAME"
+
+
+class Target(NamedTuple):
+    """Where the database is, and how to get in."""
+
+    kind: str  # "sqlite", "mysql" or "postgresql"
+    path: str = ""  # of the SQLite file
+    host: str | None = None
+    port: int | None = None
+    user: str | None = None
+    password: str | None = None
+    database: str = ""
+    options: Mapping[str, str] = {}
+
+    @property
+    def label(self) -> str:
+        """How messages name it: without a password."""
+        if self.kind == "sqlite":
+            return self.path
+        where = self.options.get("unix_socket") or self.options.get("host") or self.host or "localhost"
+        return f"{self.kind} database {self.database!r} at {where}" + (f":{self.port}" if self.port else "")
+
+
+def parse_url(url: str, password: str | None = None) -> Target:
+    """The target that `url` names; `password` is used when the URL has none. Raises ConfigError."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"the database URL cannot be read: {error}", f"write {_FORMS}") from None
+    kind = SCHEMES.get(parts.scheme)
+    if kind is None:
+        raise ConfigError(f"the database URL begins with {parts.scheme!r}", f"write {_FORMS}")
+    if kind == "sqlite":
+        path = unquote(parts.path[1:])
+        if parts.netloc or not path or path == ":memory:":
+            raise ConfigError("the database URL names no file", "write sqlite:///FILE, or sqlite:////ABSOLUTE/FILE")
+        return Target(kind, path=os.path.abspath(path))
+    name = unquote(parts.path[1:])
+    if not name or "/" in name:
+        raise ConfigError("the database URL names no database", f"write {_FORMS}")
+    return Target(
+        kind,
+        host=parts.hostname,
+        port=port,
+        user=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else password,
+        database=name,
+        options=dict(parse_qsl(parts.query, keep_blank_values=True)),
+    )
