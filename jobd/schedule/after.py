@@ -1,0 +1,34 @@
+"""`after 10s`: at once, then so long after each run has finished."""
+
+from jobd.schedule.base import Schedule
+from jobd.schedule.duration import format_duration
+from jobd.schedule.every import parse_period
+
+
+class After(Schedule):
+    """Due `delay` microseconds after the end of the run before."""
+
+    __slots__ = ("delay",)
+    at_once = True
+    from_finish = True
+
+    def __init__(self, text: str, delay: int) -> None:
+        super().__init__(text)
+        self.delay = delay
+
+    def first(self, now: int) -> int | None:
+        return now
+
+    def after(self, moment: int, anchor: int) -> int | None:
+        return moment + self.delay
+
+    def count(self, after: int, until: int, anchor: int) -> int:
+        return 0
+
+    def describe(self) -> str:
+        return f"{format_duration(self.delay)} after the end of the last run"
+
+
+def parse_after(text: str) -> After:
+    """The schedule of the duration after the word `after`. Raises DurationError."""
+    return After(f"after {text}", parse_period(text))

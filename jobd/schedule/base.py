@@ -1,0 +1,54 @@
+"""What every kind of schedule is: an immutable value that answers "the first due time after t". No clock, no I/O."""
+
+from jobd.errors import BadValue
+
+COUNT_LIMIT = 10_000
+
+
+class ScheduleError(BadValue):
+    """A schedule string that makes no sense: which part, at which position (from 0), and what is allowed there."""
+
+    def __init__(self, message: str, text: str, position: int = 0, hint: str = "") -> None:
+        shown = ascii(text) if len(text) <= 80 else ascii(text[:77]) + "..."
+        super().__init__(f"the schedule {shown} is not understood: {message} (at position {position + 1})", hint)
+        self.text = text
+        self.position = position
+
+    def caret(self) -> str:
+        """The string with a caret under the wrong part, on two lines."""
+        start = max(0, self.position - 60)
+        shown = "".join(char if char.isprintable() else "?" for char in self.text[start : start + 100])
+        return f"{shown}\n{' ' * (self.position - start)}^"
+
+
+class Schedule:
+    """The meaning of an interval. Moments and durations are microseconds (see jobd.clock)."""
+
+    __slots__ = ("text",)
+    at_once = False  # the first due time is the moment of planning
+    aligned = False  # due times lie on a grid from the first one
+    from_finish = False  # the next due time is counted from the end of the run
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def first(self, now: int) -> int | None:
+        """The first due time of a job that is planned at `now`; None: never."""
+        raise NotImplementedError
+
+    def after(self, moment: int, anchor: int) -> int | None:
+        """The first due time strictly after `moment`; `anchor` is the job's first due time. None: never again."""
+        raise NotImplementedError
+
+    def count(self, after: int, until: int, anchor: int) -> int:
+        """How many due times lie in (after, until]; counting stops at COUNT_LIMIT."""
+        found = 0
+        moment = self.after(after, anchor)
+        while moment is not None and moment <= until and found < COUNT_LIMIT:
+            found += 1
+            moment = self.after(moment, anchor)
+        return found
+
+    def describe(self) -> str:
+        """What it means, in English."""
+        raise NotImplementedError
