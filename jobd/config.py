@@ -20,7 +20,7 @@ from jobd.schedule.duration import parse_duration
 FILE = "jobd.toml"
 SYSTEM_FOLDER, SYSTEM_STATE = "/etc/jobd", "/var/lib/jobd"
 CREDENTIAL = "jobd-database-password"
-MAX_WORKERS = 300  # select() takes 1024 descriptors, and a worker has three
+MAX_WORKERS = 240  # select() takes descriptors below 1024, and a worker has four
 MIN_LEASE, MIN_POLL = 5 * SECOND, 20 * MILLISECOND
 LEVELS = ("trace", "debug", "info", "success", "warning", "error", "critical")
 ZONES = "/usr/share/zoneinfo/"
@@ -295,7 +295,8 @@ class _Reading:
                 name = written.get(f"POOL.{pool[1]}.WORKERS", f"pool.{pool[1].lower()}.workers")
             if name is None:
                 if re.match(r"JOBD_(LOG|HISTORY|DEFAULTS|POOL)__", variable):
-                    self._problems.append(f"${variable}: there is no such key{_nearest(variable, known)}")
+                    key = variable[5:].lower().replace("__", ".")
+                    self._problems.append(f"${variable}: there is no such key{_nearest(key)}")
                 continue
             self._from[name] = variable
             self._given[name] = _literal(text) if KEYS.get(name, _WORKERS).literal or text.isdecimal() else text
@@ -336,10 +337,7 @@ class _Reading:
 
     def _refuse_unknown(self, name: str) -> None:
         if name not in KEYS and not _POOL.fullmatch(name):
-            known = [*KEYS, "pool.NAME.workers"]
-            table = [key for key in known if key.startswith(name + ".")]
-            nearest = f"; it is a table of {', '.join(table)}" if table else _nearest(name, known)
-            self._problem(name, f"there is no such key{nearest}")
+            self._problem(name, f"there is no such key{_nearest(name)}")
 
     def _problem(self, name: str, message: str) -> None:
         place = self._file
@@ -439,13 +437,19 @@ def _shown(name: str, value: object) -> str:
     return f"{text if len(text) <= 60 else text[:57] + '...'} will not do; "
 
 
-def _nearest(name: str, known: Any) -> str:
+def _nearest(name: str) -> str:
+    """What may have been meant by the unknown key `name`: one that is spelt alike, or else all of its table."""
     from difflib import get_close_matches
 
-    found = get_close_matches(name, list(known), n=1)
-    if not found:  # perhaps it is the right key in the wrong table
-        found = [key for key in known if key.rpartition(".")[2] == name.rpartition(".")[2]][:1]
-    return f"; did you mean {found[0]}?" if found else f"; known are: {', '.join(known)}"
+    known = [*KEYS, "pool.NAME.workers"]
+    if inside := [key for key in known if key.startswith(name + ".")]:
+        return f"; it is a table of {', '.join(inside)}"
+    tails = {key.rpartition(".")[2]: key for key in known}
+    table, _, tail = name.rpartition(".")
+    found = get_close_matches(tail, tails, n=1)
+    if found:
+        return f"; did you mean {tails[found[0]]}?"
+    return "; known are: " + ", ".join([key for key in known if key.rpartition(".")[0] == table] or known)
 
 
 def _system_zone(environ: Mapping[str, str]) -> str:

@@ -1,0 +1,220 @@
+"""The daemon: `init`, `start`, `stop`, `restart`, `reload`, `status`, `systemd`."""
+
+import os
+import signal
+from typing import Any
+
+import click
+
+from jobd.cli.context import ANSWER_WITHIN, Context
+from jobd.cli.options import Duration, json_option
+from jobd.cli.show import escape, print_json
+from jobd.clock import SECOND
+from jobd.errors import JobdError, NotRunning
+
+RELOAD_WITHIN = 120.0  # seconds; every plugin is loaded meanwhile
+AFTER_DRAIN = 30.0  # seconds that a stop may take longer than the runs in progress may
+NOW = 15.0  # seconds after which `stop --now` kills
+
+_timeout = click.option(
+    "--timeout", type=Duration(), metavar="D", help="How long to wait for it; default: as it needs."
+)
+_now = click.option("--now", is_flag=True, help="End the runs in progress at once.")
+
+
+@click.command()
+@click.argument("folder", metavar="[DIR]", default=".")
+def init(folder: str) -> None:
+    """Write a commented jobd.toml, and a plugins folder with an example, into DIR (default: here).
+
+    \b
+      jobd init && jobd start && jobd add hello --every 10s
+    """
+    from jobd.template import PLUGIN, PLUGIN_FILE, config_for
+
+    folder = os.path.abspath(folder)
+    config, plugins = os.path.join(folder, "jobd.toml"), os.path.join(folder, "plugins")
+    if os.path.lexists(config):
+        raise JobdError(f"{config} is there already", "edit it, or remove it first")
+    new = not os.path.exists(plugins)
+    os.makedirs(plugins, exist_ok=True)
+    _write(config, config_for(folder))
+    if new:
+        _write(os.path.join(plugins, PLUGIN_FILE), PLUGIN)
+    click.echo(f"wrote {escape(config)} and {escape(plugins)}")
+    click.echo("next: jobd start, then jobd add hello --every 10s" if new else "next: jobd start")
+
+
+@click.command()
+@click.option("-f", "--foreground", is_flag=True, help="Stay here and log to standard output, as systemd wants it.")
+@click.pass_obj
+def start(context: Context, foreground: bool) -> None:
+    """Start the daemon; return when it is up.
+
+    \b
+      jobd start
+      jobd start --foreground
+    """
+    if foreground:
+        from jobd.daemon.service import run_foreground
+
+        run_foreground(context.settings)
+    else:
+        _start(context)
+
+
+@click.command()
+@_now
+@_timeout
+@click.pass_obj
+def stop(context: Context, now: bool, timeout: int | None) -> None:
+    """Stop the daemon: no run begins any more, those in progress may finish (for `stop_timeout`).
+
+    \b
+      jobd stop
+      jobd stop --now
+    """
+    if not _stop(context, now, timeout):
+        raise NotRunning("jobd is not running")
+    click.echo("jobd has stopped")
+
+
+@click.command()
+@_now
+@_timeout
+@click.pass_obj
+def restart(context: Context, now: bool, timeout: int | None) -> None:
+    """Stop the daemon, when there is one, and start it again.
+
+    \b
+      jobd restart
+    """
+    status = _ask(context, {"do": "status"}, ANSWER_WITHIN)
+    if status is not None and status.get("systemd"):
+        raise JobdError("systemd runs this daemon", "use `systemctl restart jobd`")
+    context.settings  # noqa: B018 - a configuration that cannot be read must not stop what runs
+    _stop(context, now, timeout)
+    _start(context)
+
+
+@click.command()
+@click.pass_obj
+def reload(context: Context) -> None:
+    """Put new plugins and configuration into effect; runs in progress are not disturbed.
+
+    \b
+      jobd reload
+    """
+    answer = _ask(context, {"do": "reload"}, RELOAD_WITHIN)
+    if answer is None:
+        raise _silent(context)
+    if "error" in answer:
+        raise JobdError(answer["error"], answer.get("hint", ""))
+    click.echo("reloaded")
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def status(context: Context, as_json: bool) -> int:
+    """Is the daemon running, and what is it doing? Exit code 3: it is not running.
+
+    \b
+      jobd status
+      jobd status --json
+    """
+    answer = _ask(context, {"do": "status"}, ANSWER_WITHIN)
+    if answer is None:
+        error = _silent(context)
+        if as_json and isinstance(error, NotRunning):
+            print_json({"state": "stopped"})
+            return error.exit_code
+        raise error
+    if as_json:
+        print_json(answer)
+    else:
+        _print_status(answer)
+    return 0
+
+
+@click.command()
+@click.pass_obj
+def systemd(context: Context) -> None:
+    """Print a systemd unit that runs the daemon with this configuration and this Python, hardened.
+
+    \b
+      jobd systemd > /etc/systemd/system/jobd.service
+      useradd --system jobd; systemctl enable --now jobd
+    """
+    from jobd.daemon.unit import unit
+
+    click.echo(unit(context.settings), nl=False)
+
+
+def _start(context: Context) -> None:
+    from jobd.daemon.service import start_detached
+
+    try:
+        pid = start_detached(context.settings)
+    except JobdError as error:
+        raise JobdError(str(error), error.hint) from None  # exit code 1, whatever the reason
+    click.echo(f"jobd is running (pid {pid})")
+
+
+def _stop(context: Context, now: bool, timeout: int | None) -> bool:
+    """Stop the daemon and wait for its end; False: there was none."""
+    from jobd.daemon.pidfile import find
+
+    process = find(context.settings.state_dir)
+    if process is None:
+        return False
+    try:
+        if _ask(context, {"do": "stop", "now": now}, ANSWER_WITHIN) is None:
+            process.send(signal.SIGTERM)
+        drain = context.settings.stop_timeout / SECOND + AFTER_DRAIN
+        wait = timeout / SECOND if timeout is not None else NOW if now else drain
+        if process.wait(wait):
+            return True
+        if not now:
+            raise JobdError(f"jobd has not stopped within {wait:g} s", "`jobd stop --now` ends the runs in progress")
+        process.send(signal.SIGKILL)
+        if process.wait(NOW):
+            return True
+        raise JobdError(f"process {process.pid} cannot be ended")
+    finally:
+        process.close()
+
+
+def _ask(context: Context, request: dict[str, Any], timeout: float) -> dict[str, Any] | None:
+    from jobd.daemon.control import ask
+
+    return ask(context.settings.state_dir, request, timeout)
+
+
+def _silent(context: Context) -> JobdError:
+    """Why the daemon has not answered."""
+    from jobd.daemon.pidfile import holder
+
+    pid = holder(context.settings.state_dir)
+    if pid is None:
+        return NotRunning("jobd is not running")
+    return JobdError(f"jobd is running (pid {pid}) but does not answer", "see its log")
+
+
+def _print_status(answer: dict[str, Any]) -> None:
+    running = answer["running"]
+    lines = [
+        ("jobd", f"{answer['state']}, pid {answer['pid']}, node {answer['node']}, since {answer['since']}"),
+        ("database", answer["database"]),
+        ("workers", f"{answer['workers']}, {len(running)} of them busy, {answer['queued']} runs queued"),
+        *(("running", f"{run['job']} #{run['run']} since {run['since']}") for run in running),
+    ]
+    if answer["log_failures"]:
+        lines.append(("log", f"{answer['log_failures']} lines could not be written"))
+    for name, text in lines:
+        click.echo(f"{name:<10}{escape(str(text))}")
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "x", encoding="utf-8") as file:
+        file.write(text)

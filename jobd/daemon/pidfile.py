@@ -1,0 +1,123 @@
+"""One daemon per state directory: a lock on `jobd.pid`, which the kernel frees when the daemon ends, however it ends.
+
+The lock says whether there is a daemon, the text in the file which process it is (empty while it is starting). The
+file is never removed: between a removal and the next creation two daemons could each lock a file of their own.
+"""
+
+import errno
+import fcntl
+import os
+import select
+import signal
+import time
+
+from jobd.errors import ConfigError
+
+NAME = "jobd.pid"
+TRIES, PAUSE = 10, 0.02  # `holder` takes the lock for an instant; wait it out
+
+
+class Lock:
+    """The lock, held as long as this object's descriptor, or one inherited from it, is open."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def sign(self) -> None:
+        """Write down that this process is the daemon."""
+        pid = os.getpid()
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, f"{pid} {_started(pid)}\n".encode(), 0)
+
+    def close(self) -> None:
+        """Let go of it (a process forked meanwhile holds it on)."""
+        os.close(self.descriptor)
+
+
+def acquire(state_dir: str) -> Lock | None:
+    """The lock of `state_dir`, or None when a daemon holds it. Raises ConfigError when the file cannot be used."""
+    path = os.path.join(state_dir, NAME)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"cannot lock {path}: {error.strerror}") from None
+    for _ in range(TRIES):
+        if _lock(descriptor, fcntl.LOCK_EX):
+            os.ftruncate(descriptor, 0)  # whoever stands there is dead
+            return Lock(descriptor)
+        time.sleep(PAUSE)
+    os.close(descriptor)
+    return None
+
+
+def holder(state_dir: str) -> int | None:
+    """The process id of the daemon of `state_dir`, or None when there is none. Raises PermissionError."""
+    try:
+        descriptor = os.open(os.path.join(state_dir, NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        if _lock(descriptor, fcntl.LOCK_SH):
+            return None
+        pid, _, started = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip().partition(" ")
+    finally:
+        os.close(descriptor)
+    # A number that was written by a dead daemon may by now be another process's.
+    return int(pid) if pid.isdecimal() and _started(int(pid)) == started else None
+
+
+class Process:
+    """The daemon of a state directory, held by a pidfd: no other process can be meant when its number is given away."""
+
+    def __init__(self, pid: int, descriptor: int) -> None:
+        self.pid = pid
+        self._descriptor = descriptor
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal. Raises PermissionError."""
+        try:
+            signal.pidfd_send_signal(self._descriptor, number)
+        except ProcessLookupError:
+            pass
+
+    def wait(self, timeout: float | None) -> bool:
+        """Whether it has ended within `timeout` seconds."""
+        return bool(select.select([self._descriptor], [], [], timeout)[0])
+
+    def close(self) -> None:
+        """Free the descriptor."""
+        os.close(self._descriptor)
+
+
+def find(state_dir: str) -> Process | None:
+    """The daemon of `state_dir`, or None when there is none. Raises PermissionError."""
+    pid = holder(state_dir)
+    if pid is None:
+        return None
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    if holder(state_dir) == pid:  # it was the daemon both before and after: so it is the process that was opened
+        return Process(pid, descriptor)
+    os.close(descriptor)
+    return None
+
+
+def _started(pid: int) -> str:
+    """When the process began, in ticks since the machine did: with the number it names a process for good."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[19].decode()
+    except OSError:
+        return ""
+
+
+def _lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        raise
+    return True

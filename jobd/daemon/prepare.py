@@ -1,0 +1,72 @@
+"""What must be in place before a daemon runs: its folders, its name, its process attributes."""
+
+import ctypes
+import os
+import stat
+import sys
+import uuid
+
+from jobd.config import Settings
+from jobd.errors import ConfigError
+
+PR_SET_TIMERSLACK, PR_SET_CHILD_SUBREAPER = 29, 36
+
+
+def check_plugins(settings: Settings) -> None:
+    """Raise ConfigError unless the plugins folder is there and, for root, nobody else's to write."""
+    try:
+        mode = os.stat(settings.plugins).st_mode
+    except OSError as error:
+        raise ConfigError(f"cannot use the plugins folder {settings.plugins}: {error.strerror}", "create it") from None
+    if not stat.S_ISDIR(mode):
+        raise ConfigError(f"the plugins folder {settings.plugins} is not a folder")
+    if os.geteuid() == 0 and mode & stat.S_IWOTH:
+        raise ConfigError(
+            f"anybody can write into the plugins folder {settings.plugins}",
+            f"jobd runs as root: chmod o-w {settings.plugins}",
+        )
+
+
+def make_state_dir(state_dir: str) -> None:
+    """Create the state directory, for this user alone. Raises ConfigError."""
+    try:
+        os.makedirs(state_dir, mode=0o700, exist_ok=True)
+        if stat.S_IMODE(os.stat(state_dir).st_mode) & 0o077:
+            os.chmod(state_dir, 0o700)
+    except OSError as error:
+        raise ConfigError(f"cannot use the state directory {state_dir}: {error.strerror}") from None
+
+
+def instance_of(state_dir: str) -> str:
+    """The lasting name of the daemons that run in `state_dir`; made up when there is none yet."""
+    path = os.path.join(state_dir, "instance")
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), encoding="ascii") as file:
+            return str(uuid.UUID(file.read(64).strip()))
+    except (OSError, ValueError):
+        name = str(uuid.uuid4())
+    fresh = path + ".new"
+    try:
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
+            file.write(name + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(fresh, path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
+    return name
+
+
+def open_standard_streams() -> None:
+    """Put /dev/null where standard input, output or error were closed: no other file may get their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - open as long as the process lives
+
+
+def tune_process() -> None:
+    """Be the parent of orphans, so that none gets away; wake on the microsecond; pass the interpreter on quickly."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    libc.prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    sys.setswitchinterval(0.0005)

@@ -1,0 +1,283 @@
+"""The daemon's life: lock → process → log → engine → one loop that waits for everything → close.
+
+The loop is the process's one wait: workers, keeper, signals, control socket and the results of background work. A
+signal is a byte in a pipe, so it is handled between two steps and never in the middle of one.
+
+    SIGTERM, SIGINT   drain; the second one aborts       SIGHUP    reload
+    SIGUSR1           the status, into the log
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import daemon
+
+from jobd import __version__, config, logs
+from jobd.config import Settings
+from jobd.daemon import pidfile
+from jobd.daemon.background import Background
+from jobd.daemon.control import Document, Reply, Server
+from jobd.daemon.notify import notify, watchdog_interval
+from jobd.daemon.prepare import check_plugins, instance_of, make_state_dir, open_standard_streams, tune_process
+from jobd.daemon.reload import Reloader
+from jobd.engine.engine import Engine
+from jobd.errors import JobdError
+
+LOG_FILE = "jobd.log"  # in the state directory, of a daemon in the background
+
+
+def run_foreground(settings: Settings) -> None:
+    """Be the daemon until it is stopped. Raises JobdError when it cannot start or go on."""
+    lock = _prepare(settings)
+    with _process(settings, lock, False):
+        lock.sign()
+        _Service(settings, lambda: config.load(settings.path)).run(_nobody_waits)
+
+
+def start_detached(settings: Settings) -> int:
+    """Start a daemon in the background and return its process id when it is up. Raises JobdError with the reason."""
+    lock = _prepare(settings)
+    read_end, write_end = os.pipe()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(read_end)
+        _be_daemon(settings, lock, write_end)
+    lock.close()
+    os.close(write_end)
+    os.waitpid(child, 0)  # it ends as soon as the daemon has been detached from it
+    with open(read_end, "rb") as answer:
+        text = answer.read()
+    if not text:
+        raise JobdError("the daemon ended before it was up", f"see the log in {settings.state_dir}")
+    outcome: Document = json.loads(text)
+    if "error" in outcome:
+        raise JobdError(outcome["error"], outcome["hint"])
+    pid: int = outcome["pid"]
+    return pid
+
+
+def _prepare(settings: Settings) -> pidfile.Lock:
+    open_standard_streams()
+    check_plugins(settings)
+    make_state_dir(settings.state_dir)
+    lock = pidfile.acquire(settings.state_dir)
+    if lock is None:
+        pid = pidfile.holder(settings.state_dir)
+        raise JobdError(f"jobd is already running in {settings.state_dir}" + (f" (pid {pid})" if pid else ""))
+    return lock
+
+
+def _process(settings: Settings, lock: pidfile.Lock, detach: bool, *keep: int) -> daemon.DaemonContext:
+    """python-daemon's context. It closes every descriptor, so whatever opens one comes after it."""
+    return daemon.DaemonContext(
+        detach_process=detach,
+        working_directory=settings.state_dir,
+        umask=0o077,
+        files_preserve=[lock.descriptor, *keep],
+        stdout=None if detach else sys.stdout,
+        stderr=None if detach else sys.stderr,
+        signal_map={},
+    )
+
+
+def _be_daemon(settings: Settings, lock: pidfile.Lock, ready: int) -> None:
+    """The life of a daemon in the background; never returns. `ready` hears that it is up, or why not."""
+    told = False
+
+    def tell(outcome: Document) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            with contextlib.suppress(OSError):  # nobody waits any more
+                os.write(ready, json.dumps(outcome).encode())
+            os.close(ready)
+
+    code = 1
+    try:
+        with _process(settings, lock, True, ready):
+            lock.sign()
+            _Service(_with_log_file(settings), lambda: _with_log_file(config.load(settings.path))).run(
+                lambda: tell({"pid": os.getpid()})
+            )
+        code = 0
+    except JobdError as error:
+        logs.log("critical", str(error))
+        tell({"error": str(error), "hint": error.hint})
+        code = error.exit_code
+    except BaseException as error:  # noqa: BLE001 - nothing may pass up into the command line that was forked
+        logs.log("critical", f"a bug in jobd: {_where(error)}")
+        tell({"error": f"a bug in jobd: {_where(error)}", "hint": "please report it"})
+    finally:
+        os._exit(code)
+
+
+def _with_log_file(settings: Settings) -> Settings:
+    if settings.log.file is not None:
+        return settings
+    return settings._replace(log=settings.log._replace(file=os.path.join(settings.state_dir, LOG_FILE)))
+
+
+def _nobody_waits() -> None:
+    pass
+
+
+def _where(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace is not None else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+class _Service:
+    """One daemon, in a process that is prepared for it."""
+
+    def __init__(self, settings: Settings, read_settings: Callable[[], Settings]) -> None:
+        self._settings = settings
+        tune_process()
+        logs.setup(settings.log)
+        self._engine = Engine(settings, instance_of(settings.state_dir))
+        self._background = Background()
+        self._reloader = Reloader(settings, self._background, read_settings, self._put_into_effect)
+        self._interval = watchdog_interval()
+        self._alive_at = 0.0
+        self._stopping = False
+
+    def run(self, up: Callable[[], None]) -> None:
+        """Start, tell `up`, and go round until the engine has finished. Raises JobdError."""
+        self._signals = _catch_signals()
+        self._engine.start()
+        try:
+            self._control = Server(self._settings.state_dir, self._answer)
+            try:
+                self._greet()
+                up()
+                self._reloader.look()
+                while not self._engine.finished:
+                    self._turn()
+            finally:
+                self._control.close()
+        finally:
+            self._engine.close()
+        logs.log("info", "jobd has stopped")
+
+    def _greet(self) -> None:
+        workers = sum(self._settings.pools.values())
+        logs.log("info", f"jobd {__version__} is up: node {self._engine.node}, {workers} workers")
+        notify("READY=1", "STATUS=running jobs")
+
+    def _turn(self) -> None:
+        """Wait for something to happen, handle it."""
+        waiting_for = [*self._engine.readers(), *self._control.descriptors()]
+        waiting_for += [self._background.descriptor, self._signals.fileno()]
+        ready = set(select.select(waiting_for, [], [], self._timeout())[0])
+        if self._signals.fileno() in ready:
+            for number in self._signals.recv(4096):
+                self._receive(number)
+        for descriptor in self._control.descriptors():
+            if descriptor in ready:
+                self._control.handle(descriptor)
+        if self._background.descriptor in ready:
+            self._background.handle()
+        self._engine.step(ready)
+        self._show_life()
+
+    def _timeout(self) -> float | None:
+        wait = self._engine.timeout()
+        if self._interval is None:
+            return wait
+        until = max(0.0, self._alive_at + self._interval - time.monotonic())
+        return until if wait is None else min(wait, until)
+
+    def _show_life(self) -> None:
+        now = time.monotonic()
+        if self._interval is not None and now >= self._alive_at + self._interval and self._engine.healthy():
+            self._alive_at = now
+            notify("WATCHDOG=1")
+
+    # What others want
+
+    def _receive(self, number: int) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._stop(now=self._stopping)
+        elif number == signal.SIGHUP:
+            self._reload(_forget)
+        elif number == signal.SIGUSR1:
+            logs.log("info", f"status: {json.dumps(self._status(), ensure_ascii=False)}")
+
+    def _answer(self, request: Document, reply: Reply) -> None:
+        match request:
+            case {"do": "status"}:
+                reply(self._status())
+            case {"do": "changed"}:
+                self._engine.changed(lambda: reply({}))
+            case {"do": "reload"}:
+                self._reload(reply)
+            case {"do": "stop"}:
+                self._stop(now=request.get("now") is True)
+                reply({})
+            case _:
+                reply({"error": "there is no such request"})
+
+    def _status(self) -> Document:
+        return {
+            **self._engine.status(),
+            "pid": os.getpid(),
+            "version": __version__,
+            "config": self._settings.path,
+            "systemd": "NOTIFY_SOCKET" in os.environ,
+        }
+
+    def _reload(self, reply: Reply) -> None:
+        if self._stopping:
+            reply({"error": "jobd is stopping", "hint": ""})
+        else:
+            self._reloader.request(reply)
+
+    def _stop(self, now: bool) -> None:
+        if not self._stopping:
+            self._stopping = True
+            notify("STOPPING=1", "STATUS=stopping")
+            logs.log("info", "jobd is stopping" + ("" if now else "; runs in progress may finish"))
+            self._engine.drain()
+        if now:
+            self._engine.abort()
+
+    def _put_into_effect(self, settings: Settings) -> None:
+        logs.setup(settings.log)
+        try:
+            self._engine.reload(settings)
+        except JobdError:
+            logs.setup(self._settings.log)
+            raise
+        self._settings = settings
+
+
+def _catch_signals() -> socket.socket:
+    """From now on signals are bytes that can be read from the returned socket."""
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, _noted)
+    return reader
+
+
+def _noted(number: int, frame: Any) -> None:
+    pass
+
+
+def _forget(answer: Document) -> None:
+    pass

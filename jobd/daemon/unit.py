@@ -1,0 +1,111 @@
+"""The systemd unit of an installation: `jobd systemd > /etc/systemd/system/jobd.service`.
+
+Tasks run inside the unit and share its limits, so the hardening takes away what a job has no business with (kernel,
+devices, other users' processes, homes, set-uid) and leaves the network, just-in-time compilers, and the state and log
+folders.
+"""
+
+import os
+import sys
+
+import jobd
+from jobd.clock import SECOND
+from jobd.config import SYSTEM_STATE, Settings
+
+_UNIT = """\
+[Unit]
+Description=jobd, the job scheduler
+After=network-online.target time-sync.target mysql.service mariadb.service postgresql.service
+Wants=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={command}
+ExecReload=/bin/kill -HUP $MAINPID
+User=jobd
+StateDirectory=jobd
+StateDirectoryMode=0700
+LogsDirectory=jobd
+ConfigurationDirectory=jobd
+WatchdogSec=30
+Restart=on-failure
+RestartSec=2
+RestartPreventExitStatus=2 78
+KillMode=mixed
+TimeoutStopSec={stop}
+# A task that takes all the memory ends alone.
+OOMPolicy=continue
+UMask=0077
+# The database's password, when it is not in the configuration:
+#LoadCredential=jobd-database-password:/etc/jobd/database-password
+{more}
+# What jobs may do. A job that needs more: systemctl edit jobd
+AmbientCapabilities=
+CapabilityBoundingSet=
+IPAddressDeny=multicast
+LockPersonality=yes
+NoNewPrivileges=yes
+PrivateDevices=yes
+PrivateTmp=yes
+PrivateUsers=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHome={home}
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProtectSystem=strict
+RemoveIPC=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+SystemCallFilter=@system-service
+SystemCallFilter=~@resources
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def unit(settings: Settings) -> str:
+    """The text of the unit that runs the daemon of `settings` with this Python."""
+    words = [sys.executable, "-P", "-m", "jobd", "--config", settings.path, "start", "--foreground"]
+    more = []
+    home = os.path.dirname(os.path.dirname(os.path.abspath(jobd.__file__)))
+    if os.path.basename(home) not in ("site-packages", "dist-packages"):  # run from a source tree
+        more.append(f"Environment={_quoted('PYTHONPATH=' + home)}")
+    written = [settings.state_dir, os.path.dirname(settings.log.file) if settings.log.file else ""]
+    if settings.database.startswith("sqlite:///"):
+        written.append(os.path.dirname(settings.database.removeprefix("sqlite:///")))
+    given = (SYSTEM_STATE, "/var/log/jobd")
+    outside: list[str] = []
+    for path in sorted(filter(None, written)):
+        if not _within(path, (*given, *outside)):
+            outside.append(path)
+    more += [f"ReadWritePaths={_quoted(path)}" for path in outside]
+    paths = (sys.executable, sys.prefix, home, settings.path, settings.plugins, *outside)
+    return _UNIT.format(
+        command=" ".join(map(_quoted, words)).replace("$", "$$"),
+        stop=-(-settings.stop_timeout // SECOND) + 30,
+        more="".join(line + "\n" for line in more),
+        home="read-only" if any(_within(path, ("/home", "/root", "/run/user")) for path in paths) else "yes",
+    )
+
+
+def _within(path: str, folders: tuple[str, ...]) -> bool:
+    return any(path == folder or path.startswith(folder + "/") for folder in folders)
+
+
+def _quoted(word: str) -> str:
+    """`word` as one word of a unit file."""
+    word = word.replace("%", "%%")
+    if word.isprintable() and not any(char in word for char in " \"'\\;"):
+        return word
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
