@@ -1,0 +1,63 @@
+"""What the tests share: a fresh database of each kind, on real servers that live as long as the session."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from jobd.store.store import Store
+from jobd.store.url import parse_url
+from tests import servers
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[servers.Server]:
+    """A private MariaDB."""
+    with servers.running("mariadb") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[servers.Server]:
+    """A private PostgreSQL."""
+    with servers.running("postgresql") as server:
+        yield server
+
+
+@pytest.fixture(params=servers.KINDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database; a test that takes it runs once on each kind."""
+    if request.param == "sqlite":
+        return servers.sqlite_url(tmp_path)
+    server: servers.Server = request.getfixturevalue(request.param)
+    return server.new_database()
+
+
+@pytest.fixture
+def open_store() -> Iterator[Callable[[str], Store]]:
+    """Opens stores that are closed at the end."""
+    opened = []
+
+    def open_one(url: str) -> Store:
+        store = Store(parse_url(url))
+        opened.append(store)
+        return store
+
+    yield open_one
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(database: str, open_store: Callable[[str], Store]) -> Store:
+    """An open store on an empty database of each kind."""
+    return open_store(database)
+
+
+@pytest.fixture(autouse=True)
+def no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the person who runs the tests has configured is none of their business."""
+    for name in list(os.environ):
+        if name.startswith("JOBD_") and not name.startswith("JOBD_TEST_"):
+            monkeypatch.delenv(name)

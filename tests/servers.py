@@ -1,0 +1,201 @@
+"""Real database servers for the tests: private instances on a temporary folder, started here and ended by process id.
+
+Nothing relies on a service that happens to run. Where a server is not installed its tests are skipped and say so; with
+JOBD_TEST_REQUIRE=all (as in CI) that is a failure.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+KINDS = ("sqlite", "mariadb", "postgresql")
+PATIENCE = 60
+
+
+def missing(what: str, how: str) -> None:
+    """Skip the test because a server is missing; fail where none may be."""
+    message = f"{what} is not installed, so its tests cannot run; install it with: {how}"
+    if os.environ.get("JOBD_TEST_REQUIRE") == "all":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+class Server:
+    """A running database server that makes empty databases."""
+
+    def __init__(self, command: list[str], folder: Path, port: int, environ: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.port = port
+        self._command = command
+        self._environ = environ
+        self._made = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ping(self) -> bool:
+        """Whether it answers."""
+        raise NotImplementedError
+
+    def sql(self, statement: str) -> None:
+        """Run a statement as the administrator."""
+        raise NotImplementedError
+
+    def new_database(self) -> str:
+        """The URL of a new, empty database."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        log = (self.folder / "log").open("ab")
+        self._process = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True, env=self._environ)
+        log.close()
+        deadline = time.monotonic() + PATIENCE
+        while not self.ping():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{self._command[0]} did not start:\n{(self.folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal: SIGSTOP and SIGCONT freeze and thaw it."""
+        assert self._process is not None
+        os.kill(self._pid(), number)
+
+    def kill(self) -> None:
+        """End it without a chance to tidy up; `start` brings it back."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self) -> None:
+        """End it for good."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+
+    def _pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+
+class MariaDB(Server):
+    """A private MariaDB. With --no-defaults its character set is latin1: what forgets to say utf8mb4 shows."""
+
+    def __init__(self, folder: Path) -> None:
+        _own(folder, "mysql")
+        subprocess.run(
+            ["mariadb-install-db", "--no-defaults", *_as("mysql"), f"--datadir={folder}/data", "--skip-test-db"]
+            + ["--auth-root-authentication-method=normal"],
+            check=True,
+            capture_output=True,
+        )
+        port = free_port()
+        command = [shutil.which("mariadbd") or "/usr/sbin/mariadbd", "--no-defaults", *_as("mysql")]
+        command += [f"--datadir={folder}/data", f"--socket={folder}/s.sock", f"--port={port}", "--bind-address=127.0.0.1"]
+        command += [f"--pid-file={folder}/pid", "--innodb-flush-log-at-trx-commit=1", "--skip-log-bin"]
+        super().__init__(command, folder, port)
+
+    def ping(self) -> bool:
+        command = ["mariadb-admin", "--no-defaults", "-uroot", f"--socket={self.folder}/s.sock", "ping"]
+        return subprocess.run(command, capture_output=True).returncode == 0
+
+    def sql(self, statement: str) -> None:
+        command = ["mariadb", "--no-defaults", "-uroot", f"--socket={self.folder}/s.sock", "-e", statement]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def new_database(self) -> str:
+        self._made += 1
+        name = f"jobd{self._made}_{os.getpid()}"
+        self.sql(f"CREATE DATABASE {name}")
+        return f"mariadb://root@127.0.0.1:{self.port}/{name}"
+
+
+class PostgreSQL(Server):
+    """A private PostgreSQL."""
+
+    def __init__(self, folder: Path) -> None:
+        _own(folder, "postgres")
+        programs = _postgresql_programs()
+        initdb = [f"{programs}/initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "postgres", "--no-sync"]
+        subprocess.run(_run_as("postgres", initdb), check=True, capture_output=True)
+        port = free_port()
+        command = [f"{programs}/postgres", "-D", f"{folder}/data", "-k", str(folder), "-p", str(port)]
+        command += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=50"]
+        super().__init__(_run_as("postgres", command), folder, port)
+
+    def ping(self) -> bool:
+        try:
+            self.sql("SELECT 1")
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
+    def sql(self, statement: str) -> None:
+        command = ["psql", "-X", "-h", str(self.folder), "-p", str(self.port), "-U", "postgres", "-c", statement]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def new_database(self) -> str:
+        self._made += 1
+        name = f"jobd{self._made}_{os.getpid()}"
+        self.sql(f"CREATE DATABASE {name}")
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+
+
+@contextlib.contextmanager
+def running(kind: str) -> Iterator[Server]:
+    """A server of this kind ("mariadb" or "postgresql"), for as long as the block lasts."""
+    if kind == "mariadb" and not shutil.which("mariadb-install-db"):
+        missing("MariaDB", "apt-get install mariadb-server")
+    if kind == "postgresql" and not _postgresql_programs():
+        missing("PostgreSQL", "apt-get install postgresql")
+    folder = Path(tempfile.mkdtemp(prefix=f"jobd-{kind}-"))
+    server = None
+    try:
+        server = MariaDB(folder) if kind == "mariadb" else PostgreSQL(folder)
+        server.start()
+        yield server
+    finally:
+        if server is not None:
+            server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sqlite_url(folder: Path) -> str:
+    """The URL of a database file in `folder`."""
+    return f"sqlite:///{quote(str(folder / 'jobd.db'))}"
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _postgresql_programs() -> str | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    return str(found[-1].parent) if found else None
+
+
+def _own(folder: Path, user: str) -> None:
+    """Servers refuse to run as root: the folder is the service user's."""
+    folder.chmod(0o755)
+    if os.geteuid() == 0:
+        shutil.chown(folder, user)
+
+
+def _as(user: str) -> list[str]:
+    return [f"--user={user}"] if os.geteuid() == 0 else []
+
+
+def _run_as(user: str, command: list[str]) -> list[str]:
+    if os.geteuid() != 0:
+        return command
+    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *command]
