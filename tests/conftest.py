@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg  # noqa: F401 - jobd lets peewee see only the driver it needs; the tests need all of them in one process
+import pymysql  # noqa: F401
 import pytest
 
 from jobd.store.store import Store

@@ -56,7 +56,9 @@ class Server:
     def start(self) -> None:
         """Start it and wait until it answers."""
         log = (self.folder / "log").open("ab")
-        self._process = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True, env=self._environ)
+        self._process = subprocess.Popen(
+            self._command, stdout=log, stderr=log, start_new_session=True, env=self._environ
+        )
         log.close()
         deadline = time.monotonic() + PATIENCE
         while not self.ping():
@@ -91,14 +93,21 @@ class MariaDB(Server):
     def __init__(self, folder: Path) -> None:
         _own(folder, "mysql")
         subprocess.run(
-            ["mariadb-install-db", "--no-defaults", *_as("mysql"), f"--datadir={folder}/data", "--skip-test-db"]
-            + ["--auth-root-authentication-method=normal"],
+            [
+                *("mariadb-install-db", "--no-defaults", *_as("mysql"), f"--datadir={folder}/data", "--skip-test-db"),
+                "--auth-root-authentication-method=normal",
+            ],
             check=True,
             capture_output=True,
         )
         port = free_port()
         command = [shutil.which("mariadbd") or "/usr/sbin/mariadbd", "--no-defaults", *_as("mysql")]
-        command += [f"--datadir={folder}/data", f"--socket={folder}/s.sock", f"--port={port}", "--bind-address=127.0.0.1"]
+        command += [
+            f"--datadir={folder}/data",
+            f"--socket={folder}/s.sock",
+            f"--port={port}",
+            "--bind-address=127.0.0.1",
+        ]
         command += [f"--pid-file={folder}/pid", "--innodb-flush-log-at-trx-commit=1", "--skip-log-bin"]
         super().__init__(command, folder, port)
 

@@ -1,0 +1,234 @@
+"""Claims, fencing and settlements: the same promises on every database."""
+
+import threading
+from collections import Counter
+
+import pytest
+
+from jobd.job import Plan, Run
+from jobd.store import nodes, output, prune
+from jobd.store import schedule_table as table
+from jobd.store.output import Part
+from jobd.store.schedule_table import Claimed, Settlement
+from jobd.store.store import Session, Store
+from jobd.store.url import parse_url
+
+SOON = 1_000
+
+
+def make_jobs(store: Store, count: int, ready: int = 10, **plan: object) -> list[int]:
+    """Jobs that are all ready at `ready`; their ids."""
+
+    def work(session: Session) -> list[int]:
+        session.write_rows("job", ("name", "runonce"), [(f"job{number}", 1) for number in range(count)])
+        ids = [row[0] for row in session.rows("SELECT id FROM job ORDER BY id")]
+        plans = [Plan(job_id, due=ready, ready=ready, anchor=ready) for job_id in ids]
+        table.replan(session, [one._replace(**plan) for one in plans])  # type: ignore[arg-type]
+        session.execute("DELETE FROM job_change")
+        return ids
+
+    return store.transact(work)
+
+
+def claim(store: Store, node: int = 1, limit: int = 100, until: int = SOON) -> list[Claimed]:
+    return store.transact(lambda session: table.claim(session, node, "default", until, limit))
+
+
+def run_of(plan: Plan, outcome: str = "succeeded") -> Run:
+    return Run(plan.job_id, plan.number, plan.due or 0, 20, 30, 1, outcome, plan.node)
+
+
+def finish(store: Store, plan: Plan, /, **change: object) -> set[int]:
+    done = plan._replace(node=0, due=None, ready=None, number=plan.number + 1)
+    settlement = Settlement(plan.node, plan.token, done, run_of(plan), ())._replace(**change)  # type: ignore[arg-type]
+    return store.transact(lambda session: table.settle(session, [settlement]))
+
+
+def plan_of(store: Store, job_id: int) -> Plan:
+    (standing,) = store.transact(lambda session: table.stand(session, [job_id]))
+    assert standing.plan is not None
+    return standing.plan
+
+
+def test_a_claim_takes_what_is_ready_oldest_first_and_no_more_than_asked_for(store: Store) -> None:
+    ids = make_jobs(store, 5)
+    store.transact(lambda s: table.replan(s, [Plan(job_id, due=9 - n, ready=9 - n) for n, job_id in enumerate(ids)]))
+    assert [one.plan.job_id for one in claim(store, limit=2)] == [ids[4], ids[3]]
+    assert [one.plan.job_id for one in claim(store, until=8)] == [ids[2], ids[1]]
+
+
+def test_what_is_claimed_is_claimed_by_nobody_else(store: Store) -> None:
+    make_jobs(store, 3)
+    assert len(claim(store, node=1)) == 3
+    assert claim(store, node=2) == []
+
+
+def test_what_is_not_ready_yet_in_another_pool_or_not_ready_at_all_is_left(store: Store) -> None:
+    first, second, third = make_jobs(store, 3)
+    store.transact(
+        lambda s: table.replan(
+            s,
+            [Plan(first, due=SOON + 1, ready=SOON + 1), Plan(second, due=1, ready=1, pool="slow"), Plan(third, due=1)],
+        )
+    )
+    assert claim(store) == []
+    assert store.transact(lambda s: table.next_ready(s, "default")) == SOON + 1
+    assert store.transact(lambda s: table.next_ready(s, "none")) is None
+
+
+def test_the_token_grows_with_each_claim(store: Store) -> None:
+    make_jobs(store, 1)
+    tokens = []
+    for _ in range(4):
+        (one,) = claim(store)
+        tokens.append(one.plan.token)
+        finish(store, one.plan, plan=one.plan._replace(node=0), run=None)
+    assert tokens == [1, 2, 3, 4]
+
+
+def test_many_at_once_claim_every_job_exactly_once(store: Store, database: str) -> None:
+    ids = make_jobs(store, 400)
+    claimed: list[int] = []
+    failures: list[BaseException] = []
+
+    def work(node: int) -> None:
+        try:
+            mine = Store(parse_url(database))  # a connection belongs to its thread
+            while found := claim(mine, node, 7):
+                claimed.extend(one.plan.job_id for one in found)
+            mine.close()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert Counter(claimed) == Counter(ids)
+
+
+def test_a_settlement_writes_the_run_the_plan_the_output_and_when_the_job_last_finished(store: Store) -> None:
+    (job_id,) = make_jobs(store, 1)
+    (one,) = claim(store)
+    assert finish(store, one.plan, output=(Part(job_id, 1, 1, 0, "hello\n"),)) == {job_id}
+    after = plan_of(store, job_id)
+    assert (after.node, after.ready, after.number, after.token) == (0, None, 2, 1)
+    rows = store.transact(lambda s: s.rows("SELECT job_id, number, outcome, finished_time FROM run"))
+    assert [tuple(row) for row in rows] == [(job_id, 1, "succeeded", 30)]
+    assert store.transact(lambda s: s.rows("SELECT text FROM output")) == [("hello\n",)]
+    (standing,) = store.transact(lambda s: table.stand(s, [job_id]))
+    assert standing.job is not None
+    assert standing.job.last_finished == 30
+
+
+@pytest.mark.parametrize("change", [{"token": 0}, {"token": 2}, {"node": 2}])
+def test_a_settlement_with_another_token_or_node_is_refused_and_changes_nothing(
+    store: Store, change: dict[str, int]
+) -> None:
+    (job_id,) = make_jobs(store, 1)
+    (one,) = claim(store)
+    assert finish(store, one.plan, **change) == set()
+    assert plan_of(store, job_id) == one.plan
+    assert store.transact(lambda s: s.rows("SELECT * FROM run")) == []
+
+
+def test_a_result_counts_once(store: Store) -> None:
+    make_jobs(store, 1)
+    (one,) = claim(store)
+    assert finish(store, one.plan) != set()
+    assert finish(store, one.plan) == set()
+    assert store.transact(lambda s: s.rows("SELECT count(*) FROM run"))[0] == (1,)
+
+
+def test_large_groups_are_settled_like_small_ones(store: Store) -> None:
+    ids = make_jobs(store, 1_100)
+    claimed = claim(store, limit=2_000)
+    assert len(claimed) == 1_100
+    settlements = [
+        Settlement(1, one.plan.token, one.plan._replace(node=0, ready=None, number=2), run_of(one.plan), ())
+        for one in claimed
+    ]
+    assert store.transact(lambda s: table.settle(s, settlements)) == set(ids)
+    assert store.transact(lambda s: s.rows("SELECT count(*) FROM run"))[0] == (1_100,)
+
+
+def test_a_guarded_job_is_marked_as_begun_by_its_claim(store: Store) -> None:
+    make_jobs(store, 1, guarded=True)
+    (one,) = claim(store)
+    assert one.plan.started == one.plan.ready
+
+
+def test_only_the_holder_of_a_claim_can_mark_it_as_begun(store: Store) -> None:
+    (job_id,) = make_jobs(store, 1)
+    (one,) = claim(store)
+    store.transact(lambda s: table.mark_started(s, 1, [(job_id, one.plan.token + 1, 77)]))
+    assert plan_of(store, job_id).started is None
+    store.transact(lambda s: table.mark_started(s, 1, [(job_id, one.plan.token, 77)]))
+    assert plan_of(store, job_id).started == 77
+
+
+def test_changes_are_seen_until_they_are_dropped(store: Store) -> None:
+    (job_id,) = make_jobs(store, 1)
+    store.transact(lambda s: table.note_change(s, job_id, "cancel"))
+    (change,) = store.transact(lambda s: table.changes(s, 10))
+    assert (change.job_id, change.what) == (job_id, "cancel")
+    store.transact(lambda s: table.drop_changes(s, [change.id]))
+    assert store.transact(lambda s: table.changes(s, 10)) == []
+
+
+def test_a_node_is_buried_once_and_only_while_its_heart_stands_still(store: Store) -> None:
+    node = store.transact(lambda s: nodes.register(s, "host", 7, "1", "instance", 5))
+    (row,) = store.transact(nodes.live)
+    assert store.transact(lambda s: nodes.beat(s, node))
+    assert not store.transact(lambda s: nodes.bury(s, node, row.heartbeat, 9))
+    assert store.transact(lambda s: nodes.bury(s, node, row.heartbeat + 1, 9))
+    assert not store.transact(lambda s: nodes.bury(s, node, row.heartbeat + 1, 9))
+    assert not store.transact(lambda s: nodes.beat(s, node))
+    assert store.transact(nodes.live) == []
+
+
+def test_a_node_number_is_never_used_again(store: Store) -> None:
+    numbers = [store.transact(lambda s: nodes.register(s, "host", 7, "1", "instance", 5)) for _ in range(3)]
+    assert numbers == sorted(set(numbers))
+
+
+def test_output_so_far_is_replaced_by_more_output(store: Store) -> None:
+    for text in ("a\n", "a\nb😀\n"):
+        store.transact(lambda s, text=text: output.save(s, [Part(1, 1, 1, 0, text)]))  # type: ignore[misc]
+    assert store.transact(lambda s: s.rows("SELECT text FROM output")) == [("a\nb😀\n",)]
+
+
+def record_runs(store: Store, job_id: int, finished: list[int]) -> None:
+    rows = [(job_id, n, f, f, f, 1, "succeeded", 1, None, None, 0) for n, f in enumerate(finished, 1)]
+    store.transact(lambda s: s.write_rows("run", table.rows.RUN, rows))
+    store.transact(lambda s: output.save(s, [Part(job_id, n, 1, 0, "x") for n, _ in enumerate(finished, 1)]))
+
+
+def left(store: Store, name: str = "run") -> list[tuple[int, int]]:
+    return store.transact(lambda s: [(a, b) for a, b in s.rows(f"SELECT job_id, number FROM {name} ORDER BY 1, 2")])
+
+
+def test_pruning_forgets_the_old_and_the_surplus_with_their_output_and_nothing_else(store: Store) -> None:
+    record_runs(store, 1, [10, 20, 300, 400, 500])
+    record_runs(store, 2, [310])
+    assert store.transact(lambda s: prune.prune(s, 100, 2, 100)) == 3
+    assert left(store) == left(store, "output") == [(1, 4), (1, 5), (2, 1)]
+    assert store.transact(lambda s: prune.prune(s, 100, 2, 100)) == 0
+
+
+def test_pruning_goes_in_batches(store: Store) -> None:
+    record_runs(store, 1, list(range(1, 51)))
+    assert store.transact(lambda s: prune.prune(s, 1_000, 1_000, 20)) == 20
+    assert len(left(store)) == 30
+
+
+def test_an_invalid_row_is_told_with_its_reason(store: Store) -> None:
+    make_jobs(store, 2)
+    store.transact(lambda s: s.execute("UPDATE job SET retry_times = -1 WHERE name = 'job0'"))
+    store.transact(lambda s: s.execute("UPDATE job SET runonce = 7 WHERE name = 'job1'"))
+    problems = {one.job.name: one.problem for one in claim(store) if one.job is not None}
+    assert problems["job0"] is not None
+    assert "retry_times is -1" in problems["job0"]
+    assert problems["job1"] == "runonce is 7, not 0 or 1"

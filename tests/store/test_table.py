@@ -1,0 +1,158 @@
+"""The table `job` is an interface: any program may write to it. The same promises on every database."""
+
+import contextlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from jobd.store import schedule_table as table
+from jobd.store.rows import JOB, read_time
+from jobd.store.store import Session, Store
+
+PLAIN_INSERT = """INSERT INTO job (name, "interval") VALUES ('task1', '10s')"""
+
+
+def one(store: Store, sql: str, *parameters: Any) -> tuple[Any, ...]:
+    (row,) = store.transact(lambda session: session.rows(sql, parameters))
+    return row
+
+
+def write(store: Store, *statements: str) -> None:
+    store.transact(lambda session: [session.execute(statement) for statement in statements] and None)
+
+
+def changed_ids(store: Store) -> list[int]:
+    return [change.job_id for change in store.transact(lambda session: table.changes(session, 100))]
+
+
+def forget_changes(store: Store) -> None:
+    write(store, "DELETE FROM job_change")
+
+
+def test_the_table_has_exactly_the_nine_columns(store: Store) -> None:
+    def names(session: Session) -> list[str]:
+        return [column[0] for column in session.execute("SELECT * FROM job").description]
+
+    assert (
+        tuple(store.transact(names))
+        == JOB
+        == (
+            "id",
+            "name",
+            "retry_times",
+            "runonce",
+            "interval",
+            "created_time",
+            "updated_time",
+            "lastFinished_time",
+            "is_delete",
+        )
+    )
+
+
+def test_a_plain_insert_by_any_program_gets_its_defaults_and_times_from_the_database(store: Store) -> None:
+    if store.dialect.name != "sqlite":
+        # A foreign program's session may live in any time zone; the times are UTC all the same.
+        zone = "SET time_zone = '+09:00'" if store.dialect.name == "mysql" else "SET timezone = 'Asia/Tokyo'"
+        write(store, zone)
+    write(store, PLAIN_INSERT)
+    row = one(store, f"SELECT {', '.join(chr(34) + name + chr(34) for name in JOB)} FROM job")
+    job_id, name, retry_times, runonce, interval, created, updated, finished, is_delete = row
+    assert (name, retry_times, runonce, interval, finished, is_delete) == ("task1", 0, 0, "10s", None, 0)
+    assert job_id >= 1
+    now = datetime.now(UTC)
+    for value in (created, updated):
+        moment = read_time(value)
+        assert moment is not None
+        assert abs(datetime.fromtimestamp(moment / 1e6, UTC) - now) < timedelta(minutes=1)
+
+
+def test_a_plain_insert_is_noticed(store: Store) -> None:
+    write(store, PLAIN_INSERT)
+    assert changed_ids(store) == [one(store, "SELECT id FROM job")[0]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["retry_times = 7", "\"interval\" = '20s'", "runonce = 1", "is_delete = 1", "name = 'other'", '"interval" = NULL'],
+)
+def test_a_change_of_the_definition_is_noticed_and_moves_updated_time(store: Store, change: str) -> None:
+    write(store, PLAIN_INSERT, "UPDATE job SET updated_time = '2020-01-01 00:00:00.000000'")
+    forget_changes(store)
+    write(store, f"UPDATE job SET {change}")
+    assert len(changed_ids(store)) == 1
+    moment = read_time(one(store, "SELECT updated_time FROM job")[0])
+    assert moment is not None
+    assert moment > 1_700_000_000_000_000
+
+
+@pytest.mark.parametrize(
+    "change", ["\"lastFinished_time\" = '2026-01-01 00:00:00.123456'", "retry_times = 0", "name = 'task1'"]
+)
+def test_what_does_not_change_the_definition_is_no_change(store: Store, change: str) -> None:
+    write(store, PLAIN_INSERT, "UPDATE job SET updated_time = '2020-01-01 00:00:00.000000'")
+    forget_changes(store)
+    write(store, f"UPDATE job SET {change}")
+    assert changed_ids(store) == []
+    assert read_time(one(store, "SELECT updated_time FROM job")[0]) == 1_577_836_800_000_000
+
+
+def test_microseconds_are_kept(store: Store) -> None:
+    write(store, PLAIN_INSERT, "UPDATE job SET \"lastFinished_time\" = '2026-01-02 03:04:05.678901'")
+    assert read_time(one(store, 'SELECT "lastFinished_time" FROM job')[0]) == 1_767_323_045_678_901
+
+
+def test_a_name_is_unique_and_compared_byte_for_byte(store: Store) -> None:
+    for name in ("job", "Job", "jöb", "job😀"):
+        write(store, f"INSERT INTO job (name, runonce) VALUES ('{name}', 1)")
+    with pytest.raises(Exception, match=r"(?i)unique|duplicate"):
+        write(store, "INSERT INTO job (name, runonce) VALUES ('job', 1)")
+    assert one(store, "SELECT count(*) FROM job") == (4,)
+
+
+@pytest.mark.parametrize("column", ["retry_times", "runonce", "is_delete"])
+def test_text_where_a_number_belongs_is_refused_by_the_database(store: Store, column: str) -> None:
+    with pytest.raises(Exception):  # noqa: B017, PT011 - each driver has its own
+        write(store, f"INSERT INTO job (name, {column}) VALUES ('bad', 'many')")
+    assert one(store, "SELECT count(*) FROM job") == (0,)
+
+
+def test_a_row_removed_by_hand_leaves_nothing_behind_but_its_history(store: Store) -> None:
+    write(store, PLAIN_INSERT)
+    job_id = one(store, "SELECT id FROM job")[0]
+    write(
+        store,
+        f"INSERT INTO schedule (job_id) VALUES ({job_id})",
+        f"INSERT INTO job_options (job_id, task) VALUES ({job_id}, 'x')",
+        "INSERT INTO run (job_id, number, due_time, finished_time, attempts, outcome, node_id)"
+        f" VALUES ({job_id}, 1, 1, 1, 1, 'succeeded', 1)",
+        "DELETE FROM job",
+    )
+    for name, left in (("schedule", 0), ("job_options", 0), ("job_change", 0), ("run", 1)):
+        assert one(store, f"SELECT count(*) FROM {name}") == (left,)
+
+
+def test_an_id_is_never_used_again(store: Store) -> None:
+    write(store, PLAIN_INSERT)
+    first = one(store, "SELECT id FROM job")[0]
+    write(store, "DELETE FROM job", PLAIN_INSERT)
+    assert one(store, "SELECT id FROM job")[0] > first
+
+
+def test_a_newer_schema_is_refused_with_one_clear_line(store: Store, database: str) -> None:
+    from jobd.errors import ConfigError
+    from jobd.store.url import parse_url
+
+    write(store, "UPDATE jobd_schema SET version = 99")
+    with pytest.raises(ConfigError, match="schema version 99, this jobd knows 1"):
+        Store(parse_url(database))
+
+
+def test_an_upgrade_keeps_every_row(store: Store, database: str) -> None:
+    from jobd.store.url import parse_url
+
+    write(store, PLAIN_INSERT, "UPDATE jobd_schema SET version = 0")
+    with contextlib.closing(Store(parse_url(database))) as again:
+        assert one(again, "SELECT name FROM job") == ("task1",)
+        assert one(again, "SELECT version FROM jobd_schema") == (1,)
