@@ -42,6 +42,7 @@ format = "json"                   # or "text"
 # backoff_max = "1h"
 # catch_up = "once"               # due times missed while no daemon ran: "once", "none" or "all"
 # grace = "1h"                    # a run that would begin later than this is skipped
+# pool = "default"
 # on_lost = "rerun"               # or "fail": what becomes of a run whose machine has died
 # isolation = "warm"              # or "fresh": a new process for every run
 """

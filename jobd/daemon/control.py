@@ -39,7 +39,7 @@ class Server:
             _with_address(state_dir, self._listener.bind)
         finally:
             os.umask(umask)
-        self._listener.listen(MAX_CLIENTS)
+        self._listener.listen(socket.SOMAXCONN)
 
     def descriptors(self) -> list[int]:
         """What to wait on until it is readable."""

@@ -1,0 +1,83 @@
+"""One daemon per state directory, whatever happened before."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobd.daemon.pidfile import acquire, find, holder
+from jobd.errors import ConfigError
+
+HOLD = """
+import sys
+from jobd.daemon.pidfile import acquire
+lock = acquire(sys.argv[1])
+lock.sign()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def hold(folder: Path) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_second_daemon_gets_no_lock_and_learns_who_has_it(tmp_path: Path) -> None:
+    with hold(tmp_path) as process:
+        assert acquire(str(tmp_path)) is None
+        assert holder(str(tmp_path)) == process.pid
+        process.kill()
+
+
+def test_a_stale_pid_file_never_blocks_a_start(tmp_path: Path) -> None:
+    with hold(tmp_path) as process:
+        process.kill()
+        process.wait()
+    assert (tmp_path / "jobd.pid").read_text().startswith(f"{process.pid} ")
+    assert holder(str(tmp_path)) is None
+    lock = acquire(str(tmp_path))
+    assert lock is not None
+    assert holder(str(tmp_path)) is None, "it has not signed yet"
+    lock.sign()
+    assert holder(str(tmp_path)) == os.getpid()
+    lock.close()
+
+
+def test_a_number_that_is_another_process_now_is_not_taken_for_the_daemon(tmp_path: Path) -> None:
+    lock = acquire(str(tmp_path))
+    assert lock is not None
+    os.pwrite(lock.descriptor, b"1 12345678901\n", 0)
+    assert find(str(tmp_path)) is None
+    lock.close()
+
+
+def test_the_holder_can_be_signalled_and_waited_for(tmp_path: Path) -> None:
+    with hold(tmp_path):
+        found = find(str(tmp_path))
+        assert found is not None
+        assert not found.wait(0)
+        found.send(signal.SIGTERM)
+        assert found.wait(10)
+        found.send(signal.SIGTERM)  # to nobody, which is fine
+        found.close()
+    assert find(str(tmp_path)) is None
+
+
+def test_a_link_in_its_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("keep")
+    (tmp_path / "jobd.pid").symlink_to(tmp_path / "precious")
+    with pytest.raises(ConfigError, match="cannot lock"):
+        acquire(str(tmp_path))
+    assert (tmp_path / "precious").read_text() == "keep"
+
+
+def test_without_a_state_directory_there_is_no_daemon(tmp_path: Path) -> None:
+    assert holder(str(tmp_path / "none")) is None

@@ -1,0 +1,239 @@
+"""The daemon as a process: started, found, asked, signalled, reloaded and stopped, all of it for real."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+
+import pytest
+
+from jobd.daemon.control import ask
+from jobd.daemon.pidfile import holder
+from tests.daemon.conftest import House, until
+
+
+def test_start_returns_when_the_daemon_is_up_and_stop_when_it_is_gone(house: House) -> None:
+    started = house.jobd("start")
+    assert started.returncode == 0, started.stderr
+    status = json.loads(house.jobd("status", "--json").stdout)
+    assert (status["state"], status["database"]) == ("running", "ok")
+    assert {"state", "pid", "node", "since", "workers", "running", "queued", "database"} <= set(status)
+    assert f"pid {status['pid']}" in started.stdout
+    assert house.jobd("status").returncode == 0
+    assert os.getsid(status["pid"]) != os.getsid(0)
+    stopped = house.jobd("stop")
+    assert (stopped.returncode, stopped.stderr) == (0, "")
+    assert holder(str(house.state)) is None
+
+
+def test_status_and_stop_say_with_3_that_nothing_runs(house: House) -> None:
+    for words in (["status"], ["stop"], ["reload"]):
+        answer = house.jobd(*words)
+        assert (answer.returncode, answer.stderr) == (3, "jobd: error: jobd is not running\n")
+    answer = house.jobd("status", "--json")
+    assert (answer.returncode, json.loads(answer.stdout)) == (3, {"state": "stopped"})
+
+
+def test_a_second_daemon_is_refused_with_the_pid_of_the_first(house: House) -> None:
+    process = house.foreground()
+    for words in (["start"], ["start", "-f"]):
+        refused = house.jobd(*words)
+        assert refused.returncode == 1
+        assert f"already running in {house.state} (pid {process.pid})" in refused.stderr
+
+
+def test_after_a_kill_the_next_start_works(house: House) -> None:
+    process = house.foreground()
+    process.kill()
+    process.wait()
+    assert house.jobd("status").returncode == 3
+    house.foreground()
+
+
+@pytest.mark.parametrize(
+    ("config", "code", "reason"),
+    [
+        ('[pool.x]\nworkers = "many"', 78, "pool.x.workers"),
+        ("", 4, "no-such-folder"),
+    ],
+)
+def test_why_a_start_failed_reaches_the_terminal(house: House, config: str, code: int, reason: str) -> None:
+    house.configure(config)
+    if code == 4:
+        house.environ["JOBD_DATABASE"] = f"sqlite:///{house.folder}/no-such-folder/jobd.db"
+    foreground, detached = house.jobd("start", "-f"), house.jobd("start")
+    assert (foreground.returncode, detached.returncode) == (code, 1)
+    for answer in (foreground, detached):
+        assert reason in answer.stderr
+        assert "Traceback" not in answer.stderr
+    assert house.jobd("status", "--json").returncode in (3, 78)
+
+
+def test_a_missing_plugins_folder_is_named(house: House) -> None:
+    (house.folder / "jobd.toml").write_text('plugins = "elsewhere"')
+    answer = house.jobd("start", "-f")
+    assert answer.returncode == 78
+    assert f"{house.folder}/elsewhere" in answer.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root refuses it")
+def test_root_refuses_plugins_that_anybody_can_write(house: House) -> None:
+    os.chmod(house.folder / "plugins", 0o777)
+    answer = house.jobd("start", "-f")
+    assert answer.returncode == 78
+    assert "anybody can write" in answer.stderr
+
+
+def test_what_the_daemon_writes_is_its_users_alone(house: House) -> None:
+    house.state.mkdir(mode=0o755)
+    assert house.jobd("start").returncode == 0
+    assert stat.S_IMODE(house.state.stat().st_mode) == 0o700
+    for path in (house.state / "jobd.log", house.state / "jobd.pid", house.folder / "jobd.db"):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+    assert house.jobd("stop").returncode == 0
+
+
+def test_sigterm_ends_it_with_0(house: House) -> None:
+    process = house.foreground()
+    process.terminate()
+    assert process.wait(20) == 0
+    assert not (house.state / "jobd.sock").exists()
+
+
+def test_ctrl_c_ends_it_with_0(house: House) -> None:
+    process = house.foreground()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+
+
+def test_the_log_says_little(house: House) -> None:
+    process = house.foreground()
+    process.terminate()
+    process.wait(20)
+    messages = [json.loads(line)["msg"] for line in house.log().splitlines()]
+    assert len(messages) == 3
+    assert "is up" in messages[0]
+
+
+def test_a_reload_puts_new_settings_into_effect(house: House) -> None:
+    house.foreground()
+    house.configure("context = true")
+    answer = house.jobd("reload")
+    assert (answer.returncode, answer.stdout) == (0, "reloaded\n")
+    assert "reloaded" in house.log()
+
+
+def test_a_reload_of_a_bad_configuration_is_refused_in_one_line(house: House) -> None:
+    process = house.foreground()
+    house.configure("colour = 1\nsize = 2")
+    answer = house.jobd("reload")
+    assert answer.returncode == 78  # the command reads the file itself
+    process.send_signal(signal.SIGHUP)
+    until(lambda: "refused" in house.log())
+    assert len([line for line in house.log().splitlines() if "colour" in line]) == 1
+    assert house.status()["state"] == "running"
+
+
+def test_a_plugin_that_no_longer_loads_is_refused_and_one_that_never_did_is_not(house: House) -> None:
+    (house.folder / "plugins" / "old.py").write_text("import no_such_module_1\n")
+    house.foreground()
+    until(lambda: "no_such_module_1" in house.log(), "the word about the plugin that does not load")
+    assert house.jobd("reload").returncode == 0
+    (house.folder / "plugins" / "fresh.py").write_text("import no_such_module_2\n")
+    answer = house.jobd("reload")
+    assert answer.returncode == 1
+    assert "no_such_module_2" in answer.stderr
+    (house.folder / "plugins" / "fresh.py").unlink()
+    assert house.jobd("reload").returncode == 0
+
+
+def test_a_reload_cannot_move_the_database(house: House) -> None:
+    house.foreground()
+    text = (house.folder / "jobd.toml").read_text().replace("jobd.db", "other.db")
+    (house.folder / "jobd.toml").write_text(text)
+    answer = house.jobd("reload")
+    assert answer.returncode == 1
+    assert "cannot change database" in answer.stderr
+
+
+def test_sigusr1_puts_the_status_into_the_log(house: House) -> None:
+    process = house.foreground()
+    process.send_signal(signal.SIGUSR1)
+    line = until(lambda: next((line for line in house.log().splitlines() if "status: " in line), None))
+    assert json.loads(json.loads(line)["msg"].removeprefix("status: "))["pid"] == process.pid
+
+
+def test_changed_is_answered_when_the_change_is_in_effect(house: House) -> None:
+    house.foreground()
+    assert ask(str(house.state), {"do": "changed"}, 5) == {}
+    assert "error" in (ask(str(house.state), {"do": "dance"}, 5) or {})
+
+
+def test_restart_makes_a_new_process_of_the_same_instance(house: House) -> None:
+    assert house.jobd("start").returncode == 0
+    first, instance = house.status(), (house.state / "instance").read_text()
+    assert house.jobd("restart").returncode == 0
+    assert house.status()["pid"] != first["pid"]
+    assert (house.state / "instance").read_text() == instance
+    assert house.jobd("stop").returncode == 0
+    with sqlite3.connect(house.folder / "jobd.db") as database:
+        (instances,) = database.execute("SELECT count(DISTINCT instance) FROM node").fetchone()
+    assert instances == 1
+
+
+def test_stop_now_ends_a_daemon_that_hangs(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobd.cli import service
+    from jobd.cli.context import Context
+
+    process = house.foreground()
+    process.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr(service, "NOW", 1.0)
+    monkeypatch.setattr(service, "ANSWER_WITHIN", 0.2)
+    assert service._stop(Context(str(house.folder / "jobd.toml")), True, None)
+    assert process.wait(5) == -signal.SIGKILL
+
+
+def test_systemd_hears_that_it_is_ready_alive_reloading_and_stopping(house: House) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(house.folder / "notify"))
+        manager.settimeout(20)
+        house.environ |= {"NOTIFY_SOCKET": str(house.folder / "notify"), "WATCHDOG_USEC": "300000"}
+        process = house.foreground()
+        assert manager.recv(1000).startswith(b"READY=1")
+        for _ in range(3):
+            assert manager.recv(1000) == b"WATCHDOG=1"
+
+        def heard(start: bytes) -> bytes:
+            return until(lambda: next((one for one in [manager.recv(1000)] if one.startswith(start)), None))
+
+        process.send_signal(signal.SIGHUP)
+        assert b"MONOTONIC_USEC=" in heard(b"RELOADING=1")
+        assert heard(b"READY=1") == b"READY=1"
+        assert house.jobd("restart").returncode == 1, "systemd's daemon is systemd's to restart"
+        process.terminate()
+        heard(b"STOPPING=1")
+        assert process.wait(20) == 0
+
+
+def test_closed_standard_streams_do_no_harm(house: House) -> None:
+    words = " ".join(f"'{word}'" for word in house.command("start"))
+    done = subprocess.run(["/bin/sh", "-c", f"{words} <&- >&- 2>&-"], env=house.environ, timeout=60, check=False)
+    assert done.returncode == 0
+    assert house.status()["state"] == "running"
+    assert house.jobd("stop").returncode == 0
+
+
+def test_init_start_stop_work_in_an_empty_folder(house: House) -> None:
+    fresh = house.folder / "fresh"
+    written = house.jobd("init", str(fresh))
+    assert written.returncode == 0, written.stderr
+    again = house.jobd("init", str(fresh))
+    assert again.returncode == 1
+    assert "is there already" in again.stderr
+    house.folder, house.state = fresh, fresh / "state"
+    started = house.jobd("start")
+    assert started.returncode == 0, started.stderr
+    assert house.jobd("stop").returncode == 0
