@@ -1,0 +1,43 @@
+"""`python -m jobd.runner`: what a worker process executes. Started by the daemon only.
+
+--plugins DIR [--commands] --socket FD --lifeline FD    be a worker, and its guardian
+--plugins DIR --list FD [--skip FILE]...                tell what tasks there are, on descriptor FD
+"""
+
+import os
+import sys
+
+from jobd.runner import linux
+
+
+def main() -> None:
+    """Do what the arguments say."""
+    words = sys.argv[1:]
+    given = dict(zip(words[::1], words[1::1], strict=False))
+    plugins = given["--plugins"]
+    if "--list" in words:
+        from jobd.runner.catalogue import announce_tasks
+
+        skipped = [words[number + 1] for number, word in enumerate(words) if word == "--skip"]
+        announce_tasks(plugins, int(given["--list"]), skipped)
+        os._exit(0)
+    descriptor, lifeline = int(given["--socket"]), int(given["--lifeline"])
+    linux.adopt_orphans()
+    guardian = os.getpid()
+    # The one fork: nothing has been imported or started yet that could mind.
+    worker = os.fork()
+    if worker:
+        from jobd.runner.guardian import guard
+
+        os.close(descriptor)
+        guard(worker, lifeline)
+    os.close(lifeline)
+    linux.die_with_parent(guardian)
+    linux.adopt_orphans()
+    from jobd.runner import worker as proper
+
+    proper.main(descriptor, plugins, "--commands" in words)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The guardian of a worker: the process that the daemon started, which forked the worker proper and stays behind.
+
+It runs no foreign code, so nothing a task does can keep it from its work: when the lifeline closes (the daemon has ended,
+however it ended, or wants this worker to), or the lease's deadline passes unrenewed, it kills the worker and all that
+descends from it; and when the worker ends, it kills what the worker left behind and ends the same way.
+"""
+
+import os
+import select
+import signal
+import struct
+import time
+
+from jobd.runner import linux
+
+LEASE_OVER = 70  # exit code
+PATIENCE = 10.0  # seconds for the killed to disappear
+
+
+def guard(worker: int, lifeline: int) -> None:
+    """Look after the process `worker`; does not return."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    ended = os.pidfd_open(worker)
+    waiting = select.poll()
+    waiting.register(ended, select.POLLIN)
+    waiting.register(lifeline, select.POLLIN)
+    deadline = 0  # monotonic microseconds; 0: none
+    status = None
+    while status is None:
+        ready = dict(waiting.poll(_milliseconds(deadline)))
+        if ended in ready:
+            status = os.waitpid(worker, 0)[1]
+        elif lifeline in ready:
+            message = os.read(lifeline, 4096)
+            if not message:
+                status = signal.SIGKILL
+            elif len(message) >= 8:
+                (deadline,) = struct.unpack("<q", message[-8:])
+        elif deadline and time.monotonic_ns() // 1_000 >= deadline:
+            status = LEASE_OVER << 8
+    linux.kill_descendants(PATIENCE)
+    _end_like(status)
+
+
+def _milliseconds(deadline: int) -> int | None:
+    if not deadline:
+        return None
+    return max(0, (deadline - time.monotonic_ns() // 1_000) // 1_000 + 1)
+
+
+def _end_like(status: int) -> None:
+    """End with the exit code of a process, or by the signal that it ended by."""
+    if os.WIFSIGNALED(status):
+        linux.no_core_dumps()
+        number = os.WTERMSIG(status)
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    os._exit(os.WEXITSTATUS(status))

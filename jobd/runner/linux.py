@@ -1,0 +1,65 @@
+"""The few things that Linux offers for looking after processes and Python has no call for."""
+
+import ctypes
+import os
+import signal
+import time
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have this process killed when its parent, whose id is `parent`, ends."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the call
+        os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends: nothing escapes by forking twice."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def no_core_dumps() -> None:
+    """End without a core dump."""
+    _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def children() -> list[int]:
+    """The process ids of this process's children."""
+    found: list[int] = []
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{thread}/children") as file:
+                found.extend(map(int, file.read().split()))
+        except OSError:
+            pass  # the thread has just ended
+    return found
+
+
+def has_children() -> bool:
+    """Whether any child is left, after reaping those that have ended."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
+def kill_descendants(seconds: float) -> bool:
+    """Kill every descendant and reap them all, as orphans come to us; whether that was done in time."""
+    deadline = time.monotonic() + seconds
+    while has_children():
+        if time.monotonic() > deadline:
+            return False
+        for pid in children():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        time.sleep(0.001)
+    return True

@@ -1,0 +1,175 @@
+"""The worker proper: takes an order, runs the task or program, puts the process back in order, and says how it ended.
+
+One run at a time, in the main thread. Whatever a task raises, SystemExit and KeyboardInterrupt included, is the failure
+of its run and of nothing else.
+"""
+
+import inspect
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from jobd.api import CurrentRun, enter_run
+from jobd.runner import linux
+from jobd.runner.catalogue import Catalogue, Unresolved
+from jobd.runner.output import Output
+from jobd.runner.reset import State
+from jobd.wire import MAX_ERROR, MAX_MESSAGE, MAX_RESULT, UNRESOLVED, VERSION, Order, decode, decode_order, encode
+
+NO_PROGRAMS = "programs may not run on this node (commands = false in jobd.toml)"
+CHUNK = 64 * 1024
+
+
+class Failure(Exception):
+    """A program failed; the text says how."""
+
+
+class Worker:
+    """This process's side of the wire."""
+
+    def __init__(self, descriptor: int, plugins: str, commands: bool) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._pid = os.getpid()
+        self._commands = commands
+        self._catalogue = Catalogue(plugins)
+        self._output = Output()
+        self._state = State(descriptor)
+
+    def serve(self) -> None:
+        """Take orders until told to stop, or until the daemon is gone."""
+        self._send("ready", VERSION)
+        received = bytearray()
+        while True:
+            data = self._socket.recv(CHUNK)
+            if not data:
+                return
+            received += data
+            if len(received) > 2 * MAX_MESSAGE:
+                return
+            while (end := received.find(b"\n")) >= 0:
+                message = decode(bytes(received[:end]))
+                del received[: end + 1]
+                if message[0] == "stop":
+                    return
+                self._run(decode_order(message[1]))
+
+    def _run(self, order: Order) -> None:
+        outcome, error, result = self._execute(order)
+        if os.getpid() != self._pid:
+            os._exit(0)  # a copy of this process that the task forked and that came back: only the original reports
+        intact = self._state.restore(self._output)
+        self._send("done", outcome, error, result, not intact)
+
+    def _execute(self, order: Order) -> tuple[str, str | None, str | None]:
+        """(outcome, error, result as JSON)"""
+        try:
+            work = self._work(order)
+        except Unresolved as error:
+            return UNRESOLVED, str(error)[:MAX_ERROR], None
+        self._output.catch_libraries()
+        enter_run(CurrentRun(order.job, order.number, order.due_time, order.attempt, order.deadline, order.token))
+        try:
+            value = work()
+        except Failure as failure:
+            return "failed", str(failure), None
+        except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt too are the task's own failure
+            self._explain(error)
+            return "failed", summary(error), None
+        finally:
+            enter_run(None)
+        return "succeeded", None, self._kept(value)
+
+    def _work(self, order: Order) -> Callable[[], Any]:
+        if order.command is not None:
+            if not self._commands:
+                raise Unresolved(NO_PROGRAMS)
+            command = order.command
+            return lambda: run_program(command)
+        assert order.task is not None
+        function = self._catalogue.find(order.task)
+        if inspect.iscoroutinefunction(function):
+            return lambda: run_async(function, dict(order.args))
+        return lambda: function(**order.args)
+
+    def _kept(self, value: Any) -> str | None:
+        if value is None:
+            return None
+        try:
+            text = json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            text = None
+        if text is None or len(text) > MAX_RESULT:
+            reason = "is not JSON" if text is None else f"is longer than {MAX_RESULT} characters of JSON"
+            self._output.record("warning", f"[jobd: what the task returned {reason} and was dropped]")
+            return None
+        return text
+
+    def _explain(self, error: BaseException) -> None:
+        """Keep the traceback, from the task's own first frame on, with what the run printed."""
+        try:
+            frames = error.__traceback__
+            here = os.path.dirname(__file__)
+            while frames is not None and frames.tb_frame.f_code.co_filename.startswith(here):
+                frames = frames.tb_next
+            lines = traceback.format_exception(type(error), error, frames, limit=-50)
+            self._output.record("debug", "".join(lines)[-16_384:].rstrip())
+        except Exception:  # noqa: BLE001, S110 - an exception that cannot be shown is told by its type alone
+            pass
+
+    def _send(self, *message: object) -> None:
+        self._socket.sendall(encode(*message))
+
+
+def summary(error: BaseException) -> str:
+    """One line about an exception."""
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({error.code!r})"[:MAX_ERROR]
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - __str__ is the task's own code
+        text = "(its text cannot be shown)"
+    name = type(error).__name__
+    return (f"{name}: {text}" if text else name)[:MAX_ERROR]
+
+
+def run_async(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """Run an `async def` task to its end in an event loop of its own."""
+    import asyncio
+
+    return asyncio.run(function(**arguments))
+
+
+def run_program(command: tuple[str, ...]) -> None:
+    """Run a program, without a shell, and wait for it. Raises Failure unless it ends with exit code 0."""
+    import subprocess
+
+    parent = os.getpid()
+    try:
+        status = subprocess.call(
+            command,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=lambda: linux.die_with_parent(parent),  # noqa: PLW1509 - this process has one thread
+        )
+    except FileNotFoundError:
+        raise Failure(f"there is no program {command[0]!r}") from None
+    except (OSError, ValueError) as error:
+        raise Failure(f"{command[0]!r} cannot be run: {error}") from None
+    if status < 0:
+        raise Failure(f"killed by {signal.Signals(-status).name}")
+    if status:
+        raise Failure(f"exit code {status}")
+
+
+def main(descriptor: int, plugins: str, commands: bool) -> None:
+    """Be a worker; does not return."""
+    sys.argv = ["jobd"]
+    try:
+        Worker(descriptor, plugins, commands).serve()
+    except (ConnectionError, BrokenPipeError):
+        pass  # the daemon is gone
+    os._exit(0)
