@@ -1,14 +1,14 @@
 """What a job's `interval` means: `parse` turns the string into a Schedule, a pure value.
 
-A kind of schedule is a file here and a line in `_parse_kind`. Kinds that need time zones or cronsim are imported when a
+A kind of schedule is a file here and a line in `_kind`. Kinds that need time zones or cronsim are imported when a
 string asks for them: most commands never do.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from jobd.schedule.after import parse_after
-from jobd.schedule.base import COUNT_LIMIT, Schedule, ScheduleError
-from jobd.schedule.duration import DurationError
+from jobd.schedule.base import COUNT_LIMIT, Flaw, Schedule, ScheduleError
 from jobd.schedule.every import parse_every
 from jobd.schedule.once import Once
 
@@ -17,54 +17,52 @@ __all__ = ["COUNT_LIMIT", "Schedule", "ScheduleError", "parse"]
 MAX_LENGTH = 255
 
 
-@lru_cache(maxsize=4096)
 def parse(interval: str | None, runonce: bool, zone: str) -> Schedule:
     """The meaning of a job's interval; `zone` is used where the string names none. Raises ScheduleError."""
-    if interval is None:
-        if runonce:
-            return Once("once")
-        raise ScheduleError("there is no interval and runonce is 0", "", 0, "give an interval, or set runonce to 1")
+    if interval is not None:
+        return _parse(interval, zone)
+    if runonce:
+        return Once("once")
+    raise ScheduleError("there is no interval and runonce is 0", "", 0, "give an interval, or set runonce to 1")
+
+
+@lru_cache(maxsize=4096)
+def _parse(interval: str, zone: str) -> Schedule:
     if len(interval) > MAX_LENGTH:
-        raise ScheduleError(
-            f"it has {len(interval)} characters", interval, MAX_LENGTH, f"at most {MAX_LENGTH} are allowed"
-        )
-    text, start = interval, 0
-    if text.startswith("TZ="):
-        name, _, text = text[3:].partition(" ")
-        zone, start = name, len(interval) - len(text)
-    text, start = text.strip(), start + len(text) - len(text.lstrip())
-    if not text:
-        raise ScheduleError(
-            "it is empty", interval, len(interval), "write 10s, after 10s, a cron expression or at TIME"
-        )
+        message = f"it has {len(interval)} characters"
+        raise ScheduleError(message, interval, MAX_LENGTH, f"at most {MAX_LENGTH} are allowed")
+    text = interval.rstrip().replace("\t", " ")
+    rest = text.lstrip()  # always the end of `text`, so that its length tells where it stands
     try:
-        return _parse_kind(text, zone, interval)
-    except DurationError as error:
-        offset = text.rfind(" ") + 1
-        raise ScheduleError(str(error), interval, start + offset + error.position, error.hint) from None
-    except ScheduleError as error:
-        if error.text is interval:
-            raise
-        offset = 3 if text.lower().startswith("at ") else 0
-        message = str(error).partition(" is not understood: ")[2].rpartition(" (at position")[0]
-        raise ScheduleError(message, interval, start + offset + error.position, error.hint) from None
+        if rest.startswith("TZ="):
+            from jobd.schedule.zone import find_zone
+
+            rest = rest[len("TZ=") :]
+            zone, _, following = rest.partition(" ")
+            find_zone(zone)
+            rest = following.lstrip()
+        if not rest:
+            raise Flaw("it is empty", 0, "write 10s, after 10s, a cron expression or at TIME")
+        parse_kind, rest = _kind(rest)
+        return parse_kind(rest, zone)
+    except Flaw as flaw:
+        raise ScheduleError(str(flaw), interval, len(text) - len(rest) + flaw.position, flaw.hint) from None
 
 
-def _parse_kind(text: str, zone: str, interval: str) -> Schedule:
-    word, _, rest = text.partition(" ")
-    word, rest = word.lower(), rest.strip()
+def _kind(text: str) -> tuple[Callable[[str, str], Schedule], str]:
+    """The parser of the kind of schedule that `text` is, and the part of `text` that it reads."""
+    head, _, rest = text.partition(" ")
+    word, rest = head.lower(), rest.lstrip()
     if word in ("every", "@every"):
-        return parse_every(rest)
+        return parse_every, rest
     if word == "after":
-        return parse_after(rest)
+        return parse_after, rest
     if word == "at":
         from jobd.schedule.at import parse_at
-        from jobd.schedule.zone import find_zone
 
-        return parse_at(rest, find_zone(zone, interval))
-    if not rest and not word.startswith("@"):
-        return parse_every(text)
-    from jobd.schedule.cron import parse_cron
-    from jobd.schedule.zone import find_zone
+        return parse_at, rest
+    if rest or word.startswith("@"):
+        from jobd.schedule.cron import parse_cron
 
-    return parse_cron(text, find_zone(zone, interval))
+        return parse_cron, text
+    return parse_every, text

@@ -6,14 +6,14 @@ from jobd.schedule.every import parse_period
 
 
 class After(Schedule):
-    """Due `delay` microseconds after the end of the run before."""
+    """Due `delay` microseconds after the end of the run before. While that has not ended, nothing falls due."""
 
     __slots__ = ("delay",)
     at_once = True
     from_finish = True
 
-    def __init__(self, text: str, delay: int) -> None:
-        super().__init__(text)
+    def __init__(self, delay: int) -> None:
+        super().__init__(f"after {format_duration(delay)}")
         self.delay = delay
 
     def first(self, now: int) -> int | None:
@@ -29,6 +29,6 @@ class After(Schedule):
         return f"{format_duration(self.delay)} after the end of the last run"
 
 
-def parse_after(text: str) -> After:
-    """The schedule of the duration after the word `after`. Raises DurationError."""
-    return After(f"after {text}", parse_period(text))
+def parse_after(text: str, zone: str) -> After:
+    """The schedule of the duration after the word `after`. Raises Flaw."""
+    return After(parse_period(text))

@@ -3,11 +3,20 @@
 A time that the clocks skip means the moment right after the gap; of one that comes twice the first is meant.
 """
 
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from jobd.clock import EARLIEST, LATEST, from_datetime, to_datetime
-from jobd.schedule.base import Schedule, ScheduleError
+from jobd.clock import EARLIEST, LATEST, from_datetime, iso, to_datetime
+from jobd.schedule.base import Flaw, Schedule
+from jobd.schedule.zone import find_zone, moment_of
+
+_FORM = re.compile(
+    r"(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
+    r"[T ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(:(?P<second>[0-9]{2})(\.[0-9]{1,6})?)?"
+    r"(?P<offset>Z|[+-][0-9]{2}:[0-9]{2})?\Z"
+)
+_ALLOWED = "write it like 2026-12-24T18:00:00+01:00, or without the offset for local time"
 
 
 class At(Schedule):
@@ -15,8 +24,8 @@ class At(Schedule):
 
     __slots__ = ("moment", "zone")
 
-    def __init__(self, text: str, moment: int, zone: ZoneInfo) -> None:
-        super().__init__(text)
+    def __init__(self, moment: int, zone: ZoneInfo) -> None:
+        super().__init__(f"at {iso(moment)}")
         self.moment = moment
         self.zone = zone
 
@@ -30,37 +39,20 @@ class At(Schedule):
         return f"once, at {to_datetime(self.moment).astimezone(self.zone).isoformat(' ')}"
 
 
-def parse_at(text: str, zone: ZoneInfo) -> At:
-    """The schedule of the time after the word `at`. Raises ScheduleError (positions in `text`)."""
+def parse_at(text: str, zone: str) -> At:
+    """The schedule of the time after the word `at`. Raises Flaw."""
+    place, form = find_zone(zone), _FORM.match(text)
+    if form is None:
+        raise Flaw(f"{text!a} is not a time" if text else "the time is missing", 0, _ALLOWED)
+    if not 1970 <= int(form["year"]) <= 9998:
+        raise Flaw(f"the year {form['year']} is out of range", 0, "years from 1970 to 9998 are allowed")
     try:
         value = datetime.fromisoformat(text)
-        if not text.isascii() or len(text) < len("2026-12-24T18:00"):
-            raise ValueError
-    except ValueError:
-        hint = "write it like 2026-12-24T18:00:00+01:00, or without the offset for local time"
-        raise ScheduleError("this is not a time", text, 0, hint) from None
-    if not 1970 <= value.year <= 9998:
-        raise ScheduleError(f"the year {value.year} is out of range", text, 0, "years from 1970 to 9998 are allowed")
-    moment = from_datetime(value) if value.tzinfo is not None else from_local(value, zone)
+    except ValueError as error:
+        # Python's message begins with the part that is wrong: "day is out of range for month".
+        part = next((name for name in form.groupdict() if str(error).startswith(name)), "offset")
+        raise Flaw(f"there is no such time: {part} {form[part]!r}", max(0, form.start(part)), _ALLOWED) from None
+    moment = moment_of(value, place) if value.tzinfo is None else from_datetime(value)
     if not EARLIEST <= moment < LATEST:
-        raise ScheduleError("the time is out of range", text, 0, "from 1970-01-02 to 9998-12-31")
-    return At(f"at {text}", moment, zone)
-
-
-def from_local(value: datetime, zone: ZoneInfo) -> int:
-    """The moment of a naive local time."""
-    local = value.replace(tzinfo=zone, fold=0)
-    back = local.astimezone(UTC).astimezone(zone).replace(tzinfo=None)
-    if back == value:
-        return from_datetime(local)
-    # In a gap: what the clocks showed before it and after it differ by its length; it ends where the later rule begins.
-    before, later = local.utcoffset() or timedelta(), value.replace(tzinfo=zone, fold=1).utcoffset() or timedelta()
-    low, high = from_datetime(value - max(before, later)), from_datetime(value - min(before, later))
-    offset = to_datetime(low).astimezone(zone).utcoffset()
-    while high - low > 1:
-        middle = (low + high) // 2
-        if to_datetime(middle).astimezone(zone).utcoffset() == offset:
-            low = middle
-        else:
-            high = middle
-    return high
+        raise Flaw("the time is out of range", 0, "from 1970-01-02 to 9998-12-31")
+    return At(moment, place)

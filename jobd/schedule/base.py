@@ -5,8 +5,16 @@ from jobd.errors import BadValue
 COUNT_LIMIT = 10_000
 
 
+class Flaw(BadValue):
+    """What is wrong with one piece of a schedule string; `position` (from 0) is where in that piece."""
+
+    def __init__(self, message: str, position: int = 0, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.position = position
+
+
 class ScheduleError(BadValue):
-    """A schedule string that makes no sense: which part, at which position (from 0), and what is allowed there."""
+    """A schedule string that makes no sense: what is wrong, at which `position` (from 0), and what is allowed there."""
 
     def __init__(self, message: str, text: str, position: int = 0, hint: str = "") -> None:
         shown = ascii(text) if len(text) <= 80 else ascii(text[:77]) + "..."
@@ -22,7 +30,10 @@ class ScheduleError(BadValue):
 
 
 class Schedule:
-    """The meaning of an interval. Moments and durations are microseconds (see jobd.clock)."""
+    """The meaning of an interval. Moments and durations are microseconds (see jobd.clock).
+
+    `text` is the canonical string: parsed again, whatever the default zone, it means the same.
+    """
 
     __slots__ = ("text",)
     at_once = False  # the first due time is the moment of planning
@@ -31,6 +42,9 @@ class Schedule:
 
     def __init__(self, text: str) -> None:
         self.text = text
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.text}>"
 
     def first(self, now: int) -> int | None:
         """The first due time of a job that is planned at `now`; None: never."""
@@ -50,5 +64,5 @@ class Schedule:
         return found
 
     def describe(self) -> str:
-        """What it means, in English."""
+        """What it means, in English, on one line."""
         raise NotImplementedError

@@ -1,18 +1,27 @@
 """Cron expressions: five fields, or six with seconds first; names, ranges, steps, lists, `L`, `LW`, `#`; `@daily`.
 
-The arithmetic is cronsim's, which follows Debian's cron: day of month and day of week are alternatives unless one of
-them begins with `*`; a fixed time that the clocks skip runs right after the gap, one that comes twice runs once, and a
-wildcard hour follows the real hours.
+cronsim knows the grammar, Debian's rule for the two day fields (alternatives, unless one of them begins with `*`) and
+the search among plain clock times. The zone is ours, for cronsim 2.8 steps by whole hours and so misses due times where
+the clocks change by half an hour or at midnight (Lord Howe, São Paulo), and treats six fields unlike five:
+
+    neither minute nor hour begins with `*`   a fixed time: skipped by the clocks, it is due right after the gap;
+                                              shown twice, it is due once, the first time
+    otherwise                                 follows the clocks: what they skip is not due, what they repeat is again
 """
 
 import re
+from collections.abc import Mapping
+from copy import copy
 from datetime import datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
+from cronsim.cronsim import SYMBOLIC_DAYS, SYMBOLIC_MONTHS
 
-from jobd.clock import from_datetime, to_datetime
-from jobd.schedule.base import Schedule, ScheduleError
+from jobd.clock import DAY, LATEST, SECOND, from_datetime, to_datetime
+from jobd.schedule.base import Flaw, Schedule
+from jobd.schedule.zone import change_between, clock_time, find_zone, moment_of, offset_at
 
 ALIASES = {
     "@yearly": "0 0 1 1 *",
@@ -23,80 +32,148 @@ ALIASES = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
+_MONTHS = {name: number for number, name in enumerate(SYMBOLIC_MONTHS, 1)}
+_DAYS = {name: number for number, name in enumerate(SYMBOLIC_DAYS)}
+
+
+class _Field(NamedTuple):
+    """What one field may hold: values, by number or name, and sometimes `special` items (upper case)."""
+
+    name: str
+    least: int
+    greatest: int
+    allowed: str
+    names: Mapping[str, int] = {}
+    special: str = "(?!)"
+
+
 _FIELDS = (
-    ("second", "0 to 59"),
-    ("minute", "0 to 59"),
-    ("hour", "0 to 23"),
-    ("day of month", "1 to 31, L or LW"),
-    ("month", "1 to 12 or JAN to DEC"),
-    ("day of week", "0 to 7 or SUN to SAT, 5L, FRI#2"),
+    _Field("second", 0, 59, "0 to 59"),
+    _Field("minute", 0, 59, "0 to 59"),
+    _Field("hour", 0, 23, "0 to 23"),
+    _Field("day of month", 1, 31, "1 to 31, L or LW", special="LW?"),
+    _Field("month", 1, 12, "1 to 12 or JAN to DEC", _MONTHS),
+    _Field("day of week", 0, 7, "0 to 7, SUN to SAT, 5L or FRI#2", _DAYS, f"[0-7]L|([0-7]|{'|'.join(_DAYS)})#[1-5]"),
 )
-_CHARACTERS = re.compile(r"[0-9A-Za-z*/,#-]+\Z", re.ASCII)
-_ONE_VALUE_RANGE = re.compile(r"(?<![0-9A-Za-z])([0-9]+)-\1/[0-9]+(?![0-9])")
-_LAST_YEAR = 9_990
+_ITEM = re.compile(r"(?:\*|([0-9]{1,4}|[A-Z]{3})(?:-([0-9]{1,4}|[A-Z]{3}))?)(?:/([0-9]{1,4}))?\Z")
+_WINDOW = 2 * DAY  # no zone has changed its clocks twice, or by so much, within two days
 
 
 class Cron(Schedule):
     """Due whenever the clocks of `zone` match `expression`."""
 
-    __slots__ = ("expression", "zone")
+    __slots__ = ("_fixed", "_rule", "expression", "zone")
 
-    def __init__(self, text: str, expression: str, zone: ZoneInfo) -> None:
-        super().__init__(text)
+    def __init__(self, expression: str, rule: CronSim, zone: ZoneInfo) -> None:
+        super().__init__(f"TZ={zone.key} {expression}")
         self.expression = expression
         self.zone = zone
+        self._rule = rule
+        minute, hour = expression.split()[-5:-3]
+        self._fixed = not minute.startswith("*") and not hour.startswith("*")
 
     def first(self, now: int) -> int | None:
         return self.after(now, now)
 
     def after(self, moment: int, anchor: int) -> int | None:
-        local = to_datetime(moment).astimezone(self.zone)
-        if local.year >= _LAST_YEAR:
-            return None
-        for due in CronSim(self.expression, local):
-            found = from_datetime(due)
-            if found > moment:
-                return found
-        return None
+        try:
+            due = self._fixed_after(moment) if self._fixed else self._clock_after(moment)
+        except (OverflowError, ValueError, StopIteration):
+            return None  # the calendar ends with the year 9999
+        return due if due < LATEST else None
 
     def describe(self) -> str:
-        words = str(CronSim(self.expression, datetime(2026, 1, 1, tzinfo=self.zone)).explain())
+        words = str(self._rule.explain())
         return f"{words[:1].lower()}{words[1:]} ({self.zone.key})"
 
+    def _match(self, clock: datetime) -> datetime:
+        """The first matching clock time after `clock`, both naive."""
+        search = copy(self._rule)  # a search moves on; the schedule is shared
+        search.dt = clock.replace(microsecond=0)
+        return next(search)
 
-def parse_cron(text: str, zone: ZoneInfo) -> Cron:
-    """The schedule of a cron expression. Raises ScheduleError (positions in `text`)."""
-    expression = ALIASES.get(text.lower(), text)
-    if expression.startswith("@"):
-        raise ScheduleError(f"{text!r} is not known", text, 0, "known: " + ", ".join(ALIASES))
-    words = [(match.group(), match.start()) for match in re.finditer(r"\S+", expression)]
+    def _fixed_after(self, moment: int) -> int:
+        clock = self._match(clock_time(moment, self.zone))
+        while (due := moment_of(clock, self.zone)) <= moment:  # shown for the second time, or skipped with another
+            clock = self._match(clock)
+        return due
+
+    def _clock_after(self, moment: int) -> int:
+        """Clock times follow UTC evenly up to the next change of the clocks; from there the search begins again."""
+        offset = offset_at(moment, self.zone)
+        while True:
+            due = from_datetime(self._match(to_datetime(moment + offset).replace(tzinfo=None))) - offset
+            end = min(due, moment + _WINDOW)
+            if (later := offset_at(end, self.zone)) != offset:
+                # One second earlier, for the moment of the change itself may be due.
+                moment, offset = change_between(moment, end, self.zone) - SECOND, later
+            elif end == due:
+                return due
+            else:
+                moment = max(end, due - _WINDOW)
+                offset = offset_at(moment, self.zone)
+
+
+def parse_cron(text: str, zone: str) -> Cron:
+    """The schedule of a cron expression or of its alias. Raises Flaw."""
+    place = find_zone(zone)
+    if text.startswith("@"):
+        if text.lower() not in ALIASES:
+            raise Flaw(f"{text!a} is not known", 0, _near_alias(text))
+        text = ALIASES[text.lower()]
+    words = list(re.finditer("[^ ]+", text))
     if len(words) not in (5, 6):
-        hint = "cron has five fields: minute, hour, day of month, month, day of week (or six, with seconds first)"
-        raise ScheduleError(f"there are {len(words)} fields", text, len(text), hint)
+        hint = (
+            "cron has five: minute, hour, day of month, month, day of week (or seconds first); durations have no blanks"
+        )
+        raise Flaw(f"there are {len(words)} fields", len(text), hint)
     fields = _FIELDS[-len(words) :]
-    for (word, position), (name, allowed) in zip(words, fields, strict=True):
-        if not _CHARACTERS.match(word):
-            raise ScheduleError(
-                f"bad {name} {word!r}", text, position, f"allowed: {allowed}; *, ranges, steps and lists"
-            )
-    # cronsim reads a range of one value with a step, 6-6/2, as 6/2.
-    expression = " ".join(_ONE_VALUE_RANGE.sub(r"\1", word) for word, _ in words)
+    expression = " ".join(_field(word.group(), word.start(), field) for word, field in zip(words, fields, strict=True))
     try:
-        next(CronSim(expression, datetime(2026, 1, 1, tzinfo=zone)))
-    except CronSimError as error:
-        raise _explained(str(error), text, words, fields) from None
-    except StopIteration:
-        raise ScheduleError("no such day ever comes", text, words[-3][1], "it would never be due") from None
-    return Cron(text, expression, zone)
+        rule = CronSim(expression, datetime(2026, 1, 1))  # noqa: DTZ001  clock time, of no zone
+        next(copy(rule))
+    except (CronSimError, StopIteration):
+        raise Flaw("there is no such day", words[-3].start(), "it would never be due") from None
+    return Cron(expression, rule, place)
 
 
-def _explained(
-    message: str, text: str, words: list[tuple[str, int]], fields: tuple[tuple[str, str], ...]
-) -> ScheduleError:
-    """cronsim says only "Bad minute": find the field, and say what it may hold."""
-    for (word, position), (name, allowed) in zip(words, fields, strict=True):
-        if name.replace(" ", "-") in message.lower().replace(" ", "-"):
-            return ScheduleError(
-                f"bad {name} {word!r}", text, position, f"allowed: {allowed}; *, ranges, steps and lists"
-            )
-    return ScheduleError(message, text, words[-3][1], "it would never be due")
+def _field(word: str, position: int, field: _Field) -> str:
+    """One field as cronsim takes it. Raises Flaw at the item that is wrong."""
+    items = []
+    for item in word.split(","):
+        items.append(_item(item, position, field))
+        position += len(item) + 1
+    return ",".join(items)
+
+
+def _item(text: str, position: int, field: _Field) -> str:
+    """One item of a field's list: `5`, `*`, `MON-FRI`, `*/10`, `8-18/2`, `L`. Raises Flaw."""
+    form = _ITEM.match(text.upper())
+    if form is None:
+        if re.fullmatch(field.special, text.upper()):
+            return text.upper()
+        raise _bad(text, position, field)
+    first, last, step = form.groups()
+    low, high = (_value(word, field) if word else field.least for word in (first, last or first))
+    if low is None or high is None or (step is not None and int(step) == 0):
+        raise _bad(text, position, field)
+    if low > high:
+        raise Flaw(f"the range {text!r} runs backwards", position, f"allowed: {field.allowed}; write it as two ranges")
+    # cronsim reads a range of one value with a step, 6-6/2, as 6/2: to the end.
+    return text.upper() if last is None or low < high else str(low)
+
+
+def _value(word: str, field: _Field) -> int | None:
+    value = field.names.get(word, int(word) if word.isdigit() else None)
+    return value if value is not None and field.least <= value <= field.greatest else None
+
+
+def _bad(text: str, position: int, field: _Field) -> Flaw:
+    return Flaw(f"bad {field.name} {text!a}", position, f"allowed: {field.allowed}; *, ranges, steps and lists")
+
+
+def _near_alias(text: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(text.lower(), ALIASES, 1, 0.6)
+    return f"did you mean {near[0]}?" if near else "known: " + ", ".join(ALIASES)

@@ -5,73 +5,74 @@ length and are refused, and so is a number without a unit.
 """
 
 import re
+from collections.abc import Mapping
 
 from jobd.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND, WEEK
-from jobd.errors import BadValue
+from jobd.schedule.base import Flaw
 
 LONGEST = 3_650 * DAY
+MAX_LENGTH = 64
 _UNITS = {"w": WEEK, "d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": MILLISECOND, "us": 1}
+_ISO_DATE = {"W": WEEK, "D": DAY}
+_ISO_TIME = {"H": HOUR, "M": MINUTE, "S": SECOND}
 _ALLOWED = "write 250ms, 10s, 5m, 1h30m, 2d, 1w or PT10S"
-_PART = re.compile(r"([0-9]+)([A-Za-z\u00b5]*)")
-_ISO = re.compile(r"P(?:([0-9]+)W|(?:([0-9]+)D)?(?:T(?:([0-9]+)H)?(?:([0-9]+)M)?(?:([0-9]+)S)?)?)\Z", re.ASCII)
-
-
-class DurationError(BadValue):
-    """A duration that makes no sense; `position` (from 0) is where."""
-
-    def __init__(self, message: str, position: int, hint: str = _ALLOWED) -> None:
-        super().__init__(message, hint)
-        self.position = position
+_PART = re.compile(r"([0-9]*)([A-Za-z]*)")
 
 
 def parse_duration(text: str) -> int:
-    """The microseconds of `text`. Raises DurationError."""
+    """The microseconds of `text`. Raises Flaw."""
     if not text:
-        raise DurationError("the duration is empty", 0)
-    if len(text) > 64:
-        raise DurationError(f"the duration has {len(text)} characters", 0)
-    total = _iso(text) if text[0] == "P" else _parts(text)
+        raise Flaw("the duration is empty", 0, _ALLOWED)
+    if len(text) > MAX_LENGTH:
+        raise Flaw(f"the duration has {len(text)} characters", 0, _ALLOWED)
+    total = _iso(text) if text[0] == "P" else _sum(text, 0, len(text), _UNITS)
     if total > LONGEST:
-        raise DurationError(f"{text!r} is longer than ten years", 0)
+        raise Flaw(f"{text!r} is longer than ten years", 0, f"the longest is {LONGEST // DAY}d")
     return total
 
 
 def format_duration(duration: int) -> str:
-    """The shortest string that `parse_duration` reads as `duration`."""
-    if not duration:
-        return "0s"
+    """The canonical string that `parse_duration` reads as `duration`."""
     words = []
     for unit, size in _UNITS.items():
         count, duration = divmod(duration, size)
         if count:
             words.append(f"{count}{unit}")
-    return "".join(words)
-
-
-def _parts(text: str) -> int:
-    total, position, last = 0, 0, WEEK + 1
-    while position < len(text):
-        part = _PART.match(text, position)
-        if part is None:
-            raise DurationError(f"{text!r}: a number is expected, not {text[position]!r}", position)
-        number, unit = part.groups()
-        if not unit:
-            if part.end() == len(text):
-                raise DurationError(f"{text!r} has no unit", part.end(), f"did you mean {text}s?")
-            raise DurationError(f"{text!r}: a unit is expected, not {text[part.end()]!r}", part.end())
-        size = _UNITS.get(unit)
-        if size is None:
-            raise DurationError(f"{text!r}: {unit!r} is not a unit", part.start(2), "units: w, d, h, m, s, ms, us")
-        if size >= last:
-            raise DurationError(f"{text!r}: {unit!r} stands twice, or after a smaller unit", part.start(2))
-        total += int(number) * size
-        position, last = part.end(), size
-    return total
+    return "".join(words) or "0s"
 
 
 def _iso(text: str) -> int:
-    match = _ISO.match(text)
-    if match is None or text[-1] in "PT":
-        raise DurationError(f"{text!r} is not an ISO 8601 duration without months and years", 0)
-    sizes = (WEEK, DAY, HOUR, MINUTE, SECOND)
-    return sum(int(number) * size for number, size in zip(match.groups(), sizes, strict=True) if number)
+    date, designator, time = text[1:].partition("T")
+    if not (time if designator else date):
+        raise Flaw(f"{text!r} ends too early", len(text), _ALLOWED)
+    middle = 1 + len(date)
+    return _sum(text, 1, middle, _ISO_DATE) + _sum(text, middle + 1, len(text), _ISO_TIME)
+
+
+def _sum(text: str, position: int, end: int, units: Mapping[str, int]) -> int:
+    """The sum of the parts of `text` from `position` to `end`; what may still follow becomes less with each part."""
+    total, left = 0, dict(units)
+    while position < end:
+        part = _PART.match(text, position, end)
+        number, unit = part.groups() if part else ("", "")
+        place = position + len(number)
+        if not number:
+            raise Flaw(f"{text!r}: a number is expected, not {text[position]!r}", position, _ALLOWED)
+        if not unit and place == end:
+            raise Flaw(f"{text!r} has no unit", place, _unit_for(text, left))
+        if not unit:
+            raise Flaw(f"{text!r}: a whole number and a unit are expected, not {text[place]!r}", place, _ALLOWED)
+        if unit not in units:
+            raise Flaw(f"{text!r}: {unit!r} is not a unit here", place, "units: " + ", ".join(units))
+        if unit not in left:
+            raise Flaw(f"{text!r}: {unit!r} stands twice, or after a smaller unit", place, "write 1h30m, not 30m1h")
+        total += int(number) * units[unit]
+        left = {name: size for name, size in left.items() if size < units[unit]}
+        position = place + len(unit)
+    return total
+
+
+def _unit_for(text: str, left: Mapping[str, int]) -> str:
+    """A lone number means seconds to most people, and the 30 of `1h30` means minutes."""
+    unit = next(iter(left), None) if text.strip("0123456789") else "s"
+    return f"did you mean {text}{unit}?" if unit else _ALLOWED

@@ -1,21 +1,21 @@
 """`10s`, `every 10s`, `@every 10s`, `PT10S`: at once, then on a grid from the first due time. No drift, for ever."""
 
 from jobd.clock import MILLISECOND
-from jobd.schedule.base import COUNT_LIMIT, Schedule
-from jobd.schedule.duration import DurationError, format_duration, parse_duration
+from jobd.schedule.base import COUNT_LIMIT, Flaw, Schedule
+from jobd.schedule.duration import format_duration, parse_duration
 
 SHORTEST = 10 * MILLISECOND
 
 
 class Every(Schedule):
-    """Due every `period` microseconds."""
+    """Due at anchor + k × period, for every whole k: a clock that is set back before the anchor stays on the grid."""
 
     __slots__ = ("period",)
     at_once = True
     aligned = True
 
-    def __init__(self, text: str, period: int) -> None:
-        super().__init__(text)
+    def __init__(self, period: int) -> None:
+        super().__init__(format_duration(period))
         self.period = period
 
     def first(self, now: int) -> int | None:
@@ -28,17 +28,17 @@ class Every(Schedule):
         return min(max(0, (until - anchor) // self.period - (after - anchor) // self.period), COUNT_LIMIT)
 
     def describe(self) -> str:
-        return f"every {format_duration(self.period)}"
+        return f"every {self.text}"
 
 
 def parse_period(text: str) -> int:
-    """The period in `text`. Raises DurationError when it is no duration, or too short."""
+    """The period in `text`. Raises Flaw when it is no duration, or too short."""
     period = parse_duration(text)
     if period < SHORTEST:
-        raise DurationError(f"{text!r} is shorter than 10 ms", 0, "the shortest interval is 10ms")
+        raise Flaw(f"{text!r} is shorter than 10 ms", 0, "the shortest interval is 10ms")
     return period
 
 
-def parse_every(text: str) -> Every:
-    """The schedule of a duration. Raises DurationError."""
-    return Every(text, parse_period(text))
+def parse_every(text: str, zone: str) -> Every:
+    """The schedule of a duration. Raises Flaw."""
+    return Every(parse_period(text))

@@ -4,7 +4,7 @@ from jobd.schedule.base import Schedule
 
 
 class Once(Schedule):
-    """Due at the moment of planning."""
+    """Due at the moment of planning. It has no string: in the table its interval is NULL."""
 
     __slots__ = ()
     at_once = True

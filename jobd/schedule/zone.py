@@ -1,19 +1,73 @@
-"""Time zones by their IANA names; an unknown one is refused with the nearest that exists."""
+"""Time zones: finding one by its IANA name, and the walk between its clocks and the moments of UTC.
 
+`aware + timedelta` forgets which of two equal local times is meant, so nothing here adds to an aware datetime: what
+the clocks of a zone show is a naive `datetime`, and everything else is whole microseconds of UTC.
+"""
+
+import re
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from jobd.schedule.base import ScheduleError
+from jobd.clock import SECOND, from_datetime, to_datetime
+from jobd.schedule.base import Flaw
+
+_NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*\Z")
+# Names of the zone database that are none: `right/` counts leap seconds, the others mean whatever this machine says.
+_NO_ZONES = ("right", "posix", "posixrules", "localtime", "Factory")
+_MICROSECOND = timedelta(microseconds=1)
+_NONE = timedelta()
 
 
-def find_zone(name: str, interval: str = "") -> ZoneInfo:
-    """The time zone called `name`. Raises ScheduleError, whose text is the interval that named it."""
-    try:
-        if not name or name.startswith(("/", ".")) or ".." in name:
-            raise ValueError
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        from difflib import get_close_matches
+def find_zone(name: str) -> ZoneInfo:
+    """The time zone called `name`, which is never used as a path. Raises Flaw, with the nearest name that exists."""
+    if _NAME.match(name) and name.partition("/")[0] not in _NO_ZONES:
+        try:
+            return ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            pass  # "Europe" is a folder, "tzdata.zi" no zone
+    raise Flaw(f"there is no time zone {name[:64]!a}", 0, _nearest(name)) from None
 
-        near = get_close_matches(name, available_timezones(), 1, 0.5)
-        hint = f"did you mean {near[0]}?" if near else "write a name like Europe/Berlin"
-        raise ScheduleError(f"there is no time zone {name[:64]!r}", interval, 3, hint) from None
+
+def clock_time(moment: int, zone: ZoneInfo) -> datetime:
+    """What the clocks of `zone` show at `moment`, naive."""
+    return to_datetime(moment).astimezone(zone).replace(tzinfo=None, fold=0)
+
+
+def offset_at(moment: int, zone: ZoneInfo) -> int:
+    """How far the clocks of `zone` are ahead of UTC at `moment`."""
+    return (to_datetime(moment).astimezone(zone).utcoffset() or _NONE) // _MICROSECOND
+
+
+def moment_of(clock: datetime, zone: ZoneInfo) -> int:
+    """The moment when the clocks show the naive time `clock`.
+
+    A time that they skip means the first moment after the gap; of one that comes twice, the first is meant.
+    """
+    before = (clock.replace(tzinfo=zone, fold=0).utcoffset() or _NONE) // _MICROSECOND
+    later = (clock.replace(tzinfo=zone, fold=1).utcoffset() or _NONE) // _MICROSECOND
+    as_utc = from_datetime(clock)
+    return as_utc - before if later <= before else change_between(as_utc - later, as_utc - before, zone)
+
+
+def change_between(low: int, high: int, zone: ZoneInfo) -> int:
+    """The moment in (low, high] from which the clocks are no longer as far ahead as at `low`; they change once there.
+
+    All changes are at whole seconds.
+    """
+    offset = offset_at(low, zone)
+    first, last = low // SECOND, -(-high // SECOND)
+    while last - first > 1:
+        middle = (first + last) // 2
+        if offset_at(middle * SECOND, zone) == offset:
+            first = middle
+        else:
+            last = middle
+    return last * SECOND
+
+
+def _nearest(name: str) -> str:
+    from difflib import get_close_matches
+
+    known = {zone.casefold(): zone for zone in available_timezones()}
+    near = get_close_matches(name.casefold(), known, 1, 0.6)
+    return f"did you mean {known[near[0]]}?" if near else "write a name like Europe/Berlin"
