@@ -6,7 +6,6 @@ stands in nobody's way.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from jobd import logs
 from jobd.config import Settings
@@ -15,18 +14,9 @@ from jobd.daemon.control import Document, Reply
 from jobd.daemon.notify import notify, reloading
 from jobd.daemon.prepare import check_plugins
 from jobd.errors import JobdError
-from jobd.runner.listing import list_tasks
+from jobd.runner.listing import TaskInfo, list_tasks
 
 FIXED = ("database", "password", "state_dir")
-
-
-class _Listed(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def origin(self) -> str: ...
-    @property
-    def error(self) -> str | None: ...
 
 
 class Reloader:
@@ -58,16 +48,16 @@ class Reloader:
             self._planned = True
             self._background.do(self._prepare, self._finish)
 
-    def _looked(self, found: Sequence[_Listed] | Exception) -> None:
+    def _looked(self, found: Sequence[TaskInfo] | Exception) -> None:
         if isinstance(found, Exception):
             logs.log("error", f"the plugins cannot be listed: {found}")
             return
         self._broken = _broken(found)
         for task in found:
             if task.error is not None:
-                logs.log("error", f"the task {task.name} does not load: {task.error} ({task.origin})")
+                logs.log("error", f"{_label(task)} does not load: {task.error}")
 
-    def _prepare(self) -> tuple[Settings, Sequence[_Listed]]:
+    def _prepare(self) -> tuple[Settings, Sequence[TaskInfo]]:
         reloading()
         settings = self._read()
         for key in FIXED:
@@ -76,15 +66,15 @@ class Reloader:
         check_plugins(settings)
         return settings, list_tasks(settings.plugins)
 
-    def _finish(self, outcome: tuple[Settings, Sequence[_Listed]] | Exception) -> None:
+    def _finish(self, outcome: tuple[Settings, Sequence[TaskInfo]] | Exception) -> None:
         asking, self._asking, self._planned = self._asking, [], False
         try:
             if isinstance(outcome, Exception):
-                raise outcome
+                raise outcome if isinstance(outcome, JobdError) else JobdError(f"{type(outcome).__name__}: {outcome}")
             settings, found = outcome
-            for name, origin in sorted(_broken(found) - self._broken):
-                error = next(one.error for one in found if (one.name, one.origin) == (name, origin))
-                raise JobdError(f"the task {name} no longer loads: {error} ({origin})")
+            for task in found:
+                if task.error is not None and (task.name, task.origin) not in self._broken:
+                    raise JobdError(f"{_label(task)} does not load any more: {task.error}")
             self._apply(settings)
             self._settings, self._broken = settings, _broken(found)
         except JobdError as error:
@@ -99,5 +89,9 @@ class Reloader:
             reply(answer)
 
 
-def _broken(found: Sequence[_Listed]) -> frozenset[tuple[str, str]]:
+def _label(task: TaskInfo) -> str:
+    return f"the task {task.name} of {task.origin}" if task.name else task.origin
+
+
+def _broken(found: Sequence[TaskInfo]) -> frozenset[tuple[str, str]]:
     return frozenset((one.name, one.origin) for one in found if one.error is not None)

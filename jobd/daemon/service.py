@@ -112,11 +112,9 @@ def _be_daemon(settings: Settings, lock: pidfile.Lock, ready: int) -> None:
             )
         code = 0
     except JobdError as error:
-        logs.log("critical", str(error))
         tell({"error": str(error), "hint": error.hint})
         code = error.exit_code
     except BaseException as error:  # noqa: BLE001 - nothing may pass up into the command line that was forked
-        logs.log("critical", f"a bug in jobd: {_where(error)}")
         tell({"error": f"a bug in jobd: {_where(error)}", "hint": "please report it"})
     finally:
         os._exit(code)
@@ -156,6 +154,16 @@ class _Service:
 
     def run(self, up: Callable[[], None]) -> None:
         """Start, tell `up`, and go round until the engine has finished. Raises JobdError."""
+        try:
+            self._live(up)
+        except JobdError as error:
+            logs.log("critical", str(error))
+            raise
+        except Exception as error:
+            logs.log("critical", f"a bug in jobd: {_where(error)}")
+            raise
+
+    def _live(self, up: Callable[[], None]) -> None:
         self._signals = _catch_signals()
         self._engine.start()
         try:

@@ -207,7 +207,9 @@ def test_systemd_hears_that_it_is_ready_alive_reloading_and_stopping(house: Hous
             assert manager.recv(1000) == b"WATCHDOG=1"
 
         def heard(start: bytes) -> bytes:
-            return until(lambda: next((one for one in [manager.recv(1000)] if one.startswith(start)), None))
+            while not (message := manager.recv(1000)).startswith(start):
+                pass
+            return message
 
         process.send_signal(signal.SIGHUP)
         assert b"MONOTONIC_USEC=" in heard(b"RELOADING=1")
