@@ -51,9 +51,10 @@ def from_datetime(value: datetime) -> int:
     """The moment of `value`; a naive datetime is taken as UTC."""
     if value.tzinfo is None:
         value = value.replace(tzinfo=UTC)
-    return (value - _EPOCH) // timedelta(microseconds=1)
+    since = value - _EPOCH
+    return since.days * DAY + since.seconds * SECOND + since.microseconds
 
 
 def iso(moment: int) -> str:
     """ISO 8601 in UTC with microseconds and `Z`, as every JSON document of jobd shows a time."""
-    return to_datetime(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return to_datetime(moment).isoformat(timespec="microseconds")[:-6] + "Z"

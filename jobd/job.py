@@ -51,6 +51,9 @@ class Options(NamedTuple):
     paused: bool = False
 
 
+PLAIN = Options()  # the options of a job that sets none
+
+
 class Job(NamedTuple):
     """A definition. Times are moments (see jobd.clock); `id` is 0 before the job is stored."""
 
@@ -58,7 +61,7 @@ class Job(NamedTuple):
     interval: str | None = None
     runonce: bool = False
     retry_times: int = 0
-    options: Options = Options()
+    options: Options = PLAIN
     id: int = 0
     created: int = 0
     updated: int = 0
@@ -120,12 +123,13 @@ def check_name(name: str) -> str:
     Raises BadValue when it is empty, longer than 255 characters, begins with `-`, has a blank at either end, or holds
     a control, format, surrogate, private or line character: a name must be typed, shown and logged without surprises.
     """
-    name = unicodedata.normalize("NFC", name)
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", name)
     if not name:
         raise BadValue("the job name is empty")
     if len(name) > MAX_NAME:
         raise BadValue(f"the job name has {len(name)} characters", f"use at most {MAX_NAME}")
-    for position, char in enumerate(name, 1):
+    for position, char in enumerate("" if name.isascii() and name.isprintable() else name, 1):
         if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
             raise BadValue(
                 f"the job name {ascii(name)[:80]} holds the character U+{ord(char):04X} at position {position}",
@@ -149,6 +153,8 @@ def check_retry_times(value: object) -> int:
 
 def check_args(args: object) -> Mapping[str, Any]:
     """The arguments of a task. Raises BadValue unless they are a JSON object of bounded size and depth."""
+    if args == {}:
+        return {}
     if not isinstance(args, dict) or not all(isinstance(key, str) for key in args):
         raise BadValue(f"the arguments are {_short(args)}", "give a JSON object: names and values")
     for key in args:
@@ -175,6 +181,8 @@ def check_choice(what: str, value: object, allowed: tuple[str, ...]) -> str:
 
 def check_options(options: Options) -> Options:
     """`options`, when every value in them is allowed; raises BadValue otherwise. The time zone is not looked up."""
+    if options is PLAIN:
+        return options
     check_args(options.args)
     if options.task is not None and not options.task.strip():
         raise BadValue("the task name is empty")

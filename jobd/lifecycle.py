@@ -21,6 +21,7 @@ from jobd.job import (
     DEFAULT_POOL,
     FAILED,
     LOST,
+    PLAIN,
     SKIPPED,
     TIMED_OUT,
     Job,
@@ -59,14 +60,34 @@ class Step(NamedTuple):
     run: Run | None = None
 
 
+def filled(job: Job, defaults: Options) -> Job:
+    """`job`, with what its options leave open filled in from `defaults` and then from the built-in values.
+
+    What follows a claim (take, settle, lose, cancel) wants jobs that are filled in.
+    """
+    return job._replace(options=effective(job.options, defaults))
+
+
 def effective(options: Options, defaults: Options) -> Options:
     """`options`, with what they leave open filled in from `defaults` and then from the built-in values."""
-    filled = {}
+    global _plain
+    if options is not PLAIN:
+        return _fill(options, defaults)
+    if _plain is None or _plain[0] is not defaults:
+        _plain = defaults, _fill(PLAIN, defaults)
+    return _plain[1]
+
+
+_plain: tuple[Options, Options] | None = None  # most jobs set no options: the last (defaults, what PLAIN is with them)
+
+
+def _fill(options: Options, defaults: Options) -> Options:
+    missing = {}
     for field in _FILLED_IN:
         if getattr(options, field) is None:
             default = getattr(defaults, field)
-            filled[field] = getattr(BUILT_IN, field) if default is None else default
-    return options._replace(**filled) if filled else options
+            missing[field] = getattr(BUILT_IN, field) if default is None else default
+    return options._replace(**missing) if missing else options
 
 
 def basis(job: Job) -> str:
@@ -113,7 +134,7 @@ def request(current: Plan, now: int) -> Plan:
     return current._replace(due=now, ready=now, resume=current.due, manual=True, error=None)
 
 
-def take(job: Job, claimed: Plan, now: int, zone: str, defaults: Options) -> Step:
+def take(job: Job, claimed: Plan, now: int, zone: str) -> Step:
     """What becomes of a job that has just been claimed: the plan to run by, or (with `node` 0) why not to run it."""
     try:
         schedule = schedule_of(job, zone)
@@ -121,7 +142,7 @@ def take(job: Job, claimed: Plan, now: int, zone: str, defaults: Options) -> Ste
         return Step(_give_back(claimed)._replace(ready=None, error=_one_line(error)))
     if job.deleted:
         return Step(_give_back(claimed)._replace(ready=None))
-    options = effective(job.options, defaults)
+    options = job.options
     if options.on_lost == "fail" and claimed.started is None:
         # Twice is worse than none: from here on the run counts as begun, whatever becomes of this node.
         claimed = claimed._replace(started=now)
@@ -139,15 +160,14 @@ def take(job: Job, claimed: Plan, now: int, zone: str, defaults: Options) -> Ste
     return Step(claimed)
 
 
-def settle(job: Job, current: Plan, ended: Ended, zone: str, defaults: Options, random: float) -> Step:
+def settle(job: Job, current: Plan, ended: Ended, zone: str, random: float) -> Step:
     """What follows from the end of an attempt. `random` is a number from 0 to 1. A kept claim means: again at once."""
-    options = effective(job.options, defaults)
     attempts = current.attempt + 1
     if ended.outcome in (FAILED, TIMED_OUT) and attempts <= job.retry_times:
-        delay = _backoff(options, attempts, random)
+        delay = _backoff(job.options, attempts, random)
         again = current._replace(attempt=attempts, ready=ended.finished + delay, started=None)
         return Step(again if not delay else again._replace(node=0))
-    return Step(_advance(job, current, zone, options, ended.started, ended.finished), _record(current, ended, attempts))
+    return Step(_advance(job, current, zone, ended.started, ended.finished), _record(current, ended, attempts))
 
 
 def unresolved(current: Plan, reason: str, now: int) -> Plan:
@@ -160,31 +180,28 @@ def give_back(current: Plan) -> Plan:
     return _give_back(current)
 
 
-def lose(job: Job, current: Plan, now: int, zone: str, defaults: Options, reason: str) -> Step:
+def lose(job: Job, current: Plan, now: int, zone: str, reason: str) -> Step:
     """What follows when a node dies, or is stopped, with the job claimed. A run that had begun is recorded as lost."""
     if current.started is None:
         return Step(_give_back(current))
-    options = effective(job.options, defaults)
     losses = current.losses + 1
     ended = Ended(LOST, current.started, now, reason)
     if losses >= MAX_LOSSES:
         ended = ended._replace(outcome=FAILED, error=f"{reason}; it was lost {losses} times and is not tried again")
-    elif options.on_lost != "fail" and not job.deleted:
+    elif job.options.on_lost != "fail" and not job.deleted:
         again = _give_back(current)._replace(number=current.number + 1, losses=losses, ready=now)
         return Step(again, _record(current, ended, current.attempt + 1))
-    return Step(
-        _advance(job, current, zone, options, current.started, now), _record(current, ended, current.attempt + 1)
-    )
+    return Step(_advance(job, current, zone, current.started, now), _record(current, ended, current.attempt + 1))
 
 
-def cancel(job: Job, current: Plan, now: int, zone: str, defaults: Options) -> Step:
+def cancel(job: Job, current: Plan, now: int, zone: str) -> Step:
     """What follows when a person cancels a run that waits for its next attempt."""
     ended = Ended(CANCELLED, now, now, "cancelled")
-    advanced = _advance(job, current, zone, effective(job.options, defaults), now, now)
+    advanced = _advance(job, current, zone, now, now)
     return Step(advanced, _record(current, ended, current.attempt)._replace(started=None))
 
 
-def _advance(job: Job, current: Plan, zone: str, options: Options, started: int, finished: int) -> Plan:
+def _advance(job: Job, current: Plan, zone: str, started: int, finished: int) -> Plan:
     """The plan for the next due time, after a run that is over."""
     free = _give_back(current)._replace(
         number=current.number + 1, attempt=0, losses=0, manual=False, resume=None, error=None
@@ -198,7 +215,7 @@ def _advance(job: Job, current: Plan, zone: str, options: Options, started: int,
     except BadValue as error:
         return free._replace(due=None, ready=None, error=_one_line(error), basis="")
     due, anchor = _due(current), current.anchor or _due(current)
-    following = schedule.after(_resume_after(schedule, options, due, started, finished), anchor)
+    following = schedule.after(_resume_after(schedule, job.options, due, started, finished), anchor)
     missed = 0
     if following is not None and not schedule.from_finish:
         missed = schedule.count(due, following - 1, anchor)

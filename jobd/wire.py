@@ -22,6 +22,7 @@ MAX_ERROR = 2_000
 MAX_RESULT = 4 * 1024
 LEVEL_MARK = "\x1e"
 UNRESOLVED = "unresolved"
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Order(NamedTuple):
@@ -53,7 +54,7 @@ class WireError(Exception):
 
 def encode(*message: object) -> bytes:
     """The line for `message`."""
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    return _encode(message).encode() + b"\n"
 
 
 def encode_order(order: Order) -> bytes:

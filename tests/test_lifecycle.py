@@ -23,11 +23,11 @@ def claimed(job: Job, now: int = T0) -> Plan:
 
 def end(job: Job, plan: Plan, outcome: str, at: int, started: int | None = None, random: float = 0.5) -> Step:
     ended = Ended(outcome, at if started is None else started, at)
-    return lifecycle.settle(job, plan, ended, "UTC", NONE, random)
+    return lifecycle.settle(lifecycle.filled(job, NONE), plan, ended, "UTC", random)
 
 
 def take(job: Job, plan: Plan, now: int) -> Step:
-    return lifecycle.take(job, plan, now, "UTC", NONE)
+    return lifecycle.take(lifecycle.filled(job, NONE), plan, now, "UTC")
 
 
 EVERY = Job("task1", "10s", id=1)
@@ -276,7 +276,7 @@ def test_asking_for_a_run_during_a_back_off_makes_the_next_attempt_at_once() -> 
 def test_cancelling_a_wait_for_the_next_attempt_ends_the_run() -> None:
     job = EVERY._replace(retry_times=3, options=Options(backoff=HOUR))
     waiting = end(job, claimed(job), "failed", T0).plan
-    step = lifecycle.cancel(job, waiting, T0 + SECOND, "UTC", NONE)
+    step = lifecycle.cancel(lifecycle.filled(job, NONE), waiting, T0 + SECOND, "UTC")
     assert step.run is not None
     assert (step.run.outcome, step.run.attempts) == ("cancelled", 1)
     assert step.plan.due == T0 + 10 * SECOND
@@ -286,7 +286,7 @@ def test_cancelling_a_wait_for_the_next_attempt_ends_the_run() -> None:
 
 
 def lose(job: Job, plan: Plan) -> Step:
-    return lifecycle.lose(job, plan, T0 + MINUTE, "UTC", NONE, "its node died")
+    return lifecycle.lose(lifecycle.filled(job, NONE), plan, T0 + MINUTE, "UTC", "its node died")
 
 
 def test_a_claim_that_had_not_begun_is_given_back_without_a_trace() -> None:

@@ -81,5 +81,5 @@ class Looker:
         elif change.what == "run" and not job.deleted:
             self._plans[change.job_id] = lifecycle.request(plan, self._now)
         elif change.what == "cancel" and plan.attempt:
-            step = lifecycle.cancel(job, plan, self._now, self._zone, self._defaults)
+            step = lifecycle.cancel(lifecycle.filled(job, self._defaults), plan, self._now, self._zone)
             table.settle(session, [Settlement(0, plan.token, step.plan, step.run, ())])

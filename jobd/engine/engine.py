@@ -179,10 +179,10 @@ class Engine:
             "since": iso(self._since),
             "workers": sum(processor.workers() for processor in processors),
             "running": [
-                {"job": worker.item.job.name, "run": worker.item.plan.number, "since": iso(worker.started)}
+                {"job": run.item.job.name, "run": run.item.plan.number, "since": iso(run.started)}
                 for processor in processors
                 for worker in processor.running()
-                if worker.item is not None
+                if (run := worker.execution) is not None
             ],
             "queued": sum(len(processor.queue) for processor in processors),
             "database": self._keeper.trouble or "ok",
@@ -192,7 +192,7 @@ class Engine:
     # Inside
 
     def _rules(self) -> Rules:
-        return Rules(self._settings.timezone, self._settings.defaults, self._settings.history.output)
+        return Rules(self._settings.timezone, self._settings.history.output)
 
     def _processor(self, size: int) -> Processor:
         return Processor(size, self._rules(), self._spawner, self._clock, self._chance, self._report)

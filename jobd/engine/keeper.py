@@ -41,6 +41,7 @@ from jobd.engine.messages import (
 from jobd.engine.queue import Item
 from jobd.engine.takeover import give_on, take_over
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
+from jobd.job import Job
 from jobd.store import nodes, output, prune
 from jobd.store import schedule_table as table
 from jobd.store.schedule_table import Claimed, Settlement
@@ -297,9 +298,10 @@ class Keeper:
         claimed = table.claim(session, self._node, pool, wall + self._horizon(), room)
         corrections: list[Settlement] = []
         for one in claimed:
-            step = self._take(one, wall, turn)
-            if one.job is not None and step.plan.node:
-                turn.items.append(Item(one.job, step.plan))
+            job = lifecycle.filled(one.job, self._settings.defaults) if one.job is not None else None
+            step = self._take(job, one, wall, turn)
+            if job is not None and step.plan.node:
+                turn.items.append(Item(job, step.plan))
             if step.run is not None or not step.plan.node or step.plan.started != one.plan.started:
                 corrections.append(Settlement(self._node, one.plan.token, step.plan, step.run, ()))
         if corrections:
@@ -309,15 +311,14 @@ class Keeper:
         else:
             turn.more.add(pool)
 
-    def _take(self, one: Claimed, wall: int, turn: _Turn) -> lifecycle.Step:
-        if one.job is None or one.problem is not None:
+    def _take(self, job: Job | None, one: Claimed, wall: int, turn: _Turn) -> lifecycle.Step:
+        if job is None or one.problem is not None:
             problem = one.problem or "its definition cannot be read"
-            turn.errors.append((one.job.name if one.job else f"job {one.plan.job_id}", problem))
+            turn.errors.append((job.name if job else f"job {one.plan.job_id}", problem))
             return lifecycle.Step(one.plan._replace(node=0, started=None, ready=None, error=problem))
-        settings = self._settings
-        step = lifecycle.take(one.job, one.plan, wall, settings.timezone, settings.defaults)
+        step = lifecycle.take(job, one.plan, wall, self._settings.timezone)
         if step.plan.error is not None and not step.plan.node:
-            turn.errors.append((one.job.name, step.plan.error))
+            turn.errors.append((job.name, step.plan.error))
         return step
 
     def _let_go(self, settlements: list[Settlement], accepted: set[int]) -> None:

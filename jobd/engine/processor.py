@@ -15,8 +15,8 @@ from jobd.clock import MILLISECOND, SECOND, Clock, iso
 from jobd.engine.messages import Began, Printed
 from jobd.engine.queue import Item, WorkQueue
 from jobd.engine.spawner import Spawner
-from jobd.engine.worker import Worker, describe
-from jobd.job import CANCELLED, FAILED, LOST, SUCCEEDED, TIMED_OUT, Options
+from jobd.engine.worker import TERM_GRACE, Execution, Worker, describe
+from jobd.job import CANCELLED, FAILED, LOST, SUCCEEDED, TIMED_OUT
 from jobd.lifecycle import Ended
 from jobd.store.output import Part
 from jobd.store.schedule_table import Settlement
@@ -24,7 +24,7 @@ from jobd.wire import UNRESOLVED, Done, Order, WireError
 
 SHOW_AFTER = 50 * MILLISECOND  # a run that takes longer is shown as running to everybody
 PRINT_EVERY = SECOND  # how often what a run prints is put where `logs -f` sees it
-MAX_RUNS = 10_000  # after which a worker is replaced: a leak in a task stays small
+MAX_RUNS = 100_000  # after which a worker is replaced: a leak in a task stays small
 RESPAWN_FIRST, RESPAWN_LAST = 100 * MILLISECOND, 5 * SECOND
 SILENCE = 200 * MILLISECOND  # from the end of a worker's connection to the end of the worker
 PACE_GUESS = 20 * MILLISECOND  # how long a run takes, before one has been seen
@@ -35,7 +35,6 @@ class Rules(NamedTuple):
     """What of the settings concerns how runs go."""
 
     zone: str
-    defaults: Options
     output: int  # bytes kept of what a run prints
 
 
@@ -62,7 +61,6 @@ class Processor:
         self._report = report
         self._workers: dict[int, Worker] = {}  # by process id
         self._idle: list[Worker] = []
-        self._shown: dict[int, int] = {}  # process id → when its run is shown, or printed, next
         self._spawn_at = 0
         self._failures = 0
 
@@ -74,7 +72,7 @@ class Processor:
 
     def running(self) -> list[Worker]:
         """The workers that are in a run."""
-        return [worker for worker in self._workers.values() if worker.item is not None]
+        return [worker for worker in self._workers.values() if worker.execution is not None]
 
     def pids(self) -> list[int]:
         """The process ids of the workers."""
@@ -110,7 +108,6 @@ class Processor:
             at = worker.next_at()
             if at is not None:
                 waits.append(at - monotonic)
-        waits.extend(at - monotonic for at in self._shown.values())
         return max(0, min(waits)) if waits else None
 
     # What happens
@@ -120,13 +117,8 @@ class Processor:
         self._start_due()
         monotonic = self._clock.monotonic()
         for worker in list(self._workers.values()):
-            if worker.expires_at is not None and monotonic >= worker.expires_at and worker.doom is None:
-                limit = (worker.expires_at - worker.started_at) / SECOND
-                worker.condemn(TIMED_OUT, f"it ran longer than its timeout of {limit:g} s", monotonic)
+            self._mind(worker, monotonic)
             worker.press(monotonic)
-        for pid, at in list(self._shown.items()):
-            if monotonic >= at:
-                self._show(self._workers[pid], monotonic)
         if self._short() and monotonic >= self._spawn_at:
             self._spawn(monotonic)
 
@@ -150,15 +142,14 @@ class Processor:
     def cancel(self, job_id: int) -> None:
         """End the run of a job, or its wait for the next attempt."""
         for worker in self.running():
-            if worker.item and worker.item.job.id == job_id:
+            if worker.execution and worker.execution.item.job.id == job_id:
                 worker.condemn(CANCELLED, "cancelled", self._clock.monotonic())
         item = self.queue.take_back(job_id)
         if item is not None:
             if not item.plan.attempt:
                 self._hand_in(item, lifecycle.Step(lifecycle.give_back(item.plan)))
                 return
-            rules = self._rules
-            step = lifecycle.cancel(item.job, item.plan, self._clock.wall(), rules.zone, rules.defaults)
+            step = lifecycle.cancel(item.job, item.plan, self._clock.wall(), self._rules.zone)
             self._hand_in(item, step)
 
     def give_back_all(self) -> None:
@@ -171,20 +162,15 @@ class Processor:
         """End every run in progress; they are recorded as lost."""
         monotonic = self._clock.monotonic()
         for worker in self.running():
-            if grace:
-                worker.condemn(LOST, reason, monotonic)
-            else:
-                worker.condemn(LOST, reason, monotonic, 0)
-                worker.press(monotonic)
+            worker.condemn(LOST, reason, monotonic, TERM_GRACE if grace else 0)
 
     def forget(self, reason: str) -> None:
         """Nothing claimed is this node's any more: empty the queue and end every run without a record."""
         self.queue.take_all()
         for worker in self.running():
-            if worker.item is not None:
-                self._say("error", worker.item, reason)
-            worker.free()
-            self._shown.pop(worker.child.pid, None)
+            execution = worker.release()
+            if execution is not None:
+                self._say("error", execution.item, reason)
             worker.end(self._clock.monotonic())
 
     def close(self) -> None:
@@ -204,7 +190,7 @@ class Processor:
         self._spawn_at = self._failures = 0
         for worker in self._workers.values():
             worker.retire = True
-            if worker.item is None:
+            if worker.execution is None:
                 worker.end(self._clock.monotonic())
         self._idle.clear()
 
@@ -227,14 +213,14 @@ class Processor:
                 return
             worker = self._idle.pop()
             monotonic = self._clock.monotonic()
-            timeout = lifecycle.effective(item.job.options, self._rules.defaults).timeout or 0
+            timeout = item.job.options.timeout or 0
+            execution = Execution(item, wall, monotonic, timeout, self._rules.output)
+            execution.show_at += SHOW_AFTER
             try:
-                worker.start(item, _order(item, monotonic, timeout), wall, monotonic, timeout)
+                worker.start(execution, _order(item, monotonic, timeout))
             except OSError:
                 self.queue.put(item, wall)
                 worker.end(monotonic)
-                continue
-            self._shown[worker.child.pid] = monotonic + SHOW_AFTER
 
     def _listen(self, worker: Worker) -> None:
         was_ready = worker.ready
@@ -244,15 +230,26 @@ class Processor:
             worker.end(self._clock.monotonic(), f"its process talked nonsense: {error}")
             return
         if done is not None:
-            self._log_output(worker, worker.read_output())
-            self._finish(worker, done)
+            execution = self._take_off(worker)
             self._next(worker, done.retire)
+            # The worker has its next order before the books of this one are done.
+            self._start_due()
+            self._finish(execution, done)
         elif worker.deaf:
             # Either it is about to end, which will tell more, or it cannot report any more.
             worker.end(self._clock.monotonic(), "its process closed its connection to the daemon", SILENCE)
         elif worker.ready and not was_ready:
             self._failures = 0
             self._next(worker, worker.retire)
+
+    def _take_off(self, worker: Worker) -> Execution:
+        """The run of `worker` is over: all that it printed has been read, and the worker is free."""
+        self._log_output(worker, worker.read_output())
+        execution = worker.release()
+        assert execution is not None
+        if execution.doom is not None or execution.item.job.options.isolation == "fresh":
+            worker.retire = True
+        return execution
 
     def _next(self, worker: Worker, retire: bool) -> None:
         """The worker is free: have it take the next run, or replace it."""
@@ -261,32 +258,16 @@ class Processor:
         else:
             self._idle.append(worker)
 
-    def _finish(self, worker: Worker, done: Done) -> None:
-        item = worker.item
-        if item is None:
-            return
-        if worker.doom is not None:
-            outcome, error = worker.doom
-            done = Done(outcome, error, None, True)
-            worker.retire = True
-        wall, monotonic = self._clock.wall(), self._clock.monotonic()
-        self._log_output(worker, worker.output.end())
-        self.pace += (monotonic - worker.started_at - self.pace) // PACE_WEIGHT
-        self._shown.pop(worker.child.pid, None)
-        rules = self._rules
-        if lifecycle.effective(item.job.options, rules.defaults).isolation == "fresh":
-            worker.retire = True
-        if done.outcome == UNRESOLVED:
-            step = lifecycle.Step(lifecycle.unresolved(item.plan, done.error or "unknown task", wall))
-        elif done.outcome == LOST:
-            plan = item.plan._replace(started=worker.started)
-            step = lifecycle.lose(item.job, plan, wall, rules.zone, rules.defaults, done.error or "lost")
-        else:
-            ended = Ended(done.outcome, worker.started, wall, done.error, done.result)
-            step = lifecycle.settle(item.job, item.plan, ended, rules.zone, rules.defaults, self._random())
-        text = worker.output.text()
-        worker.free()
-        self._hand_in(item, step, text)
+    def _finish(self, execution: Execution, done: Done) -> None:
+        """An attempt is over: decide what follows, hand it in, and retry at once if that is what follows."""
+        item = execution.item
+        if execution.doom is not None:
+            done = Done(*execution.doom, None, True)
+        wall = self._clock.wall()
+        self._log_lines(item, execution.output.end())
+        self.pace += (self._clock.monotonic() - execution.started_at - self.pace) // PACE_WEIGHT
+        step = self._decide(execution, done, wall)
+        self._hand_in(item, step, execution.output.text())
         self._tell(item, step, done, wall)
         if step.run is None and step.plan.node and step.plan.ready is not None:
             retry = Item(item.job, step.plan)
@@ -295,6 +276,16 @@ class Processor:
             else:
                 self.queue.put(retry, step.plan.ready)
 
+    def _decide(self, execution: Execution, done: Done, wall: int) -> lifecycle.Step:
+        job, plan = execution.item
+        if done.outcome == UNRESOLVED:
+            return lifecycle.Step(lifecycle.unresolved(plan, done.error or "unknown task", wall))
+        if done.outcome == LOST:
+            plan = plan._replace(started=execution.started)
+            return lifecycle.lose(job, plan, wall, self._rules.zone, done.error or "lost")
+        ended = Ended(done.outcome, execution.started, wall, done.error, done.result)
+        return lifecycle.settle(job, plan, ended, self._rules.zone, self._random())
+
     def _hand_in(self, item: Item, step: lifecycle.Step, text: str = "") -> None:
         plan = item.plan
         output = (Part(plan.job_id, plan.number, plan.attempt + 1, 0, text),) if text else ()
@@ -302,21 +293,18 @@ class Processor:
 
     def _bury(self, worker: Worker) -> None:
         """The process of `worker` has ended."""
+        done = None
         with contextlib.suppress(WireError):
             done = worker.receive()
-            if done is not None:
-                self._log_output(worker, worker.read_output())
-                self._finish(worker, done)
         self._log_output(worker, worker.read_output())
         status = worker.child.reap()
-        if worker.item is not None:
-            outcome, error = worker.doom or (FAILED, describe(status))
-            self._finish(worker, Done(outcome, error, None, True))
-        self._shown.pop(worker.child.pid, None)
         del self._workers[worker.child.pid]
         if worker in self._idle:
             self._idle.remove(worker)
-        if not worker.ready and not worker.retire and not self.draining:
+        execution = worker.release()
+        if execution is not None:
+            self._finish(execution, done or Done(FAILED, describe(status), None, True))
+        elif not worker.ready and not worker.retire and not self.draining:
             self._respawn_later(f"a worker could not start: {describe(status)}{_last_words(worker)}")
 
     def _spawn(self, monotonic: int) -> None:
@@ -333,26 +321,36 @@ class Processor:
         self._spawn_at = self._clock.monotonic() + delay
         logs.log("error", f"{reason}; next try in {delay / SECOND:g} s")
 
-    def _show(self, worker: Worker, monotonic: int) -> None:
-        """Let others see that a run goes on, and what it has printed so far."""
-        item = worker.item
-        if item is None:
+    def _mind(self, worker: Worker, monotonic: int) -> None:
+        """Look after a run in progress: its timeout, and what others are to see of it."""
+        execution = worker.execution
+        if execution is None:
             return
-        first = monotonic < worker.started_at + SHOW_AFTER + PRINT_EVERY
-        if first:
-            self._report(Began(item.job.id, item.plan.token, worker.started))
-        if worker.output.fresh:
-            self._report(Printed(item.job.id, item.plan.number, item.plan.attempt + 1, worker.output.text()))
-        self._shown[worker.child.pid] = monotonic + PRINT_EVERY
+        if execution.expires_at is not None and monotonic >= execution.expires_at:
+            limit = (execution.expires_at - execution.started_at) / SECOND
+            worker.condemn(TIMED_OUT, f"it ran longer than its timeout of {limit:g} s", monotonic)
+        if monotonic >= execution.show_at:
+            self._show(execution)
+            execution.show_at = monotonic + PRINT_EVERY
+
+    def _show(self, execution: Execution) -> None:
+        plan = execution.item.plan
+        if not execution.shown:
+            execution.shown = True
+            self._report(Began(plan.job_id, plan.token, execution.started))
+        if execution.output.fresh:
+            self._report(Printed(plan.job_id, plan.number, plan.attempt + 1, execution.output.text()))
 
     def _log_output(self, worker: Worker, lines: list[tuple[str, str]]) -> None:
-        if worker.item is None:
+        if worker.execution is not None:
+            self._log_lines(worker.execution.item, lines)
+        else:
             for level, line in lines:
                 logs.log(level, line)
-            return
-        job, number = worker.item.job.name, worker.item.plan.number
+
+    def _log_lines(self, item: Item, lines: list[tuple[str, str]]) -> None:
         for level, line in lines:
-            logs.log(level, line, job, number)
+            logs.log(level, line, item.job.name, item.plan.number)
 
     def _tell(self, item: Item, step: lifecycle.Step, done: Done, wall: int) -> None:
         """Say in one line what happened, unless all went well."""
@@ -390,5 +388,5 @@ def _order(item: Item, monotonic: int, timeout: int) -> Order:
 
 
 def _last_words(worker: Worker) -> str:
-    words = worker.output.text().strip().splitlines()
+    words = worker.chatter.text().strip().splitlines()
     return f": {words[-1][:300]}" if words else ""

@@ -42,7 +42,8 @@ def give_on(session: Session, node: int, kept: Mapping[int, int], now: int, sett
         if one.job is None:
             step = lifecycle.Step(plan._replace(node=0, started=None, ready=None, error=one.problem))
         else:
-            step = lifecycle.lose(one.job, plan, now, settings.timezone, settings.defaults, reason)
+            job = lifecycle.filled(one.job, settings.defaults)
+            step = lifecycle.lose(job, plan, now, settings.timezone, reason)
         runs += step.run is not None
         settlements.append(Settlement(node, plan.token, step.plan, step.run, ()))
     if settlements:

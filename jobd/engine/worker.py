@@ -18,42 +18,51 @@ from jobd.wire import MAX_MESSAGE, VERSION, Done, Order, WireError, decode, deco
 
 CHUNK = 64 * 1024
 MAX_CHUNKS = 8  # read at one go while a run is in progress, so that one that floods delays nobody
-TERM_GRACE = 5_000_000  # from SIGTERM to the end of the tree
-KILL_GRACE = 1_000_000  # from there to SIGKILL for the guardian itself
+TERM_GRACE = 5_000_000  # µs from SIGTERM to the end of the tree
+KILL_GRACE = 1_000_000  # µs from there to SIGKILL for the guardian itself
+
+
+class Execution:
+    """One attempt, in progress. Moments named `…_at` are monotonic, the others wall clock, all in microseconds."""
+
+    def __init__(self, item: Item, started: int, started_at: int, timeout: int, output_limit: int) -> None:
+        self.item = item
+        self.started = started
+        self.started_at = started_at
+        self.expires_at = started_at + timeout if timeout else None
+        self.show_at = started_at
+        self.shown = False
+        self.doom: tuple[str, str] | None = None  # the outcome and error of a run that is being ended
+        self.output = Output(output_limit)
 
 
 class Worker:
-    """One worker process and the run it is in, if any. Moments named `…_at` are monotonic microseconds."""
+    """One worker process and the run it is in, if any."""
 
     def __init__(self, child: Child, output_limit: int) -> None:
         self.child = child
         self.ready = False
         self.runs = 0
-        self.item: Item | None = None
-        self.started = 0  # wall clock
-        self.started_at = 0
-        self.expires_at: int | None = None
-        self.doom: tuple[str, str] | None = None  # the outcome and error of a run that is being ended
+        self.execution: Execution | None = None
         self.retire = False  # replace it when its run is over
         self.deaf = self.mute = False  # it has closed its socket; its output
-        self.output = Output(output_limit)
-        self._limit = output_limit
+        self.chatter = Output(output_limit)  # what it prints outside of runs
         self._received = bytearray()
         self._stages: list[int] = []
         self._why = ""
 
-    def start(self, item: Item, order: Order, wall: int, monotonic: int, timeout: int) -> None:
-        """Send the order to run `item`. Raises OSError when the process is gone."""
+    def start(self, execution: Execution, order: Order) -> None:
+        """Send the order to run. Raises OSError when the process is gone."""
         self.child.socket.sendall(encode_order(order))
-        self.item, self.started, self.started_at = item, wall, monotonic
-        self.expires_at = monotonic + timeout if timeout else None
-        self.output = Output(self._limit)
+        self.execution = execution
         self.runs += 1
 
-    def free(self) -> None:
-        """The run is over."""
-        self.item = self.expires_at = self.doom = None
-        self._stages = []
+    def release(self) -> Execution | None:
+        """The run is over: what it was."""
+        execution, self.execution = self.execution, None
+        if not self.retire:
+            self._stages = []
+        return execution
 
     def receive(self) -> Done | None:
         """Read what the process says; how its run ended, if it says so. Raises WireError when it talks nonsense."""
@@ -73,7 +82,7 @@ class Worker:
                 if message[1:2] != [VERSION]:
                     raise WireError(f"it speaks version {message[1:2]}, not {VERSION}")
                 self.ready = True
-            elif message[0] == "done" and self.item is not None and done is None:
+            elif message[0] == "done" and self.execution is not None and done is None:
                 done = decode_done(message)
             else:
                 raise WireError("it said something unexpected")
@@ -81,6 +90,7 @@ class Worker:
 
     def read_output(self) -> list[tuple[str, str]]:
         """Read some of what was printed; the complete lines, for the log."""
+        output = self.execution.output if self.execution is not None else self.chatter
         lines: list[tuple[str, str]] = []
         for _ in range(MAX_CHUNKS):
             try:
@@ -90,19 +100,20 @@ class Worker:
             if not data:
                 self.mute = True
                 break
-            lines += self.output.feed(data)
+            lines += output.feed(data)
             if len(data) < CHUNK:
                 break
         return lines
 
     def condemn(self, outcome: str, error: str, now: int, grace: int = TERM_GRACE) -> None:
         """End the run in progress: SIGTERM, `grace` µs later the whole process tree. `now` is monotonic."""
-        if self.doom is None:
-            self.doom = (outcome, error)
+        if self.execution is not None and self.execution.doom is None:
+            self.execution.doom = (outcome, error)
             self.retire = True
             if grace:
                 self.child.terminate()
             self._stages = [now + grace, now + grace + KILL_GRACE]
+            self.press(now)
 
     def end(self, now: int, why: str = "its process was ended", grace: int = 0) -> None:
         """End the process after `grace` µs, idle or not; `why` becomes the error of a run that it is still in then."""
@@ -119,15 +130,20 @@ class Worker:
         if not self._stages:
             self.child.kill()
             return
-        if self.item is not None and self.doom is None:
-            self.doom = (FAILED, self._why)
+        if self.execution is not None and self.execution.doom is None:
+            self.execution.doom = (FAILED, self._why)
         self.child.end()
 
     def next_at(self) -> int | None:
         """When this worker needs attention without being asked; None: never."""
         if self._stages:
             return self._stages[0]
-        return self.expires_at if self.doom is None else None
+        execution = self.execution
+        if execution is None or execution.doom is not None:
+            return None
+        if execution.expires_at is None:
+            return execution.show_at
+        return min(execution.expires_at, execution.show_at)
 
 
 def describe(status: int) -> str:

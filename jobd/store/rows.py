@@ -10,7 +10,7 @@ from typing import Any
 
 from jobd.clock import from_datetime, to_datetime
 from jobd.errors import BadValue
-from jobd.job import Job, Options, Plan, Run, check_name, check_options, check_retry_times
+from jobd.job import PLAIN, Job, Options, Plan, Run, check_name, check_options, check_retry_times
 
 JOB = (
     "id",
@@ -61,7 +61,7 @@ def read_job(row: Sequence[Any]) -> tuple[Job | None, str | None]:
         options = _read_options(row[len(JOB) :])
         check_options(options)
     except BadValue as error:
-        problem, options = str(error), Options()
+        problem, options = str(error), PLAIN
     try:
         times = [read_time(value) for value in (created, updated, finished)]
     except (TypeError, ValueError, OverflowError):
@@ -83,6 +83,8 @@ def read_job(row: Sequence[Any]) -> tuple[Job | None, str | None]:
 
 def _read_options(row: Sequence[Any]) -> Options:
     """The options; a row of NULLs (there is none) gives the defaults. Raises BadValue."""
+    if not any(row):
+        return PLAIN
     task, command, args, secrets, *rest = row
     *plain, priority, on_lost, isolation, paused = rest
     return Options(
@@ -110,7 +112,7 @@ def _json(text: Any, what: str, kind: type) -> Any:
 
 def options_row(options: Options) -> tuple[Any, ...] | None:
     """The values of the OPTIONS columns; None when all are the defaults, so that no row is needed."""
-    if options == Options():
+    if options == PLAIN:
         return None
     return (
         options.task,
@@ -127,8 +129,7 @@ def options_row(options: Options) -> tuple[Any, ...] | None:
 
 def read_plan(row: Sequence[Any]) -> Plan:
     """The plan, from the SCHEDULE columns."""
-    plan = Plan(*row)
-    return plan._replace(manual=bool(plan.manual), guarded=bool(plan.guarded))
+    return Plan(*row[:8], bool(row[8]), *row[9:13], bool(row[13]), *row[14:])
 
 
 def plan_row(plan: Plan) -> tuple[Any, ...]:
@@ -151,4 +152,4 @@ def read_time(value: Any) -> int | None:
 
 def write_time(moment: int) -> str:
     """A moment as every database takes it for a datetime column."""
-    return to_datetime(moment).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return to_datetime(moment).isoformat(" ", "microseconds")[:-6]

@@ -4,6 +4,7 @@ A claim is one conditional write that takes the job for a node and adds one to i
 it names node and token and counts only while both hold, so what comes late is refused, whoever sends it.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,8 +15,10 @@ from jobd.store.store import Session
 
 _PLAN = rows.columns("schedule", rows.SCHEDULE)
 _DEFINITION = f"{rows.columns('job', rows.JOB)}, {rows.columns('job_options', rows.OPTIONS)}"
+# A run needs no times of the definition, and reading them costs as much as all else of it.
+_UNTIMED = re.sub(r'job\."\w+_time"', "NULL", _DEFINITION)
 _JOINED = (
-    f"SELECT {_PLAN}, {_DEFINITION} FROM schedule JOIN job ON job.id = schedule.job_id"
+    f"SELECT {_PLAN}, {_UNTIMED} FROM schedule JOIN job ON job.id = schedule.job_id"
     " LEFT JOIN job_options ON job_options.job_id = schedule.job_id WHERE "
 )
 _WIDTH = len(rows.SCHEDULE)
