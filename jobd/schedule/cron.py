@@ -148,19 +148,20 @@ def _field(word: str, position: int, field: _Field) -> str:
 
 def _item(text: str, position: int, field: _Field) -> str:
     """One item of a field's list: `5`, `*`, `MON-FRI`, `*/10`, `8-18/2`, `L`. Raises Flaw."""
-    form = _ITEM.match(text.upper())
+    upper = text.upper() if text.isascii() else ""
+    form = _ITEM.match(upper)
     if form is None:
-        if re.fullmatch(field.special, text.upper()):
-            return text.upper()
+        if re.fullmatch(field.special, upper):
+            return upper
         raise _bad(text, position, field)
     first, last, step = form.groups()
     low, high = (_value(word, field) if word else field.least for word in (first, last or first))
     if low is None or high is None or (step is not None and int(step) == 0):
         raise _bad(text, position, field)
     if low > high:
-        raise Flaw(f"the range {text!r} runs backwards", position, f"allowed: {field.allowed}; write it as two ranges")
+        raise Flaw(f"the range {text!a} runs backwards", position, f"allowed: {field.allowed}; write it as two ranges")
     # cronsim reads a range of one value with a step, 6-6/2, as 6/2: to the end.
-    return text.upper() if last is None or low < high else str(low)
+    return upper if last is None or low < high else str(low)
 
 
 def _value(word: str, field: _Field) -> int | None:

@@ -27,7 +27,7 @@ def parse_duration(text: str) -> int:
         raise Flaw(f"the duration has {len(text)} characters", 0, _ALLOWED)
     total = _iso(text) if text[0] == "P" else _sum(text, 0, len(text), _UNITS)
     if total > LONGEST:
-        raise Flaw(f"{text!r} is longer than ten years", 0, f"the longest is {LONGEST // DAY}d")
+        raise Flaw(f"{text!a} is longer than ten years", 0, f"the longest is {LONGEST // DAY}d")
     return total
 
 
@@ -44,7 +44,7 @@ def format_duration(duration: int) -> str:
 def _iso(text: str) -> int:
     date, designator, time = text[1:].partition("T")
     if not (time if designator else date):
-        raise Flaw(f"{text!r} ends too early", len(text), _ALLOWED)
+        raise Flaw(f"{text!a} ends too early", len(text), _ALLOWED)
     middle = 1 + len(date)
     return _sum(text, 1, middle, _ISO_DATE) + _sum(text, middle + 1, len(text), _ISO_TIME)
 
@@ -57,15 +57,15 @@ def _sum(text: str, position: int, end: int, units: Mapping[str, int]) -> int:
         number, unit = part.groups() if part else ("", "")
         place = position + len(number)
         if not number:
-            raise Flaw(f"{text!r}: a number is expected, not {text[position]!r}", position, _ALLOWED)
+            raise Flaw(f"{text!a}: a number is expected, not {text[position]!a}", position, _ALLOWED)
         if not unit and place == end:
-            raise Flaw(f"{text!r} has no unit", place, _unit_for(text, left))
+            raise Flaw(f"{text!a} has no unit", place, _unit_for(text, left))
         if not unit:
-            raise Flaw(f"{text!r}: a whole number and a unit are expected, not {text[place]!r}", place, _ALLOWED)
+            raise Flaw(f"{text!a}: a whole number and a unit are expected, not {text[place]!a}", place, _ALLOWED)
         if unit not in units:
-            raise Flaw(f"{text!r}: {unit!r} is not a unit here", place, "units: " + ", ".join(units))
+            raise Flaw(f"{text!a}: {unit!r} is not a unit here", place, "units: " + ", ".join(units))
         if unit not in left:
-            raise Flaw(f"{text!r}: {unit!r} stands twice, or after a smaller unit", place, "write 1h30m, not 30m1h")
+            raise Flaw(f"{text!a}: {unit!r} stands twice, or after a smaller unit", place, "write 1h30m, not 30m1h")
         total += int(number) * units[unit]
         left = {name: size for name, size in left.items() if size < units[unit]}
         position = place + len(unit)

@@ -35,7 +35,7 @@ def parse_period(text: str) -> int:
     """The period in `text`. Raises Flaw when it is no duration, or too short."""
     period = parse_duration(text)
     if period < SHORTEST:
-        raise Flaw(f"{text!r} is shorter than 10 ms", 0, "the shortest interval is 10ms")
+        raise Flaw(f"{text!a} is shorter than 10 ms", 0, "the shortest interval is 10ms")
     return period
 
 

@@ -1,0 +1,23 @@
+"""The command line's start: what is not needed is not imported. Each case is a fresh interpreter."""
+
+import subprocess
+import sys
+
+import pytest
+
+SLOW = ("zoneinfo", "cronsim", "difflib", "dataclasses")
+
+
+@pytest.mark.parametrize(
+    ("text", "needed"),
+    [
+        ("10s", set()),
+        ("after 5m", set()),
+        ("at 2026-12-24T18:00", {"zoneinfo"}),
+        ("0 0 * * *", {"zoneinfo", "cronsim"}),
+    ],
+)
+def test_a_schedule_imports_only_what_its_kind_needs(text: str, needed: set[str]) -> None:
+    program = "import sys; from jobd.schedule import parse; parse(sys.argv[1], False, 'UTC'); print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", program, text], capture_output=True, text=True, check=True).stdout
+    assert {name for name in SLOW if name in modules.split()} == needed

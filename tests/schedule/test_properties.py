@@ -1,0 +1,111 @@
+"""What holds for every schedule, every moment and every zone."""
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from jobd.clock import DAY, SECOND
+from jobd.schedule import Schedule, ScheduleError, parse
+from tests.schedule.moments import due_times, parsed
+
+ZONES = st.sampled_from(
+    [
+        "UTC",
+        "Europe/Berlin",
+        "America/New_York",
+        "Australia/Lord_Howe",
+        "America/Sao_Paulo",
+        "Asia/Kathmandu",
+        "Pacific/Apia",
+        "Africa/Casablanca",
+        "Antarctica/Troll",
+        "Africa/Cairo",
+        "Pacific/Chatham",
+    ]
+)
+MOMENTS = st.integers(DAY, 2_200_000_000 * SECOND)
+TEXTS = st.sampled_from(
+    [
+        "10s",
+        "13ms3us",
+        "1h30m",
+        "* * * * *",
+        "*/7 * * * *",
+        "30 2 * * *",
+        "0 0 L * *",
+        "*/10 0-3 * * *",
+        "15,45 1-3 * * 0",
+        "*/20 30 2 * * *",
+        "5 30 1,2 * * *",
+        "0 0 29 2 *",
+        "@daily",
+        "@hourly",
+        "0 12 13 * 5",
+        "*/15 2 25-31 3,10 SUN",
+        "at 2026-10-25T02:30:00",
+        "at 2026-03-29T02:30:00",
+    ]
+)
+
+
+@given(TEXTS, ZONES, MOMENTS, MOMENTS)
+def test_due_times_only_grow_and_none_lies_between(text: str, zone: str, moment: int, anchor: int) -> None:
+    schedule = parsed(text, zone)
+    due = schedule.after(moment, anchor)
+    if due is None:
+        return
+    assert due > moment
+    assert schedule.after(due - 1, anchor) == due
+    assert schedule.after((moment + due) // 2, anchor) == due
+    following = schedule.after(due, anchor)
+    assert following is None or following > due
+
+
+@given(TEXTS, ZONES, MOMENTS, st.integers(0, 3 * DAY))
+def test_the_count_agrees_with_the_enumeration(text: str, zone: str, moment: int, span: int) -> None:
+    schedule = parsed(text, zone)
+    until = moment + span // (1000 if text.endswith("s") else 1)
+    due = due_times(schedule, moment, until, anchor=moment)
+    assert schedule.count(moment, until, moment) == min(len(due), 10_000)
+
+
+@given(st.integers(10_000, 3650 * DAY), MOMENTS, MOMENTS)
+def test_an_interval_lies_on_its_grid_for_ever(period: int, anchor: int, moment: int) -> None:
+    due = parsed(f"{period}us").after(moment, anchor)
+    assert due is not None
+    assert (due - anchor) % period == 0
+    assert moment < due <= moment + period
+
+
+@given(TEXTS, ZONES, MOMENTS)
+def test_the_canonical_string_means_the_same_everywhere(text: str, zone: str, moment: int) -> None:
+    schedule = parsed(text, zone)
+    again = parsed(schedule.text, "Asia/Tokyo")
+    assert again.text == schedule.text
+    assert again.after(moment, moment) == schedule.after(moment, moment)
+
+
+_PIECES = ["TZ=", "Europe/Berlin", " ", "  ", "*", "/", "-", ",", "#", "L", "LW", "MON", "jan", "0", "5", "31", "59"]
+_PIECES += ["at", "after", "every", "@every", "@daily", "2026-10-25T02:30", "Z", "10s", "P", "T", "\t", "\0", "é", "٣"]
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=20).map("".join) | st.text(max_size=300), ZONES)
+@example("0 0 * * L", "UTC")
+@example("TZ=\ud800 10s", "UTC")
+def test_any_text_is_a_schedule_or_an_error_at_a_place_in_it(text: str, zone: str) -> None:
+    result = parsed_or_error(text, zone)
+    if isinstance(result, ScheduleError):
+        assert 0 <= result.position <= len(text)
+        assert result.hint
+        assert str(result).isprintable()
+        assert result.caret().count("\n") == 1
+    else:
+        first = result.first(DAY)
+        assert first is None or first >= DAY
+        assert result.describe().isprintable()
+
+
+def parsed_or_error(text: str, zone: str) -> Schedule | ScheduleError:
+    try:
+        return parse(text, False, zone)
+    except ScheduleError as error:
+        return error
