@@ -1,7 +1,7 @@
 """The command line: what a person types, and the one place where errors are shown.
 
-Every command ends here, with the exit codes that docs/cli.md lists: an error is one line on stderr that says what, where and
-what to do, never a traceback. Nothing in this file imports click, so that `jobd list` need not.
+Every command ends here, with the exit codes that docs/cli.md lists: an error is one line on stderr that says what,
+where and what to do, never a traceback. Nothing in this file imports click, so that `jobd list` need not.
 """
 
 import os
@@ -32,8 +32,8 @@ def finish(work: Callable[[], int]) -> int:
         return READER_GONE
     except OSError as error:
         _forget_output()
-        where = f" {error.filename}" if error.filename else ""
-        return _refuse(JobdError(f"{'cannot use' if where else 'cannot write the output:'}{where}: {error.strerror}"))
+        what = f"cannot use {error.filename}" if error.filename else "cannot write the output"
+        return _refuse(JobdError(f"{what}: {error.strerror}"))
     except Exception as error:
         if os.environ.get("JOBD_DEBUG"):
             raise

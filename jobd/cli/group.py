@@ -1,43 +1,43 @@
 """The `jobd` command and its sub-commands, each loaded only when it is used: `jobd --help` imports none of them."""
 
 import os
-from collections.abc import Callable
 from importlib import import_module
-from typing import Any
 
 import click
+from click.shell_completion import CompletionItem, shell_complete
 
 from jobd import __version__
 from jobd.cli.context import Context
 from jobd.errors import BadValue, JobdError
 
 COMMANDS = {
-    "init": ("service", "Write a configuration and a plugins folder to start from."),
-    "start": ("service", "Start the daemon."),
-    "stop": ("service", "Stop the daemon."),
-    "restart": ("service", "Stop the daemon and start it again."),
-    "reload": ("service", "Put new plugins and configuration into effect."),
-    "status": ("service", "Is the daemon running, and what is it doing?"),
-    "systemd": ("service", "Print a systemd unit for this installation."),
-    "add": ("jobs", "Add a job."),
-    "set": ("jobs", "Change a job."),
-    "rm": ("jobs", "Delete jobs; they can be restored."),
-    "restore": ("jobs", "Bring deleted jobs back."),
-    "pause": ("jobs", "Let jobs rest until they are resumed."),
-    "resume": ("jobs", "Let paused jobs go on."),
-    "list": ("look", "List the jobs."),
-    "ls": ("look", "The same as list."),
-    "show": ("look", "Show one job in full."),
-    "next": ("look", "Show the coming due times."),
-    "tasks": ("look", "List the tasks that the plugins offer."),
-    "run": ("runs", "Run a job now."),
-    "cancel": ("runs", "End the run in progress."),
-    "history": ("runs", "Show what happened."),
-    "logs": ("runs", "Show what a run printed."),
-    "apply": ("files", "Make the jobs match a file."),
-    "export": ("files", "Write the jobs to a file."),
-    "completion": ("completion", "Print what makes Tab complete commands and job names."),
+    "init": ("service:init", "Write a configuration and a plugins folder to start from."),
+    "start": ("service:start", "Start the daemon."),
+    "stop": ("service:stop", "Stop the daemon."),
+    "restart": ("service:restart", "Stop the daemon and start it again."),
+    "reload": ("service:reload", "Put new plugins and configuration into effect."),
+    "status": ("service:status", "Is the daemon running, and what is it doing?"),
+    "systemd": ("service:systemd", "Print a systemd unit for this installation."),
+    "add": ("jobs:add", "Add a job."),
+    "set": ("jobs:set_", "Change a job."),
+    "rm": ("jobs:rm", "Delete jobs; they can be restored."),
+    "restore": ("jobs:restore", "Bring deleted jobs back."),
+    "pause": ("jobs:pause", "Let jobs rest until they are resumed."),
+    "resume": ("jobs:resume", "Let paused jobs go on."),
+    "list": ("look:list_", "List the jobs."),
+    "ls": ("look:list_", "The same as list."),
+    "show": ("look:show", "Show one job in full."),
+    "next": ("look:next_", "Show the coming due times."),
+    "tasks": ("look:tasks", "List the tasks that the plugins offer."),
+    "run": ("runs:run", "Run a job now."),
+    "cancel": ("runs:cancel", "End the run in progress."),
+    "history": ("runs:history", "Show what happened."),
+    "logs": ("runs:logs", "Show what a run printed."),
+    "apply": ("files:apply", "Make the jobs match a file."),
+    "export": ("files:export", "Write the jobs to a file."),
+    "completion": ("completion:completion", "Print what makes Tab complete commands and job names."),
 }
+MISSPELT = (click.exceptions.NoSuchOption, click.exceptions.NoSuchCommand)
 
 
 class LazyGroup(click.Group):
@@ -49,8 +49,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"jobd.cli.{COMMANDS[cmd_name][0]}")
-        command = getattr(module, "list_" if cmd_name in ("list", "ls") else f"{cmd_name}")
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(import_module(f"jobd.cli.{module}"), attribute)
         assert isinstance(command, click.Command)
         return command
 
@@ -65,9 +65,9 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[click.shell_completion.CompletionItem]:
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         items = [
-            click.shell_completion.CompletionItem(name, help=COMMANDS[name][1])
+            CompletionItem(name, help=COMMANDS[name][1])
             for name in self.list_commands(ctx)
             if name.startswith(incomplete)
         ]
@@ -97,8 +97,6 @@ def cli(ctx: click.Context, config: str | None) -> None:
 def run(argv: list[str]) -> int:
     """Do what `argv` says. click's own errors become jobd's, so that they are shown like all others."""
     if "_JOBD_COMPLETE" in os.environ:
-        from click.shell_completion import shell_complete
-
         return shell_complete(cli, {}, "jobd", "_JOBD_COMPLETE", os.environ["_JOBD_COMPLETE"])
     try:
         with cli.make_context("jobd", argv) as ctx:
@@ -110,17 +108,21 @@ def run(argv: list[str]) -> int:
         click.echo(error.format_message(), err=True)
         return error.exit_code
     except click.UsageError as error:
-        raise BadValue(_one_line(error.format_message()), _hint(error)) from None
+        raise BadValue(_one_line(error), _hint(error)) from None
     except click.Abort:
         raise KeyboardInterrupt from None
     except click.ClickException as error:
-        raise JobdError(_one_line(error.format_message())) from None
+        raise JobdError(_one_line(error)) from None
 
 
-def _one_line(text: str) -> str:
+def _one_line(error: click.ClickException) -> str:
+    """click's message the way jobd's look: one line, no capital, no full stop."""
+    text = error.message if isinstance(error, MISSPELT) else error.format_message()
     text = " ".join(text.split()).rstrip(".")
     return text[:1].lower() + text[1:]
 
 
 def _hint(error: click.UsageError) -> str:
+    if isinstance(error, MISSPELT) and error.possibilities:
+        return f"did you mean {' or '.join(error.possibilities)}?"
     return f"see `{error.ctx.command_path} --help`" if error.ctx is not None else ""

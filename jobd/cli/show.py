@@ -113,7 +113,7 @@ def _line(row: Sequence[Cell], widths: Sequence[int], colour: bool) -> str:
     for (text, style), width in zip(row, widths, strict=True):
         text = _cut(text, width)
         filled = text + " " * (width - width_of(text))
-        parts.append(f"\x1b[{STYLES[style]}m{text}\x1b[0m{filled[len(text):]}" if colour and style else filled)
+        parts.append(f"\x1b[{STYLES[style]}m{text}\x1b[0m{filled[len(text) :]}" if colour and style else filled)
     return GAP.join(parts).rstrip()
 
 
@@ -137,7 +137,7 @@ def print_array(items: Iterable[object]) -> None:
 
     opened = False
     for item in items:
-        sys.stdout.write((",\n " if opened else "[") + json.dumps(item, ensure_ascii=False))
+        sys.stdout.write((",\n " if opened else "[") + json.dumps(item))
         opened = True
     sys.stdout.write("]\n" if opened else "[]\n")
 
@@ -146,4 +146,4 @@ def print_json(value: object) -> None:
     """Print one JSON document."""
     import json
 
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(value) + "\n")

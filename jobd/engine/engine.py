@@ -198,7 +198,7 @@ class Engine:
         return Processor(size, self._rules(), self._spawner, self._clock, self._chance, self._report)
 
     def _report(self, message: object) -> None:
-        self._keeper.inbox.put(message)
+        self._keeper.inbox.put(message, urgent=False)
 
     def _read_inbox(self) -> None:
         for message in self._inbox.take():

@@ -47,7 +47,8 @@ from jobd.store import schedule_table as table
 from jobd.store.schedule_table import Claimed, Settlement
 from jobd.store.store import Session, Store
 
-GATHER = 10 * MILLISECOND  # how long outcomes wait for company, while the workers have enough to do
+GATHER, GATHER_MOST = 10 * MILLISECOND, 50 * MILLISECOND  # how long outcomes wait for company
+GATHER_TURNS = 4  # or so many times as long as the last turn took: under load, turns take a fifth of the time
 AHEAD = 250 * MILLISECOND  # claims reach this much further than the next poll
 MOST_AT_ONCE = 2_000  # outcomes in a transaction, and claims
 RETRY_FIRST, RETRY_LAST = 50 * MILLISECOND, 5 * SECOND  # between tries while the database is away
@@ -110,6 +111,7 @@ class Keeper:
         self._wake_unresolved = True  # tasks that were unknown may be known to the plugins of now
         self._reported: dict[tuple[str, str], None] = {}
         self._draining = False
+        self._gather = GATHER
         self._leave_by: int | None = None
         self._now_at: int | None = 0  # when a turn is due for what has gathered; None: nothing has
         self._poll_at = self._retry_at = self._prune_at = 0
@@ -125,7 +127,8 @@ class Keeper:
                 self.turned_at = self._clock.monotonic()
                 self.step()
                 wait = self._wait()
-                if wait > 0:
+                self.inbox.patient = self._now_at is not None
+                if wait > 0 and (self.inbox.patient or not self.inbox.pending()):
                     select.select([self.inbox.descriptor], [], [], wait / SECOND)
             self._sign_off()
         except Exception as error:  # noqa: BLE001 - a bug here must end the daemon, not leave it half alive
@@ -177,13 +180,13 @@ class Keeper:
             case Settlement(plan=plan):
                 before = self._settlements.pop(plan.job_id, None)
                 self._settlements[plan.job_id] = merge(before, message) if before else message
-                self._soon(now if len(self._settlements) >= MOST_AT_ONCE else now + GATHER)
+                self._soon(now if len(self._settlements) >= MOST_AT_ONCE else now + self._gather)
             case Began(job_id=job_id):
                 self._began[job_id] = message
-                self._soon(now + GATHER)
+                self._soon(now + self._gather)
             case Printed(job_id=job_id):
                 self._printed[job_id] = message
-                self._soon(now + GATHER)
+                self._soon(now + self._gather)
             case Recalled(job_id=job_id):
                 self._recalled.discard(job_id)
                 self._soon(now)
@@ -250,6 +253,7 @@ class Keeper:
         self._reconcile = self._wake_unresolved = False
         if turn.beat:
             self.lease.renewed(now)
+        self._gather = max(GATHER, min(GATHER_TURNS * (self._clock.monotonic() - now), GATHER_MOST))
         self._let_go(settlements, turn.accepted)
         self._announce(turn)
 
@@ -287,8 +291,9 @@ class Keeper:
             released = {one.plan.job_id for one in settlements if not one.plan.node}
             for pool, appetite in self._appetites.items():
                 holding = sum(name == pool and job_id not in released for job_id, (_, name) in self._held.items())
-                room = min(appetite(self._horizon()), MOST_AT_ONCE) - holding
-                self._claim(session, pool, room, wall, turn)
+                wanted = min(appetite(self._horizon()), MOST_AT_ONCE)
+                # Claims come in batches too: there is no hurry while half of what is wanted is in hand.
+                self._claim(session, pool, wanted - holding if 2 * holding <= wanted else 0, wall, turn)
         return turn
 
     def _claim(self, session: Session, pool: str, room: int, wall: int, turn: _Turn) -> None:

@@ -5,17 +5,27 @@ from collections import deque
 
 
 class Mailbox:
-    """Messages for one reader from one writer; `descriptor` is readable while there may be any."""
+    """Messages for one reader from one writer.
+
+    A reader that is about to look anyway sets `patient`: then only urgent messages make `descriptor` readable. (To be
+    woken for each outcome would cost more than the outcomes themselves.) When it stops being patient it must look at
+    `pending` before it waits: a message may have come unannounced just before.
+    """
 
     def __init__(self) -> None:
         self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.patient = False
         self._messages: deque[object] = deque()
 
-    def put(self, message: object, wake: bool = True) -> None:
-        """Add a message; `wake=False` when the reader need not look at once."""
+    def put(self, message: object, urgent: bool = True) -> None:
+        """Add a message."""
         self._messages.append(message)
-        if wake:
+        if urgent or not self.patient:
             os.eventfd_write(self.descriptor, 1)
+
+    def pending(self) -> bool:
+        """Whether there are messages."""
+        return bool(self._messages)
 
     def take(self) -> list[object]:
         """All messages, oldest first."""
@@ -27,7 +37,3 @@ class Mailbox:
         while self._messages:
             taken.append(self._messages.popleft())
         return taken
-
-    def close(self) -> None:
-        """Free the descriptor."""
-        os.close(self.descriptor)

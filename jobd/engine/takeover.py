@@ -23,7 +23,7 @@ class Losses(NamedTuple):
 
 
 def take_over(
-    session: Session, node: int, heartbeat: int | None, now: int, settings: Settings, reason: str
+    session: Session, node: int, heartbeat: int, now: int, settings: Settings, reason: str
 ) -> Losses | None:
     """Bury `node` if its heartbeat is still what was seen, and give on what it had claimed; None: it lives."""
     if not nodes.bury(session, node, heartbeat, now):

@@ -94,7 +94,7 @@ class Cron(Schedule):
 
     def _fixed_after(self, moment: int) -> int:
         clock = self._match(clock_time(moment, self.zone))
-        while (due := moment_of(clock, self.zone)) <= moment:  # shown for the second time, or skipped with another
+        while (due := moment_of(clock, self.zone)) <= moment:  # the clocks show it for the second time
             clock = self._match(clock)
         return due
 

@@ -69,7 +69,7 @@ class Mysql(Dialect):
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         cursor.execute(
             "SHOW SESSION VARIABLES WHERE Variable_name IN"
-            " ('version', 'sql_mode', 'time_zone', 'tx_isolation', 'transaction_isolation', 'wsrep_on', 'innodb_lock_wait_timeout')"
+            " ('version', 'sql_mode', 'time_zone', 'tx_isolation', 'transaction_isolation', 'wsrep_on')"
         )
         is_set = dict(cursor.fetchall())
         check_version(is_set["version"])
@@ -128,7 +128,7 @@ class Mysql(Dialect):
             2002: "is the server running?",
             2003: "is the server running, and may this machine reach it?",
             1419: "SET GLOBAL log_bin_trust_function_creators = 1 lets jobd create its triggers",
-        }.get(number, "")
+        }.get(number or 0, "")
         return f"{target.label}: {text}", hint
 
     def among(self, column: str, count: int) -> str:

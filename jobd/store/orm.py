@@ -30,9 +30,10 @@ def import_peewee(kind: str) -> Any:
 def open_database(target: Target, dialect: Dialect) -> Any:
     """A peewee database that connects as jobd does. Raises JobdError when it cannot."""
     peewee = import_peewee(target.kind)
-    base = {"sqlite": peewee.SqliteDatabase, "mysql": peewee.MySQLDatabase, "postgresql": peewee.PostgresqlDatabase}
+    kinds = {"sqlite": peewee.SqliteDatabase, "mysql": peewee.MySQLDatabase, "postgresql": peewee.PostgresqlDatabase}
+    base: Any = kinds[target.kind]
 
-    class Database(base[target.kind]):  # type: ignore[misc]
+    class Database(base):  # type: ignore[misc]
         def _connect(self) -> Any:
             return dialect.connect(target, create=True)
 

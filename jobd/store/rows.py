@@ -85,18 +85,19 @@ def _read_options(row: Sequence[Any]) -> Options:
     """The options; a row of NULLs (there is none) gives the defaults. Raises BadValue."""
     if not any(row):
         return PLAIN
-    task, command, args, secrets, *rest = row
-    *plain, priority, on_lost, isolation, paused = rest
+    task, command, args, secrets = row[:4]
+    priority, on_lost, isolation, paused = row[11:]
+    plain = dict(zip(OPTIONS[4:11], row[4:11], strict=True))
     return Options(
-        task,
-        None if command is None else tuple(_json(command, "command", list)),
-        {} if args is None else _json(args, "args", dict),
-        () if secrets is None else tuple(_json(secrets, "secrets", list)),
-        *plain,
-        priority or 0,
-        on_lost,
-        isolation,
-        bool(paused),
+        task=task,
+        command=None if command is None else tuple(_json(command, "command", list)),
+        args={} if args is None else _json(args, "args", dict),
+        secrets=() if secrets is None else tuple(_json(secrets, "secrets", list)),
+        priority=priority or 0,
+        on_lost=on_lost,
+        isolation=isolation,
+        paused=bool(paused),
+        **plain,
     )
 
 
@@ -105,7 +106,7 @@ def _json(text: Any, what: str, kind: type) -> Any:
         value = json.loads(text)
     except (TypeError, ValueError, RecursionError):
         raise BadValue(f"{what} is not JSON") from None
-    if not isinstance(value, kind) or (kind is list and not all(isinstance(word, str) for word in value)):
+    if not isinstance(value, kind) or (isinstance(value, list) and not all(isinstance(word, str) for word in value)):
         raise BadValue(f"{what} is not a JSON {'array of words' if kind is list else 'object'}")
     return value
 
@@ -119,7 +120,7 @@ def options_row(options: Options) -> tuple[Any, ...] | None:
         None if options.command is None else json.dumps(options.command, ensure_ascii=False),
         json.dumps(dict(options.args), ensure_ascii=False) if options.args else None,
         json.dumps(options.secrets) if options.secrets else None,
-        *options[4:11],
+        *(getattr(options, name) for name in OPTIONS[4:11]),
         options.priority,
         options.on_lost,
         options.isolation,
@@ -129,7 +130,7 @@ def options_row(options: Options) -> tuple[Any, ...] | None:
 
 def read_plan(row: Sequence[Any]) -> Plan:
     """The plan, from the SCHEDULE columns."""
-    return Plan(*row[:8], bool(row[8]), *row[9:13], bool(row[13]), *row[14:])
+    return Plan._make((*row[:8], bool(row[8]), *row[9:13], bool(row[13]), *row[14:]))
 
 
 def plan_row(plan: Plan) -> tuple[Any, ...]:

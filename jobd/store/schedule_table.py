@@ -1,7 +1,7 @@
 """The table `schedule`, where everything hot happens: claim, settle, plan. Fixed, set-based SQL.
 
-A claim is one conditional write that takes the job for a node and adds one to its fencing token. Every later write about
-it names node and token and counts only while both hold, so what comes late is refused, whoever sends it.
+A claim is one conditional write that takes the job for a node and adds one to its fencing token. Every later write
+about it names node and token and counts only while both hold, so what comes late is refused, whoever sends it.
 """
 
 import re
@@ -22,6 +22,7 @@ _JOINED = (
     " LEFT JOIN job_options ON job_options.job_id = schedule.job_id WHERE "
 )
 _WIDTH = len(rows.SCHEDULE)
+DEFINITIONS = f"SELECT {_DEFINITION} FROM job LEFT JOIN job_options ON job_options.job_id = job.id"
 
 
 class Claimed(NamedTuple):
@@ -127,19 +128,23 @@ def note_change(session: Session, job_id: int, what: str) -> None:
 
 def stand(session: Session, job_ids: Sequence[int]) -> list[Standing]:
     """Definitions and plans of these jobs; their plans stay as they are until the transaction ends."""
-    locked = session.among(f"SELECT {_PLAN} FROM schedule WHERE ", "job_id", sorted(job_ids), lock=True)
-    plans = {row[0]: rows.read_plan(row) for row in locked}
-    sql = f"SELECT {_DEFINITION} FROM job LEFT JOIN job_options ON job_options.job_id = job.id WHERE "
+    known = plans(session, job_ids)
     standing = []
-    for row in session.among(sql, "job.id", job_ids):
+    for row in session.among(DEFINITIONS + " WHERE ", "job.id", job_ids):
         job, problem = rows.read_job(row)
-        standing.append(Standing(row[0], job, problem, plans.get(row[0])))
+        standing.append(Standing(row[0], job, problem, known.get(row[0])))
     return standing
 
 
-def replan(session: Session, plans: Sequence[Plan]) -> None:
+def plans(session: Session, job_ids: Sequence[int]) -> dict[int, Plan]:
+    """The plans of these jobs, as far as they have any; they stay as they are until the transaction ends."""
+    sql = f"SELECT {_PLAN} FROM schedule WHERE "
+    return {row[0]: rows.read_plan(row) for row in session.among(sql, "job_id", sorted(job_ids), lock=True)}
+
+
+def replan(session: Session, changed: Sequence[Plan]) -> None:
     """Write plans of jobs that `stand` has shown, in this transaction, to be unclaimed."""
-    _write_plans(session, plans)
+    _write_plans(session, changed)
 
 
 def wake_unresolved(session: Session) -> None:
@@ -150,8 +155,8 @@ def wake_unresolved(session: Session) -> None:
     )
 
 
-def _write_plans(session: Session, plans: Iterable[Plan]) -> None:
-    session.write_rows("schedule", rows.SCHEDULE, [rows.plan_row(plan) for plan in plans], key=("job_id",))
+def _write_plans(session: Session, changed: Iterable[Plan]) -> None:
+    session.write_rows("schedule", rows.SCHEDULE, [rows.plan_row(plan) for plan in changed], key=("job_id",))
 
 
 def _recorded_before(session: Session, rest: Sequence[Settlement]) -> set[int]:

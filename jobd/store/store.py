@@ -1,7 +1,7 @@
 """The open database: whole transactions, repeated when another got in the way, never a statement repeated blindly.
 
-What the end of a transaction was is always told: done, not done (DatabaseUnavailable: nothing was changed), or, when the
-connection broke during the commit and could not be asked again, unknown (OutcomeUnknown).
+What the end of a transaction was is always told: done, not done (DatabaseUnavailable: nothing was changed), or, when
+the connection broke during the commit and could not be asked again, unknown (OutcomeUnknown).
 """
 
 import time
@@ -42,11 +42,13 @@ class Session:
 
     def among(self, sql: str, column: str, ids: Sequence[int], lock: bool = False) -> list[tuple[Any, ...]]:
         """The rows of `sql`, which ends in WHERE, for which `column` is one of `ids`; `lock` them until the end."""
-        if not ids:
-            return []
         dialect = self.dialect
-        condition = dialect.among(column, len(ids)) + (f" ORDER BY {column}{dialect.for_update}" if lock else "")
-        return self.rows(sql + condition, dialect.among_values(ids))
+        found: list[tuple[Any, ...]] = []
+        for start in range(0, len(ids), MOST_IDS):
+            some = ids[start : start + MOST_IDS]
+            condition = dialect.among(column, len(some)) + (f" ORDER BY {column}{dialect.for_update}" if lock else "")
+            found += self.rows(sql + condition, dialect.among_values(some))
+        return found
 
     def write_rows(
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], key: Sequence[str] = ()
@@ -60,6 +62,7 @@ class Session:
 
 
 ROWS = 500  # in one INSERT
+MOST_IDS = 5_000  # in one condition
 
 
 @lru_cache(maxsize=256)
@@ -114,7 +117,7 @@ class Store:
             changed, self._seen = self.dialect.changed(self._connection(), self._seen)
         except JobdError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - drivers have no common base class; explained in one place
             raise self._unavailable(error) from None
         return changed
 
@@ -165,7 +168,7 @@ class Store:
     def _verify(self, verify: Callable[[Session], Result | None]) -> Result | None:
         try:
             return self._once(verify, repeated=True)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever keeps it from being read back
             raise OutcomeUnknown(
                 f"the connection broke during the commit, and what happened cannot be read back: {error}",
                 "look before repeating",
@@ -178,7 +181,7 @@ class Store:
             except JobdError:
                 self._discard()
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - drivers have no common base class; explained in one place
                 if self.dialect.classify(_cause(error)) != AGAIN or attempt == TRIES - 1:
                     self._discard()
                     raise self._unavailable(error) from None

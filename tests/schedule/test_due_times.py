@@ -114,6 +114,7 @@ def test_a_time_is_due_once_then(text: str, zone: str, expected: str) -> None:
 
 def test_a_time_keeps_its_microseconds() -> None:
     assert parsed("at 2026-12-24T18:00:00.123456Z").first(NOW) == moment("2026-12-24T18:00:00.123456Z")
+    assert parsed("at 2026-12-24T18:00:00.123456", BERLIN).first(NOW) == moment("2026-12-24T17:00:00.123456Z")
 
 
 def test_the_zone_in_the_string_wins_over_the_default() -> None:

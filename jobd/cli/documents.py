@@ -1,0 +1,82 @@
+"""The JSON documents, and the one spelling of a definition that JSON, `export` and `apply` share.
+
+A definition is a table of the design's own words: what differs from the default, durations as text. Secret arguments
+are named and never shown.
+"""
+
+from typing import Any
+
+from jobd.cli.state import error_of, next_due, state_of
+from jobd.clock import iso
+from jobd.job import Job, Run
+from jobd.store.reads import History, Listed
+
+HIDDEN = "***"
+DURATIONS = ("timeout", "backoff", "backoff_max", "grace")
+WORDS = ("task", "timezone", "catch_up", "pool", "on_lost", "isolation")
+
+
+def options_of(job: Job) -> dict[str, Any]:
+    """The options that are set, in the words of the configuration. Secret arguments are left out of `args`."""
+    options = job.options
+    table: dict[str, Any] = {word: getattr(options, word) for word in WORDS if getattr(options, word) is not None}
+    if options.command is not None:
+        table["command"] = list(options.command)
+    shown = {key: value for key, value in options.args.items() if key not in options.secrets}
+    if shown:
+        table["args"] = shown
+    if options.secrets:
+        table["secrets"] = list(options.secrets)
+    spans = {word: getattr(options, word) for word in DURATIONS if getattr(options, word) is not None}
+    if spans:
+        from jobd.schedule.duration import format_duration
+
+        table |= {word: format_duration(value) if value else "none" for word, value in spans.items()}
+    if options.priority:
+        table["priority"] = options.priority
+    if options.paused:
+        table["paused"] = True
+    return table
+
+
+def job_document(listed: Listed, zone: str) -> dict[str, Any]:
+    """A job: the nine columns by their names, the options that are set, and where it stands."""
+    job, options = listed.job, options_of(listed.job)
+    if job.options.secrets:
+        options["args"] = options.get("args", {}) | dict.fromkeys(job.options.secrets, HIDDEN)
+    due, error = next_due(listed, zone), error_of(listed)
+    document = {
+        "id": job.id,
+        "name": job.name,
+        "retry_times": job.retry_times,
+        "runonce": int(job.runonce),
+        "interval": job.interval,
+        "created_time": iso(job.created),
+        "updated_time": iso(job.updated),
+        "lastFinished_time": _time(job.last_finished),
+        "is_delete": int(job.deleted),
+        **options,
+        "state": state_of(listed),
+        "next_due": _time(due),
+    }
+    return document if error is None else document | {"error": error}
+
+
+def run_document(row: History) -> dict[str, Any]:
+    """A run, as `history` and `show` have it."""
+    run: Run = row.run
+    return {
+        "run": run.number,
+        "job": row.job,
+        "due_time": iso(run.due),
+        "started_time": _time(run.started),
+        "finished_time": iso(run.finished),
+        "attempts": run.attempts,
+        "outcome": run.outcome,
+        "node": row.node,
+        "error": run.error,
+    }
+
+
+def _time(moment: int | None) -> str | None:
+    return None if moment is None else iso(moment)

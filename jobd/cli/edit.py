@@ -1,0 +1,79 @@
+"""From what was typed to a definition: the one meaning of the options of `add` and `set`. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jobd.cli.options import CLEARED, Assignment
+from jobd.clock import iso
+from jobd.errors import BadValue
+from jobd.job import Job, Options, check_options
+
+_PLAIN = ("timezone", "timeout", "backoff", "backoff_max", "pool", "catch_up", "grace", "on_lost", "isolation")
+_WHEN = ("every", "after", "cron", "at", "in_", "interval")
+WHEN_OPTIONS = "--every, --after, --cron, --at, --in, --once or --interval"
+
+
+def edited(job: Job, given: Mapping[str, Any], command: tuple[str, ...] | None, now: int) -> Job:
+    """`job` with what was given. What was not given stays as it is. Raises BadValue for what makes no sense."""
+    options = _with_program(job, given["task"], command)
+    options = _with_args(options, given["args"], given["secret_args"], given.get("no_args", ()))
+    plain: dict[str, Any] = {name: None if given[name] is CLEARED else given[name] for name in _PLAIN if given[name] is not None}
+    if given["priority"] is not None:
+        plain["priority"] = given["priority"]
+    job = job._replace(options=check_options(options._replace(**plain)))
+    if given["retry_times"] is not None:
+        job = job._replace(retry_times=given["retry_times"])
+    said = [name for name in _WHEN if given[name] is not None]
+    if len(said) > 1:
+        raise BadValue(f"--{said[0].strip('_')} and --{said[1].strip('_')} contradict each other", "give one of them")
+    if said:
+        return job._replace(interval=_interval(said[0], given[said[0]], now), runonce=given["once"])
+    return job._replace(interval=None, runonce=True) if given["once"] else job
+
+
+def _interval(option: str, value: str, now: int) -> str:
+    """The text of the column `interval` for one of the options that say when."""
+    from jobd.schedule.duration import parse_duration
+
+    match option:
+        case "every":
+            parse_duration(value)
+            return value
+        case "after":
+            parse_duration(value)
+            return f"after {value}"
+        case "in_":
+            return f"at {iso(now + parse_duration(value))}"
+        case "at":
+            return f"at {value}"
+        case "cron" if not (value.startswith("@") or " " in value.strip()):
+            raise BadValue(f"--cron is {ascii(value)[:80]}", "give five fields, as in '*/5 * * * *', or --every D")
+    return value
+
+
+def _with_program(job: Job, task: str | None, command: tuple[str, ...] | None) -> Options:
+    """What runs: a task, by its own name or the job's, or a program."""
+    if command is not None and task is not None:
+        raise BadValue("a job runs either a task or a command", "leave out --task or what follows --")
+    if command is not None:
+        return job.options._replace(task=None, command=command, args={}, secrets=())
+    if task is not None:
+        return job.options._replace(task=None if task == job.name else task, command=None)
+    return job.options
+
+
+def _with_args(
+    options: Options, plain: tuple[Assignment, ...], secret: tuple[Assignment, ...], removed: tuple[str, ...]
+) -> Options:
+    keys = [*(key for key, _ in plain), *(key for key, _ in secret), *removed]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise BadValue(f"the argument {twice!r} is given twice")
+    missing = next((key for key in removed if key not in options.args), None)
+    if missing is not None:
+        raise BadValue(f"the job has no argument {missing!r}", "see `jobd show`")
+    args = {**options.args, **dict(plain), **dict(secret)}
+    secrets = {*options.secrets, *(key for key, _ in secret)} - {key for key, _ in plain} - set(removed)
+    return options._replace(
+        args={key: value for key, value in args.items() if key not in removed}, secrets=tuple(sorted(secrets))
+    )

@@ -1,0 +1,132 @@
+"""Jobs as a file: `apply` makes the database match it, `export` writes it."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from jobd.cli import jobfile
+from jobd.cli.context import Context
+from jobd.cli.options import json_option
+from jobd.cli.show import STYLES, coloured, escape, print_json
+from jobd.errors import BadValue, JobdError
+from jobd.job import Job
+from jobd.store import definitions
+from jobd.store.definitions import Difference
+
+MOST_SHOWN = 200  # lines of a difference
+
+
+@click.command()
+@click.argument("file", metavar="FILE")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", "-n", is_flag=True, help="Only show what would be done.")
+@click.option("--prune", is_flag=True, help="Delete the jobs that the file does not name.")
+@json_option
+@click.pass_obj
+def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as_json: bool) -> None:
+    """Make the jobs match FILE, a TOML file of [job.NAME] tables; `-` is standard input.
+
+    Shows what it will add (+), change (~) and, with --prune, delete (-); then does it, all or nothing.
+
+    \b
+      jobd apply jobs.toml
+      jobd apply jobs.toml --prune --yes
+      jobd export | ssh other jobd apply - --yes
+
+    \b
+      [job.backup]
+      interval = "30 2 * * *"         # every schedule string: 10s, after 1m, cron, at …
+      timezone = "Europe/Berlin"
+      retry_times = 3                 # also: runonce, task, command, args, secrets, timeout,
+      backoff = "10s"                 # backoff_max, catch_up, grace, pool, priority,
+                                      # on_lost, isolation, paused
+    """
+    text, source = _read(file)
+    stored = definitions.all_jobs(context.store)
+    wanted = jobfile.load(text, source, context.zone, {job.name: job for job in stored})
+    difference = definitions.compare(stored, wanted, prune)
+    _show(difference, as_json)
+    if dry_run or not any(difference):
+        return
+    if not yes:
+        if file == "-" or not sys.stdin.isatty():
+            raise BadValue("nothing was done, because nobody can be asked", "say --yes, or --dry-run to look only")
+        click.confirm("Do it?", abort=True, err=True)
+    definitions.apply(context.store, wanted, prune, context.now(), context.zone)
+    context.changed()
+
+
+@click.command()
+@click.option("--output", "-o", metavar="FILE", help="Write to FILE instead of standard output.")
+@click.pass_obj
+def export(context: Context, output: str | None) -> None:
+    """Write the jobs as a TOML file for `jobd apply`. Deleted jobs and the values of secret arguments are left out.
+
+    \b
+      jobd export > jobs.toml
+    """
+    text = jobfile.dump(listed.job for listed in context.reader.jobs(deleted=False) if listed.problem is None)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    with open(output, "w", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def _read(file: str) -> tuple[str, str]:
+    """The text of `file` and what to call it."""
+    try:
+        if file == "-":
+            return sys.stdin.buffer.read().decode("utf-8"), "standard input"
+        with open(file, encoding="utf-8") as stream:
+            return stream.read(), file
+    except UnicodeDecodeError as error:
+        raise BadValue(f"{file} is not UTF-8: {error.reason} at byte {error.start}") from None
+    except OSError as error:
+        raise JobdError(f"cannot read {file}: {error.strerror}") from None
+
+
+def _show(difference: Difference, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "added": [job.name for job in difference.added],
+                "changed": [job.name for _, job in difference.changed],
+                "deleted": [job.name for job in difference.deleted],
+            }
+        )
+        return
+    lines = [("+", "good", f"{job.name}: {_words(jobfile.table_of(job))}") for job in difference.added]
+    lines += [("~", "wait", f"{new.name}: {changes(old, new)}") for old, new in difference.changed]
+    lines += [("-", "bad", job.name) for job in difference.deleted]
+    for sign, style, text in lines[:MOST_SHOWN]:
+        start, end = (f"\x1b[{STYLES[style]}m", "\x1b[0m") if coloured(sys.stdout) else ("", "")
+        sys.stdout.write(f"{start}{sign} {escape(text)}{end}\n")
+    if len(lines) > MOST_SHOWN:
+        sys.stdout.write(f"  … and {len(lines) - MOST_SHOWN} more\n")
+    counts: Sequence[int] = [len(part) for part in difference]
+    summary = "{} to add, {} to change, {} to delete".format(*counts) if any(counts) else "nothing to do"
+    sys.stdout.write(summary + "\n")
+    sys.stdout.flush()
+
+
+def changes(old: Job, new: Job) -> str:
+    """What differs between two definitions, in words."""
+    before, after = jobfile.table_of(old), jobfile.table_of(new)
+    words = [
+        f"{key} {_value(before.get(key))} → {_value(after.get(key))}"
+        for key in jobfile.KEYS
+        if before.get(key) != after.get(key)
+    ]
+    if any(old.options.args.get(key) != new.options.args.get(key) for key in new.options.secrets):
+        words.append("a secret argument")
+    return ", ".join(words)
+
+
+def _words(table: dict[str, object]) -> str:
+    return ", ".join(f"{key} {_value(value)}" for key, value in table.items())
+
+
+def _value(value: object) -> str:
+    return "(default)" if value is None else repr(value) if isinstance(value, str) else str(value)

@@ -1,0 +1,190 @@
+"""The file that `apply` reads and `export` writes: TOML tables `[job.NAME]`, in the words of the design.
+
+    [job.backup]
+    interval = "30 2 * * *"
+    timezone = "Europe/Berlin"
+    retry_times = 3
+    timeout = "1h"
+
+Writing what is stored and reading it back gives the same jobs. A secret argument is named in `secrets` and its value is
+never written; read without a value, it keeps the one that is stored.
+"""
+
+import json
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from jobd.cli.documents import DURATIONS, WORDS, options_of
+from jobd.errors import BadValue
+from jobd.job import (
+    CATCH_UP,
+    DEFAULT_POOL,
+    ISOLATION,
+    ON_LOST,
+    Job,
+    Options,
+    check_choice,
+    check_name,
+    check_options,
+    check_retry_times,
+)
+from jobd.schedule import parse
+from jobd.schedule.duration import parse_duration
+
+COLUMNS = ("interval", "runonce", "retry_times")
+KEYS = (*COLUMNS, *WORDS, *DURATIONS, "command", "args", "secrets", "priority", "paused")
+MOST = 20  # errors shown of one file
+NO_LIMIT = ("timeout", "backoff")
+
+
+def dump(jobs: Iterable[Job]) -> str:
+    """The file that says what `jobs` are."""
+    import tomli_w
+
+    return tomli_w.dumps({"job": {job.name: table_of(job) for job in jobs}})
+
+
+def table_of(job: Job) -> dict[str, Any]:
+    """The table of one job: what differs from the default."""
+    table: dict[str, Any] = {} if job.interval is None else {"interval": job.interval}
+    if job.runonce:
+        table["runonce"] = True
+    if job.retry_times:
+        table["retry_times"] = job.retry_times
+    table |= options_of(job)
+    if "args" in table:
+        table["args"] = {key: _writable(value) for key, value in table["args"].items()}
+    return table
+
+
+def load(text: str, source: str, zone: str, stored: Mapping[str, Job]) -> list[Job]:
+    """The jobs that `text` describes. Raises BadValue that names source, line, table and key of everything wrong.
+
+    `stored` gives the values of secret arguments that the file names without one.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadValue(f"{source} is not TOML: {error}") from None
+    other = next((key for key in document if key != "job"), None)
+    if other is not None:
+        raise BadValue(f"{source}{_line_of(text, other)}: {other!r} is not known here", "tables are called [job.NAME]")
+    tables = document.get("job", {})
+    if not isinstance(tables, dict):
+        raise BadValue(f"{source}: `job` is not a table", "write [job.NAME]")
+    jobs, problems = [], []
+    for name, table in tables.items():
+        try:
+            jobs.append(_job(name, table, zone, stored))
+        except BadValue as error:
+            problems.append((name, error))
+    if problems:
+        lines = [f"{source}{_line_of(text, name)}: [job.{name}]: {_told(error)}" for name, error in problems[:MOST]]
+        raise BadValue("\n".join(lines), f"and {len(problems) - MOST} more" if len(problems) > MOST else "")
+    return jobs
+
+
+def _job(name: str, table: object, zone: str, stored: Mapping[str, Job]) -> Job:
+    if not isinstance(table, dict):
+        raise BadValue("it is not a table", f"write [job.{name}]")
+    for key in table:
+        if key not in KEYS:
+            near = get_close_matches(key, KEYS, 1)
+            hint = f"did you mean {near[0]!r}?" if near else "`jobd apply --help` shows the keys"
+            raise BadValue(f"the key {key!r} is not known", hint)
+    name = check_name(name)
+    given = {key: _read(key, value) for key, value in table.items()}
+    columns = {key: given.pop(key) for key in COLUMNS if key in given}
+    given["args"] = _with_secrets(given.get("args", {}), given.get("secrets", ()), stored.get(name))
+    if given.get("task") == name:
+        del given["task"]
+    job = Job(name, **columns, options=check_options(Options(**given)))
+    if job.interval is None and not job.runonce:
+        raise BadValue("it has neither `interval` nor `runonce`", "say when it is to run")
+    parse(job.interval, job.runonce, job.options.timezone or zone)
+    return job
+
+
+def _told(error: BadValue) -> str:
+    return f"{error}; {error.hint}" if error.hint else str(error)
+
+
+def _read(key: str, value: object) -> Any:
+    """The value of a key, checked. Raises BadValue that names the key."""
+    match key:
+        case "retry_times":
+            return check_retry_times(value)
+        case "runonce" | "paused":
+            return _typed(key, value, bool, "true or false")
+        case "priority":
+            return _typed(key, value, int, "a whole number")
+        case "args":
+            return _typed(key, value, dict, "a table")
+        case "command" | "secrets":
+            words = _typed(key, value, list, "an array of strings")
+            return tuple(_typed(key, word, str, "an array of strings") for word in words)
+        case "catch_up" | "on_lost" | "isolation":
+            return check_choice(key, value, {"catch_up": CATCH_UP, "on_lost": ON_LOST, "isolation": ISOLATION}[key])
+    text: str = _typed(key, value, str, "a string")
+    if key in DURATIONS:
+        return _duration(key, text)
+    return None if key == "pool" and text == DEFAULT_POOL else text
+
+
+def _typed(key: str, value: object, kind: type, wanted: str) -> Any:
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise BadValue(f"{key} is {ascii(value)[:80]}", f"give {wanted}")
+    return value
+
+
+def _duration(key: str, text: str) -> int:
+    if text == "none" and key in NO_LIMIT:
+        return 0
+    try:
+        return parse_duration(text)
+    except BadValue as error:
+        raise BadValue(f"{key}: {error}", error.hint) from None
+
+
+def _with_secrets(args: Mapping[str, Any], secrets: tuple[str, ...], stored: Job | None) -> dict[str, Any]:
+    known = stored.options.args if stored is not None else {}
+    missing = next((key for key in secrets if key not in args and key not in known), None)
+    if missing is not None:
+        raise BadValue(f"the secret argument {missing!r} has no value, and none is stored", "give it in args")
+    kept = {key: known[key] for key in secrets if key not in args}
+    return {key: _native(value) for key, value in args.items()} | kept
+
+
+def _line_of(text: str, name: str) -> str:
+    """`:LINE` of the table or key called `name`, as far as a plain look finds it."""
+    headers = (f"[job.{name}]", f'[job."{name}"]', f"[{name}", f"{name} ", f"{name}=")
+    lines: Iterator[tuple[int, str]] = enumerate(text.splitlines(), 1)
+    return next((f":{number}" for number, line in lines if line.lstrip().startswith(headers)), "")
+
+
+# TOML knows no null, JSON does: an argument that holds one is written as a table of one key, its JSON text.
+
+
+def _writable(value: Any) -> Any:
+    return {"json": json.dumps(value)} if _holds_null(value) or _is_wrapped(value) else value
+
+
+def _native(value: Any) -> Any:
+    if not _is_wrapped(value):
+        return value
+    try:
+        return json.loads(value["json"])
+    except ValueError as error:
+        raise BadValue(f"args: {ascii(value['json'])[:80]} is not JSON: {error}") from None
+
+
+def _is_wrapped(value: Any) -> bool:
+    return isinstance(value, dict) and list(value) == ["json"] and isinstance(value["json"], str)
+
+
+def _holds_null(value: Any) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return any(map(_holds_null, value)) if isinstance(value, list) else value is None

@@ -1,0 +1,188 @@
+"""Defining jobs: `add`, `set`, `rm`, `restore`, `pause`, `resume`. Each is one transaction, and says what it did."""
+
+from typing import Any
+
+import click
+
+from jobd.cli.context import Context
+from jobd.cli.documents import job_document
+from jobd.cli.edit import WHEN_OPTIONS, edited
+from jobd.cli.listing import schedule_text
+from jobd.cli.options import NAME, definition_options, json_option
+from jobd.cli.show import escape, moment, print_json
+from jobd.cli.state import next_due
+from jobd.cli.taskcheck import check_task
+from jobd.errors import BadValue
+from jobd.job import Job
+from jobd.lifecycle import schedule_of
+from jobd.store import definitions
+
+
+class WithCommand(click.Command):
+    """A command that takes a program's words after `--`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.params["command"] = None
+        if "--" in args:
+            cut = args.index("--")
+            ctx.params["command"] = tuple(args[cut + 1 :])
+            args = args[:cut]
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+
+
+@click.command(cls=WithCommand)
+@click.argument("name", type=NAME)
+@definition_options
+@click.option("--paused", is_flag=True, help="Let it rest until `jobd resume`.")
+@click.option("--if-not-exists", is_flag=True, help="Leave a job of this name as it is, instead of failing.")
+@json_option
+@click.pass_obj
+def add(
+    context: Context,
+    /,
+    name: str,
+    command: tuple[str, ...] | None,
+    paused: bool,
+    if_not_exists: bool,
+    as_json: bool,
+    force: bool,
+    **given: Any,
+) -> None:
+    """Add a job: it runs the task with its own name, or the one given by --task, or the program after `--`.
+
+    A deleted job of the same name is brought back with the new definition; its history is kept.
+    The word `default` takes an option back to what [defaults] in jobd.toml says.
+
+    \b
+      jobd add report --cron '30 2 * * *' --tz Europe/Berlin --retry 3 --backoff 10s
+      jobd add ping --every 10s --timeout 5s
+      jobd add mail-bob --task mail --in 20m --arg to=bob --arg copies=2
+      jobd add backup --every 1d -- /usr/local/bin/backup --full
+    """
+    now = context.now()
+    job = edited(Job(name), given, command, now)
+    job = job._replace(options=job.options._replace(paused=paused))
+    if job.interval is None and not job.runonce:
+        raise BadValue(f"when is {escape(name)!r} to run?", f"give {WHEN_OPTIONS}")
+    schedule_of(job, context.zone)
+    if not force:
+        check_task(context, job)
+    added = definitions.add(context.store, [job], now, context.zone, if_not_exists=if_not_exists)
+    if added:
+        context.changed()
+    _echo(context, "added" if added else "left as it is:", name, as_json)
+
+
+@click.command("set", cls=WithCommand)
+@click.argument("name", type=NAME)
+@definition_options
+@click.option("--no-arg", "no_args", metavar="K", multiple=True, help="Take an argument away.")
+@json_option
+@click.pass_obj
+def set_(
+    context: Context, /, name: str, command: tuple[str, ...] | None, as_json: bool, force: bool, **given: Any
+) -> None:
+    """Change a job. What is not mentioned stays; the word `default` takes an option back to its default.
+
+    A new schedule begins now. A run in progress keeps the definition that it began with.
+
+    \b
+      jobd set report --cron '0 3 * * *' --retry 5
+      jobd set ping --timeout none --backoff default
+      jobd set mail-bob --arg to=alice --no-arg copies
+    """
+    if command is None and not any(value not in (None, (), False) for value in given.values()):
+        raise BadValue("nothing to change was given", "see `jobd set --help`")
+    now = context.now()
+
+    def edit(job: Job) -> Job:
+        job = edited(job, given, command, now)
+        schedule_of(job, context.zone)
+        return job
+
+    if given["task"] is not None and not force:
+        check_task(context, edit(context.reader.job(name).job))
+    definitions.change(context.store, name, edit, now, context.zone)
+    context.changed()
+    _echo(context, "changed", name, as_json)
+
+
+def _names(function: Any) -> Any:
+    return click.argument("names", metavar="NAME...", type=NAME, nargs=-1, required=True)(function)
+
+
+@click.command()
+@_names
+@click.pass_obj
+def rm(context: Context, names: tuple[str, ...]) -> None:
+    """Delete jobs. They never run again and are hidden, with their history kept, until they are restored.
+
+    \b
+      jobd rm report ping
+    """
+    definitions.delete(context.store, names, context.now(), context.zone)
+    _tell(context, "deleted", names)
+
+
+@click.command()
+@_names
+@click.pass_obj
+def restore(context: Context, names: tuple[str, ...]) -> None:
+    """Bring deleted jobs back as they were.
+
+    \b
+      jobd restore report
+    """
+    definitions.restore(context.store, names, context.now(), context.zone)
+    _tell(context, "restored", names)
+
+
+@click.command()
+@_names
+@click.pass_obj
+def pause(context: Context, names: tuple[str, ...]) -> None:
+    """Let jobs rest until they are resumed. A run in progress is not disturbed; `jobd run` still works.
+
+    \b
+      jobd pause report ping
+    """
+    definitions.set_paused(context.store, names, True, context.now(), context.zone)
+    _tell(context, "paused", names)
+
+
+@click.command()
+@_names
+@click.pass_obj
+def resume(context: Context, names: tuple[str, ...]) -> None:
+    """Let paused jobs go on, at their next due time. What fell due meanwhile is not made good.
+
+    \b
+      jobd resume report ping
+    """
+    definitions.set_paused(context.store, names, False, context.now(), context.zone)
+    _tell(context, "resumed", names)
+
+
+def _tell(context: Context, done: str, names: tuple[str, ...]) -> None:
+    context.changed()
+    click.echo(f"{done} {', '.join(map(escape, names))}")
+
+
+def _echo(context: Context, done: str, name: str, as_json: bool) -> None:
+    """Say what was understood: the name, the schedule in words, and when it is due next."""
+    listed = context.reader.job(name)
+    if as_json:
+        print_json(job_document(listed, context.zone))
+        return
+    job, due = listed.job, next_due(listed, context.zone)
+    words = schedule_of(job, context.zone).describe()
+    once = ", the first time only" if job.runonce and job.interval is not None else ""
+    when = "paused" if job.options.paused else "nothing due" if due is None else _when(due, context.now())
+    click.echo(f"{done} {escape(name)}: {escape(words)}{once} ({escape(schedule_text(listed))}); {when}")
+
+
+def _when(due: int, now: int) -> str:
+    return "due at once" if due <= now else f"next due {moment(due)}"

@@ -1,0 +1,192 @@
+"""The kinds of values that options take. Each says what is wrong in one line, and where.
+
+`default` takes an option back to what [defaults] in jobd.toml says.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from jobd.cli.completion import complete_names
+from jobd.errors import BadValue
+from jobd.job import CATCH_UP, ISOLATION, ON_LOST, check_name, check_retry_times
+
+DEFAULT = "default"
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Cleared:
+    """The value of an option that goes back to its default."""
+
+
+CLEARED = Cleared()
+
+
+class Duration(click.ParamType[int | Cleared]):
+    """`90s`, `1h30m`, `PT5M`. `none`, where it is allowed, means no limit or no delay at all."""
+
+    name = "duration"
+
+    def __init__(self, none: bool = False) -> None:
+        self.none = none
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | Cleared:
+        from jobd.schedule.duration import parse_duration
+
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        if value == DEFAULT:
+            return CLEARED
+        return 0 if self.none and value == "none" else parse_duration(value)
+
+
+class Choice(click.ParamType[str | Cleared]):
+    """One of a few words, or `default`."""
+
+    name = "word"
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.words = (*words, DEFAULT)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "|".join(self.words[:-1])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Cleared:
+        if value == DEFAULT:
+            return CLEARED
+        if value not in self.words:
+            self.fail(f"{ascii(value)[:80]} is not one of {', '.join(self.words)}", param, ctx)
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
+
+
+class Text(click.ParamType[str | Cleared]):
+    """Any text, or `default`."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Cleared:
+        return CLEARED if value == DEFAULT else str(value)
+
+
+class Name(click.ParamType[str]):
+    """A job name, as it is stored."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return check_name(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in complete_names(ctx, incomplete)]
+
+
+class Retries(click.ParamType[int]):
+    """A retry count: plain digits, 0 to 2^63-1."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        digits = value.removeprefix("-")
+        if not (digits.isascii() and digits.isdecimal()) or len(digits) > 40:
+            raise BadValue(f"--retry is {ascii(value)[:80]}", "give a whole number, 0 or more")
+        return check_retry_times(int(value))
+
+
+class Assignment(NamedTuple):
+    """`K=V`, read."""
+
+    key: str
+    value: Any
+
+
+class Argument(click.ParamType[Assignment]):
+    """`K=V`. V is read as JSON where it is JSON (`n=3`, `on=true`, `to=["a","b"]`), and is plain text where it is not.
+
+    To force text, write it as JSON: `id='"007"'`. With `secret`, K alone asks for the value, so that it shows up in no
+    process list and no shell history.
+    """
+
+    name = "K=V"
+
+    def __init__(self, secret: bool = False) -> None:
+        self.secret = secret
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Assignment:
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        key, equals, text = value.partition("=")
+        shown = repr(key) if self.secret else ascii(value)[:80]
+        if not key.isidentifier() or not (equals or self.secret):
+            raise BadValue(f"the argument {shown} is not of the form K=V", "K is a name: letters, digits and _")
+        if not equals:
+            text = click.prompt(f"Value of {key}", hide_input=True, err=True)
+        return Assignment(key, _json_or_text(text))
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(word)  # NaN and Infinity are no JSON: they stay text
+
+
+NAME = Name()
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def definition_options(function: _F) -> _F:
+    """The options that `add` and `set` have in common: what a job is."""
+    for option in reversed(_DEFINITION):
+        function = option(function)
+    return function
+
+
+_DEFINITION = (
+    click.option("--task", metavar="TASK", help="The task to run; default: the one with the job's name."),
+    click.option("--every", metavar="D", help="At once, then every D on a fixed grid: 10s, 1h30m, PT5M."),
+    click.option("--after", metavar="D", help="At once, then D after each run has finished."),
+    click.option("--cron", metavar="EXPR", help="Five cron fields (six with seconds first), or @daily and so on."),
+    click.option("--at", metavar="TIME", help="Once, at an ISO 8601 time: 2026-12-24T18:00."),
+    click.option("--in", "in_", metavar="D", help="Once, in D from now."),
+    click.option("--once", is_flag=True, help="Once, at once; with another schedule: only its first due time."),
+    click.option("--interval", metavar="TEXT", help="Any schedule, as the column `interval` has it."),
+    click.option("--tz", "timezone", metavar="ZONE", type=Text(), help="The schedule's zone: Europe/Berlin."),
+    click.option(
+        "--retry",
+        "retry_times",
+        metavar="N",
+        type=Retries(),
+        help="Retries when a run fails: 3 means at most 4 attempts.",
+    ),
+    click.option("--backoff", metavar="D", type=Duration(none=True), help="Wait before a retry; doubles each time."),
+    click.option("--backoff-max", metavar="D", type=Duration(), help="The longest wait before a retry."),
+    click.option("--timeout", metavar="D", type=Duration(none=True), help="End an attempt after D; none: never."),
+    click.option("--arg", "args", metavar="K=V", type=Argument(), multiple=True, help="An argument; V may be JSON."),
+    click.option(
+        "--secret-arg",
+        "secret_args",
+        metavar="K[=V]",
+        type=Argument(secret=True),
+        multiple=True,
+        help="An argument that is never shown; K alone asks for the value.",
+    ),
+    click.option("--pool", metavar="POOL", type=Text(), help="The pool of workers to run in."),
+    click.option("--priority", metavar="N", type=int, help="Among jobs due together, higher first (-100 to 100)."),
+    click.option("--catch-up", type=Choice(CATCH_UP), help="What to do about missed due times."),
+    click.option("--grace", metavar="D", type=Duration(), help="Skip a due time that is later than D."),
+    click.option("--on-lost", type=Choice(ON_LOST), help="What to do when a run's node dies."),
+    click.option("--isolation", type=Choice(ISOLATION), help="fresh: a new process for each run."),
+    click.option("--force", is_flag=True, help="Store it even if its task is unknown here."),
+)

@@ -1,0 +1,107 @@
+"""What state a job is in, in one word, and why it is not running, in one sentence. Pure functions of what is stored.
+
+waiting     its due time has not come, or no node has taken it yet
+queued      a node has claimed it and will start it
+running     a node is running it
+retrying    the run failed and waits for its next attempt
+done        nothing more is due; the last run ended well (or was cancelled or skipped)
+failed      nothing more is due; the last run failed
+paused      it rests until `jobd resume`
+invalid     its definition makes no sense, or its task is unknown
+deleted     it was deleted; `jobd restore` brings it back
+"""
+
+from jobd.errors import BadValue
+from jobd.job import FAILED, LOST, TIMED_OUT, Job, Plan
+from jobd.lifecycle import basis, schedule_of
+from jobd.lifecycle import plan as plan_of
+from jobd.store.reads import Listed, NodeRow
+
+STATE_STYLES = {
+    "waiting": "",
+    "queued": "busy",
+    "running": "busy",
+    "retrying": "wait",
+    "done": "good",
+    "failed": "bad",
+    "paused": "dim",
+    "invalid": "bad",
+    "deleted": "dim",
+}
+BAD_OUTCOMES = (FAILED, TIMED_OUT, LOST)
+
+
+def planned(listed: Listed, now: int, zone: str) -> Listed:
+    """`listed` as a node will see it: a row that none has looked at yet gets the plan that it will have."""
+    job, plan = listed.job, listed.plan
+    if listed.problem or (plan is not None and (plan.node or plan.basis == basis(job))):
+        return listed
+    return listed._replace(plan=plan_of(job, plan, now, zone))
+
+
+def error_of(listed: Listed) -> str | None:
+    """Why the job cannot run, as far as its row and its plan tell."""
+    return listed.problem or (listed.plan.error if listed.plan is not None else None)
+
+
+def state_of(listed: Listed) -> str:
+    """The state of a job."""
+    job, plan = listed.job, listed.plan
+    if job.deleted:
+        return "deleted"
+    if plan is not None and plan.node:
+        return "queued" if plan.started is None else "running"
+    if error_of(listed):
+        return "invalid"
+    if job.options.paused:
+        return "waiting" if plan is not None and plan.manual and plan.ready is not None else "paused"
+    if plan is None or plan.ready is not None:
+        return "retrying" if plan is not None and plan.attempt else "waiting"
+    return "failed" if listed.last is not None and listed.last.outcome in BAD_OUTCOMES else "done"
+
+
+def next_due(listed: Listed, zone: str) -> int | None:
+    """The next due time: the one in hand until its run has begun, then the one after it."""
+    plan = listed.plan
+    if plan is None or error_of(listed) or plan.due is None:
+        return None
+    if plan.started is None or not plan.node:
+        return plan.due if plan.ready is not None or plan.node else None
+    return _following(listed.job, plan, plan.due, zone)
+
+
+def _following(job: Job, plan: Plan, due: int, zone: str) -> int | None:
+    if plan.manual or job.runonce:
+        return plan.resume
+    try:
+        schedule = schedule_of(job, zone)
+    except BadValue:
+        return None
+    return None if schedule.from_finish else schedule.after(due, plan.anchor or due)
+
+
+def reason(listed: Listed, nodes: list[NodeRow], now: int) -> str | None:
+    """Why the job is not running at this moment; None when it is."""
+    from jobd.cli.show import moment
+
+    job, plan, state = listed.job, listed.plan, state_of(listed)
+    if state == "running":
+        return None
+    if state == "deleted":
+        return f"it was deleted; `jobd restore {job.name}` brings it back"
+    if state == "invalid":
+        return f"it cannot run: {error_of(listed)}"
+    if state == "paused":
+        return f"it is paused; `jobd resume {job.name}` lets it go on"
+    if state in ("done", "failed"):
+        return "nothing more is due"
+    if not nodes:
+        return "no node is running; `jobd start` starts one"
+    if state == "queued":
+        return "a node has claimed it and starts it when it is due and a worker is free"
+    if plan is None:
+        return "it is new: a node plans it within its next poll"
+    if plan.ready is not None and plan.ready > now:
+        until = f"until {moment(plan.ready)}"
+        return f"it waits {until} for its next attempt" if state == "retrying" else f"it is due at {moment(plan.ready)}"
+    return f"it is due, and no running node has a free worker in the pool {plan.pool!r}"

@@ -1,0 +1,30 @@
+"""Is there such a task? Asked when a job is entered, so that a misspelt name is refused and not found out at night."""
+
+from difflib import get_close_matches
+
+from jobd.cli.context import Context
+from jobd.errors import BadValue, JobdError
+from jobd.job import Job
+
+
+def check_task(context: Context, job: Job) -> None:
+    """Raise BadValue, with near names, when no plugin offers the job's task. Programs and module:function pass."""
+    if job.options.command is not None or ":" in job.task:
+        return
+    from jobd.runner.listing import list_tasks
+
+    try:
+        found = list_tasks(context.settings.plugins)
+    except JobdError as error:
+        raise BadValue(
+            f"whether there is a task {job.task!r} cannot be found out: {error}", "--force stores the job all the same"
+        ) from None
+    names = [one.name for one in found if one.error is None]
+    if job.task in names:
+        return
+    broken = next((one for one in found if one.name == job.task), None)
+    if broken is not None:
+        raise BadValue(f"the task {job.task!r} did not load: {broken.error}", "see `jobd tasks`; or --force")
+    near = get_close_matches(job.task, names, 3)
+    offer = f"did you mean {', '.join(near)}?" if near else "`jobd tasks` lists them"
+    raise BadValue(f"no plugin in {context.settings.plugins} offers the task {job.task!r}", f"{offer} (or --force)")

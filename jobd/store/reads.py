@@ -1,0 +1,202 @@
+"""The quick path of those who only look: plain statements on a plain connection, no ORM, nothing created or locked.
+
+Long lists come a page at a time, each found through an index, so that memory stays flat however many there are.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from jobd.config import Settings
+from jobd.errors import DatabaseUnavailable, JobdError
+from jobd.job import Job, Plan, Run
+from jobd.store import rows, schema
+from jobd.store.connect import connect, dialect_of
+from jobd.store.url import Target, parse_url
+
+Result = TypeVar("Result")
+PAGE = 1_000
+CUT = "[jobd: earlier output was cut]\n"
+_JOBS = (
+    f"SELECT {rows.columns('job', rows.JOB)}, {rows.columns('job_options', rows.OPTIONS)},"
+    f" {rows.columns('schedule', rows.SCHEDULE)}, {rows.columns('run', rows.RUN)} FROM job"
+    " LEFT JOIN job_options ON job_options.job_id = job.id LEFT JOIN schedule ON schedule.job_id = job.id"
+    " LEFT JOIN run ON run.job_id = job.id AND run.number = schedule.number - 1"
+)
+_RUNS = (
+    f"SELECT job.name, node.host, {rows.columns('run', rows.RUN)} FROM run"
+    " LEFT JOIN job ON job.id = run.job_id LEFT JOIN node ON node.id = run.node_id"
+)
+_PLAN_AT = len(rows.JOB) + len(rows.OPTIONS)
+_RUN_AT = _PLAN_AT + len(rows.SCHEDULE)
+
+
+class Listed(NamedTuple):
+    """A job as `list` and `show` have it. `problem`: why its row makes no sense."""
+
+    job: Job
+    plan: Plan | None = None
+    last: Run | None = None
+    problem: str | None = None
+
+
+class History(NamedTuple):
+    """A run with the names of its job and of its node."""
+
+    job: str
+    run: Run
+    node: str
+
+
+class NodeRow(NamedTuple):
+    """A node that is registered and has not stopped."""
+
+    id: int
+    host: str
+    pid: int
+    started: int
+
+
+class Reader:
+    """An open database, to look at."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._dialect = dialect_of(target)
+        self._connection = connect(target, read_only=True)
+        self._cursor = self._connection.cursor()
+        self._guarded(partial(schema.check_version, self._cursor, target.kind, target.label))
+
+    def jobs(self, deleted: bool) -> Iterator[Listed]:
+        """The jobs by name; with `deleted`, the deleted ones too."""
+        live = "" if deleted else " AND job.is_delete = 0"
+        last = ""
+        while True:
+            # served by the unique index on name
+            page = self._rows(f"{_JOBS} WHERE job.name > ?{live} ORDER BY job.name LIMIT {PAGE}", (last,))
+            yield from map(_listed, page)
+            if len(page) < PAGE:
+                return
+            last = page[-1][1]
+
+    def job(self, name: str) -> Listed:
+        """One job, deleted or not. Raises JobdError when there is none of this name."""
+        found = self._rows(f"{_JOBS} WHERE job.name = ?", (name,))
+        if not found:
+            raise self._no_such_job(name)
+        return _listed(found[0])
+
+    def names(self, prefix: str, limit: int) -> list[str]:
+        """The names of live jobs that begin with `prefix`."""
+        found = self._rows(
+            "SELECT name FROM job WHERE name >= ? AND name < ? AND is_delete = 0 ORDER BY name LIMIT ?",
+            (prefix, prefix + "\U0010ffff", limit),
+        )
+        return [name for (name,) in found]
+
+    def nodes(self) -> list[NodeRow]:
+        """The nodes that have neither signed off nor been declared dead."""
+        return [
+            NodeRow(*row)
+            for row in self._rows("SELECT id, host, pid, started_time FROM node WHERE stopped_time IS NULL ORDER BY id")
+        ]
+
+    def runs(self, job_id: int | None) -> Iterator[History]:
+        """The runs of one job, or of all, newest first."""
+        return self._all_runs() if job_id is None else self._runs_of(job_id)
+
+    def run(self, job_id: int, number: int) -> History | None:
+        """One finished run."""
+        found = self._rows(f"{_RUNS} WHERE run.job_id = ? AND run.number = ?", (job_id, number))
+        return _history(found[0]) if found else None
+
+    def last_output(self, job_id: int) -> int | None:
+        """The number of the last run, finished or going on, that is known to have printed something."""
+        found = self._rows("SELECT max(number) FROM output WHERE job_id = ?", (job_id,))
+        return None if found[0][0] is None else int(found[0][0])
+
+    def output(
+        self, job_id: int, seen: tuple[int, int, int], number: int | None = None
+    ) -> Iterator[tuple[int, int, int, str]]:
+        """What was printed after `seen` (run, attempt, part), by run `number` or by all: (run, attempt, part, text)."""
+        found = self._rows(
+            # served by the primary key
+            "SELECT number, attempt, part, text FROM output WHERE job_id = ? AND number >= ?"
+            + ("" if number is None else " AND number = ?")
+            + " ORDER BY number, attempt, part",
+            (job_id, seen[0], *([] if number is None else [number])),
+        )
+        before = seen
+        for run, attempt, part, text in found:
+            if (run, attempt, part) > seen:
+                gap = part > 0 and before != (run, attempt, part - 1)
+                yield run, attempt, part, (CUT if gap else "") + text
+                before = (run, attempt, part)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _runs_of(self, job_id: int) -> Iterator[History]:
+        sql = f"{_RUNS} WHERE run.job_id = ? AND run.number < ? ORDER BY run.number DESC LIMIT {PAGE}"
+        last = 2**62
+        while True:
+            page = [_history(row) for row in self._rows(sql, (job_id, last))]  # served by the primary key
+            yield from page
+            if len(page) < PAGE:
+                return
+            last = page[-1].run.number
+
+    def _all_runs(self) -> Iterator[History]:
+        sql = f"{_RUNS} WHERE run.finished_time <= ? ORDER BY run.finished_time DESC LIMIT ?"
+        last, seen = 2**62, set[tuple[int, int]]()
+        while True:
+            # served by the index run_finished; runs that ended in the page's last microsecond come again
+            page = [_history(row) for row in self._rows(sql, (last, PAGE + len(seen)))]
+            fresh = [row for row in page if (row.run.job_id, row.run.number) not in seen]
+            yield from fresh
+            if len(fresh) < PAGE:
+                return
+            last = fresh[-1].run.finished
+            seen = {(row.run.job_id, row.run.number) for row in page if row.run.finished == last}
+
+    def _no_such_job(self, name: str) -> JobdError:
+        from difflib import get_close_matches
+
+        names = [found for (found,) in self._rows("SELECT name FROM job WHERE is_delete = 0 LIMIT 10000")]
+        near = get_close_matches(name, names, 1)
+        return JobdError(f"there is no job named {name!r}", f"did you mean {near[0]!r}?" if near else "see `jobd list`")
+
+    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        def ask() -> list[tuple[Any, ...]]:
+            self._cursor.execute(sql.replace("?", self._dialect.placeholder), parameters)
+            return list(self._cursor.fetchall())
+
+        return self._guarded(ask)
+
+    def _guarded(self, ask: Callable[[], Result]) -> Result:
+        try:
+            return ask()
+        except JobdError:
+            raise
+        except Exception as error:
+            if self._dialect.classify(error) is None:
+                raise
+            raise DatabaseUnavailable(*self._dialect.explain(error, self._target)) from None
+
+
+def open_reader(settings: Settings) -> Reader:
+    """The database that the settings name, to look at. Raises JobdError when there is none."""
+    return Reader(parse_url(settings.database, settings.password))
+
+
+def _listed(row: tuple[Any, ...]) -> Listed:
+    job, problem = rows.read_job(row[:_PLAN_AT])
+    plan = rows.read_plan(row[_PLAN_AT:_RUN_AT]) if row[_PLAN_AT] is not None else None
+    last = Run(*row[_RUN_AT:]) if row[_RUN_AT] is not None else None
+    return Listed(job or Job(f"(job {row[0]})", id=row[0]), plan, last, problem)
+
+
+def _history(row: tuple[Any, ...]) -> History:
+    run = Run(*row[2:])
+    return History(row[0] or f"(job {run.job_id})", run, f"{run.node}@{row[1]}" if row[1] else str(run.node))

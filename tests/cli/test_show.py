@@ -1,0 +1,60 @@
+"""How things look: pure."""
+
+from datetime import UTC, datetime
+
+from jobd.cli.show import Cell, escape, escape_lines, moment, span, table, width_of
+from jobd.clock import from_datetime
+
+NOON = from_datetime(datetime(2026, 11, 23, 12, tzinfo=UTC))
+
+
+def test_no_stored_text_can_move_the_cursor_or_forge_a_line():
+    nasty = "a\x1b[2Jb\nc\rd\x9be\u202ef\u200bg\u2028h\x7f"
+    assert escape(nasty) == "a\\x1b[2Jb\\nc\\rd\\x9be\\u202ef\\u200bg\\u2028h\\x7f"
+    assert escape("plain, ü, 日本, 😀") == "plain, ü, 日本, 😀"
+    assert escape("\udcff") == "\\udcff"
+
+
+def test_output_keeps_its_lines_and_nothing_else():
+    assert escape_lines("a\tb\nc\x1b[31md\r\n") == "a\tb\nc\\x1b[31md\\r\n"
+
+
+def test_a_table_fits_the_terminal_and_has_no_blanks_at_line_ends():
+    rows = [[Cell("x" * 50), Cell("y" * 50)], [Cell("short"), Cell("")]]
+    lines = table(("NAME", "ERROR"), rows, 40, colour=False)
+    assert all(width_of(line) <= 40 for line in lines)
+    assert all(line == line.rstrip() for line in lines)
+    assert "…" in lines[1]
+
+
+def test_nothing_is_cut_where_no_terminal_is():
+    assert table(("N",), [[Cell("x" * 5000)]], None, colour=False)[1] == "x" * 5000
+
+
+def test_wide_characters_count_twice():
+    lines = table(("NAME", "B"), [[Cell("日本"), Cell("1")], [Cell("abcd"), Cell("2")]], None, colour=False)
+    assert lines[1] == "日本  1"
+    assert lines[2] == "abcd  2"
+
+
+def test_colours_surround_the_text_and_not_the_blanks():
+    lines = table(("A", "B"), [[Cell("ok", "good"), Cell("1")]], None, colour=True)
+    assert lines[1] == "\x1b[32mok\x1b[0m  1"
+
+
+def test_times_have_their_offset_and_leave_out_today():
+    assert moment(NOON).startswith("2026-11-2")
+    assert len(moment(NOON)) == len("2026-11-23 13:00:00+01:00")
+    assert len(moment(NOON, NOON)) == len("13:00:00+01:00")
+    assert moment(None) == "-"
+
+
+def test_measured_durations_have_three_figures():
+    assert [span(250), span(12_345), span(1_500_000), span(61_000_000), span(150_000_000), span(7_260_000_000)] == [
+        "0.25 ms",
+        "12.3 ms",
+        "1.5 s",
+        "61 s",
+        "2m30s",
+        "2h01m",
+    ]

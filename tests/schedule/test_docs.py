@@ -1,0 +1,29 @@
+"""docs/schedules.md is true: what its tables offer is accepted, and what they call refused is refused."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from jobd.schedule import ScheduleError
+from jobd.schedule.cron import ALIASES
+from tests.schedule.moments import NOW, parsed
+
+OFFERED, REFUSED = (Path(__file__).parents[2] / "docs" / "schedules.md").read_text("utf-8").split("## Refused")
+ROW = re.compile(r"^\| `([^`]+)` \| (.*) \|$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("text", [text for text, _ in ROW.findall(OFFERED)])
+def test_what_the_documentation_offers_is_accepted(text: str) -> None:
+    assert parsed(text, "Europe/Berlin").first(NOW) is not None
+
+
+@pytest.mark.parametrize("text", [text for text, _ in ROW.findall(REFUSED)])
+def test_what_the_documentation_calls_refused_is_refused(text: str) -> None:
+    with pytest.raises(ScheduleError):
+        parsed(text, "Europe/Berlin")
+
+
+def test_the_documentation_names_every_alias() -> None:
+    assert all(f"`{alias}`" in OFFERED for alias in ALIASES)
+    assert all(expression == ALIASES[alias] for alias, expression in re.findall(r"\| `(@\w+)` \| `([^`]+)`", OFFERED))
