@@ -100,6 +100,17 @@ def schedule_of(job: Job, zone: str) -> Schedule:
     return parse(job.interval, job.runonce, job.options.timezone or zone)
 
 
+def check(job: Job, zone: str) -> Schedule:
+    """The meaning of the job's interval, when all of its definition makes sense. Raises BadValue."""
+    check_retry_times(job.retry_times)
+    check_options(job.options)
+    if job.options.timezone is not None:
+        from jobd.schedule.zone import find_zone
+
+        find_zone(job.options.timezone)
+    return schedule_of(job, zone)
+
+
 def plan(job: Job, old: Plan | None, now: int, zone: str) -> Plan:
     """The plan of a job that is new, or has been changed, deleted, restored, paused or resumed.
 
@@ -108,9 +119,7 @@ def plan(job: Job, old: Plan | None, now: int, zone: str) -> Plan:
     old = old or Plan(job.id)
     current = old._replace(pool=job.options.pool or DEFAULT_POOL, guarded=job.options.on_lost == "fail", error=None)
     try:
-        check_retry_times(job.retry_times)
-        check_options(job.options)
-        schedule = schedule_of(job, zone)
+        schedule = check(job, zone)
     except BadValue as error:
         return current._replace(basis="", due=None, ready=None, resume=None, error=_one_line(error))
     if current.basis != basis(job):
@@ -165,8 +174,8 @@ def settle(job: Job, current: Plan, ended: Ended, zone: str, random: float) -> S
     attempts = current.attempt + 1
     if ended.outcome in (FAILED, TIMED_OUT) and attempts <= job.retry_times:
         delay = _backoff(job.options, attempts, random)
-        again = current._replace(attempt=attempts, ready=ended.finished + delay, started=None)
-        return Step(again if not delay else again._replace(node=0))
+        again = current._replace(attempt=attempts, ready=ended.finished + delay, started=_began(current, ended))
+        return Step(again if not delay else _give_back(again))
     return Step(_advance(job, current, zone, ended.started, ended.finished), _record(current, ended, attempts))
 
 
@@ -293,7 +302,7 @@ def _record(current: Plan, ended: Ended, attempts: int) -> Run:
         current.job_id,
         current.number,
         _due(current),
-        ended.started,
+        _began(current, ended),
         ended.finished,
         attempts,
         ended.outcome,
@@ -303,6 +312,11 @@ def _record(current: Plan, ended: Ended, attempts: int) -> Run:
     )
 
 
+def _began(current: Plan, ended: Ended) -> int:
+    """When the run in hand began: with its first attempt, unless it has waited in between."""
+    return ended.started if current.started is None or not current.attempt else current.started
+
+
 def _due(current: Plan) -> int:
     if current.due is None:
         raise ValueError(f"job {current.job_id} has nothing due")
@@ -310,4 +324,4 @@ def _due(current: Plan) -> int:
 
 
 def _one_line(error: BadValue) -> str:
-    return " ".join(str(error).split())[:500]
+    return " ".join(f"{error}; {error.hint}".strip("; ").split())[:500]

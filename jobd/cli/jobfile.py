@@ -30,7 +30,7 @@ from jobd.job import (
     check_options,
     check_retry_times,
 )
-from jobd.schedule import parse
+from jobd.lifecycle import check
 from jobd.schedule.duration import parse_duration
 
 COLUMNS = ("interval", "runonce", "retry_times")
@@ -103,7 +103,7 @@ def _job(name: str, table: object, zone: str, stored: Mapping[str, Job]) -> Job:
     job = Job(name, **columns, options=check_options(Options(**given)))
     if job.interval is None and not job.runonce:
         raise BadValue("it has neither `interval` nor `runonce`", "say when it is to run")
-    parse(job.interval, job.runonce, job.options.timezone or zone)
+    check(job, zone)
     return job
 
 

@@ -14,7 +14,7 @@ from jobd.cli.state import next_due
 from jobd.cli.taskcheck import check_task
 from jobd.errors import BadValue
 from jobd.job import Job
-from jobd.lifecycle import schedule_of
+from jobd.lifecycle import check, schedule_of
 from jobd.store import definitions
 
 
@@ -67,7 +67,7 @@ def add(
     job = job._replace(options=job.options._replace(paused=paused))
     if job.interval is None and not job.runonce:
         raise BadValue(f"when is {escape(name)!r} to run?", f"give {WHEN_OPTIONS}")
-    schedule_of(job, context.zone)
+    check(job, context.zone)
     if not force:
         check_task(context, job)
     added = definitions.add(context.store, [job], now, context.zone, if_not_exists=if_not_exists)
@@ -100,7 +100,7 @@ def set_(
 
     def edit(job: Job) -> Job:
         job = edited(job, given, command, now)
-        schedule_of(job, context.zone)
+        check(job, context.zone)
         return job
 
     if given["task"] is not None and not force:

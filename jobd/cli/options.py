@@ -40,7 +40,13 @@ class Duration(click.ParamType[int | Cleared]):
             return value  # type: ignore[no-any-return]
         if value == DEFAULT:
             return CLEARED
-        return 0 if self.none and value == "none" else parse_duration(value)
+        if self.none and value == "none":
+            return 0
+        try:
+            return parse_duration(value)
+        except BadValue as error:
+            option = param.opts[0] if param is not None else "the duration"
+            raise BadValue(f"{option}: {error}", error.hint) from None
 
 
 class Choice(click.ParamType[str | Cleared]):
