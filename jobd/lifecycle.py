@@ -21,7 +21,6 @@ from jobd.job import (
     DEFAULT_POOL,
     FAILED,
     LOST,
-    PLAIN,
     SKIPPED,
     TIMED_OUT,
     Job,
@@ -40,7 +39,6 @@ LATE = 2 * SECOND  # for catch_up = "none": a due time older than this has been 
 JITTER = 0.1  # of a back-off, in both directions: what failed together does not come back together
 
 BUILT_IN = Options(timeout=0, backoff=0, backoff_max=HOUR, catch_up="once", on_lost="rerun", isolation="warm")
-_FILLED_IN = ("timeout", "backoff", "backoff_max", "catch_up", "grace", "on_lost", "isolation", "pool", "timezone")
 
 
 class Ended(NamedTuple):
@@ -70,24 +68,16 @@ def filled(job: Job, defaults: Options) -> Job:
 
 def effective(options: Options, defaults: Options) -> Options:
     """`options`, with what they leave open filled in from `defaults` and then from the built-in values."""
-    global _plain
-    if options is not PLAIN:
-        return _fill(options, defaults)
-    if _plain is None or _plain[0] is not defaults:
-        _plain = defaults, _fill(PLAIN, defaults)
-    return _plain[1]
+    global _backdrop
+    if _backdrop is None or _backdrop[0] is not defaults:
+        filled_in = [own if own is not None else last for own, last in zip(defaults, BUILT_IN, strict=True)]
+        _backdrop = defaults, Options._make(filled_in)._replace(task=None, command=None)
+    return Options._make(
+        [own if own is not None else default for own, default in zip(options, _backdrop[1], strict=True)]
+    )
 
 
-_plain: tuple[Options, Options] | None = None  # most jobs set no options: the last (defaults, what PLAIN is with them)
-
-
-def _fill(options: Options, defaults: Options) -> Options:
-    missing = {}
-    for field in _FILLED_IN:
-        if getattr(options, field) is None:
-            default = getattr(defaults, field)
-            missing[field] = getattr(BUILT_IN, field) if default is None else default
-    return options._replace(**missing) if missing else options
+_backdrop: tuple[Options, Options] | None = None  # the last (defaults, those with the built-in values behind them)
 
 
 def basis(job: Job) -> str:
@@ -212,17 +202,26 @@ def cancel(job: Job, current: Plan, now: int, zone: str) -> Step:
 
 def _advance(job: Job, current: Plan, zone: str, started: int, finished: int) -> Plan:
     """The plan for the next due time, after a run that is over."""
-    free = _give_back(current)._replace(
-        number=current.number + 1, attempt=0, losses=0, manual=False, resume=None, error=None
+    free = current._replace(
+        node=0,
+        started=None,
+        number=current.number + 1,
+        attempt=0,
+        losses=0,
+        manual=False,
+        due=current.resume if current.manual else None,
+        ready=current.resume if current.manual else None,
+        resume=None,
+        error=None,
     )
     if current.manual:
-        return _resting(free._replace(due=current.resume, ready=current.resume), job)
+        return _resting(free, job)
     if job.runonce:
-        return free._replace(due=None, ready=None)
+        return free
     try:
         schedule = schedule_of(job, zone)
     except BadValue as error:
-        return free._replace(due=None, ready=None, error=_one_line(error), basis="")
+        return free._replace(error=_one_line(error), basis="")
     due, anchor = _due(current), current.anchor or _due(current)
     following = schedule.after(_resume_after(schedule, job.options, due, started, finished), anchor)
     missed = 0

@@ -95,11 +95,14 @@ class Engine:
 
     def readers(self) -> list[int]:
         """The descriptors that the engine waits on."""
-        self._readers = {
-            descriptor: (processor, worker, source)
-            for processor in self._processors.values()
-            for descriptor, (worker, source) in processor.readers().items()
-        }
+        if any(processor.renewed for processor in self._processors.values()):
+            self._readers = {
+                descriptor: (processor, worker, source)
+                for processor in self._processors.values()
+                for descriptor, (worker, source) in processor.readers().items()
+            }
+            for processor in self._processors.values():
+                processor.renewed = False
         return [self._inbox.descriptor, *self._readers]
 
     def timeout(self) -> float | None:

@@ -63,6 +63,7 @@ class Processor:
         self._idle: list[Worker] = []
         self._spawn_at = 0
         self._failures = 0
+        self.renewed = True  # the descriptors to wait on are others than they were
 
     # What the outside asks
 
@@ -128,6 +129,7 @@ class Processor:
             return
         if source == "output":
             self._log_output(worker, worker.read_output())
+            self.renewed |= worker.mute
         elif source == "ended":
             self._bury(worker)
         else:
@@ -237,6 +239,7 @@ class Processor:
             self._finish(execution, done)
         elif worker.deaf:
             # Either it is about to end, which will tell more, or it cannot report any more.
+            self.renewed = True
             worker.end(self._clock.monotonic(), "its process closed its connection to the daemon", SILENCE)
         elif worker.ready and not was_ready:
             self._failures = 0
@@ -299,6 +302,7 @@ class Processor:
         self._log_output(worker, worker.read_output())
         status = worker.child.reap()
         del self._workers[worker.child.pid]
+        self.renewed = True
         if worker in self._idle:
             self._idle.remove(worker)
         execution = worker.release()
@@ -314,6 +318,7 @@ class Processor:
             self._respawn_later(f"a worker could not be started: {error}")
             return
         self._workers[child.pid] = Worker(child, self._rules.output)
+        self.renewed = True
 
     def _respawn_later(self, reason: str) -> None:
         delay = min(RESPAWN_FIRST << min(self._failures, 10), RESPAWN_LAST)

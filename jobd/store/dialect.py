@@ -18,6 +18,7 @@ class Dialect:
     for_update: str  # appended to a SELECT that locks what it reads
     skip_locked: str
     placeholder: str
+    row_by_row = False  # rows are written fastest by one small statement, many times
 
     def connect(self, target: Target, create: bool, read_only: bool = False) -> Any:
         """A DB-API connection in autocommit mode, its session set up and read back. Raises JobdError."""

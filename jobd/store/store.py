@@ -55,6 +55,10 @@ class Session:
     ) -> None:
         """Insert rows, a few hundred a statement; with a `key`, those that are there already are updated."""
         dialect = self.dialect
+        if dialect.row_by_row:
+            one = dialect.upsert(table, key, columns, 1) if key else dialect.insert(table, columns, 1)
+            self.cursor.executemany(one, rows)
+            return
         for start in range(0, len(rows), ROWS):
             some = rows[start : start + ROWS]
             make = dialect.upsert(table, key, columns, len(some)) if key else dialect.insert(table, columns, len(some))
