@@ -5,6 +5,7 @@ from typing import Any
 
 from jobd.store.url import Target
 
+ROWS = 500  # in one statement
 AGAIN = "again"  # the transaction was rolled back by a conflict: repeat it whole
 LOST = "lost"  # the connection broke
 AWAY = "away"  # the database cannot be reached or written
@@ -18,7 +19,6 @@ class Dialect:
     for_update: str  # appended to a SELECT that locks what it reads
     skip_locked: str
     placeholder: str
-    row_by_row = False  # rows are written fastest by one small statement, many times
 
     def connect(self, target: Target, create: bool, read_only: bool = False) -> Any:
         """A DB-API connection in autocommit mode, its session set up and read back. Raises JobdError."""
@@ -47,6 +47,11 @@ class Dialect:
     def stamp_finished(self, cursor: Any, finished: Sequence[tuple[int, str]]) -> None:
         """Set lastFinished_time of (job id, time) pairs."""
         raise NotImplementedError
+
+    def batches(self, count: int) -> list[int]:
+        """How many rows to write with each statement, of `count` in all: as few trips as may be."""
+        full, rest = divmod(count, ROWS)
+        return [ROWS] * full + ([rest] if rest else [])
 
     def changed(self, connection: Any, seen: object) -> tuple[bool, object]:
         """Whether another connection may have written since `seen`, and what to pass as `seen` next time."""

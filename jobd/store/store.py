@@ -54,19 +54,20 @@ class Session:
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], key: Sequence[str] = ()
     ) -> None:
         """Insert rows, a few hundred a statement; with a `key`, those that are there already are updated."""
-        dialect = self.dialect
-        if dialect.row_by_row:
-            one = dialect.upsert(table, key, columns, 1) if key else dialect.insert(table, columns, 1)
-            self.cursor.executemany(one, rows)
-            return
-        for start in range(0, len(rows), ROWS):
-            some = rows[start : start + ROWS]
-            make = dialect.upsert(table, key, columns, len(some)) if key else dialect.insert(table, columns, len(some))
-            self.execute(make, [value for row in some for value in row])
+        start = 0
+        for size in self.dialect.batches(len(rows)):
+            some = rows[start : start + size]
+            start += size
+            sql = _made(self.dialect, table, tuple(columns), tuple(key), size)
+            self.execute(sql, [value for row in some for value in row])
 
 
-ROWS = 500  # in one INSERT
 MOST_IDS = 5_000  # in one condition
+
+
+@lru_cache(maxsize=256)
+def _made(dialect: Dialect, table: str, columns: tuple[str, ...], key: tuple[str, ...], count: int) -> str:
+    return dialect.upsert(table, key, columns, count) if key else dialect.insert(table, columns, count)
 
 
 @lru_cache(maxsize=256)
