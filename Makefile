@@ -1,0 +1,78 @@
+# make run    the three example jobs, on SQLite, in the foreground
+# make test   the tests, on real SQLite, MariaDB and PostgreSQL servers
+# make help   the rest
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PREFIX ?= /usr/local
+unexport PYTHONDONTWRITEBYTECODE PYTHONPATH JOBD_CONFIG JOBD_DATABASE
+
+.PHONY: help run fresh test test-systemd check format bench install uninstall clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make run            run the three example jobs in the foreground (Ctrl-C stops)'
+	@echo 'make fresh          forget what they did'
+	@echo 'make test           run the tests; installs MariaDB and PostgreSQL when root and missing'
+	@echo 'make test-systemd   run the tests that boot a real systemd (root)'
+	@echo 'make check          lint, format and type checks'
+	@echo 'make format         put the format right'
+	@echo 'make bench          run the benchmarks'
+	@echo 'make install        install program, unit and configuration (PREFIX, DESTDIR)'
+	@echo 'make uninstall      remove them; configuration, plugins and data stay'
+	@echo 'make clean          remove what the other targets made'
+
+run: $(VENV)/run
+	@$(BIN)/jobd add task1 --every 10s --if-not-exists
+	@$(BIN)/jobd add task2 --once --if-not-exists
+	@$(BIN)/jobd add task3 --once --retry 3 --if-not-exists
+	@echo 'Ctrl-C stops it. Finished jobs stay finished; `make fresh` forgets everything, to start afresh.'
+	@exec $(BIN)/jobd start --foreground
+
+fresh:
+	rm -rf jobd.db jobd.db-wal jobd.db-shm state
+
+test: $(VENV)/dev
+	@tests/install-servers.sh
+	$(BIN)/pytest -n 2 -m 'not systemd'
+
+test-systemd: $(VENV)/dev
+	$(BIN)/pytest -m systemd
+
+check: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev
+	@for name in listing punctuality scale idle drain; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+install:
+	PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' ./install.sh install
+
+uninstall:
+	PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' ./install.sh uninstall
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'jobd needs Python 3.11 or newer; say which: make PYTHON=python3.12 …' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q python3-venv; } || \
+		{ echo 'the module venv is missing; install it with: sudo apt-get install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/dev: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/run

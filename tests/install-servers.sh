@@ -1,0 +1,14 @@
+#!/bin/sh
+# The database servers that the tests start: installed with apt when we are root and they are missing.
+set -eu
+missing=''
+command -v mariadb-install-db >/dev/null 2>&1 || missing="$missing mariadb-server"
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    apt-get update -q
+    # shellcheck disable=SC2086  # a list of words
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
+else
+    echo "Not installed:$missing. Their tests are skipped; install them with: sudo apt-get install$missing" >&2
+fi
