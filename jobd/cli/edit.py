@@ -17,7 +17,9 @@ def edited(job: Job, given: Mapping[str, Any], command: tuple[str, ...] | None, 
     """`job` with what was given. What was not given stays as it is. Raises BadValue for what makes no sense."""
     options = _with_program(job, given["task"], command)
     options = _with_args(options, given["args"], given["secret_args"], given.get("no_args", ()))
-    plain: dict[str, Any] = {name: None if given[name] is CLEARED else given[name] for name in _PLAIN if given[name] is not None}
+    plain: dict[str, Any] = {
+        name: None if given[name] is CLEARED else given[name] for name in _PLAIN if given[name] is not None
+    }
     if given["priority"] is not None:
         plain["priority"] = given["priority"]
     job = job._replace(options=check_options(options._replace(**plain)))

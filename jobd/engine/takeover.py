@@ -22,9 +22,7 @@ class Losses(NamedTuple):
     waiting: int
 
 
-def take_over(
-    session: Session, node: int, heartbeat: int, now: int, settings: Settings, reason: str
-) -> Losses | None:
+def take_over(session: Session, node: int, heartbeat: int, now: int, settings: Settings, reason: str) -> Losses | None:
     """Bury `node` if its heartbeat is still what was seen, and give on what it had claimed; None: it lives."""
     if not nodes.bury(session, node, heartbeat, now):
         return None

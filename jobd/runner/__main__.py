@@ -13,7 +13,7 @@ from jobd.runner import linux
 def main() -> None:
     """Do what the arguments say."""
     words = sys.argv[1:]
-    given = dict(zip(words[::1], words[1::1], strict=False))
+    given = {word: words[number + 1] for number, word in enumerate(words[:-1])}
     plugins = given["--plugins"]
     if "--list" in words:
         from jobd.runner.catalogue import announce_tasks

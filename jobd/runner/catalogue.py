@@ -1,12 +1,12 @@
-"""From the name of a task to its function: the three ways in which the plugins folder and installed packages offer tasks.
+"""From the name of a task to its function: the three ways in which plugins offer tasks.
 
-    name              an entry point of the group "jobd.tasks" of a package in the plugins folder or in jobd's environment
+    name              an entry point of the group "jobd.tasks", of a package in the plugins folder or beside jobd
     name              a function marked @jobd.task in a file or package of the plugins folder
     module:function   a function of a module in the plugins folder, given in full
 
 The stored name chooses among installed code and can never add to it. The plugins folder is appended to sys.path, so
-nothing in it comes before the standard library or an installed package, and its .pth files are not processed. A plugin is
-imported when one of its tasks is first run.
+nothing in it comes before the standard library or an installed package, and its .pth files are not processed. A plugin
+is imported when one of its tasks is first run.
 """
 
 import json
@@ -170,7 +170,7 @@ class Catalogue:
 
 
 def announce_tasks(plugins: str, descriptor: int, skipped: list[str]) -> None:
-    """Tell on `descriptor`, one JSON array a line, what is being loaded and what it offers (see jobd.runner.listing)."""
+    """Tell on `descriptor`, one JSON array a line, what is being loaded and what it offers (see listing.py)."""
 
     def tell(*message: object) -> None:
         os.write(descriptor, json.dumps(message).encode() + b"\n")
@@ -202,7 +202,7 @@ def _mentions(path: str, name: str) -> bool:
 
 
 def _declared(folder: str) -> Iterator[EntryPoint]:
-    """The entry points that the distributions in one folder declare, read as text: importlib.metadata is slow to import."""
+    """What the distributions in one folder declare, read as text: importlib.metadata is slow to import."""
     try:
         names = [name for name in os.listdir(folder) if name.endswith((".dist-info", ".egg-info"))]
     except OSError:

@@ -1,8 +1,8 @@
 """The guardian of a worker: the process that the daemon started, which forked the worker proper and stays behind.
 
-It runs no foreign code, so nothing a task does can keep it from its work: when the lifeline closes (the daemon has ended,
-however it ended, or wants this worker to), or the lease's deadline passes unrenewed, it kills the worker and all that
-descends from it; and when the worker ends, it kills what the worker left behind and ends the same way.
+It runs no foreign code, so nothing a task does can keep it from its work: when the lifeline closes (the daemon has
+ended, however it ended, or wants this worker to), or the lease's deadline passes unrenewed, it kills the worker and all
+that descends from it; and when the worker ends, it kills what the worker left behind and ends the same way.
 """
 
 import os

@@ -1,5 +1,5 @@
-"""Every task that the plugins offer, and what failed to load: found out in a child process, so that a plugin that hangs,
-exits or crashes when it is imported is only told as broken.
+"""Every task that the plugins offer, and what failed to load: found out in a child process, so that a plugin that
+hangs, exits or crashes when it is imported is only told as broken.
 """
 
 import json
@@ -36,7 +36,7 @@ def list_tasks(plugins: str, limit: float = LIMIT) -> list[TaskInfo]:
     for task in tasks:
         if names[task.name] > 1:
             others = " and ".join(other.origin for other in tasks if other.name == task.name and other != task)
-            task = task._replace(error=f"the name is taken twice, also by {others}")  # noqa: PLW2901
+            task = task._replace(error=f"the name is taken twice, also by {others}")
         listed.append(task)
     return sorted([*listed, *broken.values()], key=lambda task: (not task.name, task.name, task.origin))
 

@@ -153,7 +153,7 @@ def run_program(command: tuple[str, ...]) -> None:
         status = subprocess.call(
             command,
             stdin=subprocess.DEVNULL,
-            preexec_fn=lambda: linux.die_with_parent(parent),  # noqa: PLW1509 - this process has one thread
+            preexec_fn=lambda: linux.die_with_parent(parent),
         )
     except FileNotFoundError:
         raise Failure(f"there is no program {command[0]!r}") from None

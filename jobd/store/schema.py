@@ -1,7 +1,8 @@
 """The tables, and how they come to be: numbered steps, taken once each, under a lock, whoever comes first.
 
 `job` has exactly nine columns and is an interface: any program may INSERT and UPDATE it. So the database itself
-supplies the defaults and the two times (UTC, microseconds), and triggers note in `job_change` what a daemon should look at.
+supplies the defaults and the two times (UTC, microseconds), and triggers note in `job_change` what a daemon should
+look at.
 The first sketch of the table called `name` a bigint; its own examples are text, so varchar(255) it is.
 
 A step never changes once it has been released: a new one is added. Steps are repeatable (IF NOT EXISTS), because

@@ -1,8 +1,8 @@
 """Database URLs: `sqlite:///jobd.db`, `mysql://user@host/db`, `mariadb://…`, `postgresql://…`.
 
 What stands after `?` passes through to the driver: for MySQL and MariaDB `unix_socket`, `ssl_ca`, `ssl_cert`,
-`ssl_key`, `ssl_verify_cert`, `ssl_verify_identity` (and `tls=require`); for PostgreSQL every libpq parameter, `sslmode` and `host`
-(a socket's folder) among them.
+`ssl_key`, `ssl_verify_cert`, `ssl_verify_identity` (and `tls=require`); for PostgreSQL every libpq parameter, `sslmode`
+and `host` (a socket's folder) among them.
 """
 
 import os

@@ -227,7 +227,8 @@ def test_a_reader_that_leaves_is_141_and_a_full_disk_one_line(jobd: Person):
     import subprocess
     import sys
 
-    command = f"{sys.executable} -m jobd list | true; echo ${{PIPESTATUS[0]}}; {sys.executable} -m jobd list >/dev/full; echo $?"
+    jobd_list = f"{sys.executable} -m jobd list"
+    command = f"{jobd_list} | true; echo ${{PIPESTATUS[0]}}; {jobd_list} >/dev/full; echo $?"
     done = subprocess.run(["bash", "-c", command], cwd=jobd.folder, env=jobd.env, capture_output=True, text=True)
     assert done.stdout.split() in (["141", "1"], ["0", "1"])
     assert done.stderr.splitlines() == ["jobd: error: cannot write the output: No space left on device"]
