@@ -44,6 +44,7 @@ from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
 from jobd.job import Job
 from jobd.store import nodes, output, prune
 from jobd.store import schedule_table as table
+from jobd.store.output import Part
 from jobd.store.schedule_table import Claimed, Settlement
 from jobd.store.store import Session, Store
 
@@ -102,7 +103,7 @@ class Keeper:
         self._held: dict[int, tuple[int, str]] = {}  # job → fencing token and pool, of all that is claimed
         self._settlements: dict[int, Settlement] = {}  # by job
         self._began: dict[int, Began] = {}
-        self._printed: dict[int, Printed] = {}
+        self._printed: list[Part] = []
         self._looks: list[Look] = []
         self._recalled: set[int] = set()
         self._next_ready: dict[str, int | None] = {}
@@ -184,8 +185,8 @@ class Keeper:
             case Began(job_id=job_id):
                 self._began[job_id] = message
                 self._soon(now + self._gather)
-            case Printed(job_id=job_id):
-                self._printed[job_id] = message
+            case Printed(part=part):
+                self._printed.append(part)
                 self._soon(now + self._gather)
             case Recalled(job_id=job_id):
                 self._recalled.discard(job_id)
@@ -240,7 +241,7 @@ class Keeper:
 
     def _turn(self, now: int) -> None:
         settlements = list(islice(self._settlements.values(), MOST_AT_ONCE))
-        began, printed = dict(self._began), dict(self._printed)
+        began, printed = dict(self._began), list(self._printed)
         turn = self._store.transact(partial(self._transaction, now, settlements, began, printed))
         if turn.buried:
             self._start_over()
@@ -248,7 +249,7 @@ class Keeper:
         for one in settlements:
             del self._settlements[one.plan.job_id]
         self._began = {job_id: one for job_id, one in self._began.items() if began.get(job_id) is not one}
-        self._printed = {job_id: one for job_id, one in self._printed.items() if printed.get(job_id) is not one}
+        del self._printed[: len(printed)]
         self._now_at = now if self._settlements else None
         self._reconcile = self._wake_unresolved = False
         if turn.beat:
@@ -262,7 +263,7 @@ class Keeper:
         now: int,
         settlements: list[Settlement],
         began: dict[int, Began],
-        printed: dict[int, Printed],
+        printed: list[Part],
         session: Session,
     ) -> _Turn:
         """All that one turn does in the database. It may be repeated, so it changes nothing outside of it."""
@@ -283,7 +284,7 @@ class Keeper:
         if began:
             table.mark_started(session, self._node, [(one.job_id, one.token, one.started) for one in began.values()])
         if printed:
-            output.save(session, [output.Part(p.job_id, p.number, p.attempt, 0, p.text) for p in printed.values()])
+            output.save(session, printed)
         if self._wake_unresolved:
             table.wake_unresolved(session)
         turn.found = Looker(self._node, wall, self._settings.timezone, self._settings.defaults).look(session)

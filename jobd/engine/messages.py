@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from jobd.config import Settings
 from jobd.engine.queue import Item
+from jobd.store.output import Part
 
 
 class Began(NamedTuple):
@@ -16,12 +17,9 @@ class Began(NamedTuple):
 
 
 class Printed(NamedTuple):
-    """To the keeper: what a run in progress has printed so far."""
+    """To the keeper: more of what a run in progress prints."""
 
-    job_id: int
-    number: int
-    attempt: int
-    text: str
+    part: Part
 
 
 class Recalled(NamedTuple):

@@ -21,7 +21,7 @@ class Output:
         self._cut = 0
         self._logged = 0
         self._line = b""
-        self.fresh = False  # something was printed since `text` was last asked for
+        self.fresh = False  # something was printed since `take` was last called
 
     def feed(self, data: bytes) -> list[tuple[str, str]]:
         """Take what was printed; the (level, line)s that it completes, for the log."""
@@ -37,10 +37,16 @@ class Output:
         rest, self._line = self._line, b""
         return self._passed_on([rest]) if rest else []
 
-    def text(self) -> str:
-        """The tail, headed by a line that says what was cut, if anything was."""
+    def take(self) -> str:
+        """What has come since this was last called: its tail, headed by a line that says what was cut, if any was."""
         self._trim()
+        text = self._text()
+        self._tail.clear()
+        self._cut = 0
         self.fresh = False
+        return text
+
+    def _text(self) -> str:
         kept = self._tail.decode("utf-8", "replace").replace("\0", "\ufffd")
         if not self._cut:
             return kept

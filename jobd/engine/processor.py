@@ -270,7 +270,7 @@ class Processor:
         self._log_lines(item, execution.output.end())
         self.pace += (self._clock.monotonic() - execution.started_at - self.pace) // PACE_WEIGHT
         step = self._decide(execution, done, wall)
-        self._hand_in(item, step, execution.output.text())
+        self._hand_in(item, step, execution.next_part())
         self._tell(item, step, done, wall)
         if step.run is None and step.plan.node and step.plan.ready is not None:
             retry = Item(item.job, step.plan)
@@ -289,10 +289,9 @@ class Processor:
         ended = Ended(done.outcome, execution.started, wall, done.error, done.result)
         return lifecycle.settle(job, plan, ended, self._rules.zone, self._random())
 
-    def _hand_in(self, item: Item, step: lifecycle.Step, text: str = "") -> None:
-        plan = item.plan
-        output = (Part(plan.job_id, plan.number, plan.attempt + 1, 0, text),) if text else ()
-        self._report(Settlement(plan.node, plan.token, step.plan, step.run, output))
+    def _hand_in(self, item: Item, step: lifecycle.Step, part: Part | None = None) -> None:
+        output = (part,) if part is not None else ()
+        self._report(Settlement(item.plan.node, item.plan.token, step.plan, step.run, output))
 
     def _bury(self, worker: Worker) -> None:
         """The process of `worker` has ended."""
@@ -343,8 +342,9 @@ class Processor:
         if not execution.shown:
             execution.shown = True
             self._report(Began(plan.job_id, plan.token, execution.started))
-        if execution.output.fresh:
-            self._report(Printed(plan.job_id, plan.number, plan.attempt + 1, execution.output.text()))
+        part = execution.next_part()
+        if part is not None:
+            self._report(Printed(part))
 
     def _log_output(self, worker: Worker, lines: list[tuple[str, str]]) -> None:
         if worker.execution is not None:
@@ -393,5 +393,5 @@ def _order(item: Item, monotonic: int, timeout: int) -> Order:
 
 
 def _last_words(worker: Worker) -> str:
-    words = worker.chatter.text().strip().splitlines()
+    words = worker.chatter.take().strip().splitlines()
     return f": {words[-1][:300]}" if words else ""

@@ -14,6 +14,7 @@ from jobd.engine.output import Output
 from jobd.engine.queue import Item
 from jobd.engine.spawner import Child
 from jobd.job import FAILED
+from jobd.store.output import Part
 from jobd.wire import MAX_MESSAGE, VERSION, Done, Order, WireError, decode, decode_done, encode_order
 
 CHUNK = 64 * 1024
@@ -34,6 +35,21 @@ class Execution:
         self.shown = False
         self.doom: tuple[str, str] | None = None  # the outcome and error of a run that is being ended
         self.output = Output(output_limit)
+        self._limit = output_limit
+        self._sizes: list[int] = []  # of the parts of the output that have been handed in
+        self._dropped = 0
+
+    def next_part(self) -> Part | None:
+        """What was printed since the last part; None: nothing. All parts together stay within the limit."""
+        text = self.output.take()
+        if not text:
+            return None
+        plan = self.item.plan
+        part = Part(plan.job_id, plan.number, plan.attempt + 1, len(self._sizes), text)
+        self._sizes.append(len(text))
+        while self._dropped < part.part and sum(self._sizes[self._dropped :]) > self._limit:
+            self._dropped += 1
+        return part._replace(keep_from=self._dropped)
 
 
 class Worker:

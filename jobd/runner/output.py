@@ -29,7 +29,7 @@ class Output:
         self.restore()
 
     def restore(self) -> None:
-        """Put sys.stdout and sys.stderr back and send what is held. Raises ValueError or OSError when they are closed."""
+        """Put sys.stdout and sys.stderr back and send what is held. ValueError or OSError: they are closed."""
         sys.stdout, sys.stderr = self._streams
         sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc]
         for stream in self._streams:

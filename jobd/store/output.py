@@ -16,8 +16,15 @@ class Part(NamedTuple):
     attempt: int
     part: int
     text: str
+    keep_from: int = 0  # parts before this one are dropped, so that all together stay within the limit
 
 
 def save(session: Session, parts: Sequence[Part]) -> None:
-    """Keep what was printed; what was kept of the same attempt before is replaced."""
-    session.write_rows("output", COLUMNS, parts, key=COLUMNS[:4])
+    """Keep what was printed. A part that is there already, from an earlier try of this write, is replaced."""
+    session.write_rows("output", COLUMNS, [part[:5] for part in parts], key=COLUMNS[:4])
+    for part in parts:
+        if part.keep_from:
+            session.execute(
+                "DELETE FROM output WHERE job_id = ? AND number = ? AND attempt = ? AND part < ?",
+                (part.job_id, part.number, part.attempt, part.keep_from),
+            )

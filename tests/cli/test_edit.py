@@ -12,8 +12,26 @@ from jobd.job import Job, Options
 
 NOW = 1_800_000_000 * SECOND
 NOTHING: dict[str, Any] = dict.fromkeys(
-    "task every after cron at in_ interval timezone retry_times backoff backoff_max"
-    " timeout pool priority catch_up grace on_lost isolation".split()
+    [
+        "task",
+        "every",
+        "after",
+        "cron",
+        "at",
+        "in_",
+        "interval",
+        "timezone",
+        "retry_times",
+        "backoff",
+        "backoff_max",
+        "timeout",
+        "pool",
+        "priority",
+        "catch_up",
+        "grace",
+        "on_lost",
+        "isolation",
+    ]
 ) | {"once": False, "args": (), "secret_args": ()}
 OLD = Job("j", "10s", False, 3, Options(task="t", timeout=5 * SECOND, args={"a": 1, "pin": 2}, secrets=("pin",)))
 

@@ -16,13 +16,13 @@ def test_lines_are_passed_on_as_they_are_completed() -> None:
     assert output.feed(b"o\n") == [("info", "two")]
     assert output.feed(b"rest") == []
     assert output.end() == [("info", "rest")]
-    assert output.text() == "one\ntwo\nrest\n"
+    assert output.take() == "one\ntwo\nrest\n"
 
 
 def test_a_record_of_a_logging_library_keeps_its_level_and_its_line_breaks() -> None:
     output = Output(1000)
     assert output.feed(record("warning", "first\nsecond")) == [("warning", "first\nsecond")]
-    assert output.text() == "first\nsecond\n"
+    assert output.take() == "first\nsecond\n"
 
 
 def test_a_line_that_only_looks_like_a_record_is_an_ordinary_line() -> None:
@@ -34,7 +34,7 @@ def test_the_tail_is_kept_and_what_was_cut_is_said() -> None:
     output = Output(100)
     for number in range(1000):
         output.feed(b"line %d\n" % number)
-    text = output.text()
+    text = output.take()
     assert text.endswith("line 998\nline 999\n")
     head, kept = text.split("\n", 1)
     assert "bytes of output were cut here" in head
@@ -61,12 +61,12 @@ def test_a_gigabyte_without_a_line_break_costs_no_memory() -> None:
 def test_bytes_that_are_not_text_are_shown_as_such() -> None:
     output = Output(1000)
     output.feed(b"\xff\xfe\0\n")
-    assert output.text() == "\ufffd\ufffd\ufffd\n"
+    assert output.take() == "\ufffd\ufffd\ufffd\n"
 
 
 def test_fresh_output_is_noticed_once() -> None:
     output = Output(1000)
     output.feed(b"a\n")
     assert output.fresh
-    output.text()
+    output.take()
     assert not output.fresh

@@ -194,10 +194,18 @@ def test_a_node_number_is_never_used_again(store: Store) -> None:
     assert numbers == sorted(set(numbers))
 
 
-def test_output_so_far_is_replaced_by_more_output(store: Store) -> None:
-    for text in ("a\n", "a\nb😀\n"):
-        store.transact(lambda s, text=text: output.save(s, [Part(1, 1, 1, 0, text)]))  # type: ignore[misc]
-    assert store.transact(lambda s: s.rows("SELECT text FROM output")) == [("a\nb😀\n",)]
+def test_output_comes_in_parts_and_the_oldest_are_dropped(store: Store) -> None:
+    for number, keep_from in ((0, 0), (1, 0), (2, 1)):
+        part = Part(1, 1, 1, number, f"{number}😀\n", keep_from)
+        store.transact(lambda s, part=part: output.save(s, [part]))  # type: ignore[misc]
+    found = store.transact(lambda s: s.rows("SELECT part, text FROM output ORDER BY part"))
+    assert [tuple(row) for row in found] == [(1, "1😀\n"), (2, "2😀\n")]
+
+
+def test_writing_a_part_again_changes_nothing(store: Store) -> None:
+    for _ in range(2):
+        store.transact(lambda s: output.save(s, [Part(1, 1, 1, 0, "once\n")]))
+    assert store.transact(lambda s: s.rows("SELECT text FROM output")) == [("once\n",)]
 
 
 def record_runs(store: Store, job_id: int, finished: list[int]) -> None:
