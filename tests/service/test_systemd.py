@@ -1,0 +1,143 @@
+"""jobd as a service of a real systemd: installed with `make install`, run by the unit that `jobd systemd` prints."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service.machine import Machine
+
+pytestmark = [pytest.mark.systemd, pytest.mark.timeout(300)]
+ROOT = Path(__file__).parents[2]
+TICK = """
+import jobd
+
+@jobd.task
+def tick():
+    print("tick")
+"""
+SLOW = """
+import time
+import jobd
+
+@jobd.task
+def slow():
+    print("slow begins")
+    time.sleep(3)
+    print("slow ends")
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make install` puts in place, in a folder of its own."""
+    if os.geteuid() != 0 or not Path("/lib/systemd/systemd").exists():
+        message = "booting a systemd needs root and the package systemd"
+        if os.environ.get("JOBD_TEST_REQUIRE") == "all":
+            pytest.fail(message)
+        pytest.skip(message)
+    destination = tmp_path_factory.mktemp("installed")
+    # The system's own Python: the service's user must be able to read it.
+    python = "/usr/bin/python3"
+    done = subprocess.run(
+        ["make", "install", f"DESTDIR={destination}", f"PYTHON={python}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return destination
+
+
+@pytest.fixture(scope="module")
+def machine(installed: Path) -> Iterator[Machine]:
+    """A booted machine on which jobd is enabled and running, with a watchdog that is quick to bite."""
+    booted = Machine(installed)
+    try:
+        booted.run("systemd-sysusers")
+        booted.write("/etc/jobd/plugins/tick.py", TICK)
+        booted.write("/etc/systemd/system/jobd.service.d/quick.conf", "[Service]\nWatchdogSec=3\nRestartSec=100ms\n")
+        booted.run("systemctl", "daemon-reload")
+        booted.run("systemctl", "enable", "--now", "jobd")
+        yield booted
+    finally:
+        booted.end()
+
+
+def jobd(machine: Machine, *words: str) -> Any:
+    """A jobd command of the service's user, with --json; what it answers."""
+    return json.loads(machine.run("runuser", "-u", "jobd", "--", "/usr/local/bin/jobd", *words, "--json"))
+
+
+def runs(machine: Machine, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = jobd(machine, "history", name)
+    return found
+
+
+def test_a_job_that_is_added_runs(machine: Machine) -> None:
+    assert machine.show("ActiveState") == "active"
+    jobd(machine, "add", "tick", "--every", "200ms")
+    machine.wait_for(lambda: len(runs(machine, "tick")) > 3, "tick to run")
+    assert {run["outcome"] for run in runs(machine, "tick")} == {"succeeded"}
+
+
+def test_a_reload_takes_a_new_plugin(machine: Machine) -> None:
+    machine.write("/etc/jobd/plugins/slow.py", SLOW)
+    pid = machine.show("MainPID")
+    machine.run("systemctl", "reload", "jobd")
+    assert jobd(machine, "run", "tick", "--wait")["outcome"] == "succeeded"
+    jobd(machine, "add", "slow", "--once")
+    machine.wait_for(lambda: runs(machine, "slow"), "slow to run")
+    assert runs(machine, "slow")[0]["outcome"] == "succeeded"
+    assert machine.show("MainPID") == pid
+
+
+def test_after_kill_9_it_is_restarted_and_nothing_is_lost(machine: Machine) -> None:
+    before = runs(machine, "tick")
+    pid = machine.show("MainPID")
+    machine.run("kill", "-9", pid)
+    machine.wait_for(lambda: machine.show("MainPID") not in (pid, "0"), "the restart")
+    machine.wait_for(lambda: runs(machine, "tick")[0]["run"] > before[0]["run"] + 2, "tick to go on")
+    after = [run["run"] for run in runs(machine, "tick")]
+    assert after == list(range(after[0], 0, -1)), "a run is missing from the history"
+
+
+def test_a_hung_loop_is_ended_by_the_watchdog(machine: Machine) -> None:
+    pid, restarts = machine.show("MainPID"), int(machine.show("NRestarts"))
+    machine.run("kill", "-STOP", pid)
+    machine.wait_for(lambda: int(machine.show("NRestarts")) > restarts, "the watchdog")
+    machine.wait_for(lambda: machine.show("ActiveState") == "active", "the restart")
+    assert "watchdog" in machine.run("journalctl", "-u", "jobd", "--no-pager").lower()
+
+
+def test_a_stop_lets_a_run_finish(machine: Machine) -> None:
+    number = jobd(machine, "run", "slow")["run"]
+    machine.wait_for(lambda: jobd(machine, "show", "slow")["state"] == "running", "slow to run")
+    machine.run("systemctl", "stop", "jobd")
+    assert machine.show("Result") == "success"
+    last = runs(machine, "slow")[0]
+    assert (last["run"], last["outcome"]) == (number, "succeeded")
+    assert machine.run("pgrep", "-u", "jobd", check=False) == ""
+
+
+def test_the_journal_tells_the_story(machine: Machine) -> None:
+    story = machine.journal()
+    for part in ("is up: node 1", "tick", "slow begins", "slow ends", "reloaded", "is stopping", "has stopped"):
+        assert part in story, story
+
+
+def test_installing_again_overwrites_nothing_of_the_user(installed: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(installed / "etc", copy / "etc")
+    (copy / "etc/jobd/jobd.toml").write_text("# mine\n" + (copy / "etc/jobd/jobd.toml").read_text())
+    (copy / "etc/jobd/plugins/mine.py").write_text("")
+    for target in ("install", "uninstall"):
+        done = subprocess.run(
+            ["make", target, f"DESTDIR={copy}", "PYTHON=/usr/bin/python3"], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (copy / "etc/jobd/jobd.toml").read_text().startswith("# mine\n")
+        assert (copy / "etc/jobd/plugins/mine.py").exists()
+    assert not (copy / "usr/local/lib/jobd").exists()
