@@ -41,8 +41,8 @@ test-systemd: $(VENV)/dev
 	$(BIN)/pytest -m systemd
 
 check: $(VENV)/dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check --no-cache .
+	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/mypy
 
 format: $(VENV)/dev

@@ -1,12 +1,12 @@
 """The state of a job, from what is stored: pure."""
 
 import pytest
-from jobd.store.reads import Listed, NodeRow
 
 from jobd.cli.state import next_due, planned, reason, state_of
 from jobd.clock import HOUR, SECOND
 from jobd.job import Job, Options, Plan, Run
 from jobd.lifecycle import basis
+from jobd.store.reads import Listed, NodeRow
 
 NOW = 1_800_000_000 * SECOND
 NODE = NodeRow(1, "here", 1, NOW)
