@@ -11,6 +11,7 @@ import pytest
 from jobd.store.store import Store
 from jobd.store.url import parse_url
 from tests import servers
+from tests.house import House
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +64,11 @@ def no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("JOBD_") and not name.startswith("JOBD_TEST_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """A folder with a configuration, in which daemons can be started."""
+    house = House(tmp_path / "house")
+    yield house
+    house.close()

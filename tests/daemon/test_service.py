@@ -12,7 +12,7 @@ import pytest
 
 from jobd.daemon.control import ask
 from jobd.daemon.pidfile import holder
-from tests.daemon.conftest import House, until
+from tests.house import House, until
 
 
 def test_start_returns_when_the_daemon_is_up_and_stop_when_it_is_gone(house: House) -> None:

@@ -1,20 +1,19 @@
-"""A daemon of its own for each test: the real `python -m jobd`, in a folder of its own."""
+"""A folder with a configuration and the real daemons, `python -m jobd`, that a test starts in it."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from jobd.daemon.control import ask
 
 ROOT = Path(__file__).parents[2]
-CONFIG = 'database = "sqlite:///jobd.db"\nworkers = 1\n[log]\nformat = "json"\n'
+CONFIG = 'database = "{database}"\ncommands = true\nworkers = {workers}\n{more}\n[log]\nformat = "json"\n'
 PLUGIN = "import jobd\n\n@jobd.task\ndef hello():\n    print('hello')\n"
 PATIENCE = 20.0
 
@@ -32,8 +31,9 @@ def until(condition: Callable[[], Any], what: str = "it") -> Any:
 class House:
     """A folder with a configuration, and the daemons that were started in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str = "sqlite:///jobd.db", plugin: str = PLUGIN) -> None:
         self.folder = folder
+        self.database = database
         self.state = folder / "state"
         self.environ = {
             name: value
@@ -43,11 +43,13 @@ class House:
         self.environ["PYTHONPATH"] = str(ROOT)
         self.processes: list[subprocess.Popen[str]] = []
         (folder / "plugins").mkdir(parents=True)
-        (folder / "plugins" / "tasks.py").write_text(PLUGIN)
+        (folder / "plugins" / "tasks.py").write_text(plugin)
         self.configure("")
 
-    def configure(self, more: str) -> None:
-        (self.folder / "jobd.toml").write_text(CONFIG + more)
+    def configure(self, tables: str, workers: int = 1, more: str = "") -> None:
+        """Write jobd.toml; `more` are keys, `tables` what comes at its end."""
+        config = CONFIG.format(database=self.database, workers=workers, more=more)
+        (self.folder / "jobd.toml").write_text(config + tables)
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "jobd", "--config", str(self.folder / "jobd.toml"), *words]
@@ -56,6 +58,21 @@ class House:
         return subprocess.run(
             self.command(*words), env=self.environ, capture_output=True, text=True, timeout=60, check=False
         )
+
+    def fine(self, *words: str) -> Any:
+        """A command that must succeed; what it answers to --json, when that is among its words."""
+        answer = self.jobd(*words)
+        assert answer.returncode == 0, answer
+        return json.loads(answer.stdout) if "--json" in words else answer.stdout
+
+    def history(self, name: str) -> list[dict[str, Any]]:
+        """The runs of a job, newest first."""
+        found: list[dict[str, Any]] = self.fine("history", name, "--json")
+        return found
+
+    def ended(self, name: str, count: int = 1) -> list[dict[str, Any]]:
+        """The runs of a job, newest first, when there are `count` of them."""
+        return until(lambda: len(found := self.history(name)) >= count and found, f"run {count} of {name}")
 
     def foreground(self) -> subprocess.Popen[str]:
         """A daemon in the foreground that is up; its log is in the file `log`."""
@@ -82,8 +99,3 @@ class House:
             os.kill(pid, signal.SIGKILL)
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path / "house")
-    yield house
-    house.close()
