@@ -17,7 +17,10 @@ AFTER_DRAIN = 30.0  # seconds that a stop may take longer than the runs in progr
 NOW = 15.0  # seconds after which `stop --now` kills
 
 _timeout = click.option(
-    "--timeout", type=Duration(), metavar="D", help="How long to wait for it; default: as it needs."
+    "--timeout",
+    type=Duration(),
+    metavar="D",
+    help="How long the runs in progress may go on before they are ended; default: stop_timeout in jobd.toml.",
 )
 _now = click.option("--now", is_flag=True, help="End the runs in progress at once.")
 
@@ -176,7 +179,9 @@ def _stop(context: Context, now: bool, timeout: int | None) -> bool:
         if process.wait(wait):
             return True
         if not now:
-            raise JobdError(f"jobd has not stopped within {wait:g} s", "`jobd stop --now` ends the runs in progress")
+            _ask(context, {"do": "stop", "now": True}, ANSWER_WITHIN)
+            if process.wait(NOW):
+                return True
         process.send(signal.SIGKILL)
         if process.wait(NOW):
             return True
@@ -202,12 +207,12 @@ def _silent(context: Context) -> JobdError:
 
 
 def _print_status(answer: dict[str, Any]) -> None:
-    running = answer["running"]
+    runs = answer["runs"]
     lines = [
         ("jobd", f"{answer['state']}, pid {answer['pid']}, node {answer['node']}, since {answer['since']}"),
         ("database", answer["database"]),
-        ("workers", f"{answer['workers']}, {len(running)} of them busy, {answer['queued']} runs queued"),
-        *(("running", f"{run['job']} #{run['run']} since {run['since']}") for run in running),
+        ("workers", f"{answer['workers']}, {answer['running']} of them busy, {answer['queued']} runs queued"),
+        *(("running", f"{run['job']} #{run['run']} since {run['since']}") for run in runs),
     ]
     if answer["log_failures"]:
         lines.append(("log", f"{answer['log_failures']} lines could not be written"))

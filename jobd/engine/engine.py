@@ -176,16 +176,15 @@ class Engine:
     def status(self) -> dict[str, object]:
         """What `jobd status` shows of the engine."""
         processors = self._processors.values()
+        running = [run for one in processors for worker in one.running() if (run := worker.execution) is not None]
         return {
             "state": self._state,
             "node": self.node,
             "since": iso(self._since),
             "workers": sum(processor.workers() for processor in processors),
-            "running": [
-                {"job": run.item.job.name, "run": run.item.plan.number, "since": iso(run.started)}
-                for processor in processors
-                for worker in processor.running()
-                if (run := worker.execution) is not None
+            "running": len(running),
+            "runs": [
+                {"job": run.item.job.name, "run": run.item.plan.number, "since": iso(run.started)} for run in running
             ],
             "queued": sum(len(processor.queue) for processor in processors),
             "database": self._keeper.trouble or "ok",

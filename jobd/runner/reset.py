@@ -1,7 +1,7 @@
 """Between runs: what a task changed in its process is put back, and what cannot be put back is told.
 
 Working directory, umask, environment, signal handlers, timers and the standard streams are restored. Closed
-descriptors, threads that go on and memory that has grown cannot be: then the worker asks to be replaced.
+descriptors, limits, priority, threads that go on and memory that has grown are not: then the worker asks to be replaced.
 """
 
 import os
@@ -39,6 +39,7 @@ class State:
         self._environ = dict(_raw_environment())
         self._handlers = {number: signal.getsignal(number) for number in _WATCHED}
         self._limits = {name: resource.getrlimit(name) for name in (resource.RLIMIT_NOFILE, resource.RLIMIT_AS)}
+        self._priority = os.getpriority(os.PRIO_PROCESS, 0)
         self._pipe = os.fstat(1)
         self._memory = 0
         self._runs = 0
@@ -69,6 +70,7 @@ class State:
             same = os.fstat(1).st_ino == os.fstat(2).st_ino == self._pipe.st_ino
             same = same and os.fstat(self._descriptor).st_ino == self._socket.st_ino
             same = same and all(resource.getrlimit(name) == limit for name, limit in self._limits.items())
+            same = same and os.getpriority(os.PRIO_PROCESS, 0) == self._priority
         except OSError:
             return False
         return same and threading.active_count() == 1 and len(sys._current_frames()) == 1 and not self._has_grown()
