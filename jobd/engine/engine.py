@@ -28,6 +28,7 @@ from jobd.engine.messages import (
     Opened,
     Recall,
     Recalled,
+    Renewed,
     Retune,
 )
 from jobd.engine.processor import Processor, Rules
@@ -70,7 +71,7 @@ class Engine:
         self._state = "running"
         self._stop_at: int | None = None
         self._leaving = False
-        self._trusted: int | None = None
+        self._trusted = 0
         self._abandoned = False
         for pool, size in settings.pools.items():
             self._processors[pool] = self._processor(size)
@@ -111,9 +112,8 @@ class Engine:
         now = self._clock.monotonic()
         if self._stop_at is not None:
             waits.append(self._stop_at - now)
-        deadline = self._keeper.lease.deadline()
-        if deadline is not None and deadline > now:
-            waits.append(deadline - now)
+        if self.node and (at := self._lease_at()) > now:
+            waits.append(at - now)
         return max(0, min(waits)) / SECOND if waits else None
 
     def step(self, ready: Collection[int]) -> None:
@@ -219,6 +219,8 @@ class Engine:
                     reply()
                 case Opened(node=node):
                     self.node = node
+                case Renewed():
+                    pass  # what it means is looked after in every step
                 case Buried(node=node):
                     self.node = node
                     for processor in self._processors.values():
@@ -245,21 +247,32 @@ class Engine:
 
     def _mind_lease(self) -> None:
         """Tell the workers how long they may run, and end their runs when the lease is over."""
-        deadline = self._keeper.lease.deadline()
-        bound = self._settings.on_db_loss == "kill" or not self._keeper.watch.alone()
-        trusted = deadline or 0 if bound else 0
+        if not self.node:
+            return
+        lease, now = self._keeper.lease, self._clock.monotonic()
+        bound = self._bound()
+        trusted = (lease.deadline() or 0) if bound else lease.prolonged(now, self._trusted)
         if trusted != self._trusted:
             self._trusted = trusted
             for processor in self._processors.values():
                 processor.trust_until(trusted)
-        expired = self._keeper.lease.expired(self._clock.monotonic())
+        expired = lease.expired(now)
         if not expired:
             self._abandoned = False
-        elif bound and not self._abandoned and self.node:
+        elif bound and not self._abandoned:
             self._abandoned = True
             for processor in self._processors.values():
                 processor.forget("the database is out of reach and the lease is over; the run was ended")
             self._keeper.inbox.put(Abandoned())
+
+    def _bound(self) -> bool:
+        """Whether runs must end when the lease does: another node may take them over."""
+        return self._settings.on_db_loss == "kill" or not self._keeper.watch.alone()
+
+    def _lease_at(self) -> int:
+        """When the lease needs attention although the keeper says nothing."""
+        lease = self._keeper.lease
+        return (lease.deadline() or 0) if self._bound() else lease.prolong_at(self._trusted)
 
     def _wind_down(self) -> None:
         if self._stop_at is not None and self._clock.monotonic() >= self._stop_at:

@@ -36,6 +36,7 @@ from jobd.engine.messages import (
     Printed,
     Recall,
     Recalled,
+    Renewed,
     Retune,
 )
 from jobd.engine.queue import Item
@@ -254,6 +255,7 @@ class Keeper:
         self._reconcile = self._wake_unresolved = False
         if turn.beat:
             self.lease.renewed(now)
+            self._outbox.put(Renewed())
         self._gather = max(GATHER, min(GATHER_TURNS * (self._clock.monotonic() - now), GATHER_MOST))
         self._let_go(settlements, turn.accepted)
         self._announce(turn)

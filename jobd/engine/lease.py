@@ -30,6 +30,21 @@ class Lease:
         """Until when runs may go on; None before the first renewal."""
         return None if self._sent is None else self._sent + self.length - self.length // MARGIN_SHARE
 
+    def prolonged(self, now: int, before: int) -> int:
+        """Until when runs may go on on a node that is alone, database or no: `before`, or longer when it is time.
+
+        Nobody prolongs this for a daemon that is frozen, so that its runs end although the node that has come to share
+        its work meanwhile, and takes it for dead, is one that it has not heard of.
+        """
+        deadline = max(before, self.deadline() or 0)
+        if now < self.prolong_at(deadline):
+            return deadline
+        return now + self.length - self.length // MARGIN_SHARE
+
+    def prolong_at(self, deadline: int) -> int:
+        """When it is time to prolong what ends at `deadline`."""
+        return deadline - self.length // RENEWALS
+
     def renewal_due(self) -> int:
         """When to renew next."""
         return 0 if self._sent is None else self._sent + self.length // RENEWALS

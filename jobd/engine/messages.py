@@ -64,6 +64,10 @@ class Opened(NamedTuple):
     node: int
 
 
+class Renewed(NamedTuple):
+    """To the dispatch loop: the lease has been renewed."""
+
+
 class Claims(NamedTuple):
     """To the dispatch loop: claimed, to be run at their moments. `more`: pools for which more would have been there."""
 

@@ -61,6 +61,7 @@ class Processor:
         self._report = report
         self._workers: dict[int, Worker] = {}  # by process id
         self._idle: list[Worker] = []
+        self._deadline = 0  # until when workers may run without hearing from here
         self._spawn_at = 0
         self._failures = 0
         self.renewed = True  # the descriptors to wait on are others than they were
@@ -198,6 +199,7 @@ class Processor:
 
     def trust_until(self, deadline: int) -> None:
         """Pass the lease's deadline on to the workers."""
+        self._deadline = deadline
         for worker in self._workers.values():
             worker.child.trust_until(deadline)
 
@@ -316,6 +318,7 @@ class Processor:
         except OSError as error:
             self._respawn_later(f"a worker could not be started: {error}")
             return
+        child.trust_until(self._deadline)
         self._workers[child.pid] = Worker(child, self._rules.output)
         self.renewed = True
 

@@ -1,7 +1,7 @@
 """Between runs: what a task changed in its process is put back, and what cannot be put back is told.
 
 Working directory, umask, environment, signal handlers, timers and the standard streams are restored. Closed
-descriptors, limits, priority, threads that go on and memory that has grown are not: then the worker asks to be replaced.
+descriptors, limits, priority, threads that go on and grown memory are not: then the worker asks to be replaced.
 """
 
 import os

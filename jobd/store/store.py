@@ -20,6 +20,7 @@ from jobd.store.url import Target, parse_url
 Result = TypeVar("Result")
 TRIES = 6  # of a transaction that conflicts with others
 PAUSE = 0.02  # seconds before the second try; each further pause is twice as long
+PATIENCE = 5.0  # seconds after which there is no further try
 
 
 class Session:
@@ -93,6 +94,7 @@ class Store:
         `verify` is asked, when the connection broke during the commit, what the transaction brought; None from it means
         that nothing was committed. Raises DatabaseUnavailable (nothing was changed) or OutcomeUnknown.
         """
+        give_up = time.monotonic() + PATIENCE
         for attempt in range(TRIES):
             if attempt:
                 time.sleep(PAUSE * 2**attempt)
@@ -112,7 +114,7 @@ class Store:
                 kind = self.dialect.classify(_cause(error))
                 if kind is None:
                     raise
-                if kind not in (AGAIN, LOST) or attempt == TRIES - 1:
+                if kind not in (AGAIN, LOST) or attempt == TRIES - 1 or time.monotonic() > give_up:
                     raise self._unavailable(error) from None
         raise DatabaseUnavailable(f"{self.target.label}: the transaction could not be done in {TRIES} tries")
 
@@ -180,6 +182,7 @@ class Store:
             ) from None
 
     def _guarded(self, work: Callable[[], None]) -> None:
+        give_up = time.monotonic() + PATIENCE
         for attempt in range(TRIES):
             try:
                 return work()
@@ -187,7 +190,8 @@ class Store:
                 self._discard()
                 raise
             except Exception as error:  # noqa: BLE001 - drivers have no common base class; explained in one place
-                if self.dialect.classify(_cause(error)) != AGAIN or attempt == TRIES - 1:
+                again = self.dialect.classify(_cause(error)) == AGAIN
+                if not again or attempt == TRIES - 1 or time.monotonic() > give_up:
                     self._discard()
                     raise self._unavailable(error) from None
                 time.sleep(PAUSE * 2**attempt)

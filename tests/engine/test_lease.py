@@ -68,3 +68,23 @@ def test_nobody_takes_over_before_the_owner_has_stopped_trusting_itself() -> Non
     assert deadline is not None
     assert watch.observe(deadline, [(1, 5)]) == []
     assert answered < deadline
+
+
+def test_a_node_that_is_alone_prolongs_what_the_database_cannot() -> None:
+    lease = Lease(LEASE)
+    lease.renewed(0)
+    first = lease.prolonged(0, 0)
+    assert first == lease.deadline()
+    assert lease.prolonged(lease.prolong_at(first) - 1, first) == first
+    second = lease.prolonged(lease.prolong_at(first), first)
+    assert second > first
+    assert lease.prolonged(lease.prolong_at(first) + 1, second) == second
+
+
+def test_a_frozen_node_that_thought_it_was_alone_is_not_taken_over_while_its_runs_go_on() -> None:
+    """The other node comes right after the last renewal, and the daemon freezes before it has heard of it."""
+    lease, watch = Lease(LEASE), Watch(LEASE)
+    lease.renewed(0)
+    trusted = lease.prolonged(0, 0)
+    watch.observe(1, [(1, 5)])
+    assert watch.observe(trusted, [(1, 5)]) == []

@@ -16,8 +16,10 @@ def forever():
     while True:
         time.sleep(60)
 
+HOME = os.path.dirname(os.path.dirname(__file__))
+
 def note(name):
-    with open(name, "a") as file:
+    with open(f"{HOME}/{name}", "a") as file:
         file.write(f"{os.getpid()}\\n")
 
 @jobd.task
@@ -99,7 +101,7 @@ def forks_and_leaves_a_child():
     if os.fork() == 0:
         note("child")
         forever()
-    while not os.path.exists("child"):
+    while not os.path.exists(HOME + "/child"):
         time.sleep(0.01)
 
 @jobd.task
@@ -111,7 +113,7 @@ def leaves_a_daemon():
             forever()
         os._exit(0)
     os.wait()
-    while not os.path.exists("daemon"):
+    while not os.path.exists(HOME + "/daemon"):
         time.sleep(0.01)
 
 @jobd.task
@@ -256,7 +258,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     house = House(tmp_path_factory.mktemp("hostile") / "house", plugin=PLUGIN)
     house.configure("", workers=4)
     house.foreground()
-    jobs = [f'[job.{name}]\nrunonce = true\n' + ('timeout = "500ms"\n' if name in HANGS else "") for name in CASES]
+    jobs = [f"[job.{name}]\nrunonce = true\n" + ('timeout = "500ms"\n' if name in HANGS else "") for name in CASES]
     (house.folder / "jobs.toml").write_text("".join(jobs) + '[job.healthy]\ninterval = "20ms"\n')
     house.fine("apply", "jobs.toml", "--yes")
     yield house
@@ -323,13 +325,11 @@ def test_nothing_is_left_of_what_they_started(house: House) -> None:
 
 
 def left(house: House, name: str) -> list[str]:
-    note = house.folder / name
-    pids = note.read_text().split() if note.exists() else []
-    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    return [pid for pid in (house.folder / name).read_text().split() if Path(f"/proc/{pid}").exists()]
 
 
 def in_folder(pid: int, folder: Path) -> bool:
     try:
-        return os.readlink(f"/proc/{pid}/cwd") == str(folder)
+        return os.readlink(f"/proc/{pid}/cwd").startswith(str(folder))
     except OSError:
         return False

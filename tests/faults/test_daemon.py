@@ -1,0 +1,418 @@
+"""What happens to the daemon, its database and its people while jobs run; on every database where that matters."""
+
+import os
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+
+from tests import servers
+from tests.house import House, until
+
+PLUGIN = '''
+import os, sys, time
+import jobd
+
+HOME = os.path.dirname(os.path.dirname(__file__))
+
+def note(what):
+    descriptor = os.open(HOME + "/notes", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(descriptor, f"{what} {jobd.current_run().job} {jobd.current_run().run} {os.getpid()}\\n".encode())
+    os.close(descriptor)
+
+@jobd.task
+def quick():
+    note("ran")
+
+@jobd.task
+def naps():
+    time.sleep(0.05)
+    note("napped")
+
+@jobd.task
+def gated():
+    """Goes on until the file `open` is there."""
+    note("began")
+    print("waiting")
+    while not os.path.exists(HOME + "/open"):
+        time.sleep(0.01)
+    note("ended")
+
+@jobd.task
+def fails():
+    note("ran")
+    raise RuntimeError("as always")
+'''
+FAST = 'poll = "100ms"\nlease = "5s"\n'
+
+
+@pytest.fixture
+def make_house(tmp_path: Path) -> Iterator[Callable[[str], House]]:
+    """Makes houses; those of one database share the work."""
+    houses: list[House] = []
+
+    def make(database: str = "sqlite:///jobd.db", more: str = FAST, workers: int = 1) -> House:
+        house = House(tmp_path / f"house{len(houses)}", database, PLUGIN)
+        house.configure("", workers, more)
+        houses.append(house)
+        return house
+
+    yield make
+    for house in houses:
+        house.close()
+
+
+@pytest.fixture
+def house(make_house: Callable[[], House]) -> House:
+    return make_house()
+
+
+def notes(*houses: House) -> list[str]:
+    """What the tasks themselves have noted."""
+    return [
+        line
+        for house in houses
+        if (file := house.folder / "notes").exists()
+        for line in file.read_text().split("\n")
+        if line
+    ]
+
+
+def noted(house: House, what: str, count: int = 1) -> list[str]:
+    """The notes that begin with `what`, when there are `count` of them."""
+    return until(
+        lambda: len(found := [line for line in notes(house) if line.startswith(what)]) >= count and found, what
+    )
+
+
+def seen_running(house: House, name: str) -> int:
+    """The process id of the job's run, when everybody can see that it is running."""
+    until(lambda: house.fine("show", name, "--json")["state"] == "running", f"{name} to be seen running")
+    return int(noted(house, "began")[0].split()[-1])
+
+
+def ends(process: subprocess.Popen[str], within: float = 20) -> int:
+    return process.wait(within)
+
+
+def claimed(house: House) -> list[tuple[Any, ...]]:
+    import sqlite3
+
+    with sqlite3.connect(house.folder / "jobd.db") as connection:
+        return connection.execute("SELECT job_id FROM schedule WHERE node_id <> 0").fetchall()
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_after_kill_9_nothing_survives_and_the_run_is_run_again(
+    make_house: Callable[..., House], database: str
+) -> None:
+    house = make_house(database)
+    daemon = house.foreground()
+    house.fine("add", "gated", "--once")
+    pid = seen_running(house, "gated")
+    daemon.kill()
+    until(lambda: is_gone(pid), "the end of the worker")
+    (house.folder / "open").touch()
+    house.foreground()
+    newest, lost = house.ended("gated", 2)
+    assert (lost["run"], lost["outcome"], newest["run"], newest["outcome"]) == (1, "lost", 2, "succeeded")
+    assert lost["due_time"] == newest["due_time"]
+    assert [line.split()[:3] for line in notes(house)] == [
+        ["began", "gated", "1"],
+        ["began", "gated", "2"],
+        ["ended", "gated", "2"],
+    ]
+
+
+def test_on_lost_fail_is_not_run_again(house: House) -> None:
+    daemon = house.foreground()
+    house.fine("add", "gated", "--once", "--on-lost", "fail")
+    seen_running(house, "gated")
+    daemon.kill()
+    daemon.wait()
+    house.foreground()
+    assert [run["outcome"] for run in house.ended("gated")] == ["lost"]
+    house.fine("add", "quick", "--once")
+    house.ended("quick")
+    assert len(notes(house)) == 2
+
+
+def test_a_back_off_survives_a_restart(house: House) -> None:
+    daemon = house.foreground()
+    house.fine("add", "fails", "--once", "--retry", "1", "--backoff", "3s")
+    noted(house, "ran")
+    until(lambda: not claimed(house), "the back-off")
+    daemon.kill()
+    daemon.wait()
+    house.foreground()
+    (run,) = house.ended("fails")
+    assert (run["outcome"], run["attempts"]) == ("failed", 2)
+    assert seconds(run["finished_time"]) - seconds(run["due_time"]) > 2.5
+
+
+def test_sigterm_lets_a_run_finish_and_leaves_nothing_claimed(house: House) -> None:
+    daemon = house.foreground()
+    house.fine("add", "gated", "--once")
+    house.fine("add", "quick", "--once")  # waits for the only worker
+    noted(house, "began")
+    daemon.terminate()
+    until(lambda: house.status().get("state") == "draining", "the draining")
+    until(lambda: len(claimed(house)) == 1, "quick to be given back")
+    (house.folder / "open").touch()
+    assert ends(daemon) == 0
+    assert house.history("gated")[0]["outcome"] == "succeeded"
+    assert (house.history("quick"), claimed(house)) == ([], [])
+    house.foreground()
+    assert house.ended("quick")[0]["outcome"] == "succeeded"
+
+
+@pytest.mark.parametrize("how", ["second SIGTERM", "stop --now", "stop_timeout"])
+def test_a_run_that_may_not_finish_is_recorded_as_lost_and_run_again(house: House, how: str) -> None:
+    if how == "stop_timeout":
+        house.configure("", more=FAST + 'stop_timeout = "300ms"\n')
+    daemon = house.foreground()
+    house.fine("add", "gated", "--once")
+    noted(house, "began")
+    if how == "stop --now":
+        house.fine("stop", "--now")
+    else:
+        daemon.terminate()
+        if how == "second SIGTERM":
+            until(lambda: house.status().get("state") == "draining", "the draining")
+            daemon.terminate()
+    assert ends(daemon) == 0
+    assert [run["outcome"] for run in house.history("gated")] == ["lost"]
+    assert claimed(house) == []
+    (house.folder / "open").touch()
+    house.foreground()
+    assert house.ended("gated", 2)[0]["outcome"] == "succeeded"
+
+
+def test_cancel_ends_the_run_and_not_the_job(house: House) -> None:
+    house.foreground()
+    house.fine("add", "gated", "--every", "500ms", "--retry", "5")
+    pid = int(noted(house, "began")[0].split()[-1])
+    house.fine("cancel", "gated")
+    until(lambda: is_gone(pid), "the end of the run")
+    assert house.ended("gated")[-1]["outcome"] == "cancelled"
+    (house.folder / "open").touch()
+    assert house.ended("gated", 3)[0]["outcome"] == "succeeded"
+
+
+def test_pause_and_resume(house: House) -> None:
+    house.foreground()
+    house.fine("add", "quick", "--every", "50ms")
+    house.ended("quick", 2)
+    house.fine("pause", "quick")
+    until(lambda: not claimed(house), "the pause")
+    count = len(house.history("quick"))
+    house.fine("add", "other", "--task", "quick", "--every", "50ms")
+    house.ended("other", 10)
+    assert len(house.history("quick")) == count
+    house.fine("resume", "quick")
+    house.ended("quick", count + 3)
+
+
+def test_what_is_deleted_during_its_run_finishes_and_never_runs_again(house: House) -> None:
+    house.foreground()
+    house.fine("add", "gated", "--every", "50ms")
+    noted(house, "began")
+    house.fine("rm", "gated")
+    (house.folder / "open").touch()
+    until(lambda: not claimed(house), "the end of the run")
+    house.fine("add", "quick", "--every", "50ms")
+    house.ended("quick", 10)
+    assert len(notes_of(house, "gated", "began")) == 1
+    house.fine("restore", "gated")
+    until(lambda: len(notes_of(house, "gated", "ended")) > 2, "gated to run again")
+    assert {run["outcome"] for run in house.history("gated")} == {"succeeded"}
+
+
+def notes_of(house: House, job: str, what: str) -> list[str]:
+    return [line for line in notes(house) if line.startswith(f"{what} {job} ")]
+
+
+def test_a_change_during_a_run_counts_from_the_next_one(house: House) -> None:
+    house.foreground()
+    house.fine("add", "job", "--task", "gated", "--every", "1h")
+    noted(house, "began")
+    house.fine("set", "job", "--task", "quick", "--every", "50ms")
+    (house.folder / "open").touch()
+    until(lambda: len(notes_of(house, "job", "ran")) > 2, "the change")
+    assert notes(house)[0].startswith("began job 1")
+    assert notes(house)[1].startswith("ended job 1")
+
+
+def test_a_plain_insert_runs_within_a_poll(make_house: Callable[..., House], database: str) -> None:
+    house = make_house(database)
+    house.foreground()
+    house.fine("add", "first", "--task", "quick", "--once")
+    house.ended("first")
+    quote = "`" if database.startswith("mariadb") else '"'
+    sql(database, f"INSERT INTO job (name, {quote}interval{quote}) VALUES ('quick', '200ms')")
+    runs = house.ended("quick", 3)
+    assert seconds(runs[-1]["started_time"]) - created(house, "quick") < 0.1 + 0.35
+    sql(database, "UPDATE job SET is_delete = 1 WHERE name = 'quick'")
+    until(lambda: house.fine("list", "--json") == [] or not list_has(house, "quick"), "the deletion")
+
+
+def list_has(house: House, name: str) -> bool:
+    return name in [job["name"] for job in house.fine("list", "--json")]
+
+
+def sql(database: str, statement: str) -> None:
+    """What a foreign program does, in its own way."""
+    import psycopg
+    import pymysql
+
+    from jobd.store.url import parse_url
+
+    if database.startswith("sqlite"):
+        import sqlite3
+
+        with sqlite3.connect(parse_url(database).path) as connection:
+            connection.execute(statement)
+        return
+    url = parse_url(database)
+    if database.startswith("mariadb"):
+        with pymysql.connect(
+            host=url.host, port=url.port, user=url.user, database=url.database, autocommit=True
+        ) as foreign:
+            foreign.cursor().execute(statement)
+    else:
+        with psycopg.connect(database, autocommit=True) as foreign:
+            foreign.execute(statement)
+
+
+def seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def created(house: House, name: str) -> float:
+    return seconds(house.fine("show", name, "--json")["created_time"])
+
+
+def test_what_is_added_starts_at_once(house: House) -> None:
+    house.foreground()
+    house.fine("add", "warm-up", "--task", "quick", "--once")
+    house.ended("warm-up")
+    names = [f"job{number}" for number in range(5)]
+    for name in names:
+        house.fine("add", name, "--task", "quick", "--once")
+    delays = [seconds(house.ended(name)[0]["started_time"]) - created(house, name) for name in names]
+    assert median(delays) < 0.05, delays
+
+
+def test_two_daemons_share_the_work_and_no_run_is_run_twice(make_house: Callable[..., House], database: str) -> None:
+    houses = [make_house(database, workers=2) for _ in range(2)]
+    for house in houses:
+        house.foreground()
+    jobs = "".join(f'[job.job{number}]\ntask = "naps"\ninterval = "100ms"\n' for number in range(40))
+    (houses[0].folder / "jobs.toml").write_text(jobs)
+    houses[0].fine("apply", "jobs.toml", "--yes")
+    until(lambda: len(notes(*houses)) > 300, "300 runs")
+    for house in houses:
+        house.fine("stop")
+    history = houses[0].fine("history", "--json")
+    recorded = Counter((run["job"], run["run"]) for run in history)
+    done = Counter(tuple(line.split()[1:3]) for line in notes(*houses))
+    assert set(recorded.values()) == set(done.values()) == {1}
+    assert {(job, str(run)) for job, run in recorded} == set(done)
+    assert {run["outcome"] for run in history} == {"succeeded"}
+    shares = [len(notes(house)) for house in houses]
+    assert min(shares) > 0.3 * sum(shares), shares
+
+
+def test_the_work_of_a_dead_node_is_taken_over(make_house: Callable[..., House], database: str) -> None:
+    first = make_house(database)
+    daemon = first.foreground()
+    first.fine("add", "gated", "--once")
+    seen_running(first, "gated")
+    second = make_house(database)
+    (second.folder / "open").touch()
+    second.foreground()
+    daemon.kill()
+    daemon.wait()
+    newest, lost = second.ended("gated", 2)
+    assert (lost["outcome"], newest["outcome"]) == ("lost", "succeeded")
+    assert lost["node"] != newest["node"]
+    # the lease, two polls and a second, on a machine that is busy with other tests
+    assert seconds(newest["started_time"]) - seconds(lost["started_time"]) < 5 + 0.2 + 1 + 3
+
+
+def test_a_frozen_node_that_thaws_ends_its_runs_and_its_result_is_refused(
+    make_house: Callable[..., House], database: str
+) -> None:
+    first, second = make_house(database), None
+    daemon = first.foreground()
+    first.fine("add", "gated", "--once")
+    pid = seen_running(first, "gated")
+    second = make_house(database)
+    second.foreground()
+    os.kill(daemon.pid, signal.SIGSTOP)
+    # Its worker is not frozen: the guardian ends it when the lease is over, before anybody may take the job over.
+    until(lambda: is_gone(pid), "the end of the run of the frozen node")
+    (second.folder / "open").touch()
+    newest, lost = second.ended("gated", 2)
+    assert (lost["outcome"], newest["outcome"]) == ("lost", "succeeded")
+    os.kill(daemon.pid, signal.SIGCONT)
+    (first.folder / "open").touch()
+    first.fine("add", "quick", "--every", "100ms")
+    until(lambda: notes_of(first, "quick", "ran") or daemon.poll() is not None, "the thawed node to work again")
+    assert daemon.poll() is None
+    assert [run["outcome"] for run in second.history("gated")] == ["succeeded", "lost"]
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
+def test_a_database_server_that_restarts_costs_nothing(
+    make_house: Callable[..., House], kind: str, request: pytest.FixtureRequest
+) -> None:
+    with servers.running(kind) as server:
+        house = make_house(server.new_database(), more='poll = "100ms"\nlease = "10s"\n')
+        daemon = house.foreground()
+        house.fine("add", "gated", "--once")
+        noted(house, "began")
+        server.kill()
+        (house.folder / "open").touch()
+        noted(house, "ended")
+        until(lambda: house.status()["database"] != "ok", "the trouble to be noticed")
+        refused = house.jobd("add", "quick", "--once")
+        assert refused.returncode == 4, refused
+        assert refused.stderr.count("\n") == 1
+        server.start()
+        (run,) = house.ended("gated")
+        assert (run["outcome"], run["attempts"]) == ("succeeded", 1)
+        house.fine("add", "quick", "--once")
+        house.ended("quick")
+        assert house.status()["database"] == "ok"
+        assert daemon.poll() is None
+
+
+def test_a_database_that_somebody_locks_costs_nothing(house: House) -> None:
+    import sqlite3
+
+    house.foreground()
+    house.fine("add", "quick", "--every", "100ms")
+    house.ended("quick")
+    with sqlite3.connect(house.folder / "jobd.db", isolation_level=None) as foreign:
+        foreign.execute("BEGIN EXCLUSIVE")
+        until(lambda: house.status()["database"] != "ok", "the trouble to be noticed")
+        assert "Traceback" not in house.log()
+        foreign.execute("ROLLBACK")
+    count = len(house.history("quick"))
+    house.ended("quick", count + 5)
+    assert {run["outcome"] for run in house.history("quick")} == {"succeeded"}
+    done = Counter(tuple(line.split()[1:3]) for line in notes(house))
+    assert set(done.values()) == {1}
