@@ -2,27 +2,25 @@
 
 A key may be overridden by an environment variable: `JOBD_` and its name in capitals, `__` between table and key
 (`JOBD_LOG__FORMAT`, `JOBD_POOL__REPORTS__WORKERS`). Whatever is wrong is one ConfigError that names file, line and
-key of every mistake. `KEYS` below is the whole list of keys.
+key of every mistake. The keys themselves are in jobd.config_keys.
 """
 
 import os
 import re
 import stat
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from jobd.clock import DAY, MILLISECOND, SECOND
+from jobd.clock import MILLISECOND, SECOND
+from jobd.config_keys import DEFAULTS, KEYS, MAX_WORKERS, WORKERS, Key
 from jobd.errors import BadValue, ConfigError
-from jobd.job import CATCH_UP, DEFAULT_POOL, ISOLATION, MAX_BIGINT, ON_LOST, Options
-from jobd.schedule.duration import parse_duration
+from jobd.job import DEFAULT_POOL, Options
 
 FILE = "jobd.toml"
 SYSTEM_FOLDER, SYSTEM_STATE = "/etc/jobd", "/var/lib/jobd"
 CREDENTIAL = "jobd-database-password"
-MAX_WORKERS = 240  # select() takes descriptors below 1024, and a worker has four
 MIN_LEASE, MIN_POLL = 5 * SECOND, 20 * MILLISECOND
-LEVELS = ("trace", "debug", "info", "success", "warning", "error", "critical")
 ZONES = "/usr/share/zoneinfo/"
 
 
@@ -63,7 +61,8 @@ class Settings(NamedTuple):
     log: LogSettings
     history: HistorySettings
     pools: dict[str, int]
-    defaults: Options
+    defaults: Options  # for jobs that leave them open
+    retry_times: int  # of a job that is entered without
 
 
 def masked_url(settings: Settings) -> str:
@@ -71,136 +70,6 @@ def masked_url(settings: Settings) -> str:
     return re.sub(r"^(\w+://[^/@:]*):.*@", r"\1:***@", settings.database)
 
 
-# How a value is read: each reader returns it as `Settings` holds it, or raises BadValue.
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise BadValue("give a text in quotes")
-    return value
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise BadValue("give true or false")
-    return value
-
-
-def _whole(low: int, high: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise BadValue(f"give a whole number from {low} to {high}")
-        return value
-
-    return read
-
-
-def _choice(*words: str) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        if not isinstance(value, str) or value not in words:
-            raise BadValue("give one of: " + ", ".join(words))
-        return value
-
-    return read
-
-
-def _duration(value: object) -> int:
-    if not isinstance(value, str):
-        raise BadValue('give a duration in quotes, like "30s" or "1h30m"')
-    duration: int = parse_duration(value)
-    return duration
-
-
-def read_size(value: object) -> int:
-    """A number of bytes: 65536 or "64KiB". Raises BadValue."""
-    units = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_BIGINT:
-        return value
-    found = re.fullmatch(r"([0-9]{1,12}) ?([KMG]i?B|B)", value) if isinstance(value, str) else None
-    if not found:
-        raise BadValue('give a size, like "64KiB"')
-    return int(found[1]) * units[found[2]]
-
-
-def _output(value: object) -> int:
-    size = read_size(value)
-    if size > 8 * 2**20:
-        raise BadValue("give at most 8MiB")
-    return size
-
-
-def _rotation(value: object) -> str:
-    try:
-        read_size(value)
-    except BadValue:
-        try:
-            _duration(value)
-        except BadValue:
-            raise BadValue('give a size, like "10MiB", or an age, like "1d"') from None
-    return str(value)
-
-
-def _retention(value: object) -> str | int:
-    if isinstance(value, int):
-        return _whole(0, 100_000)(value)
-    try:
-        _duration(value)
-    except BadValue:
-        raise BadValue('give a number of files, or an age, like "30d"') from None
-    return str(value)
-
-
-def _timezone(value: object) -> str:
-    from zoneinfo import ZoneInfo
-
-    name = _text(value)
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise BadValue('there is no such time zone; give a name like "Europe/Berlin"') from None
-    return name
-
-
-class Key(NamedTuple):
-    """A key of jobd.toml. A `literal` value is written in the environment as in TOML: a number, true or false."""
-
-    read: Callable[[object], Any]
-    default: Any = None
-    literal: bool = False
-
-
-_WORKERS = Key(_whole(1, MAX_WORKERS), literal=True)
-
-KEYS: dict[str, Key] = {
-    "database": Key(_text, "sqlite:///jobd.db"),
-    "password_file": Key(_text),
-    "plugins": Key(_text, "plugins"),
-    "state_dir": Key(_text),
-    "workers": _WORKERS,
-    "timezone": Key(_timezone),
-    "commands": Key(_flag, literal=True),
-    "poll": Key(_duration, SECOND),
-    "lease": Key(_duration, 30 * SECOND),
-    "stop_timeout": Key(_duration, 60 * SECOND),
-    "on_db_loss": Key(_choice("finish", "kill"), "finish"),
-    "log.level": Key(_choice(*LEVELS), "info"),
-    "log.format": Key(_choice("text", "json"), "text"),
-    "log.context": Key(_flag, False, literal=True),
-    "log.file": Key(_text),
-    "log.rotation": Key(_rotation, "10MiB"),
-    "log.retention": Key(_retention, 10),
-    "history.keep": Key(_duration, 30 * DAY),
-    "history.keep_per_job": Key(_whole(1, 1_000_000), 1_000, literal=True),
-    "history.output": Key(_output, 64 * 1024),
-    "defaults.timeout": Key(_duration),
-    "defaults.backoff": Key(_duration),
-    "defaults.backoff_max": Key(_duration),
-    "defaults.catch_up": Key(_choice(*CATCH_UP)),
-    "defaults.grace": Key(_duration),
-    "defaults.pool": Key(_text),
-    "defaults.on_lost": Key(_choice(*ON_LOST)),
-    "defaults.isolation": Key(_choice(*ISOLATION)),
-}
 _POOL = re.compile(r"pool\.(.+)\.workers", re.DOTALL)
 
 
@@ -282,7 +151,8 @@ class _Reading:
             log=self._log(),
             history=HistorySettings(get("history.keep"), get("history.keep_per_job"), get("history.output")),
             pools=self._pools,
-            defaults=Options(**{name[9:]: get(name) for name in KEYS if name.startswith("defaults.")}),
+            defaults=Options(**{name: get(f"defaults.{name}") for name in DEFAULTS}),
+            retry_times=get("defaults.retry_times"),
         )
 
     def _overrides(self) -> None:
@@ -299,7 +169,7 @@ class _Reading:
                     self._problems.append(f"${variable}: there is no such key{_nearest(key)}")
                 continue
             self._from[name] = variable
-            self._given[name] = _literal(text) if KEYS.get(name, _WORKERS).literal or text.isdecimal() else text
+            self._given[name] = _literal(text) if KEYS.get(name, WORKERS).literal or text.isdecimal() else text
 
     def _value(self, name: str, key: Key) -> Any:
         if name not in self._given:
@@ -320,20 +190,18 @@ class _Reading:
             elif len(pool) > 64 or not pool.isprintable():
                 self._problem(name, "the name of a pool has at most 64 characters, all visible")
             else:
-                pools[pool] = self._value(name, _WORKERS) or 1
+                pools[pool] = self._value(name, WORKERS) or 1
         return pools
 
     def _check(self) -> None:
         """What two keys must agree on."""
-        lease, poll, pool = (self._values[name] for name in ("lease", "poll", "defaults.pool"))
+        lease, poll = self._values["lease"], self._values["poll"]
         if lease < MIN_LEASE:
             self._problem("lease", "give at least 5s")
         elif not MIN_POLL <= poll <= lease // 4:
             self._problem("poll", "give at least 20ms and at most a quarter of `lease`")
         if sum(self._pools.values()) > MAX_WORKERS:
             self._problem("workers", f"all pools together have more than {MAX_WORKERS} workers")
-        if pool is not None and pool not in self._pools:
-            self._problem("defaults.pool", f"there is no pool {pool!r}; give one of: {', '.join(self._pools)}")
 
     def _refuse_unknown(self, name: str) -> None:
         if name not in KEYS and not _POOL.fullmatch(name):

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
-from jobd.config import LogSettings, read_size
+from jobd.config import LogSettings
+from jobd.config_keys import read_size
 from jobd.errors import BadValue, ConfigError
 from jobd.schedule.duration import parse_duration
 

@@ -38,11 +38,11 @@ format = "json"                   # or "text"
 
 # [defaults]                      # for jobs that do not say otherwise
 # timeout = "1h"
+# retry_times = 0                 # of jobs that `jobd add` or `jobd apply` enters without
 # backoff = "0s"                  # the pause before the first retry; it doubles with each
 # backoff_max = "1h"
 # catch_up = "once"               # due times missed while no daemon ran: "once", "none" or "all"
 # grace = "1h"                    # a run that would begin later than this is skipped
-# pool = "default"
 # on_lost = "rerun"               # or "fail": what becomes of a run whose machine has died
 # isolation = "warm"              # or "fresh": a new process for every run
 """

@@ -56,7 +56,13 @@ class House:
 
     def jobd(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*words), cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=60, check=False
+            self.command(*words),
+            cwd=self.folder,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     def fine(self, *words: str) -> Any:
@@ -97,5 +103,3 @@ class House:
             process.wait()
         if pid := self.status().get("pid"):
             os.kill(pid, signal.SIGKILL)
-
-

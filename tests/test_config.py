@@ -7,7 +7,8 @@ import pytest
 
 from jobd import config, template
 from jobd.clock import DAY, HOUR, MILLISECOND, SECOND
-from jobd.config import KEYS, load, masked_url
+from jobd.config import load, masked_url
+from jobd.config_keys import KEYS, MAX_WORKERS
 from jobd.errors import ConfigError
 
 
@@ -29,7 +30,7 @@ def test_an_empty_file_is_a_working_configuration(tmp_path: Path) -> None:
     assert settings.database == f"sqlite:///{tmp_path}/jobd.db"
     assert settings.plugins == f"{tmp_path}/plugins"
     assert settings.state_dir == f"{tmp_path}/state"
-    assert 2 <= settings.workers == settings.pools["default"] <= config.MAX_WORKERS
+    assert 2 <= settings.workers == settings.pools["default"] <= MAX_WORKERS
     assert (settings.poll, settings.lease, settings.stop_timeout) == (SECOND, 30 * SECOND, 60 * SECOND)
     assert settings.commands is True
     assert settings.history.keep == 30 * DAY
@@ -72,7 +73,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
             backoff_max = "10s"
             catch_up = "all"
             grace = "1h"
-            pool = "my reports"
+            retry_times = 3
             on_lost = "fail"
             isolation = "fresh"
             """,
@@ -89,7 +90,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert settings.log == config.LogSettings("debug", "json", True, f"{tmp_path}/log/jobd.log", "1d", "30d")
     assert settings.history == config.HistorySettings(HOUR, 5, 1000)
     assert settings.defaults.timeout == HOUR
-    assert settings.defaults.pool == "my reports"
+    assert settings.retry_times == 3
     assert settings.defaults.isolation == "fresh"
 
 
@@ -147,7 +148,6 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         ("[log]\nlevel = 3", "trace, debug"),
         ('[log]\nrotation = "often"', "10MiB"),
         ('[history]\noutput = "1GiB"', "8MiB"),
-        ('[defaults]\npool = "nope"', "no pool"),
         ("[pool.default]\nworkers = 2", "top-level"),
         ("[pool.a]\nworkers = 240", "all pools together"),
         ("[pool.a]\nworker = 2", "did you mean"),

@@ -44,7 +44,7 @@ def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as
     """
     text, source = _read(file)
     stored = definitions.all_jobs(context.store)
-    wanted = jobfile.load(text, source, context.zone, {job.name: job for job in stored})
+    wanted = jobfile.load(text, source, context.zone, {job.name: job for job in stored}, context.settings.retry_times)
     difference = definitions.compare(stored, wanted, prune)
     _show(difference, as_json)
     if dry_run or not any(difference):
@@ -66,7 +66,8 @@ def export(context: Context, output: str | None) -> None:
     \b
       jobd export > jobs.toml
     """
-    text = jobfile.dump(listed.job for listed in context.reader.jobs(deleted=False) if listed.problem is None)
+    jobs = (listed.job for listed in context.reader.jobs(deleted=False) if listed.problem is None)
+    text = jobfile.dump(jobs, context.settings.retry_times)
     if output is None:
         sys.stdout.write(text)
         return

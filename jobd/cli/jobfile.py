@@ -39,19 +39,19 @@ MOST = 20  # errors shown of one file
 NO_LIMIT = ("timeout", "backoff")
 
 
-def dump(jobs: Iterable[Job]) -> str:
-    """The file that says what `jobs` are."""
+def dump(jobs: Iterable[Job], retry_times: int = 0) -> str:
+    """The file that says what `jobs` are; `retry_times` is what the configuration gives those that say nothing."""
     import tomli_w
 
-    return tomli_w.dumps({"job": {job.name: table_of(job) for job in jobs}})
+    return tomli_w.dumps({"job": {job.name: table_of(job, retry_times) for job in jobs}})
 
 
-def table_of(job: Job) -> dict[str, Any]:
+def table_of(job: Job, retry_times: int = 0) -> dict[str, Any]:
     """The table of one job: what differs from the default."""
     table: dict[str, Any] = {} if job.interval is None else {"interval": job.interval}
     if job.runonce:
         table["runonce"] = True
-    if job.retry_times:
+    if job.retry_times != retry_times:
         table["retry_times"] = job.retry_times
     table |= options_of(job)
     if "args" in table:
@@ -59,10 +59,11 @@ def table_of(job: Job) -> dict[str, Any]:
     return table
 
 
-def load(text: str, source: str, zone: str, stored: Mapping[str, Job]) -> list[Job]:
+def load(text: str, source: str, zone: str, stored: Mapping[str, Job], retry_times: int = 0) -> list[Job]:
     """The jobs that `text` describes. Raises BadValue that names source, line, table and key of everything wrong.
 
-    `stored` gives the values of secret arguments that the file names without one.
+    `stored` gives the values of secret arguments that the file names without one; `retry_times` is for the jobs that
+    say nothing of it.
     """
     try:
         document = tomllib.loads(text)
@@ -77,7 +78,7 @@ def load(text: str, source: str, zone: str, stored: Mapping[str, Job]) -> list[J
     jobs, problems = [], []
     for name, table in tables.items():
         try:
-            jobs.append(_job(name, table, zone, stored))
+            jobs.append(_job(name, table, zone, stored, retry_times))
         except BadValue as error:
             problems.append((name, error))
     if problems:
@@ -86,7 +87,7 @@ def load(text: str, source: str, zone: str, stored: Mapping[str, Job]) -> list[J
     return jobs
 
 
-def _job(name: str, table: object, zone: str, stored: Mapping[str, Job]) -> Job:
+def _job(name: str, table: object, zone: str, stored: Mapping[str, Job], retry_times: int) -> Job:
     if not isinstance(table, dict):
         raise BadValue("it is not a table", f"write [job.{name}]")
     for key in table:
@@ -96,7 +97,7 @@ def _job(name: str, table: object, zone: str, stored: Mapping[str, Job]) -> Job:
             raise BadValue(f"the key {key!r} is not known", hint)
     name = check_name(name)
     given = {key: _read(key, value) for key, value in table.items()}
-    columns = {key: given.pop(key) for key in COLUMNS if key in given}
+    columns = {"retry_times": retry_times} | {key: given.pop(key) for key in COLUMNS if key in given}
     given["args"] = _with_secrets(given.get("args", {}), given.get("secrets", ()), stored.get(name))
     if given.get("task") == name:
         del given["task"]

@@ -63,7 +63,7 @@ def add(
       jobd add backup --every 1d -- /usr/local/bin/backup --full
     """
     now = context.now()
-    job = edited(Job(name), given, command, now)
+    job = edited(Job(name, retry_times=context.settings.retry_times), given, command, now)
     job = job._replace(options=job.options._replace(paused=paused))
     if job.interval is None and not job.runonce:
         raise BadValue(f"when is {escape(name)!r} to run?", f"give {WHEN_OPTIONS}")

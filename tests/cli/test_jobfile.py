@@ -40,6 +40,7 @@ def read(text: str, stored: dict[str, Job] | None = None) -> list[Job]:
 
 def test_what_is_written_is_read_back_the_same():
     assert read(dump(JOBS)) == JOBS
+    assert load(dump(JOBS, 3), "jobs.toml", "UTC", {}, 3) == JOBS
 
 
 _values = st.recursive(

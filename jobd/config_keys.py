@@ -1,0 +1,146 @@
+"""The keys of jobd.toml: for each its default, and how its value is read.
+
+A reader returns the value as `jobd.config.Settings` holds it, or raises BadValue with what is allowed.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jobd.clock import DAY, SECOND
+from jobd.errors import BadValue
+from jobd.job import CATCH_UP, ISOLATION, MAX_BIGINT, MAX_RETRIES, ON_LOST
+from jobd.schedule.duration import parse_duration
+
+MAX_WORKERS = 240  # select() takes descriptors below 1024, and a worker has four
+LEVELS = ("trace", "debug", "info", "success", "warning", "error", "critical")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise BadValue("give a text in quotes")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise BadValue("give true or false")
+    return value
+
+
+def _whole(low: int, high: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise BadValue(f"give a whole number from {low} to {high}")
+        return value
+
+    return read
+
+
+def _choice(*words: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise BadValue("give one of: " + ", ".join(words))
+        return value
+
+    return read
+
+
+def _duration(value: object) -> int:
+    if not isinstance(value, str):
+        raise BadValue('give a duration in quotes, like "30s" or "1h30m"')
+    duration: int = parse_duration(value)
+    return duration
+
+
+def read_size(value: object) -> int:
+    """A number of bytes: 65536 or "64KiB". Raises BadValue."""
+    units = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_BIGINT:
+        return value
+    found = re.fullmatch(r"([0-9]{1,12}) ?([KMG]i?B|B)", value) if isinstance(value, str) else None
+    if not found:
+        raise BadValue('give a size, like "64KiB"')
+    return int(found[1]) * units[found[2]]
+
+
+def _output(value: object) -> int:
+    size = read_size(value)
+    if size > 8 * 2**20:
+        raise BadValue("give at most 8MiB")
+    return size
+
+
+def _rotation(value: object) -> str:
+    try:
+        read_size(value)
+    except BadValue:
+        try:
+            _duration(value)
+        except BadValue:
+            raise BadValue('give a size, like "10MiB", or an age, like "1d"') from None
+    return str(value)
+
+
+def _retention(value: object) -> str | int:
+    if isinstance(value, int):
+        return _whole(0, 100_000)(value)
+    try:
+        _duration(value)
+    except BadValue:
+        raise BadValue('give a number of files, or an age, like "30d"') from None
+    return str(value)
+
+
+def _timezone(value: object) -> str:
+    from zoneinfo import ZoneInfo
+
+    name = _text(value)
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise BadValue('there is no such time zone; give a name like "Europe/Berlin"') from None
+    return name
+
+
+class Key(NamedTuple):
+    """A key of jobd.toml. A `literal` value is written in the environment as in TOML: a number, true or false."""
+
+    read: Callable[[object], Any]
+    default: Any = None
+    literal: bool = False
+
+
+WORKERS = Key(_whole(1, MAX_WORKERS), literal=True)
+
+KEYS: dict[str, Key] = {
+    "database": Key(_text, "sqlite:///jobd.db"),
+    "password_file": Key(_text),
+    "plugins": Key(_text, "plugins"),
+    "state_dir": Key(_text),
+    "workers": WORKERS,
+    "timezone": Key(_timezone),
+    "commands": Key(_flag, literal=True),
+    "poll": Key(_duration, SECOND),
+    "lease": Key(_duration, 30 * SECOND),
+    "stop_timeout": Key(_duration, 60 * SECOND),
+    "on_db_loss": Key(_choice("finish", "kill"), "finish"),
+    "log.level": Key(_choice(*LEVELS), "info"),
+    "log.format": Key(_choice("text", "json"), "text"),
+    "log.context": Key(_flag, False, literal=True),
+    "log.file": Key(_text),
+    "log.rotation": Key(_rotation, "10MiB"),
+    "log.retention": Key(_retention, 10),
+    "history.keep": Key(_duration, 30 * DAY),
+    "history.keep_per_job": Key(_whole(1, 1_000_000), 1_000, literal=True),
+    "history.output": Key(_output, 64 * 1024),
+    "defaults.retry_times": Key(_whole(0, MAX_RETRIES), 0, literal=True),
+    "defaults.timeout": Key(_duration),
+    "defaults.backoff": Key(_duration),
+    "defaults.backoff_max": Key(_duration),
+    "defaults.catch_up": Key(_choice(*CATCH_UP)),
+    "defaults.grace": Key(_duration),
+    "defaults.on_lost": Key(_choice(*ON_LOST)),
+    "defaults.isolation": Key(_choice(*ISOLATION)),
+}
+DEFAULTS = ("timeout", "backoff", "backoff_max", "catch_up", "grace", "on_lost", "isolation")
