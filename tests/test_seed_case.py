@@ -32,8 +32,8 @@ class Terminal:
             os.environ["TZ"] = "Asia/Shanghai"
             os.execv(sys.executable, [sys.executable, "-m", "jobd", *command])
 
-    def read(self, seconds: float) -> None:
-        """Read what appears within so many seconds, or until the command ends."""
+    def read(self, seconds: float, until: str | None = None) -> None:
+        """Read what appears within so many seconds, until the command ends, or until a line contains `until`."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             if not select.select([self._terminal], [], [], left)[0]:
@@ -44,6 +44,8 @@ class Terminal:
                 return  # EIO: the command has ended
             *lines, self._rest = (self._rest + data).split(b"\r\n")
             self.lines += [line.decode().removeprefix("^C") for line in lines]
+            if until is not None and any(until in line for line in self.lines):
+                return
 
     def type(self, keys: bytes) -> None:
         os.write(self._terminal, keys)
@@ -113,7 +115,7 @@ def test_the_seed_case(folder: Path) -> None:
     assert (task3["outcome"], task3["attempts"]) == ("failed", 4)
 
     with terminal(folder, "start", "--foreground") as daemon:
-        daemon.read(2)
+        daemon.read(15, "task1 running.....")
         daemon.type(b"\x03")
         assert daemon.end() == 0
         assert [line for line in daemon.lines if "task2" in line or "task3" in line] == []
