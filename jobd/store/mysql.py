@@ -16,7 +16,7 @@ LOCK_WAIT = 5  # seconds for a row that another transaction holds
 SQL_MODE = (
     "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES"
 )
-_CONFLICTS = {1020, 1205, 1213}
+_CONFLICTS = {1020, 1205, 1213, 1062}  # 1062: another has added the same key meanwhile
 _BROKEN = {2006, 2013, 2014, 2055, 1053, 1927, 4031}
 _TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
 

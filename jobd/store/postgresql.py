@@ -56,8 +56,8 @@ class Postgresql(Dialect):
 
     def classify(self, error: Exception) -> str | None:
         state = getattr(error, "sqlstate", None) or ""
-        # 40: deadlock, serialization; 55P03: lock timeout
-        if state.startswith("40") or state == "55P03":
+        # 40: deadlock, serialization; 55P03: lock timeout; 23505: another has added the same key meanwhile
+        if state.startswith("40") or state in ("55P03", "23505"):
             return AGAIN
         # 08: connection; 57P01-3: shutting down
         if state.startswith("08") or state in ("57P01", "57P02", "57P03", "25P03"):

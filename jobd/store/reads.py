@@ -69,15 +69,12 @@ class Reader:
 
     def jobs(self, deleted: bool) -> Iterator[Listed]:
         """The jobs by name; with `deleted`, the deleted ones too."""
-        live = "" if deleted else " AND job.is_delete = 0"
-        last = ""
-        while True:
-            # served by the unique index on name
-            page = self._rows(f"{_JOBS} WHERE job.name > ?{live} ORDER BY job.name LIMIT {PAGE}", (last,))
+        live = "1 = 1" if deleted else "job.is_delete = 0"
+        page = self._rows(f"{_JOBS} WHERE {live} ORDER BY job.name LIMIT {PAGE}")
+        while page:
             yield from map(_listed, page)
-            if len(page) < PAGE:
-                return
-            last = page[-1][1]
+            # served by the unique index on name
+            page = self._rows(f"{_JOBS} WHERE {live} AND job.name > ? ORDER BY job.name LIMIT {PAGE}", (page[-1][1],))
 
     def job(self, name: str) -> Listed:
         """One job, deleted or not. Raises JobdError when there is none of this name."""

@@ -51,7 +51,8 @@ def read_job(row: Sequence[Any]) -> tuple[Job | None, str | None]:
         return None, "name is not text"
     problem = None
     try:
-        check_name(name)
+        if check_name(name) != name:
+            raise BadValue("the name is not in Unicode's normal form NFC")
         check_retry_times(retry_times)
         for what, flag in (("runonce", runonce), ("is_delete", is_delete)):
             if flag not in (0, 1):

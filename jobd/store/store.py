@@ -211,5 +211,6 @@ def open_store(settings: Settings) -> Store:
 
 
 def _cause(error: Exception) -> Exception:
-    """The driver's error behind peewee's."""
-    return error.__cause__ if isinstance(error.__cause__, Exception) else error
+    """The driver's error behind peewee's, which is raised while that one is handled."""
+    behind = error.__cause__ or error.__context__
+    return behind if type(error).__module__ == "peewee" and isinstance(behind, Exception) else error

@@ -1,0 +1,163 @@
+"""Adding, changing, deleting and restoring jobs: the same on every database."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from jobd.clock import SECOND
+from jobd.errors import JobdError
+from jobd.job import Job, Options, Run
+from jobd.store import definitions
+from jobd.store.reads import Reader
+from jobd.store.rows import RUN, run_row
+from jobd.store.store import Store
+from jobd.store.url import parse_url
+
+NOW = 1_800_000_000 * SECOND
+STRANGE = [
+    "job", "Job", "JOB", "jöb", "jòb", "joß", "joss", "job😀", "ﬁ", "a b", "it's", 'say "x"', "back\\slash",
+    "per%cent", "under_score", "`tick`", "null", "x" * 255, "日" * 255, "ğ", "ı", "i", "ss", "$1", "?", ":name", "%s",
+]  # fmt: skip
+
+
+def add(store: Store, *jobs: Job) -> list[int]:
+    return definitions.add(store, jobs, NOW, "UTC")
+
+
+def stored(store: Store) -> dict[str, Job]:
+    return {job.name: job for job in definitions.all_jobs(store)}
+
+
+def count(store: Store, table: str) -> int:
+    return int(store.transact(lambda session: session.rows(f"SELECT count(*) FROM {table}"))[0][0])
+
+
+def test_strange_names_are_all_different_jobs_and_come_back_as_they_were(store: Store) -> None:
+    add(store, *(Job(name, "10s") for name in STRANGE))
+    assert sorted(stored(store)) == sorted(STRANGE)
+    for name in STRANGE:
+        definitions.change(store, name, lambda job: job._replace(interval=f"{len(job.name)}s"), NOW, "UTC")
+    assert {job.interval for job in stored(store).values()} == {f"{len(name)}s" for name in STRANGE}
+
+
+def test_every_option_comes_back_as_it_was(store: Store) -> None:
+    options = Options(
+        task="other",
+        args={"text": "q'\"\\%_😀\n\x00", "deep": {"list": [1, 2.5, None, True]}, "big": 2**80},
+        secrets=("text",),
+        timezone="Europe/Berlin",
+        timeout=1,
+        backoff=2**50,
+        backoff_max=2**51,
+        catch_up="all",
+        grace=3,
+        pool="reports",
+        priority=-7,
+        on_lost="fail",
+        isolation="fresh",
+        paused=True,
+    )
+    add(store, Job("a", "10s", retry_times=2**63 - 1, options=options), Job("b", None, True))
+    add(store, Job("c", "10s", options=Options(command=("echo", "", "a b", "'\"\\", "😀"))))
+    found = stored(store)
+    assert found["a"].options == options
+    assert found["a"].retry_times == 2**63 - 1
+    assert found["b"].runonce
+    assert found["c"].options.command == ("echo", "", "a b", "'\"\\", "😀")
+    assert count(store, "job_options") == 2  # what is at its default needs no row
+
+
+def test_a_taken_name_is_refused_and_nothing_of_the_rest_is_stored(store: Store) -> None:
+    add(store, Job("a", "10s"))
+    with pytest.raises(JobdError, match="'a' exists already"):
+        add(store, Job("b", "10s"), Job("a", "20s"))
+    assert {name: job.interval for name, job in stored(store).items()} == {"a": "10s"}
+    definitions.add(store, [Job("a", "20s"), Job("b", "10s")], NOW, "UTC", if_not_exists=True)
+    assert {name: job.interval for name, job in stored(store).items()} == {"a": "10s", "b": "10s"}
+
+
+def test_a_deleted_job_that_is_added_again_keeps_its_id_and_its_history(store: Store, database: str) -> None:
+    (job_id,) = add(store, Job("a", "10s", options=Options(timeout=5)))
+    run = Run(job_id, 1, NOW, NOW, NOW, 1, "succeeded", 1)
+    store.transact(lambda session: session.write_rows("run", RUN, [run_row(run)]))
+    definitions.delete(store, ["a"], NOW, "UTC")
+    assert stored(store) == {}
+    assert add(store, Job("a", "20s")) == [job_id]
+    assert (stored(store)["a"].interval, stored(store)["a"].options) == ("20s", Options())
+    reader = Reader(parse_url(database))
+    assert [one.run for one in reader.runs(job_id)] == [run]
+    reader.close()
+
+
+def test_restore_brings_a_job_back_as_it_was(store: Store) -> None:
+    add(store, Job("a", "10s", retry_times=3, options=Options(timeout=5)))
+    before = stored(store)["a"]
+    definitions.delete(store, ["a"], NOW, "UTC")
+    definitions.restore(store, ["a"], NOW, "UTC")
+    assert stored(store)["a"]._replace(updated=0) == before._replace(updated=0)
+    with pytest.raises(JobdError, match="not deleted"):
+        definitions.restore(store, ["a"], NOW, "UTC")
+
+
+def test_of_several_names_all_or_none(store: Store) -> None:
+    add(store, Job("a", "10s"), Job("bee", "10s"))
+    with pytest.raises(JobdError, match=r"no job named 'bea'") as refused:
+        definitions.delete(store, ["a", "bea"], NOW, "UTC")
+    assert refused.value.hint == "did you mean 'bee'?"
+    assert sorted(stored(store)) == ["a", "bee"]
+
+
+def test_only_what_changes_is_written(store: Store) -> None:
+    add(store, Job("a", "10s"), Job("b", "10s"))
+    before = stored(store)
+    wanted = [Job("a", "10s"), Job("b", "10s", retry_times=1)]
+    difference = definitions.apply(store, wanted, False, NOW + SECOND, "UTC")
+    assert [new.name for _, new in difference.changed] == ["b"]
+    assert stored(store)["a"] == before["a"]
+    assert stored(store)["b"].retry_times == 1
+
+
+@pytest.mark.parametrize("others", [0, 3])
+def test_of_many_who_add_one_name_one_wins(
+    store: Store, database: str, open_store: Callable[[str], Store], others: int
+) -> None:
+    """Each with a connection of its own, all at once."""
+    stores = [store, *(open_store(database) for _ in range(others + 1))]
+    ready = threading.Barrier(len(stores))
+    told: list[str] = []
+
+    def enter(one: Store, number: int) -> None:
+        ready.wait()
+        try:
+            definitions.add(one, [Job("same", f"{number}h")], NOW, "UTC")
+            told.append("added")
+        except JobdError as error:
+            told.append(str(error))
+
+    threads = [threading.Thread(target=enter, args=(one, number)) for number, one in enumerate(stores, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(told) == ["a job named 'same' exists already"] * (len(stores) - 1) + ["added"]
+
+
+def test_of_many_who_change_one_job_none_is_forgotten(
+    store: Store, database: str, open_store: Callable[[str], Store]
+) -> None:
+    add(store, Job("a", "10s"))
+    stores = [open_store(database) for _ in range(4)]
+    for one in stores:  # the first statement of a fresh connection is slow
+        definitions.all_jobs(one)
+
+    def grow(one: Store) -> None:
+        for _ in range(10):
+            definitions.change(one, "a", lambda job: job._replace(retry_times=job.retry_times + 1), NOW, "UTC")
+
+    threads = [threading.Thread(target=grow, args=(one,)) for one in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert stored(store)["a"].retry_times == 40

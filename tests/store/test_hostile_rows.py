@@ -1,0 +1,95 @@
+"""Senseless rows that any program may write: shown as invalid with the reason, never run, and in nobody's way."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from jobd.cli.state import error_of, planned, reason, state_of
+from jobd.clock import SECOND
+from jobd.engine.changes import Looker
+from jobd.job import PLAIN
+from jobd.store import schedule_table as table
+from jobd.store.reads import Listed, Reader
+from jobd.store.store import Store
+from jobd.store.url import parse_url
+
+NOW = 1_800_000_000 * SECOND
+INSERT = 'INSERT INTO job (name, "interval", runonce, retry_times, is_delete) VALUES '
+OPTIONS = "INSERT INTO job_options (job_id, {}) SELECT id, {} FROM job WHERE name = 'bad'"
+# what is written: (the statements, a word of the reason; None: the database is free to refuse it)
+ROWS: dict[str, tuple[list[str], str]] = {
+    "unparsable interval": ([f"{INSERT} ('bad', 'every now and then', 0, 0, 0)"], "every now and then"),
+    "empty interval": ([f"{INSERT} ('bad', '', 0, 0, 0)"], "empty"),
+    "no interval and not once": ([f"{INSERT} ('bad', NULL, 0, 0, 0)"], "interval"),
+    "zero interval": ([f"{INSERT} ('bad', '0s', 0, 0, 0)"], "0s"),
+    "long interval": ([f"{INSERT} ('bad', '{'1' * 255}', 0, 0, 0)"], ""),
+    "unknown zone": ([f"{INSERT} ('bad', 'TZ=Mars/Base @daily', 0, 0, 0)"], "Mars/Base"),
+    "never due": ([f"{INSERT} ('bad', '0 0 30 2 *', 0, 0, 0)"], ""),
+    "negative retries": ([f"{INSERT} ('bad', '10s', 0, -1, 0)"], "retry_times is -1"),
+    "runonce 7": ([f"{INSERT} ('bad', '10s', 7, 0, 0)"], "runonce is 7"),
+    "is_delete 5": ([f"{INSERT} ('bad', '10s', 0, 0, 5)"], "is_delete is 5"),
+    "blank before the name": ([f"{INSERT} (' bad', '10s', 0, 0, 0)"], "blank"),
+    "line in the name": ([f"{INSERT} ('a\nb', '10s', 0, 0, 0)"], "name"),
+    "escape in the name": ([f"{INSERT} ('\x1b[2J', '10s', 0, 0, 0)"], "name"),
+    "dash before the name": ([f"{INSERT} ('-rf', '10s', 0, 0, 0)"], "-"),
+    "empty name": ([f"{INSERT} ('', '10s', 0, 0, 0)"], "empty"),
+    "decomposed name": ([f"{INSERT} ('e\u0301', '10s', 0, 0, 0)"], "NFC"),
+    "args that are no JSON": ([f"{INSERT} ('bad', '10s', 0, 0, 0)", OPTIONS.format("args", "'{'")], "args"),
+    "args that are a list": ([f"{INSERT} ('bad', '10s', 0, 0, 0)", OPTIONS.format("args", "'[1]'")], "args"),
+    "a command of numbers": ([f"{INSERT} ('bad', '10s', 0, 0, 0)", OPTIONS.format("command", "'[1]'")], "command"),
+    "an empty command": ([f"{INSERT} ('bad', '10s', 0, 0, 0)", OPTIONS.format("command", "'[]'")], "command"),
+    "a negative timeout": ([f"{INSERT} ('bad', '10s', 0, 0, 0)", OPTIONS.format("timeout", "-5")], "timeout"),
+    "odd catch_up": ([f"{INSERT} ('bad', '10s', 0, 0, 0)", OPTIONS.format("catch_up", "'often'")], "catch_up"),
+    "odd isolation": ([f"{INSERT} ('bad', '10s', 0, 0, 0)", OPTIONS.format("isolation", "'total'")], "isolation"),
+    "unknown option zone": ([f"{INSERT} ('bad', '@daily', 0, 0, 0)", OPTIONS.format("timezone", "'Mars'")], "Mars"),
+}
+SQLITE_ONLY: dict[str, tuple[list[str], str]] = {
+    "a time that is none": (["INSERT INTO job (name, runonce, created_time) VALUES ('bad', 1, 'yesterday')"], ""),
+    "a time in numbers": (["INSERT INTO job (name, runonce, created_time) VALUES ('bad', 1, 20)"], "time"),
+    "a name in bytes": (["INSERT INTO job (name, runonce) VALUES (x'ff00', 1)"], "name"),
+    "an interval in numbers": (["INSERT INTO job (name, \"interval\") VALUES ('bad', 10)"], ""),
+}
+
+
+@pytest.fixture
+def listed(store: Store, database: str) -> Iterator[Callable[[], list[Listed]]]:
+    """What `jobd list` reads."""
+    reader = Reader(parse_url(database))
+    yield lambda: [planned(one, NOW, "UTC") for one in reader.jobs(deleted=True)]
+    reader.close()
+
+
+def look(store: Store) -> list[str]:
+    """A node's look at the changes; whom it complains about."""
+    found = store.transact(Looker(1, NOW, "UTC", PLAIN).look)
+    return [name for name, _ in found.errors]
+
+
+@pytest.mark.parametrize("what", [*ROWS, *SQLITE_ONLY])
+def test_a_senseless_row_is_told_and_disturbs_no_other(
+    store: Store, listed: Callable[[], list[Listed]], what: str
+) -> None:
+    if what in SQLITE_ONLY and store.dialect.name != "sqlite":
+        pytest.skip("the column types of this database refuse it")
+    statements, word = (ROWS | SQLITE_ONLY)[what]
+    good = f"{INSERT} ('good', '10s', 0, 0, 0)"
+    try:
+        store.transact(lambda session: [session.execute(sql) for sql in [*statements, good]] and None)
+    except Exception:
+        assert store.dialect.name == "sqlite", "only SQLite's CHECKs may refuse what the column types admit"
+        assert what in SQLITE_ONLY
+        return
+
+    (bad,) = (one for one in listed() if one.job.name != "good")
+    (fine,) = (one for one in listed() if one.job.name == "good")
+    assert state_of(fine) == "waiting"
+    if not bad.job.deleted:
+        assert state_of(bad) == "invalid"
+        assert word in (reason(bad, [], NOW) or "")
+    assert word in (error_of(bad) or "")
+
+    assert len(look(store)) == 1
+    assert look(store) == []  # told once
+    claimed = store.transact(lambda session: table.claim(session, 1, "default", NOW, 10))
+    assert [one.job.name for one in claimed if one.job] == ["good"]
+    assert [error_of(one) for one in listed() if one.job.name != "good"] == [error_of(bad)]
