@@ -249,3 +249,11 @@ def test_what_init_writes_loads_and_every_commented_key_exists(tmp_path: Path) -
 
 def test_the_configuration_in_the_repository_is_what_init_writes() -> None:
     assert (Path(config.__file__).parents[1] / "jobd.toml").read_text() == template.CONFIG
+
+
+def test_the_documentation_names_every_key_and_default() -> None:
+    text = (Path(config.__file__).parents[1] / "docs/configuration.md").read_text()
+    for name in KEYS:
+        table, _, key = name.rpartition(".")
+        shown = f"[{table}] {key}" if table else key
+        assert f"`{shown}`" in text or f"`{key}`" in text, name
