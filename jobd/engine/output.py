@@ -18,7 +18,8 @@ class Output:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._tail = bytearray()
-        self._cut = 0
+        self._before = 0  # bytes that came before those in the tail
+        self._cut = False  # some of them since `take` was last called
         self._logged = 0
         self._line = b""
         self.fresh = False  # something was printed since `take` was last called
@@ -41,8 +42,9 @@ class Output:
         """What has come since this was last called: its tail, headed by a line that says what was cut, if any was."""
         self._trim()
         text = self._text()
+        self._before += len(self._tail)
         self._tail.clear()
-        self._cut = 0
+        self._cut = False
         self.fresh = False
         return text
 
@@ -51,7 +53,7 @@ class Output:
         if not self._cut:
             return kept
         kept = kept.partition("\n")[2] or kept
-        return f"[jobd: {self._cut:,} bytes of output were cut here; the last {self._limit:,} are kept]\n{kept}"
+        return f"[jobd: {self._before:,} bytes of output before this were cut]\n{kept}"
 
     def _passed_on(self, lines: list[bytes]) -> list[tuple[str, str]]:
         passed = []
@@ -78,7 +80,8 @@ class Output:
         excess = len(self._tail) - self._limit
         if excess > 0:
             del self._tail[:excess]
-            self._cut += excess
+            self._before += excess
+            self._cut = True
 
 
 def _read(raw: bytes) -> tuple[str, bytes]:

@@ -127,7 +127,7 @@ class Reader:
         for run, attempt, part, text in found:
             if (run, attempt, part) > seen:
                 gap = part > 0 and before != (run, attempt, part - 1)
-                yield run, attempt, part, (CUT if gap else "") + text
+                yield run, attempt, part, (CUT if gap and not text.startswith(CUT[:7]) else "") + text
                 before = (run, attempt, part)
 
     def close(self) -> None:

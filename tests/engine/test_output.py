@@ -37,9 +37,17 @@ def test_the_tail_is_kept_and_what_was_cut_is_said() -> None:
     text = output.take()
     assert text.endswith("line 998\nline 999\n")
     head, kept = text.split("\n", 1)
-    assert "bytes of output were cut here" in head
+    assert head == "[jobd: 8,790 bytes of output before this were cut]"
     assert len(kept) <= 100
     assert kept.startswith("line ")
+
+
+def test_what_was_cut_is_counted_from_the_beginning() -> None:
+    output = Output(10)
+    output.feed(b"0123456\n")
+    output.take()
+    output.feed(b"0123456789012345678\n")
+    assert output.take().startswith("[jobd: 18 bytes of output before this were cut]\n")
 
 
 def test_the_log_gets_no_more_than_the_limit_and_one_line_that_says_so() -> None:
