@@ -1,6 +1,7 @@
 """What the tests share: a fresh database of each kind, on real servers that live as long as the session."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from jobd.store.store import Store
 from jobd.store.url import parse_url
 from tests import servers
 from tests.house import House
+
+# Whoever runs the tests in the background has SIGINT ignored, and every process started here would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
