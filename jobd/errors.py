@@ -10,6 +10,8 @@ class JobdError(Exception):
 
     exit_code = 1
 
+    picture = ""  # lines to show below the message
+
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint

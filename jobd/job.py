@@ -45,6 +45,9 @@ class Options(NamedTuple):
     catch_up: str | None = None
     grace: int | None = None
     pool: str | None = None
+    jitter: int | None = None  # every due time is later by a part of this that depends on the job's name
+    starts: int | None = None  # nothing is due before this moment
+    ends: int | None = None  # nor after this one
     priority: int = 0  # among jobs due at the same time, the higher first
     on_lost: str | None = None
     isolation: str | None = None
@@ -195,10 +198,12 @@ def check_options(options: Options) -> Options:
             raise BadValue("a job runs either a task or a command", "leave one of them out")
         if options.args:
             raise BadValue("a command takes no --arg", "write its arguments after --")
-    for what in ("timeout", "backoff", "backoff_max", "grace"):
+    for what in ("timeout", "backoff", "backoff_max", "grace", "jitter", "starts", "ends"):
         value = getattr(options, what)
         if value is not None and not 0 <= value <= MAX_BIGINT:
             raise BadValue(f"{what} is {value}", "give a duration, 0 or more")
+    if options.starts is not None and options.ends is not None and options.ends < options.starts:
+        raise BadValue("the end lies before the start", "nothing would ever be due")
     if options.catch_up is not None:
         check_choice("catch_up", options.catch_up, CATCH_UP)
     if options.on_lost is not None:

@@ -31,6 +31,7 @@ from jobd.job import (
     check_retry_times,
 )
 from jobd.schedule import Schedule, parse
+from jobd.schedule.window import Shifted, Window, offset_of
 
 MAX_LOSSES = 3  # a run that took its node down this often is not tried again
 MAX_CATCH_UP = 1_000  # due times that catch_up = "all" makes good, the newest ones
@@ -82,12 +83,21 @@ _backdrop: tuple[Options, Options] | None = None  # the last (defaults, those wi
 
 def basis(job: Job) -> str:
     """What the due times of `job` are made from; while it stays the same, so do they."""
-    return f"{int(job.runonce)}|{job.options.timezone or ''}|{job.interval or ''}"
+    options = job.options
+    bounds = (options.jitter, options.starts, options.ends)
+    more = "" if bounds == (None, None, None) else f"|{bounds}"
+    return f"{int(job.runonce)}|{options.timezone or ''}|{job.interval or ''}{more}"
 
 
 def schedule_of(job: Job, zone: str) -> Schedule:
-    """The meaning of the job's interval; `zone` is the node's. Raises BadValue (with the position) for nonsense."""
-    return parse(job.interval, job.runonce, job.options.timezone or zone)
+    """When the job is due; `zone` is the node's. Raises BadValue (with the position) for nonsense."""
+    options = job.options
+    schedule = parse(job.interval, job.runonce, options.timezone or zone, job.name)
+    if options.jitter:
+        schedule = Shifted(schedule, offset_of(job.name, options.jitter))
+    if options.starts is not None or options.ends is not None:
+        schedule = Window(schedule, options.starts, options.ends)
+    return schedule
 
 
 def check(job: Job, zone: str) -> Schedule:
@@ -223,21 +233,21 @@ def _advance(job: Job, current: Plan, zone: str, started: int, finished: int) ->
     except BadValue as error:
         return free._replace(error=_one_line(error), basis="")
     due, anchor = _due(current), current.anchor or _due(current)
-    following = schedule.after(_resume_after(schedule, job.options, due, started, finished), anchor)
+    following = schedule.after(_resume_after(schedule, job.options, due, anchor, started, finished), anchor)
     missed = 0
     if following is not None and not schedule.from_finish:
         missed = schedule.count(due, following - 1, anchor)
     return _resting(free._replace(due=following, ready=following, missed=current.missed + missed), job)
 
 
-def _resume_after(schedule: Schedule, options: Options, due: int, started: int, finished: int) -> int:
+def _resume_after(schedule: Schedule, options: Options, due: int, anchor: int, started: int, finished: int) -> int:
     """The moment after which the next due time is looked for: this decides what a late or long run passes over."""
     if schedule.from_finish:
         return finished
     if options.catch_up == "all":
         return due
     if schedule.aligned:
-        after_finish = schedule.after(finished, due)
+        after_finish = schedule.after(finished, anchor)
         if after_finish is not None and after_finish <= due:
             return finished  # the clock was set back: a past clock need not come round again
         return max(due, finished)

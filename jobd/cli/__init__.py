@@ -52,6 +52,9 @@ def say(text: str) -> None:
 def _refuse(error: JobdError) -> int:
     first, *others = str(error).splitlines() or [type(error).__name__]
     say(f"error: {first}" + (f"; {error.hint}" if error.hint and not others else ""))
+    if error.picture and sys.stderr is not None:
+        for line in error.picture.splitlines():
+            print(f"  {line}", file=sys.stderr)  # noqa: T201
     for line in others:
         say(line)
     if others and error.hint:

@@ -12,7 +12,8 @@ from jobd.job import Job, Run
 from jobd.store.reads import History, Listed
 
 HIDDEN = "***"
-DURATIONS = ("timeout", "backoff", "backoff_max", "grace")
+DURATIONS = ("timeout", "backoff", "backoff_max", "grace", "jitter")
+MOMENTS = ("starts", "ends")
 WORDS = ("task", "timezone", "catch_up", "pool", "on_lost", "isolation")
 
 
@@ -32,6 +33,7 @@ def options_of(job: Job) -> dict[str, Any]:
         from jobd.schedule.duration import format_duration
 
         table |= {word: format_duration(value) if value else "none" for word, value in spans.items()}
+    table |= {word: iso(moment) for word in MOMENTS if (moment := getattr(options, word)) is not None}
     if options.priority:
         table["priority"] = options.priority
     if options.paused:

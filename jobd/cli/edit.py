@@ -7,14 +7,34 @@ from jobd.cli.options import CLEARED, Assignment
 from jobd.clock import iso
 from jobd.errors import BadValue
 from jobd.job import Job, Options, check_options
+from jobd.schedule.base import Flaw, ScheduleError
 
-_PLAIN = ("timezone", "timeout", "backoff", "backoff_max", "pool", "catch_up", "grace", "on_lost", "isolation")
-_WHEN = ("every", "after", "cron", "at", "in_", "interval")
-WHEN_OPTIONS = "--every, --after, --cron, --at, --in, --once or --interval"
+_PLAIN = (
+    "timezone",
+    "timeout",
+    "backoff",
+    "backoff_max",
+    "pool",
+    "catch_up",
+    "grace",
+    "jitter",
+    "on_lost",
+    "isolation",
+)
+WHEN = ("every", "after", "cron", "calendar", "at", "in_", "interval")
+NOTHING: Mapping[str, Any] = {
+    **dict.fromkeys(("task", "priority", "retry_times", "starts", "ends", *_PLAIN, *WHEN)),
+    **dict.fromkeys(("args", "secret_args", "no_args"), ()),
+    "once": False,
+}  # what `edited` takes when no option is given
+WHEN_OPTIONS = "--every, --after, --cron, --calendar, --at, --in, --once or --interval"
 
 
-def edited(job: Job, given: Mapping[str, Any], command: tuple[str, ...] | None, now: int) -> Job:
-    """`job` with what was given. What was not given stays as it is. Raises BadValue for what makes no sense."""
+def edited(job: Job, given: Mapping[str, Any], command: tuple[str, ...] | None, now: int, zone: str) -> Job:
+    """`job` with what was given; `zone` is that of jobs that name none. What was not given stays as it is.
+
+    Raises BadValue for what makes no sense.
+    """
     options = _with_program(job, given["task"], command)
     options = _with_args(options, given["args"], given["secret_args"], given.get("no_args", ()))
     plain: dict[str, Any] = {
@@ -22,32 +42,64 @@ def edited(job: Job, given: Mapping[str, Any], command: tuple[str, ...] | None, 
     }
     if given["priority"] is not None:
         plain["priority"] = given["priority"]
+    zone = plain.get("timezone") or (None if "timezone" in plain else options.timezone) or zone
+    for name in ("starts", "ends"):
+        if given[name] is not None:
+            plain[name] = None if given[name] is CLEARED else moment_given(given[name], now, zone)
     job = job._replace(options=check_options(options._replace(**plain)))
     if given["retry_times"] is not None:
         job = job._replace(retry_times=given["retry_times"])
-    said = [name for name in _WHEN if given[name] is not None]
+    said = [name for name in WHEN if given[name] is not None]
     if len(said) > 1:
         raise BadValue(f"--{said[0].strip('_')} and --{said[1].strip('_')} contradict each other", "give one of them")
     if said:
-        return job._replace(interval=_interval(said[0], given[said[0]], now), runonce=given["once"])
+        value = given[said[0]]
+        try:
+            interval = _interval(said[0], value, now, zone)
+        except Flaw as flaw:
+            raise ScheduleError(str(flaw), value, flaw.position, flaw.hint) from None
+        return job._replace(interval=interval, runonce=given["once"])
     return job._replace(interval=None, runonce=True) if given["once"] else job
 
 
-def _interval(option: str, value: str, now: int) -> str:
+def moment_given(text: str, now: int, zone: str) -> int:
+    """The moment that a person means by a time: ISO 8601, or `tomorrow 09:00`."""
+    from jobd.schedule.at import parse_at
+
+    try:
+        return parse_at(_clock(text, now, zone), zone).moment
+    except Flaw as flaw:
+        raise ScheduleError(str(flaw), text, flaw.position, flaw.hint) from None
+
+
+def _clock(text: str, now: int, zone: str) -> str:
+    from jobd.schedule.words import compile_at
+    from jobd.schedule.zone import clock_time, find_zone
+
+    return compile_at(text, clock_time(now, find_zone(zone)))
+
+
+def _interval(option: str, value: str, now: int, zone: str) -> str:
     """The text of the column `interval` for one of the options that say when."""
     from jobd.schedule.duration import parse_duration
 
     match option:
         case "every":
-            parse_duration(value)
-            return value
+            from jobd.schedule.words import compile_every
+
+            compiled = compile_every(value)
+            if compiled == value:
+                parse_duration(value)
+            return compiled
         case "after":
             parse_duration(value)
             return f"after {value}"
         case "in_":
             return f"at {iso(now + parse_duration(value))}"
         case "at":
-            return f"at {value}"
+            return f"at {_clock(value, now, zone)}"
+        case "calendar":
+            return f"calendar {value}"
         case "cron" if not (value.startswith("@") or " " in value.strip()):
             raise BadValue(f"--cron is {ascii(value)[:80]}", "give five fields, as in '*/5 * * * *', or --every D")
     return value

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from jobd.cli.documents import DURATIONS, WORDS, options_of
+from jobd.cli.documents import DURATIONS, MOMENTS, WORDS, options_of
 from jobd.errors import BadValue
 from jobd.job import (
     CATCH_UP,
@@ -34,7 +34,7 @@ from jobd.lifecycle import check
 from jobd.schedule.duration import parse_duration
 
 COLUMNS = ("interval", "runonce", "retry_times")
-KEYS = (*COLUMNS, *WORDS, *DURATIONS, "command", "args", "secrets", "priority", "paused")
+KEYS = (*COLUMNS, *WORDS, *DURATIONS, *MOMENTS, "command", "args", "secrets", "priority", "paused")
 MOST = 20  # errors shown of one file
 NO_LIMIT = ("timeout", "backoff")
 
@@ -131,6 +131,10 @@ def _read(key: str, value: object) -> Any:
     text: str = _typed(key, value, str, "a string")
     if key in DURATIONS:
         return _duration(key, text)
+    if key in MOMENTS:
+        from jobd.schedule.at import parse_at
+
+        return parse_at(text, "UTC").moment
     return None if key == "pool" and text == DEFAULT_POOL else text
 
 

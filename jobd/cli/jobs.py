@@ -1,21 +1,24 @@
 """Defining jobs: `add`, `set`, `rm`, `restore`, `pause`, `resume`. Each is one transaction, and says what it did."""
 
+from itertools import islice
 from typing import Any
 
 import click
 
 from jobd.cli.context import Context
 from jobd.cli.documents import job_document
-from jobd.cli.edit import WHEN_OPTIONS, edited
+from jobd.cli.edit import WHEN, WHEN_OPTIONS, edited
 from jobd.cli.listing import schedule_text
 from jobd.cli.options import NAME, definition_options, json_option
 from jobd.cli.show import escape, moment, print_json
-from jobd.cli.state import next_due
+from jobd.cli.state import NEXT_TIMES, coming, next_due
 from jobd.cli.taskcheck import check_task
 from jobd.errors import BadValue
 from jobd.job import Job
 from jobd.lifecycle import check, schedule_of
+from jobd.schedule import Schedule
 from jobd.store import definitions
+from jobd.store.reads import Listed
 
 
 class WithCommand(click.Command):
@@ -63,12 +66,13 @@ def add(
       jobd add backup --every 1d -- /usr/local/bin/backup --full
     """
     now = context.now()
-    job = edited(Job(name, retry_times=context.settings.retry_times), given, command, now)
+    job = edited(Job(name, retry_times=context.settings.retry_times), given, command, now, context.zone)
     job = job._replace(options=job.options._replace(paused=paused))
     if job.interval is None and not job.runonce:
         raise BadValue(f"when is {escape(name)!r} to run?", f"give {WHEN_OPTIONS}")
-    check(job, context.zone)
+    schedule = check(job, context.zone)
     if not force:
+        _check_future(job, schedule, now)
         check_task(context, job)
     added = definitions.add(context.store, [job], now, context.zone, if_not_exists=if_not_exists)
     if added:
@@ -99,8 +103,10 @@ def set_(
     now = context.now()
 
     def edit(job: Job) -> Job:
-        job = edited(job, given, command, now)
-        check(job, context.zone)
+        job = edited(job, given, command, now, context.zone)
+        schedule = check(job, context.zone)
+        if not force and any(given[name] is not None for name in WHEN):
+            _check_future(job, schedule, now)
         return job
 
     if given["task"] is not None and not force:
@@ -108,6 +114,15 @@ def set_(
     definitions.change(context.store, name, edit, now, context.zone)
     context.changed()
     _echo(context, "changed", name, as_json)
+
+
+def _check_future(job: Job, schedule: Schedule, now: int) -> None:
+    """Raises BadValue for a schedule that will never be due, or that was."""
+    first = schedule.first(now)
+    if first is None and not schedule.on_start:
+        raise BadValue(f"{job.interval!r} will never be due", "--force stores it all the same")
+    if first is not None and first < now:
+        raise BadValue(f"{job.interval!r} lies in the past", "--force stores it all the same; it is due at once then")
 
 
 def _names(function: Any) -> Any:
@@ -180,9 +195,15 @@ def _echo(context: Context, done: str, name: str, as_json: bool) -> None:
     job, due = listed.job, next_due(listed, context.zone)
     words = schedule_of(job, context.zone).describe()
     once = ", the first time only" if job.runonce and job.interval is not None else ""
-    when = "paused" if job.options.paused else "nothing due" if due is None else _when(due, context.now())
+    when = "paused" if job.options.paused else "nothing due" if due is None else _when(listed, context)
     click.echo(f"{done} {escape(name)}: {escape(words)}{once} ({escape(schedule_text(listed))}); {when}")
 
 
-def _when(due: int, now: int) -> str:
-    return "due at once" if due <= now else f"next due {moment(due)}"
+def _when(listed: Listed, context: Context) -> str:
+    """The next due times."""
+    now = context.now()
+    times = [due for due, _ in islice(coming(listed, context.zone), NEXT_TIMES)]
+    if not times:
+        return "nothing due"
+    first = "due at once" if times[0] <= now else f"next due {moment(times[0])}"
+    return ", ".join([first, *map(moment, times[1:])])

@@ -2,24 +2,28 @@
 
 from collections.abc import Iterator
 from heapq import merge
-from itertools import islice
+from itertools import dropwhile, islice
 from typing import Any
 
 import click
 
 from jobd.cli.context import Context
 from jobd.cli.documents import HIDDEN, job_document, options_of, run_document
+from jobd.cli.edit import NOTHING, WHEN_OPTIONS, edited, moment_given
 from jobd.cli.listing import outcome_style, print_jobs, schedule_text
-from jobd.cli.options import NAME, json_option
+from jobd.cli.options import NAME, json_option, schedule_options
 from jobd.cli.show import Cell, escape, moment, print_array, print_json, print_table, span
-from jobd.cli.state import planned, reason, state_of
-from jobd.clock import iso
+from jobd.cli.state import NEXT_TIMES, coming, planned, reason, state_of
+from jobd.clock import DAY, iso
 from jobd.errors import BadValue
+from jobd.job import Job
+from jobd.lifecycle import plan as plan_of
 from jobd.lifecycle import schedule_of
 from jobd.store.reads import History, Listed
 
 LAST_RUNS = 5
-NEXT_TIMES = 3
+A_YEAR = 366 * DAY
+MOST_NOTES = 5
 
 
 @click.command("list")
@@ -63,25 +67,55 @@ def show(context: Context, name: str, as_json: bool) -> None:
 @click.command("next")
 @click.argument("name", type=NAME, required=False)
 @click.option("-n", "count", type=click.IntRange(1, 10_000), default=10, show_default=True, help="How many.")
+@click.option("--from", "start", metavar="TIME", help="From this time on; default: now.")
+@schedule_options
 @json_option
 @click.pass_obj
-def next_(context: Context, name: str | None, count: int, as_json: bool) -> None:
-    """Show the coming due times, of one job or of all. They are computed; nothing is run.
+def next_(context: Context, /, name: str | None, count: int, start: str | None, as_json: bool, **given: Any) -> None:
+    """Show the coming due times, of one job, of all, or of a schedule that no job has. Nothing is run.
 
     \b
       jobd next
       jobd next backup -n 3
+      jobd next --cron '30 2 * * *' --tz Europe/Berlin --from 2027-03-27T00:00
+      jobd next --every 'last friday of the month at 17:00'
     """
-    now, zone = context.now(), context.zone
+    zone = context.zone
+    now = context.now() if start is None else moment_given(start, context.now(), zone)
+    if any(value not in (None, False) for value in given.values()):
+        if name is not None:
+            raise BadValue("a job and a schedule are given", "leave one of them out")
+        _print_schedule(given, now, zone, count, as_json)
+        return
     chosen = [context.reader.job(name)] if name is not None else context.reader.jobs(deleted=False)
     times = (coming(planned(listed, now, zone), zone) for listed in chosen)
-    soonest = list(islice(merge(*times), count))
+    soonest = list(islice(dropwhile(lambda one: start is not None and one[0] < now, merge(*times)), count))
     if as_json:
         print_array({"job": job, "due": iso(due)} for due, job in soonest)
     elif soonest:
         print_table(("DUE", "JOB"), ([Cell(moment(due)), Cell(job)] for due, job in soonest))
     else:
         click.echo("nothing is due")
+
+
+def _print_schedule(given: dict[str, Any], now: int, zone: str, count: int, as_json: bool) -> None:
+    """What a schedule that is not stored would do."""
+    job = edited(Job(""), {**NOTHING, **given}, None, now, zone)
+    if job.interval is None and not job.runonce:
+        raise BadValue("no schedule is given", f"give {WHEN_OPTIONS}")
+    schedule = schedule_of(job, zone)
+    listed = Listed(job, plan_of(job, None, now, zone))
+    times = [due for due, _ in islice(coming(listed, zone), count)]
+    if as_json:
+        print_array({"job": None, "due": iso(due)} for due in times)
+        return
+    click.echo(f"{escape(schedule.describe())}  ({escape(job.interval or 'once')})")
+    for due in times:
+        click.echo(moment(due))
+    if not times:
+        click.echo("it is due at each start of a daemon" if schedule.on_start else "it is never due")
+    for note in _notes(job, now, zone):
+        click.echo(f"note: {escape(note)}")
 
 
 @click.command()
@@ -105,24 +139,6 @@ def tasks(context: Context, as_json: bool) -> None:
         click.echo(f"no tasks in {escape(context.settings.plugins)}")
 
 
-def coming(listed: Listed, zone: str) -> Iterator[tuple[int, str]]:
-    """The due times of a job from the one in hand on."""
-    job, plan = listed.job, listed.plan
-    if state_of(listed) not in ("waiting", "queued", "running", "retrying") or plan is None:
-        return
-    due: int | None = plan.due
-    if plan.manual and due is not None:
-        yield due, job.name
-        due = plan.resume
-    try:
-        schedule = schedule_of(job, zone)
-    except BadValue:
-        return
-    while due is not None:
-        yield due, job.name
-        due = None if job.runonce or schedule.from_finish else schedule.after(due, plan.anchor or due)
-
-
 def _facts(context: Context, listed: Listed, now: int, zone: str) -> Iterator[tuple[str, str]]:
     """What `show` says of a job, line by line."""
     job, why = listed.job, reason(listed, context.reader.nodes(), now)
@@ -141,10 +157,23 @@ def _facts(context: Context, listed: Listed, now: int, zone: str) -> Iterator[tu
     due = [moment(due) for due, _ in islice(coming(listed, zone), NEXT_TIMES)]
     if due:
         yield "next", ", ".join(due)
+    for note in _notes(job, now, zone):
+        yield "note", escape(note)
     if listed.plan is not None and listed.plan.missed:
         yield "missed", f"{listed.plan.missed} due times were not run"
     yield "created", moment(job.created)
     yield "updated", moment(job.updated)
+
+
+def _notes(job: Job, now: int, zone: str) -> list[str]:
+    """What a person may not expect of the coming year's due times."""
+    try:
+        notes = schedule_of(job, zone).notes(now, now + A_YEAR)
+    except BadValue:
+        return []
+    return (
+        notes if len(notes) <= MOST_NOTES else [*notes[:MOST_NOTES], f"and {len(notes) - MOST_NOTES} more like these"]
+    )
 
 
 def _schedule(listed: Listed, zone: str) -> str:

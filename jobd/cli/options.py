@@ -159,16 +159,35 @@ def definition_options(function: _F) -> _F:
     return function
 
 
-_DEFINITION = (
-    click.option("--task", metavar="TASK", help="The task to run; default: the one with the job's name."),
-    click.option("--every", metavar="D", help="At once, then every D on a fixed grid: 10s, 1h30m, PT5M."),
+def schedule_options(function: _F) -> _F:
+    """The options that say when."""
+    for option in reversed(_SCHEDULE):
+        function = option(function)
+    return function
+
+
+_SCHEDULE = (
+    click.option("--every", metavar="D", help="10s: at once, then on a fixed grid. Or 'weekday at 18:30'."),
     click.option("--after", metavar="D", help="At once, then D after each run has finished."),
     click.option("--cron", metavar="EXPR", help="Five cron fields (six with seconds first), or @daily and so on."),
-    click.option("--at", metavar="TIME", help="Once, at an ISO 8601 time: 2026-12-24T18:00."),
+    click.option("--calendar", metavar="EXPR", help="As systemd writes it: Mon..Fri *-*-* 09:00."),
+    click.option("--at", metavar="TIME", help="Once: 2026-12-24T18:00, or 'tomorrow 09:00'."),
     click.option("--in", "in_", metavar="D", help="Once, in D from now."),
     click.option("--once", is_flag=True, help="Once, at once; with another schedule: only its first due time."),
     click.option("--interval", metavar="TEXT", help="Any schedule, as the column `interval` has it."),
+    click.option("--start", "starts", metavar="TIME", type=Text(), help="Nothing is due before TIME."),
+    click.option("--end", "ends", metavar="TIME", type=Text(), help="Nothing is due after TIME."),
+    click.option(
+        "--jitter",
+        metavar="D",
+        type=Duration(),
+        help="Later by up to D: by how much depends on the job's name, and stays so.",
+    ),
     click.option("--tz", "timezone", metavar="ZONE", type=Text(), help="The schedule's zone: Europe/Berlin."),
+)
+_DEFINITION = (
+    click.option("--task", metavar="TASK", help="The task to run; default: the one with the job's name."),
+    *_SCHEDULE,
     click.option(
         "--retry",
         "retry_times",
@@ -194,5 +213,5 @@ _DEFINITION = (
     click.option("--grace", metavar="D", type=Duration(), help="Skip a due time that is later than D."),
     click.option("--on-lost", type=Choice(ON_LOST), help="What to do when a run's node dies."),
     click.option("--isolation", type=Choice(ISOLATION), help="fresh: a new process for each run."),
-    click.option("--force", is_flag=True, help="Store it even if its task is unknown here."),
+    click.option("--force", is_flag=True, help="Store it even if its task is unknown, or it will never be due."),
 )

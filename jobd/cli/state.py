@@ -11,10 +11,13 @@ invalid     its definition makes no sense, or its task is unknown
 deleted     it was deleted; `jobd restore` brings it back
 """
 
+from collections.abc import Iterator
+
 from jobd.errors import BadValue
 from jobd.job import FAILED, LOST, TIMED_OUT, Job, Plan
 from jobd.lifecycle import basis, schedule_of
 from jobd.lifecycle import plan as plan_of
+from jobd.schedule import is_at_start
 from jobd.store.reads import Listed, NodeRow
 
 STATE_STYLES = {
@@ -28,6 +31,7 @@ STATE_STYLES = {
     "invalid": "bad",
     "deleted": "dim",
 }
+NEXT_TIMES = 3  # shown of a job
 BAD_OUTCOMES = (FAILED, TIMED_OUT, LOST)
 
 
@@ -57,6 +61,8 @@ def state_of(listed: Listed) -> str:
         return "waiting" if plan is not None and plan.manual and plan.ready is not None else "paused"
     if plan is None or plan.ready is not None:
         return "retrying" if plan is not None and plan.attempt else "waiting"
+    if is_at_start(job.interval) and not (job.runonce and listed.last is not None):
+        return "waiting"
     return "failed" if listed.last is not None and listed.last.outcome in BAD_OUTCOMES else "done"
 
 
@@ -80,6 +86,24 @@ def _following(job: Job, plan: Plan, due: int, zone: str) -> int | None:
     return None if schedule.from_finish else schedule.after(due, plan.anchor or due)
 
 
+def coming(listed: Listed, zone: str) -> Iterator[tuple[int, str]]:
+    """The due times of a job from the one in hand on."""
+    job, plan = listed.job, listed.plan
+    if state_of(listed) not in ("waiting", "queued", "running", "retrying") or plan is None:
+        return
+    due: int | None = plan.due
+    if plan.manual and due is not None:
+        yield due, job.name
+        due = plan.resume
+    try:
+        schedule = schedule_of(job, zone)
+    except BadValue:
+        return
+    while due is not None:
+        yield due, job.name
+        due = None if job.runonce or schedule.from_finish else schedule.after(due, plan.anchor or due)
+
+
 def reason(listed: Listed, nodes: list[NodeRow], now: int) -> str | None:
     """Why the job is not running at this moment; None when it is."""
     from jobd.cli.show import moment
@@ -95,6 +119,8 @@ def reason(listed: Listed, nodes: list[NodeRow], now: int) -> str | None:
         return f"it is paused; `jobd resume {job.name}` lets it go on"
     if state in ("done", "failed"):
         return "nothing more is due"
+    if plan is not None and plan.due is None and state == "waiting":
+        return "it is due when a daemon next starts"
     if not nodes:
         return "no node is running; `jobd start` starts one"
     if state == "queued":

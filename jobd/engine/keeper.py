@@ -40,6 +40,7 @@ from jobd.engine.messages import (
     Retune,
 )
 from jobd.engine.queue import Item
+from jobd.engine.startup import start_jobs
 from jobd.engine.takeover import give_on, take_over
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
 from jobd.job import Job
@@ -166,6 +167,8 @@ class Keeper:
             # The lock on the state directory is ours, so whoever ran here before is dead, whatever its heartbeat says.
             if row.instance == self._instance and row.id != self._node:
                 self._bury(row, "its daemon died")
+        now, zone = self._clock.wall(), self._settings.timezone
+        self._store.transact(lambda session: start_jobs(session, now, zone))
         self._outbox.put(Opened(self._node))
 
     def _register(self) -> None:

@@ -5,33 +5,61 @@ string asks for them: most commands never do.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from jobd.schedule.after import parse_after
 from jobd.schedule.base import COUNT_LIMIT, Flaw, Schedule, ScheduleError
 from jobd.schedule.every import parse_every
 from jobd.schedule.once import Once
+from jobd.schedule.reboot import parse_reboot
+from jobd.schedule.union import SEPARATOR, Union
 
-__all__ = ["COUNT_LIMIT", "Schedule", "ScheduleError", "parse"]
+__all__ = ["COUNT_LIMIT", "Schedule", "ScheduleError", "is_at_start", "parse"]
 
 MAX_LENGTH = 255
 
 
-def parse(interval: str | None, runonce: bool, zone: str) -> Schedule:
-    """The meaning of a job's interval; `zone` is used where the string names none. Raises ScheduleError."""
+def parse(interval: str | None, runonce: bool, zone: str, name: str = "") -> Schedule:
+    """The meaning of the interval of the job called `name`; `zone` is used where the string names none.
+
+    Raises ScheduleError.
+    """
     if interval is not None:
-        return _parse(interval, zone)
+        return _parse(interval, zone, name if "H" in interval.upper() else "")
     if runonce:
         return Once("once")
     raise ScheduleError("there is no interval and runonce is 0", "", 0, "give an interval, or set runonce to 1")
 
 
+def is_at_start(interval: str | None) -> bool:
+    """Whether a job of this interval is due at the start of a daemon. Quicker than to parse it."""
+    if interval is None or "@reboot" not in interval.lower():
+        return False
+    return any(piece.split()[-1:] and piece.split()[-1].lower() == "@reboot" for piece in interval.split(SEPARATOR))
+
+
 @lru_cache(maxsize=4096)
-def _parse(interval: str, zone: str) -> Schedule:
+def _parse(interval: str, zone: str, name: str) -> Schedule:
     if len(interval) > MAX_LENGTH:
         message = f"it has {len(interval)} characters"
         raise ScheduleError(message, interval, MAX_LENGTH, f"at most {MAX_LENGTH} are allowed")
-    text = interval.rstrip().replace("\t", " ")
+    parts: list[Schedule] = []
+    start = 0
+    for piece in interval.replace("\t", " ").split(SEPARATOR):
+        text = piece.rstrip()
+        try:
+            part = _part(text, zone, name)
+            if part.from_finish and SEPARATOR in interval:
+                raise Flaw("`after` cannot stand beside another schedule", _blanks(text), "make it a job of its own")
+        except Flaw as flaw:
+            raise ScheduleError(str(flaw), interval, start + flaw.position, flaw.hint) from None
+        parts.append(part)
+        start += len(piece) + 1
+    return parts[0] if len(parts) == 1 else Union(parts)
+
+
+def _part(text: str, zone: str, name: str) -> Schedule:
+    """One schedule, with its zone. Raises Flaw, its position counted from the beginning of `text`."""
     rest = text.lstrip()  # always the end of `text`, so that its length tells where it stands
     try:
         if rest.startswith("TZ="):
@@ -42,14 +70,18 @@ def _parse(interval: str, zone: str) -> Schedule:
             find_zone(zone)
             rest = following.lstrip()
         if not rest:
-            raise Flaw("it is empty", 0, "write 10s, after 10s, a cron expression or at TIME")
-        parse_kind, rest = _kind(rest)
+            raise Flaw("it is empty", 0, "write 10s, after 10s, a cron expression, calendar … or at TIME")
+        parse_kind, rest = _kind(rest, name)
         return parse_kind(rest, zone)
     except Flaw as flaw:
-        raise ScheduleError(str(flaw), interval, len(text) - len(rest) + flaw.position, flaw.hint) from None
+        raise Flaw(str(flaw), len(text) - len(rest) + flaw.position, flaw.hint) from None
 
 
-def _kind(text: str) -> tuple[Callable[[str, str], Schedule], str]:
+def _blanks(text: str) -> int:
+    return len(text) - len(text.lstrip())
+
+
+def _kind(text: str, name: str) -> tuple[Callable[[str, str], Schedule], str]:
     """The parser of the kind of schedule that `text` is, and the part of `text` that it reads."""
     head, _, rest = text.partition(" ")
     word, rest = head.lower(), rest.lstrip()
@@ -61,8 +93,14 @@ def _kind(text: str) -> tuple[Callable[[str, str], Schedule], str]:
         from jobd.schedule.at import parse_at
 
         return parse_at, rest
+    if word == "calendar":
+        from jobd.schedule.calendar import parse_calendar
+
+        return parse_calendar, rest
+    if text.lower() == "@reboot":
+        return parse_reboot, text
     if rest or word.startswith("@"):
         from jobd.schedule.cron import parse_cron
 
-        return parse_cron, text
+        return partial(parse_cron, name=name), text
     return parse_every, text

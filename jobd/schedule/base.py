@@ -22,7 +22,8 @@ class ScheduleError(BadValue):
         self.text = text
         self.position = position
 
-    def caret(self) -> str:
+    @property
+    def picture(self) -> str:  # type: ignore[override]
         """The string with a caret under the wrong part, on two lines."""
         start = max(0, self.position - 60)
         shown = "".join(char if char.isprintable() else "?" for char in self.text[start : start + 100])
@@ -39,6 +40,7 @@ class Schedule:
     at_once = False  # the first due time is the moment of planning
     aligned = False  # due times lie on a grid from the first one
     from_finish = False  # the next due time is counted from the end of the run
+    on_start = False  # due at the start of a daemon
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -66,3 +68,7 @@ class Schedule:
     def describe(self) -> str:
         """What it means, in English, on one line."""
         raise NotImplementedError
+
+    def notes(self, since: int, until: int) -> list[str]:
+        """What a person may not expect of its due times between two moments: a sentence each."""
+        return []

@@ -1,5 +1,7 @@
 """Cron expressions: five fields, or six with seconds first; names, ranges, steps, lists, `L`, `LW`, `#`; `@daily`.
 
+`H` is Jenkins's: a value that depends on the job's name, so that many jobs do not all begin together.
+
 cronsim knows the grammar, Debian's rule for the two day fields (alternatives, unless one of them begins with `*`) and
 the search among plain clock times. The zone is ours, for cronsim 2.8 steps by whole hours and so misses due times where
 the clocks change by half an hour or at midnight (Lord Howe, São Paulo), and treats six fields unlike five:
@@ -14,6 +16,7 @@ from collections.abc import Mapping
 from copy import copy
 from datetime import datetime
 from typing import NamedTuple
+from zlib import crc32
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -21,7 +24,7 @@ from cronsim.cronsim import SYMBOLIC_DAYS, SYMBOLIC_MONTHS
 
 from jobd.clock import DAY, LATEST, SECOND, from_datetime, to_datetime
 from jobd.schedule.base import Flaw, Schedule
-from jobd.schedule.zone import change_between, clock_time, find_zone, moment_of, offset_at
+from jobd.schedule.zone import change_between, clock_notes, clock_time, find_zone, moment_of, offset_at
 
 ALIASES = {
     "@yearly": "0 0 1 1 *",
@@ -56,6 +59,8 @@ _FIELDS = (
     _Field("day of week", 0, 7, "0 to 7, SUN to SAT, 5L or FRI#2", _DAYS, f"[0-7]L|([0-7]|{'|'.join(_DAYS)})#[1-5]"),
 )
 _ITEM = re.compile(r"(?:\*|([0-9]{1,4}|[A-Z]{3})(?:-([0-9]{1,4}|[A-Z]{3}))?)(?:/([0-9]{1,4}))?\Z")
+_HASHED = re.compile(r"H(?:\(([0-9]{1,2})-([0-9]{1,2})\))?(?:/([0-9]{1,4}))?\Z", re.IGNORECASE)
+_HASHED_MOST = {"day of month": 28, "day of week": 6}  # every month has so many days; 0 and 7 are one day
 _WINDOW = 2 * DAY  # no zone has changed its clocks twice, or by so much, within two days
 
 
@@ -86,6 +91,19 @@ class Cron(Schedule):
         words = str(self._rule.explain())
         return f"{words[:1].lower()}{words[1:]} ({self.zone.key})"
 
+    def notes(self, since: int, until: int) -> list[str]:
+        *_, hour, day, _, weekday = self.expression.split()
+        found = []
+        if self._fixed:
+            skipped, twice = "is skipped by the clocks: it is due right after", "comes twice and is due the first time"
+        else:
+            skipped, twice = "is skipped by the clocks and not due", "comes twice and is due both times"
+        if not hour.startswith("*"):  # what is due every hour is no surprise
+            found = clock_notes(self._match, self.zone, since, until, skipped, twice)
+        if not day.startswith("*") and not weekday.startswith("*"):
+            found.insert(0, "day of month and day of week are both given: it is due when either matches")
+        return found
+
     def _match(self, clock: datetime) -> datetime:
         """The first matching clock time after `clock`, both naive."""
         search = copy(self._rule)  # a search moves on; the schedule is shared
@@ -114,8 +132,8 @@ class Cron(Schedule):
                 offset = offset_at(moment, self.zone)
 
 
-def parse_cron(text: str, zone: str) -> Cron:
-    """The schedule of a cron expression or of its alias. Raises Flaw."""
+def parse_cron(text: str, zone: str, name: str = "") -> Cron:
+    """The schedule of a cron expression or of its alias; `name` decides what an `H` in it stands for. Raises Flaw."""
     place = find_zone(zone)
     if text.startswith("@"):
         if text.lower() not in ALIASES:
@@ -128,7 +146,9 @@ def parse_cron(text: str, zone: str) -> Cron:
         )
         raise Flaw(f"there are {len(words)} fields", len(text), hint)
     fields = _FIELDS[-len(words) :]
-    expression = " ".join(_field(word.group(), word.start(), field) for word, field in zip(words, fields, strict=True))
+    expression = " ".join(
+        _field(word.group(), word.start(), field, name) for word, field in zip(words, fields, strict=True)
+    )
     try:
         rule = CronSim(expression, datetime(2026, 1, 1))  # noqa: DTZ001  clock time, of no zone
         next(copy(rule))
@@ -137,11 +157,12 @@ def parse_cron(text: str, zone: str) -> Cron:
     return Cron(expression, rule, place)
 
 
-def _field(word: str, position: int, field: _Field) -> str:
+def _field(word: str, position: int, field: _Field, name: str) -> str:
     """One field as cronsim takes it. Raises Flaw at the item that is wrong."""
     items = []
     for item in word.split(","):
-        items.append(_item(item, position, field))
+        hashed = _HASHED.match(item)
+        items.append(_spread(hashed, position, field, name) if hashed else _item(item, position, field))
         position += len(item) + 1
     return ",".join(items)
 
@@ -159,9 +180,24 @@ def _item(text: str, position: int, field: _Field) -> str:
     if low is None or high is None or (step is not None and int(step) == 0):
         raise _bad(text, position, field)
     if low > high:
-        raise Flaw(f"the range {text!a} runs backwards", position, f"allowed: {field.allowed}; write it as two ranges")
+        two = f"{first}-{field.greatest},{field.least}-{last}" if step is None and not field.names else "two ranges"
+        raise Flaw(f"the range {text!a} runs backwards", position, f"allowed: {field.allowed}; write {two}")
     # cronsim reads a range of one value with a step, 6-6/2, as 6/2: to the end.
     return upper if last is None or low < high else str(low)
+
+
+def _spread(form: re.Match[str], position: int, field: _Field, name: str) -> str:
+    """`H`, `H/15`, `H(0-29)`, `H(8-17)/2`: as in Jenkins, a value that is always the same for the job called `name`."""
+    low, high, step = (int(word) if word else None for word in form.groups())
+    if low is None or high is None:
+        low, high = field.least, min(field.greatest, _HASHED_MOST.get(field.name, field.greatest))
+    if not field.least <= low <= high <= field.greatest or (step is not None and not 0 < step <= high - low):
+        raise _bad(form.group(), position, field)
+    value = crc32(f"{name}\0{field.name}".encode())
+    if step is None:
+        return str(low + value % (high - low + 1))
+    first = low + value % step
+    return f"{first}-{high}/{step}" if first < high else str(first)
 
 
 def _value(word: str, field: _Field) -> int | None:

@@ -5,10 +5,12 @@ the clocks of a zone show is a naive `datetime`, and everything else is whole mi
 """
 
 import re
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from jobd.clock import SECOND, from_datetime, to_datetime
+from jobd.clock import DAY, SECOND, from_datetime, to_datetime
 from jobd.schedule.base import Flaw
 
 _NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*\Z")
@@ -49,6 +51,38 @@ def moment_of(clock: datetime, zone: ZoneInfo) -> int:
     return as_utc - before if later <= before else change_between(as_utc - later, as_utc - before, zone)
 
 
+def is_skipped(clock: datetime, zone: ZoneInfo) -> bool:
+    """Whether the clocks of `zone` never show the naive time `clock`."""
+    return clock.replace(tzinfo=zone, fold=1).utcoffset() > clock.replace(tzinfo=zone, fold=0).utcoffset()  # type: ignore[operator]
+
+
+class ClockChange(NamedTuple):
+    """The clocks of a zone are put forward or back: by `after - before` microseconds, at `moment`."""
+
+    moment: int
+    before: int
+    after: int
+
+    def clocks(self) -> tuple[datetime, datetime]:
+        """The clock times [first, last) that are skipped, or come twice."""
+        first, last = sorted((self.moment + self.before, self.moment + self.after))
+        return to_datetime(first).replace(tzinfo=None), to_datetime(last).replace(tzinfo=None)
+
+    @property
+    def forward(self) -> bool:
+        return self.after > self.before
+
+
+def changes(zone: ZoneInfo, since: int, until: int) -> Iterator[ClockChange]:
+    """Every change of the clocks of `zone` in (since, until]."""
+    while since < until:
+        end = min(since + DAY, until)
+        before, after = offset_at(since, zone), offset_at(end, zone)
+        if before != after:
+            yield ClockChange(change_between(since, end, zone), before, after)
+        since = end
+
+
 def change_between(low: int, high: int, zone: ZoneInfo) -> int:
     """The moment in (low, high] from which the clocks are no longer as far ahead as at `low`; they change once there.
 
@@ -63,6 +97,22 @@ def change_between(low: int, high: int, zone: ZoneInfo) -> int:
         else:
             last = middle
     return last * SECOND
+
+
+def clock_notes(
+    match: Callable[[datetime], datetime], zone: ZoneInfo, since: int, until: int, skipped: str, twice: str
+) -> list[str]:
+    """What the changes of the clocks mean for a rule, whose next time `match` finds: a sentence for each it meets."""
+    found = []
+    for change in changes(zone, since, until):
+        first, last = change.clocks()
+        try:
+            clock = match(first - timedelta(seconds=1))
+        except (OverflowError, ValueError, StopIteration):
+            break
+        if clock < last:
+            found.append(f"{clock:%Y-%m-%d %H:%M} {skipped if change.forward else twice}")
+    return found
 
 
 def _nearest(name: str) -> str:

@@ -25,8 +25,9 @@ JOB = (
 )
 OPTIONS = (
     "task", "command", "args", "secrets", "timezone", "timeout", "backoff", "backoff_max",
-    "catch_up", "grace", "pool", "priority", "on_lost", "isolation", "paused",
+    "catch_up", "grace", "pool", "jitter", "starts", "ends", "priority", "on_lost", "isolation", "paused",
 )  # fmt: skip
+_PLAIN = OPTIONS[4:-4]  # as they are in Options
 SCHEDULE = (
     "job_id", "due_time", "ready_time", "attempt", "losses", "number", "anchor", "resume_time", "manual",
     "pool", "missed", "basis", "error", "guarded", "node_id", "token", "started_time",
@@ -87,8 +88,8 @@ def _read_options(row: Sequence[Any]) -> Options:
     if not any(row):
         return PLAIN
     task, command, args, secrets = row[:4]
-    priority, on_lost, isolation, paused = row[11:]
-    plain = dict(zip(OPTIONS[4:11], row[4:11], strict=True))
+    priority, on_lost, isolation, paused = row[-4:]
+    plain = dict(zip(_PLAIN, row[4:-4], strict=True))
     return Options(
         task=task,
         command=None if command is None else tuple(_json(command, "command", list)),
@@ -121,7 +122,7 @@ def options_row(options: Options) -> tuple[Any, ...] | None:
         None if options.command is None else json.dumps(options.command, ensure_ascii=False),
         json.dumps(dict(options.args), ensure_ascii=False) if options.args else None,
         json.dumps(options.secrets) if options.secrets else None,
-        *(getattr(options, name) for name in OPTIONS[4:11]),
+        *(getattr(options, name) for name in _PLAIN),
         options.priority,
         options.on_lost,
         options.isolation,

@@ -121,6 +121,12 @@ def drop_changes(session: Session, ids: Sequence[int]) -> None:
         session.execute(f"DELETE FROM job_change WHERE {dialect.among('id', len(ids))}", dialect.among_values(ids))
 
 
+def due_at_start(session: Session) -> list[int]:
+    """The ids of the live jobs whose interval speaks of the start of a daemon. Reads all of the table `job`."""
+    like = "LOWER(\"interval\") LIKE '%@reboot%'"
+    return [job_id for (job_id,) in session.rows(f"SELECT id FROM job WHERE is_delete = 0 AND {like}")]
+
+
 def note_change(session: Session, job_id: int, what: str) -> None:
     """Ask whoever has claimed a job to look at it."""
     session.execute("INSERT INTO job_change (job_id, what) VALUES (?, ?)", (job_id, what))

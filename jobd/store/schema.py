@@ -177,7 +177,12 @@ def _first(kind: str) -> list[str]:
     ]
 
 
-STEPS: list[Callable[[str], list[str]]] = [_first]
+def _second(kind: str) -> list[str]:
+    """Jitter, and the window in which a job is due."""
+    return [f"ALTER TABLE job_options ADD COLUMN {name} BIGINT NULL" for name in ("jitter", "starts", "ends")]
+
+
+STEPS: list[Callable[[str], list[str]]] = [_first, _second]
 VERSION = len(STEPS)
 
 
@@ -206,12 +211,12 @@ def upgrade(connection: Any, kind: str, label: str) -> None:
 
 
 def _execute(cursor: Any, kind: str, statement: str) -> None:
-    """Run one statement of a step; MySQL has no IF NOT EXISTS for an index, so a duplicate there is no error."""
+    """Run one statement of a step. MySQL commits each, so one that an upgrade cut short has done before is no error."""
     try:
         cursor.execute(statement)
     except Exception as error:
         number = error.args[0] if error.args else None
-        if kind == "mysql" and number == 1061:
+        if kind == "mysql" and number in (1060, 1061):
             return
         if kind == "mysql" and number == 1419:
             raise ConfigError(

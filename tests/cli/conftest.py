@@ -88,14 +88,15 @@ def jobd(tmp_path: Path) -> Person:
 
 @pytest.fixture
 def refused(jobd: Person) -> Callable[..., str]:
-    """Type something wrong; the answer is one line on stderr, and nothing has changed."""
+    """Type something wrong; one line on stderr, perhaps with a picture of the place, and nothing has changed."""
 
     def refuse(*words: str, code: int = 2, stdin: str | None = None) -> str:
         before = jobd("list", "--all", "--json")
         answer = jobd(*words, stdin=stdin)
         assert answer.code == code, answer
         assert answer.err.startswith("jobd: error: "), answer
-        assert answer.err.count("\n") == 1, answer
+        _, *picture = answer.err.splitlines()
+        assert not picture or (len(picture) == 2 and picture[1].strip() == "^"), answer
         assert jobd("list", "--all", "--json") == before
         return answer.err
 

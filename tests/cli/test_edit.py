@@ -18,6 +18,10 @@ NOTHING: dict[str, Any] = dict.fromkeys(
         "after",
         "cron",
         "at",
+        "calendar",
+        "starts",
+        "ends",
+        "jitter",
         "in_",
         "interval",
         "timezone",
@@ -37,7 +41,7 @@ OLD = Job("j", "10s", False, 3, Options(task="t", timeout=5 * SECOND, args={"a":
 
 
 def change(job: Job = OLD, command: tuple[str, ...] | None = None, **given: Any) -> Job:
-    return edited(job, NOTHING | given, command, NOW)
+    return edited(job, NOTHING | given, command, NOW, "UTC")
 
 
 def test_what_is_not_mentioned_stays():

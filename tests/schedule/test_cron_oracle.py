@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from jobd.clock import MINUTE, from_datetime
+from jobd.clock import MINUTE, from_datetime, to_datetime
 from jobd.schedule import parse
+from jobd.schedule.zone import changes
 from tests.schedule.moments import due_times
 
 NIGHTS = [  # a day in whose neighbourhood the clocks change, except in UTC
@@ -33,6 +34,8 @@ NIGHTS = [  # a day in whose neighbourhood the clocks change, except in UTC
     ("Antarctica/Troll", "2026-10-25"),
     ("Africa/Cairo", "2026-10-30"),
 ]
+YEARS = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Chatham", "Africa/Casablanca")
+YEARS += ("America/Santiago", "Asia/Beirut", "Atlantic/Azores", "Antarctica/Troll")
 ONE = timedelta(minutes=1)
 
 
@@ -127,13 +130,23 @@ def expected(expression: Expression, minutes: list[tuple[int, datetime]]) -> lis
     return sorted(due)
 
 
-@pytest.mark.parametrize(("zone", "day"), NIGHTS)
+def all_nights() -> list[tuple[str, str]]:
+    """Every change of the clocks of these zones from 2024 to 2030."""
+    first, last = (from_datetime(datetime(year, 1, 1, tzinfo=UTC)) for year in (2024, 2031))
+    return [
+        (zone, f"{to_datetime(change.moment):%Y-%m-%d}")
+        for zone in YEARS
+        for change in changes(ZoneInfo(zone), first, last)
+    ]
+
+
+@pytest.mark.parametrize(("zone", "day"), NIGHTS + all_nights())
 def test_cron_agrees_with_trying_every_minute(zone: str, day: str) -> None:
     rng = random.Random(f"{zone} {day}")
     # The first hours are not looked at: a time that they show may have been shown, or skipped, before.
     minutes = list(every_minute(ZoneInfo(zone), datetime.fromisoformat(day)))
     begin, end = minutes[0][0] + 300 * MINUTE, minutes[-1][0] - 300 * MINUTE
-    for _ in range(40):
+    for _ in range(40 if (zone, day) in NIGHTS else 6):
         expression = some_expression(rng)
         schedule = parse(expression.text, False, zone)
         due = [moment for moment in expected(expression, minutes) if begin < moment <= end]

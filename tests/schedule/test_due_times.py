@@ -2,8 +2,10 @@
 
 import pytest
 
-from jobd.schedule import Schedule, parse
-from tests.schedule.moments import NOW, moment, parsed, shown
+from jobd.clock import DAY, SECOND
+from jobd.schedule import Schedule, is_at_start, parse
+from jobd.schedule.window import Shifted, Window, offset_of
+from tests.schedule.moments import NOW, due_times, moment, parsed, shown
 
 BERLIN, HOWE, PAULO, APIA = "Europe/Berlin", "Australia/Lord_Howe", "America/Sao_Paulo", "Pacific/Apia"
 
@@ -44,6 +46,18 @@ CRON = [
     # ... and what begins with a star follows the clocks.
     ("30 * * * *", BERLIN, "2026-03-29 01:00", ["2026-03-29 01:30:00+0100", "2026-03-29 03:30:00+0200"]),
     ("*/30 2 * * *", BERLIN, "2026-03-28 12:00", ["2026-03-30 02:00:00+0200", "2026-03-30 02:30:00+0200"]),
+    # Several, one after the other.
+    ("0 9 * * MON; 30 17 * * FRI", "UTC", "2026-11-23 10:00", ["2026-11-27 17:30:00", "2026-11-30 09:00:00"]),
+    ("0 9 * * *;TZ=Asia/Tokyo 0 9 * * *", "UTC", "2026-11-23 10:00", ["2026-11-24 00:00:00", "2026-11-24 09:00:00"]),
+    ("0 9 * * *; 0 9 * * *", "UTC", "2026-11-23 10:00", ["2026-11-24 09:00:00", "2026-11-25 09:00:00"]),
+    # systemd's: what the clocks skip is not due, what they show twice is due once.
+    ("calendar Mon..Fri *-*-* 09:00", "UTC", "2026-11-27 10:00", ["2026-11-30 09:00:00", "2026-12-01 09:00:00"]),
+    ("calendar *-*~1 12:00", "UTC", "2027-02-01", ["2027-02-28 12:00:00", "2027-03-31 12:00:00"]),
+    ("calendar weekly", "UTC", "2026-11-23 10:00", ["2026-11-30 00:00:00", "2026-12-07 00:00:00"]),
+    ("calendar 09:00 Asia/Tokyo", "UTC", "2026-11-23 10:00", ["2026-11-24 00:00:00", "2026-11-25 00:00:00"]),
+    ("calendar 02:30", BERLIN, "2026-03-28 12:00", ["2026-03-30 02:30:00+0200"]),
+    ("calendar 02:30", BERLIN, "2026-10-24 12:00", ["2026-10-25 02:30:00+0200", "2026-10-26 02:30:00+0100"]),
+    ("calendar *:0/30", BERLIN, "2026-10-25 02:10", ["2026-10-25 02:30:00+0200", "2026-10-25 03:00:00+0100"]),
     (
         "*/30 2 * * *",
         BERLIN,
@@ -65,6 +79,82 @@ def test_cron_is_due_when_the_clocks_of_its_zone_say_so(text: str, zone: str, st
         due = following
         found.append(shown(due, zone))
     assert found == [due if zone != "UTC" else f"{due}+0000" for due in expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "allowed"),
+    [
+        ("H * * * *", 0, range(60)),
+        ("0 H(1-5) * * *", 1, range(1, 6)),
+        ("0 0 H * *", 2, range(1, 29)),
+        ("0 0 * * H", 4, range(7)),
+    ],
+)
+def test_h_is_one_value_for_each_name_and_spreads_over_all(text: str, field: int, allowed: range) -> None:
+    def value(name: str) -> int:
+        return int(parse(text, False, "UTC", name).text.split()[1 + field])
+
+    values = [value(f"job{number}") for number in range(1000)]
+    assert set(values) == set(allowed)
+    assert values == [value(f"job{number}") for number in range(1000)]
+
+
+def test_h_with_a_step_begins_anywhere_within_it() -> None:
+    minutes = {parse("H/15 * * * *", False, "UTC", f"job{number}").text.split()[1] for number in range(200)}
+    assert minutes == {f"{first}-59/15" for first in range(15)}
+
+
+def test_at_a_start_no_clock_makes_due() -> None:
+    schedule = parsed("@Reboot")
+    assert (schedule.on_start, schedule.first(NOW), schedule.after(NOW, NOW)) == (True, None, None)
+    both = parsed("@reboot; 0 9 * * *")
+    assert (both.on_start, shown(both.first(NOW))) == (True, "2026-11-24 09:00:00+0000")
+    assert [is_at_start(text) for text in ("@reboot", "10s; @REBOOT", "TZ=UTC @reboot", "10s", None)] == [
+        *[True] * 3,
+        *[False] * 2,
+    ]
+
+
+def test_a_window_bounds_what_is_due() -> None:
+    start, end = moment("2026-12-01T00:00Z"), moment("2026-12-03T09:00Z")
+    daily = Window(parsed("0 9 * * *"), start, end)
+    assert shown(daily.first(NOW)) == "2026-12-01 09:00:00+0000"
+    assert [shown(due) for due in due_times(daily, NOW, end + DAY)] == [
+        f"2026-12-0{day} 09:00:00+0000" for day in (1, 2, 3)
+    ]
+    assert Window(parsed("0 0 * * *"), start, None).first(NOW) == start
+    interval = Window(parsed("10s"), start, end)
+    assert (interval.first(NOW), interval.first(start + 5)) == (start, start + 5)
+    assert Window(parsed("10s"), None, end).first(end + 1) is None
+
+
+def test_jitter_is_one_offset_for_each_name() -> None:
+    offsets = [offset_of(f"job{number}", 600 * SECOND) for number in range(1000)]
+    assert min(offsets) >= 0
+    assert max(offsets) <= 600 * SECOND
+    assert len({offset // (60 * SECOND) for offset in offsets}) == 10
+    assert offset_of("job1", 600 * SECOND) == offsets[1]
+    assert Shifted(parsed("0 9 * * *"), 7).after(moment("2026-11-24T09:00Z"), 0) == moment("2026-11-24T09:00Z") + 7
+    assert Shifted(parsed("10s"), 7).first(NOW) == NOW + 7
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        ("30 2 * * *", ["2026-03-29 02:30 is skipped", "2026-10-25 02:30 comes twice"]),
+        ("30 3 * * *", []),
+        ("*/30 * * * *", []),
+        ("*/30 2 * * *", ["2026-03-29 02:00 is skipped by the clocks and not due", "due both times"]),
+        ("30 2 * * SUN#1", []),
+        ("0 0 13 * FRI", ["it is due when either matches"]),
+        ("calendar 02:30", ["02:30 is skipped by the clocks and not due", "02:30 comes twice and is due the first"]),
+        ("10s", []),
+    ],
+)
+def test_what_a_person_may_not_expect_is_noted(text: str, notes: list[str]) -> None:
+    found = parsed(text, BERLIN).notes(moment("2026-01-01T00:00Z"), moment("2027-01-01T00:00Z"))
+    assert len(found) == len(notes)
+    assert all(part in note for note, part in zip(found, notes, strict=True))
 
 
 @pytest.mark.parametrize("text", ["10s", "every 10s", "@every 10s", "EVERY\t10s", " PT10S ", "TZ=Europe/Berlin 10s"])

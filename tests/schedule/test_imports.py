@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-SLOW = ("zoneinfo", "cronsim", "difflib", "dataclasses")
+SLOW = ("zoneinfo", "cronsim", "oncalendar", "difflib", "dataclasses")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from jobd.clock import DAY, SECOND
 from jobd.schedule import Schedule, ScheduleError, parse
+from jobd.schedule.window import Shifted, Window
 from tests.schedule.moments import due_times, parsed
 
 ZONES = st.sampled_from(
@@ -43,6 +44,13 @@ TEXTS = st.sampled_from(
         "*/15 2 25-31 3,10 SUN",
         "at 2026-10-25T02:30:00",
         "at 2026-03-29T02:30:00",
+        "calendar Mon..Fri *-*-* 02:30",
+        "calendar *:0/20",
+        "calendar *-*~1 0,2:15:30",
+        "H H(1-3) * * *",
+        "H/20 * * * *",
+        "30 2 * * *; 10 3 * * SUN",
+        "1h; TZ=Asia/Tokyo 30 2 * * *; at 2026-10-25T02:30:00",
     ]
 )
 
@@ -76,6 +84,26 @@ def test_an_interval_lies_on_its_grid_for_ever(period: int, anchor: int, moment:
     assert moment < due <= moment + period
 
 
+@given(st.lists(TEXTS, min_size=1, max_size=4), ZONES, MOMENTS, MOMENTS)
+def test_a_union_is_due_when_the_first_of_its_parts_is(texts: list[str], zone: str, moment: int, anchor: int) -> None:
+    union = parsed("; ".join(texts), zone)
+    parts = [parsed(text, zone).after(moment, anchor) for text in texts]
+    assert union.after(moment, anchor) == min((due for due in parts if due is not None), default=None)
+
+
+@given(TEXTS, ZONES, MOMENTS, MOMENTS, st.integers(0, 2 * DAY), st.integers(0, 30 * DAY))
+def test_jitter_moves_every_due_time_by_the_same(
+    text: str, zone: str, moment: int, anchor: int, offset: int, length: int
+) -> None:
+    inner = parsed(text, zone)
+    shifted = Shifted(inner, offset)
+    due = inner.after(moment, anchor)
+    assert shifted.after(moment + offset, anchor + offset) == (None if due is None else due + offset)
+    windowed = Window(shifted, moment, moment + length)
+    found = windowed.after(0, anchor)
+    assert found is None or moment <= found <= moment + length
+
+
 @given(TEXTS, ZONES, MOMENTS)
 def test_the_canonical_string_means_the_same_everywhere(text: str, zone: str, moment: int) -> None:
     schedule = parsed(text, zone)
@@ -85,6 +113,7 @@ def test_the_canonical_string_means_the_same_everywhere(text: str, zone: str, mo
 
 
 _PIECES = ["TZ=", "Europe/Berlin", " ", "  ", "*", "/", "-", ",", "#", "L", "LW", "MON", "jan", "0", "5", "31", "59"]
+_PIECES += [";", "; ", "calendar", "Mon..Fri", "*-*-*", "~", "H", "H(1-5)", "@reboot"]
 _PIECES += ["at", "after", "every", "@every", "@daily", "2026-10-25T02:30", "Z", "10s", "P", "T", "\t", "\0", "é", "٣"]
 
 
@@ -97,7 +126,7 @@ def test_any_text_is_a_schedule_or_an_error_at_a_place_in_it(text: str, zone: st
         assert 0 <= result.position <= len(text)
         assert result.hint
         assert str(result).isprintable()
-        assert result.caret().count("\n") == 1
+        assert result.picture.count("\n") == 1
     else:
         first = result.first(DAY)
         assert first is None or first >= DAY

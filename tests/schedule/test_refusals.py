@@ -54,8 +54,7 @@ REFUSED = [
     ("1,,2 * * * *", 2, "bad minute ''", ""),
     ("*-5 * * * *", 0, "bad minute", ""),
     ("٣ * * * *", 0, "bad minute", "0 to 59"),
-    ("H * * * *", 0, "bad minute 'H'", ""),
-    ("0 22-2 * * *", 2, "runs backwards", "two ranges"),
+    ("0 22-2 * * *", 2, "runs backwards", "write 22-23,0-2"),
     ("0 0 * * FRI-MON", 8, "runs backwards", "two ranges"),
     ("30 2 31 2 *", 5, "no such day", "never be due"),
     ("30 2 30 2 *", 5, "no such day", "never be due"),
@@ -120,13 +119,13 @@ def test_a_schedule_error_is_a_bad_value() -> None:
 def test_the_caret_stands_under_the_wrong_item() -> None:
     with pytest.raises(ScheduleError) as caught:
         parse("0,5,99 * * * *", False, "UTC")
-    assert caught.value.caret() == "0,5,99 * * * *\n    ^"
+    assert caught.value.picture == "0,5,99 * * * *\n    ^"
 
 
 def test_the_caret_of_a_long_string_is_on_the_screen() -> None:
     with pytest.raises(ScheduleError) as caught:
         parse("1," * 100 + "\x1b * * * *", False, "UTC")
-    shown, caret = caught.value.caret().split("\n")
+    shown, caret = caught.value.picture.split("\n")
     assert shown[caret.index("^")] == "?"
     assert len(shown) <= 100
 

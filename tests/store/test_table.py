@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from jobd.errors import ConfigError
+from jobd.store import definitions, schema
 from jobd.store import schedule_table as table
 from jobd.store.rows import JOB, read_time
 from jobd.store.store import Session, Store
+from jobd.store.url import parse_url
 
 PLAIN_INSERT = """INSERT INTO job (name, "interval") VALUES ('task1', '10s')"""
 
@@ -141,18 +144,22 @@ def test_an_id_is_never_used_again(store: Store) -> None:
 
 
 def test_a_newer_schema_is_refused_with_one_clear_line(store: Store, database: str) -> None:
-    from jobd.errors import ConfigError
-    from jobd.store.url import parse_url
-
     write(store, "UPDATE jobd_schema SET version = 99")
-    with pytest.raises(ConfigError, match="schema version 99, this jobd knows 1"):
+    with pytest.raises(ConfigError, match="schema version 99, this jobd knows 2"):
         Store(parse_url(database))
 
 
-def test_an_upgrade_keeps_every_row(store: Store, database: str) -> None:
-    from jobd.store.url import parse_url
-
-    write(store, PLAIN_INSERT, "UPDATE jobd_schema SET version = 0")
-    with contextlib.closing(Store(parse_url(database))) as again:
-        assert one(again, "SELECT name FROM job") == ("task1",)
-        assert one(again, "SELECT version FROM jobd_schema") == (1,)
+@pytest.mark.parametrize("version", range(1, schema.VERSION))
+def test_an_upgrade_from_every_older_version_keeps_every_row(
+    database: str, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(schema, "STEPS", schema.STEPS[:version])
+        older.setattr(schema, "VERSION", version)
+        with contextlib.closing(Store(parse_url(database))) as store:
+            write(store, PLAIN_INSERT, "INSERT INTO job_options (job_id, task) SELECT id, 'other' FROM job")
+            assert one(store, "SELECT version FROM jobd_schema") == (version,)
+    with contextlib.closing(Store(parse_url(database))) as store:
+        assert one(store, "SELECT version FROM jobd_schema") == (schema.VERSION,)
+        (job,) = definitions.all_jobs(store)
+        assert (job.name, job.interval, job.task) == ("task1", "10s", "other")

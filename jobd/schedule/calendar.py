@@ -1,0 +1,84 @@
+"""`calendar Mon..Fri *-*-* 09:00`: systemd's calendar expressions, as systemd.time(7) has them, with systemd's rule.
+
+The library oncalendar knows the grammar and the search among clock times. Its zone handling is not used, so that all
+kinds of schedules walk between clocks and moments in one way (jobd.schedule.zone). Unlike cron, and as systemd does:
+a time that the clocks skip is not due at all, and one that they show twice is due once, the first time.
+"""
+
+import re
+from copy import copy
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from oncalendar import BaseIterator, OnCalendarError
+
+from jobd.clock import LATEST
+from jobd.schedule.base import Flaw, Schedule
+from jobd.schedule.zone import clock_notes, clock_time, find_zone, is_skipped, moment_of
+
+_ALLOWED = "write it as systemd does: Mon..Fri *-*-* 09:00:00, *-*-1 12:00, *:0/15, daily"
+_ZONE = re.compile(r" ((?:[A-Z][A-Za-z_]+/[A-Za-z0-9_+/-]+)|UTC)\Z")
+
+
+class CalendarTimes(Schedule):
+    """Due whenever the clocks of `zone` show a time that `expression` matches."""
+
+    __slots__ = ("_rule", "expression", "zone")
+
+    def __init__(self, expression: str, rule: BaseIterator, zone: ZoneInfo) -> None:
+        super().__init__(f"TZ={zone.key} calendar {expression}")
+        self.expression = expression
+        self.zone = zone
+        self._rule = rule
+
+    def first(self, now: int) -> int | None:
+        return self.after(now, now)
+
+    def after(self, moment: int, anchor: int) -> int | None:
+        try:
+            clock = self._match(clock_time(moment, self.zone))
+            while is_skipped(clock, self.zone) or (due := moment_of(clock, self.zone)) <= moment:
+                clock = self._match(clock)
+        except (OverflowError, ValueError, StopIteration):
+            return None
+        return due if due < LATEST else None
+
+    def describe(self) -> str:
+        return f"whenever the calendar shows {self.expression} ({self.zone.key})"
+
+    def notes(self, since: int, until: int) -> list[str]:
+        skipped, twice = "is skipped by the clocks and not due", "comes twice and is due the first time"
+        return clock_notes(self._match, self.zone, since, until, skipped, twice)
+
+    def _match(self, clock: datetime) -> datetime:
+        """The first matching clock time after `clock`, both naive."""
+        search = copy(self._rule)  # a search moves on; the schedule is shared
+        search.dt = clock.replace(microsecond=0)
+        return next(search)
+
+
+def parse_calendar(text: str, zone: str) -> CalendarTimes:
+    """The schedule of a calendar expression; a zone at its end counts before `zone`. Raises Flaw."""
+    if not text:
+        raise Flaw("the calendar expression is missing", 0, _ALLOWED)
+    if named := _ZONE.search(text):
+        zone, text = named[1], text[: named.start()].rstrip()
+    place = find_zone(zone)
+    try:
+        rule = BaseIterator(text, datetime(1970, 1, 1))  # noqa: DTZ001  clock time, of no zone
+        next(copy(rule))
+    except OnCalendarError as error:
+        raise Flaw(str(error).lower(), _position(text, str(error)), _ALLOWED) from None
+    except StopIteration:
+        raise Flaw("there is no such day", 0, "it would never be due") from None
+    return CalendarTimes(text, rule, place)
+
+
+def _position(text: str, message: str) -> int:
+    """Where the part of `text` stands that the library's message names."""
+    words = list(re.finditer("[^ ]+", text))
+    if message.endswith(("hour", "minute", "second", "time")):
+        return words[-1].start()
+    if message.endswith(("year", "month", "date")) and not message.endswith("day-of-month"):
+        return next((word.start() for word in words if "-" in word.group()), 0)
+    return 0

@@ -1,0 +1,70 @@
+"""What bounds or moves a whole schedule: the window of `--start` and `--end`, and the offset of `--jitter`."""
+
+from zlib import crc32
+
+from jobd.schedule.base import Schedule
+
+
+class Window(Schedule):
+    """`inner`, as far as it lies within [start, end]; an interval begins at `start`."""
+
+    __slots__ = ("aligned", "at_once", "end", "from_finish", "inner", "on_start", "start")
+
+    def __init__(self, inner: Schedule, start: int | None, end: int | None) -> None:
+        super().__init__(inner.text)
+        self.inner, self.start, self.end = inner, start, end
+        self.at_once, self.aligned = inner.at_once, inner.aligned
+        self.from_finish, self.on_start = inner.from_finish, inner.on_start
+
+    def first(self, now: int) -> int | None:
+        if self.start is None or self.start <= now:
+            return self._within(self.inner.first(now))
+        # A moment earlier, for what is due at `start` itself is due; at once means at `start`.
+        return self._within(self.inner.first(self.start if self.inner.at_once else self.start - 1))
+
+    def after(self, moment: int, anchor: int) -> int | None:
+        if self.start is not None:
+            moment = max(moment, self.start - 1)
+        return self._within(self.inner.after(moment, anchor))
+
+    def describe(self) -> str:
+        return self.inner.describe()
+
+    def notes(self, since: int, until: int) -> list[str]:
+        return self.inner.notes(max(since, self.start or since), min(until, self.end or until))
+
+    def _within(self, due: int | None) -> int | None:
+        return due if due is not None and (self.end is None or due <= self.end) else None
+
+
+class Shifted(Schedule):
+    """`inner`, every due time later by the same `offset`: what shares a schedule does not all begin together."""
+
+    __slots__ = ("aligned", "at_once", "from_finish", "inner", "offset", "on_start")
+
+    def __init__(self, inner: Schedule, offset: int) -> None:
+        super().__init__(inner.text)
+        self.inner, self.offset = inner, offset
+        self.at_once, self.aligned = inner.at_once, inner.aligned
+        self.from_finish, self.on_start = inner.from_finish, inner.on_start
+
+    def first(self, now: int) -> int | None:
+        due = self.inner.first(now if self.at_once else now - self.offset)
+        return None if due is None else due + self.offset
+
+    def after(self, moment: int, anchor: int) -> int | None:
+        if self.from_finish:
+            return self.inner.after(moment, anchor)
+        due = self.inner.after(moment - self.offset, anchor - self.offset)
+        return None if due is None else due + self.offset
+
+    def describe(self) -> str:
+        return self.inner.describe()
+
+    def notes(self, since: int, until: int) -> list[str]:
+        return self.inner.notes(since, until)
+
+
+def offset_of(name: str, jitter: int) -> int:
+    """How much later than its schedule the job called `name` is due: from 0 to `jitter`, always the same."""
+    return crc32(name.encode()) * 2_654_435_761 % 2**32 * jitter >> 32

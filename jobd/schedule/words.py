@@ -1,0 +1,146 @@
+"""A person's words for a schedule, compiled to a schedule string: `weekday at 18:30` → `30 18 * * MON-FRI`.
+
+The grammar is small and closed: what is not understood with certainty is refused, with a suggestion. No guessing, and
+no clock either, but for `at`: `tomorrow 09:00` depends on what day it is.
+
+    every   DURATION | [NUMBER] UNIT | DAYS at TIMES | DAY of the month at TIMES | ORDINAL DAYNAME of the month at TIMES
+    at      today | tomorrow | DAYNAME, TIME (either first)
+"""
+
+import re
+from datetime import datetime, timedelta
+
+from jobd.schedule.base import Flaw
+
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_SHORT = [day[:3].upper() for day in DAYS]
+_GROUPS = {"day": "*", "weekday": "MON-FRI", "workday": "MON-FRI", "weekend": "SAT,SUN"}
+_ORDINALS = {"first": 1, "1st": 1, "second": 2, "2nd": 2, "third": 3, "3rd": 3, "fourth": 4, "4th": 4, "last": 0}
+_UNITS = {"second": "s", "minute": "m", "hour": "h", "day": "d", "week": "w"}
+_CLOCKS = {"noon": (12, 0), "midnight": (0, 0)}
+_CLOCK = re.compile(r"([0-9]{1,2})(?::([0-9]{2}))? ?(am|pm)?\Z")
+_NTH = re.compile(r"([0-9]{1,2})(st|nd|rd|th)\Z")
+EVERY_HINT = "write 10s, 2h, 'day at 09:00', 'weekday at 18:30', 'monday and friday at 9' or '15th of the month at 12'"
+AT_HINT = "write 2026-12-24T18:00, 'today 18:00', 'tomorrow 09:00' or 'monday 09:00'"
+
+
+def compile_every(text: str) -> str:
+    """The schedule string for what follows `every`; a duration stays as it is. Raises Flaw."""
+    words = " ".join(text.lower().replace(",", " , ").split())
+    if not words.isascii():
+        raise Flaw(f"{text!a} is not understood", 0, EVERY_HINT)
+    if period := re.fullmatch(r"(?:([0-9]{1,9}) )?(second|minute|hour|day|week)(s?)", words):
+        number, unit, plural = period.groups()
+        if number is None and (unit in ("day", "week") or plural):
+            raise Flaw(f"{text!a} could mean two things", 0, f"write 1{_UNITS[unit]}, or 'day at 09:00'")
+        return f"{number or 1}{_UNITS[unit]}"
+    days, at, times = words.partition(" at ")
+    if not at:
+        if words.removesuffix("s") in (*DAYS, *_GROUPS):
+            raise Flaw(f"{text!a} names no time of day", len(text), f"write '{words} at 09:00'")
+        if " " in words and words[0].isalpha():
+            raise Flaw(f"{text!a} is not understood", 0, EVERY_HINT)
+        return text  # a duration, or what its parser refuses
+    day, weekday = _days(days, text)
+    clocks = [_clock(part, text) for part in re.split(r" ?, ?| and ", times)]
+    return _crons(clocks, day, weekday)
+
+
+def compile_at(text: str, now: datetime) -> str:
+    """The ISO 8601 clock time for what follows `at`, where `now` is the clock time it is. Raises Flaw."""
+    words = " ".join(text.lower().split())
+    first, _, rest = words.partition(" ")
+    last, _, front = words[::-1].partition(" ")
+    last, front = last[::-1], front[::-1]
+    if first in ("today", "tomorrow", *DAYS):
+        day, time = first, rest
+    elif last in ("today", "tomorrow", *DAYS):
+        day, time = last, front
+    else:
+        return text  # an ISO 8601 time, or what its parser refuses
+    time = time.removeprefix("at ").removesuffix(" on").strip()
+    if not time:
+        raise Flaw(f"{text!a} names no time of day", len(text), f"write '{day} 09:00'")
+    hour, minute = _clock(time, text)
+    clock = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    if day == "tomorrow":
+        clock += timedelta(days=1)
+    elif day in DAYS:
+        clock += timedelta(days=(DAYS.index(day) - now.weekday()) % 7)
+        if clock <= now:
+            clock += timedelta(days=7)
+    return clock.isoformat(timespec="minutes")
+
+
+def _days(text: str, whole: str) -> tuple[str, str]:
+    """The day fields (of the month, of the week) of a cron expression."""
+    if text in _GROUPS or text.removesuffix("s") in _GROUPS:
+        return "*", _GROUPS[text if text in _GROUPS else text.removesuffix("s")]
+    found = re.fullmatch(r"(?:the )?(.+?) (?:of the month|of every month|of each month)", text)
+    if found:
+        return _day_of_month(found[1], whole)
+    if span := re.fullmatch(r"(\w+) (?:to|through|-) (\w+)", text):
+        first, last = (_SHORT.index(_day_name(word, whole)) for word in span.groups())
+        if first < last:
+            return "*", f"{_SHORT[first]}-{_SHORT[last]}"
+        return "*", ",".join((_SHORT * 2)[first : last + 8])  # over the week's end, which cron's ranges do not cross
+    return "*", ",".join(_day_name(name, whole) for name in re.split(r" ?, and | ?, ?| and ", text))
+
+
+def _day_of_month(text: str, whole: str) -> tuple[str, str]:
+    if text in ("last day", "last weekday", "last workday"):
+        return ("L" if text == "last day" else "LW"), "*"
+    if text == "first day":
+        return "1", "*"
+    ordinal, _, name = text.partition(" ")
+    if ordinal in _ORDINALS and name and not name.startswith((",", "and ")):
+        number = _DAY_NUMBERS[_day_name(name, whole)]
+        return "*", f"{number}L" if ordinal == "last" else f"{number}#{_ORDINALS[ordinal]}"
+    numbers = []
+    for part in re.split(r" ?, ?| and ", text):
+        nth = _NTH.match(part.removeprefix("the "))
+        if nth is None or not 1 <= int(nth[1]) <= 31:
+            raise Flaw(f"{whole!a}: {part!a} is no day of the month", max(0, whole.lower().find(part)), EVERY_HINT)
+        numbers.append(nth[1])
+    return ",".join(numbers), "*"
+
+
+_DAY_NUMBERS = {short: number % 7 for number, short in enumerate(_SHORT, 1)}
+
+
+def _day_name(word: str, whole: str) -> str:
+    for day, short in zip(DAYS, _SHORT, strict=True):
+        if word in (day, day + "s", short.lower()):
+            return short
+    raise Flaw(f"{whole!a}: {word!a} is no day", max(0, whole.lower().find(word)), _near_day(word))
+
+
+def _near_day(word: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, [*DAYS, *_GROUPS], 1, 0.6)
+    return f"did you mean {near[0]}?" if near else EVERY_HINT
+
+
+def _clock(text: str, whole: str) -> tuple[int, int]:
+    """(hour, minute) of a time of day."""
+    text = text.strip()
+    if text in _CLOCKS:
+        return _CLOCKS[text]
+    form = _CLOCK.match(text)
+    hour, minute = (int(form[1]), int(form[2] or 0)) if form else (99, 0)
+    if form and form[3]:
+        hour = hour % 12 + (12 if form[3] == "pm" else 0) if 1 <= hour <= 12 else 99
+    if hour > 23 or minute > 59:
+        raise Flaw(
+            f"{whole!a}: {text!a} is no time of day", max(0, whole.lower().find(text)), "write 9:00, 18:30 or 6pm"
+        )
+    return hour, minute
+
+
+def _crons(clocks: list[tuple[int, int]], day: str, weekday: str) -> str:
+    """Cron expressions for these times of the days: one for each minute, as few as can be."""
+    hours: dict[int, list[int]] = {}
+    for hour, minute in sorted(set(clocks)):
+        hours.setdefault(minute, []).append(hour)
+    return "; ".join(f"{minute} {','.join(map(str, some))} {day} * {weekday}" for minute, some in hours.items())
