@@ -50,7 +50,7 @@ format: $(VENV)/dev
 	$(BIN)/ruff format .
 
 bench: $(VENV)/dev
-	@for name in listing punctuality scale idle drain; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@for name in schedules listing punctuality scale idle drain; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 # What a person may have changed (configuration, plugins, data) is neither overwritten nor removed.
 LIB := $(DESTDIR)$(PREFIX)/lib/jobd

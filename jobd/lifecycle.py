@@ -136,6 +136,27 @@ def plan(job: Job, old: Plan | None, now: int, zone: str) -> Plan:
     return current
 
 
+def put_back(job: Job, current: Plan, now: int, zone: str, far: bool) -> Plan:
+    """The plan after the wall clock was put back to `now`; `far`: by three hours or more.
+
+    An interval follows the new clock at once. A clock time waits for the time that it had in hand, so that none is due
+    twice, unless the clock was put back so `far` that the old time was plainly wrong: the rule of Debian's cron(8).
+    """
+    if current.node or current.ready is None or current.due is None or current.ready <= now:
+        return current
+    try:
+        schedule = schedule_of(job, zone)
+    except BadValue:
+        return current
+    if current.attempt or current.manual:
+        longest = job.options.backoff_max if job.options.backoff_max is not None else HOUR
+        return current._replace(ready=min(current.ready, now + longest))
+    if not (far or schedule.aligned or schedule.from_finish):
+        return current
+    due = schedule.after(now, current.anchor or current.due)
+    return current if due is None or due >= current.due else current._replace(due=due, ready=due)
+
+
 def request(current: Plan, now: int) -> Plan:
     """The plan when a person wants a run now. The regular due time is come back to afterwards."""
     if current.attempt or current.manual:

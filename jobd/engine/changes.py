@@ -78,6 +78,10 @@ class Looker:
             if plan.error is not None:
                 self._errors.append((job.name, plan.error))
             self._plans[change.job_id] = plan
+        elif change.what in ("back", "far back"):
+            self._plans[change.job_id] = lifecycle.put_back(
+                lifecycle.filled(job, self._defaults), plan, self._now, self._zone, change.what == "far back"
+            )
         elif change.what == "run" and not job.deleted:
             self._plans[change.job_id] = lifecycle.request(plan, self._now)
         elif change.what == "cancel" and plan.attempt:

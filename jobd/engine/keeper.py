@@ -40,7 +40,7 @@ from jobd.engine.messages import (
     Retune,
 )
 from jobd.engine.queue import Item
-from jobd.engine.startup import start_jobs
+from jobd.engine.startup import STEP, check_clock, note_clock, start_jobs
 from jobd.engine.takeover import give_on, take_over
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
 from jobd.job import Job
@@ -119,6 +119,8 @@ class Keeper:
         self._now_at: int | None = 0  # when a turn is due for what has gathered; None: nothing has
         self._poll_at = self._retry_at = self._prune_at = 0
         self._failures = self._said_at = 0
+        self._ahead = clock.wall() - clock.monotonic()  # how far the wall clock is ahead of the monotonic one
+        self._put_back = 0  # by how much it was put back, as far as the jobs have not been looked at
 
     # The loop
 
@@ -144,6 +146,7 @@ class Keeper:
         for message in self.inbox.take():
             self._receive(message)
         now = self._clock.monotonic()
+        self._mind_clock(now)
         if now < self._retry_at or not self._due(now):
             return
         try:
@@ -160,6 +163,14 @@ class Keeper:
                 logs.log("info", "the database is back")
             self.trouble, self._failures = None, 0
 
+    def _mind_clock(self, now: int) -> None:
+        """Notice that the wall clock was put back: what waits for a time must not wait for it to come round again."""
+        ahead = self._clock.wall() - now
+        if ahead < self._ahead - STEP:
+            self._put_back += self._ahead - ahead
+            self._soon(now)
+        self._ahead = ahead
+
     def _open(self) -> None:
         self._store = self._open_store()
         self._register()
@@ -168,6 +179,7 @@ class Keeper:
             if row.instance == self._instance and row.id != self._node:
                 self._bury(row, "its daemon died")
         now, zone = self._clock.wall(), self._settings.timezone
+        self._store.transact(lambda session: check_clock(session, now))
         self._store.transact(lambda session: start_jobs(session, now, zone))
         self._outbox.put(Opened(self._node))
 
@@ -256,6 +268,7 @@ class Keeper:
         del self._printed[: len(printed)]
         self._now_at = now if self._settlements else None
         self._reconcile = self._wake_unresolved = False
+        self._put_back = 0
         if turn.beat:
             self.lease.renewed(now)
             self._outbox.put(Renewed())
@@ -292,6 +305,8 @@ class Keeper:
             output.save(session, printed)
         if self._wake_unresolved:
             table.wake_unresolved(session)
+        if self._put_back:
+            note_clock(session, wall, self._put_back)
         turn.found = Looker(self._node, wall, self._settings.timezone, self._settings.defaults).look(session)
         if not self._draining:
             released = {one.plan.job_id for one in settlements if not one.plan.node}

@@ -151,7 +151,8 @@ def parse_cron(text: str, zone: str, name: str = "") -> Cron:
     )
     try:
         rule = CronSim(expression, datetime(2026, 1, 1))  # noqa: DTZ001  clock time, of no zone
-        next(copy(rule))
+        if "#" in expression or not expression.split()[-3].startswith("*"):  # a day that may never come
+            next(copy(rule))
     except (CronSimError, StopIteration):
         raise Flaw("there is no such day", words[-3].start(), "it would never be due") from None
     return Cron(expression, rule, place)

@@ -9,18 +9,18 @@ def prune(session: Session, before: int, keep_per_job: int, limit: int) -> int:
     old = session.rows(
         "SELECT job_id, number FROM run WHERE finished_time < ? ORDER BY finished_time LIMIT ?", (before, limit)
     )
-    # Only jobs that have run lately can have grown too many runs; run_finished finds the latest, the key the surplus.
+    # Only jobs that have run lately can have grown too many runs; run_finished finds the latest. The runs of a job are
+    # numbered without gaps, so the key finds the surplus.
     recent = session.rows(
-        "SELECT DISTINCT job_id FROM (SELECT job_id FROM run ORDER BY finished_time DESC LIMIT ?) AS latest", (limit,)
+        "SELECT job_id, max(number) FROM (SELECT job_id, number FROM run ORDER BY finished_time DESC LIMIT ?) AS latest"
+        " GROUP BY job_id",
+        (limit,),
     )
-    for (job_id,) in recent:
-        surplus = session.rows(
-            "SELECT number FROM run WHERE job_id = ? ORDER BY number DESC LIMIT 1 OFFSET ?", (job_id, keep_per_job)
-        )
-        if surplus and len(old) < limit:
+    for job_id, newest in recent:
+        if newest > keep_per_job and len(old) < limit:
             old += session.rows(
                 "SELECT job_id, number FROM run WHERE job_id = ? AND number <= ? ORDER BY number LIMIT ?",
-                (job_id, surplus[0][0], limit - len(old)),
+                (job_id, newest - keep_per_job, limit - len(old)),
             )
     for job_id, number in set(old):
         session.execute("DELETE FROM run WHERE job_id = ? AND number = ?", (job_id, number))

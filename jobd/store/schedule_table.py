@@ -53,7 +53,7 @@ class Settlement(NamedTuple):
 
 
 class Change(NamedTuple):
-    """Something to look at: `what` is "changed", "run" or "cancel"."""
+    """Something to look at: `what` is "changed", "run", "cancel", "back" or "far back" (the clock was put back)."""
 
     id: int
     job_id: int
@@ -119,6 +119,18 @@ def drop_changes(session: Session, ids: Sequence[int]) -> None:
     dialect = session.dialect
     if ids:
         session.execute(f"DELETE FROM job_change WHERE {dialect.among('id', len(ids))}", dialect.among_values(ids))
+
+
+def note_clock(session: Session, now: int, what: str) -> None:
+    """Have every job looked at that waits for a time which the clock, put back to `now`, has yet to show again."""
+    session.execute(
+        "INSERT INTO job_change (job_id, what) SELECT job_id, ? FROM schedule WHERE due_time > ?", (what, now)
+    )
+
+
+def last_finished(session: Session) -> int:
+    """The end of the latest run in the history; 0 when there is none."""
+    return int(session.rows("SELECT max(finished_time) FROM run")[0][0] or 0)
 
 
 def due_at_start(session: Session) -> list[int]:

@@ -1,0 +1,229 @@
+"""A year of a thousand mixed jobs, and what becomes of due times when clocks jump and daemons are down."""
+
+import heapq
+import random
+from collections import Counter
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from jobd import lifecycle
+from jobd.clock import DAY, HOUR, MINUTE, SECOND, from_datetime, iso
+from jobd.engine.processor import Processor, Rules
+from jobd.engine.queue import Item
+from jobd.job import PLAIN, Job, Options, Plan
+from jobd.schedule import parse
+from jobd.store.schedule_table import Settlement
+from tests.engine.world import BARELY, START, HandClock, Puppet, Ran, Stage, World, listen
+
+ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia")
+
+
+def mixed(rng: random.Random) -> str:
+    minute, hour = rng.randrange(60), rng.randrange(4)
+    return rng.choice(
+        [
+            f"{minute} {hour} * * TUE",
+            f"{minute} {hour} * * MON,THU",
+            f"{minute} {hour} L * *",
+            f"{minute} {hour} 13 * FRI",
+            f"*/{rng.choice([20, 30])} {hour} * * SUN",
+            f"{rng.randrange(2, 9)}d{hour}h{minute}m",
+            f"calendar Sat *-*-* {hour}:{minute:02}",
+            f"{minute} {hour} 1 * *; {minute} 12 15 * *",
+            f"at 2027-0{rng.randrange(1, 10)}-15T{hour:02}:{minute:02}",
+            "H H * * H",
+        ]
+    )
+
+
+class Calendar:
+    """A year in memory: plans in a heap instead of a table, run through the real WorkQueue and Processor."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self.clock = HandClock(START)
+        self.ran: list[Ran] = []
+        self.puppets: list[Puppet] = []
+        self._jobs = {job.id: lifecycle.filled(job, PLAIN) for job in jobs}
+        self._waiting = [(plan.ready, plan) for job in jobs if (plan := lifecycle.plan(job, None, START, "UTC")).ready]
+        heapq.heapify(self._waiting)
+        self._processor = Processor(8, Rules("UTC", 1024), Stage(self), self.clock, lambda: 0.5, self._settle)
+
+    def takes(self, order: object) -> int:
+        return BARELY
+
+    def pass_time(self, until: int) -> None:
+        """Until that moment of the wall clock, from event to event."""
+        while (now := self.clock.wall()) <= until:
+            while self._claimable():
+                plan = heapq.heappop(self._waiting)[1]
+                step = lifecycle.take(self._jobs[plan.job_id], plan._replace(node=1, token=plan.token + 1), now, "UTC")
+                assert step.run is None
+                self._processor.queue.put(Item(self._jobs[plan.job_id], step.plan), step.plan.ready or 0)
+            for puppet in self.puppets:
+                if puppet.done_at is not None and puppet.done_at <= self.clock.passed:
+                    puppet.finish()
+            listen(self._processor)
+            self._processor.step()
+            busy = [puppet.done_at - self.clock.passed for puppet in self.puppets if puppet.done_at is not None]
+            timeout = self._processor.timeout()
+            at_once = any(puppet.speaks for puppet in self.puppets) or self._claimable()
+            soon = 0 if at_once else HOUR
+            self.clock.passed += max(1, min(*busy, soon, HOUR if timeout is None else timeout))
+
+    def _claimable(self) -> bool:
+        return bool(self._waiting) and self._waiting[0][0] <= self.clock.wall() + HOUR
+
+    def _settle(self, message: object) -> None:
+        assert isinstance(message, Settlement)
+        if message.plan.ready is not None:
+            heapq.heappush(self._waiting, (message.plan.ready, message.plan))
+
+
+def test_a_year_of_a_thousand_jobs_runs_exactly_what_is_due() -> None:
+    rng = random.Random(2027)
+    jobs = [
+        Job(f"job{number}", mixed(rng), options=Options(timezone=rng.choice(ZONES), catch_up="all"), id=number)
+        for number in range(1, 1001)
+    ]
+    end = START + 365 * DAY
+    expected: Counter[tuple[str, str]] = Counter()
+    for job in jobs:
+        schedule = parse(job.interval, False, job.options.timezone or "UTC", job.name)
+        due = anchor = schedule.first(START)
+        while due is not None and due <= end:
+            expected[job.name, iso(due)] += 1
+            due = schedule.after(due, anchor or due)
+    calendar = Calendar(jobs)
+    calendar.pass_time(end + MINUTE)
+    ran = Counter((one.job, one.due) for one in calendar.ran if one.due <= iso(end))
+    assert ran == expected
+    assert sum(ran.values()) > 50_000
+    latest = max(one.wall - from_datetime(datetime.fromisoformat(one.due)) for one in calendar.ran)
+    assert latest < SECOND  # a hundred jobs may be due in one minute, and there are eight workers
+
+
+def due_times(world: World, job: str) -> list[str]:
+    """The due times of the runs of a job, without the seconds."""
+    return [one.due[:16] for one in world.ran if one.job == job]
+
+
+def missed(world: World, job: str) -> int:
+    sql = "SELECT missed FROM schedule JOIN job ON job.id = job_id WHERE name = ?"
+    return int(world.store.transact(lambda session: session.rows(sql, (job,)))[0][0])
+
+
+def days(*numbers: int) -> list[str]:
+    return [f"2027-01-{number:02}T12:00" for number in numbers]
+
+
+NOON = "0 12 * * *"
+
+
+@pytest.mark.parametrize(
+    ("catch_up", "expected", "not_run"),
+    [("once", days(1, 2, 3, 8), 4), ("none", days(1, 2, 8), 5), ("all", days(1, 2, 3, 4, 5, 6, 7, 8), 0)],
+)
+def test_what_fell_due_while_no_daemon_ran(tmp_path: Path, catch_up: str, expected: list[str], not_run: int) -> None:
+    world = World(tmp_path)
+    world.add(Job("noon", NOON, options=Options(catch_up=catch_up)))
+    world.pass_time(2 * DAY)
+    world.stop()
+    world.clock.passed += 5 * DAY
+    world.start()
+    world.pass_time(DAY)
+    assert due_times(world, "noon") == expected
+    assert missed(world, "noon") == not_run
+
+
+def test_what_is_older_than_the_grace_is_skipped(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.add(Job("strict", NOON, options=Options(grace=HOUR)), Job("lenient", NOON, options=Options(grace=20 * HOUR)))
+    world.stop()
+    world.clock.passed += DAY
+    world.start()
+    world.pass_time(DAY)
+    assert due_times(world, "strict") == days(2)
+    assert due_times(world, "lenient") == days(1, 2)
+    assert missed(world, "strict") == 1
+
+
+def test_an_interval_keeps_its_grid_through_restarts_and_long_runs(tmp_path: Path) -> None:
+    world = World(tmp_path, poll=SECOND)
+    world.takes = lambda order: 25 * SECOND if order.number == 3 else BARELY
+    world.add(Job("often", "10s"))
+    world.pass_time(55 * SECOND)
+    world.stop()
+    world.clock.passed += 33 * SECOND
+    world.start()
+    world.pass_time(30 * SECOND)
+    seconds = [one.due[14:19] for one in world.ran]
+    assert seconds == ["00:00", "00:10", "00:20", "00:50", "01:00", "01:30", "01:40", "01:50"]
+
+
+def test_a_clock_put_forward_misses_what_it_passes_over(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.add(Job("noon", NOON), Job("hourly", "1h"))
+    world.pass_time(90 * MINUTE)
+    world.set_wall(2 * DAY)
+    world.pass_time(DAY)
+    assert due_times(world, "noon") == days(1, 3)
+    assert due_times(world, "hourly")[:5] == [
+        f"2027-01-0{day}" for day in ("1T00:00", "1T01:00", "1T02:00", "3T02:00", "3T03:00")
+    ]
+
+
+@pytest.mark.parametrize("by", [2 * SECOND, 10 * MINUTE, 2 * HOUR])
+def test_a_clock_put_back_a_little_makes_no_clock_time_due_twice(tmp_path: Path, by: int) -> None:
+    world = World(tmp_path)
+    world.add(Job("noon", NOON))
+    world.pass_time(12 * HOUR + SECOND)
+    assert due_times(world, "noon") == days(1)
+    world.set_wall(-by)
+    world.pass_time(DAY + by)
+    assert due_times(world, "noon") == days(1, 2)
+
+
+@pytest.mark.parametrize("by", [2 * HOUR, 400 * DAY])
+def test_an_interval_does_not_wait_for_a_past_clock_to_come_round_again(tmp_path: Path, by: int) -> None:
+    world = World(tmp_path, poll=SECOND)
+    world.add(Job("often", "10s"), Job("later", "after 10s"))
+    world.pass_time(60 * SECOND)
+    for job in ("often", "later"):
+        assert len(due_times(world, job)) >= 6
+    before = Counter(one.job for one in world.ran)
+    world.set_wall(-by)
+    world.pass_time(60 * SECOND)
+    after = Counter(one.job for one in world.ran)
+    for job in ("often", "later"):
+        assert after[job] - before[job] >= 5
+    gaps = [later.monotonic - earlier.monotonic for earlier, later in pairwise(world.ran)]
+    assert max(gaps) <= 11 * SECOND
+
+
+def test_a_clock_that_was_wrong_by_years_is_followed_by_everything(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.add(Job("noon", NOON))
+    world.pass_time(DAY)
+    world.set_wall(-365 * DAY)
+    world.pass_time(2 * DAY)
+    assert due_times(world, "noon") == [*days(1), "2026-01-02T12:00", "2026-01-03T12:00"]
+
+
+def test_a_clock_put_back_while_no_daemon_ran_is_noticed_at_the_start(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.add(Job("noon", NOON))
+    world.pass_time(DAY)
+    world.stop()
+    world.set_wall(-365 * DAY)
+    world.start()
+    world.pass_time(DAY)
+    assert due_times(world, "noon") == [*days(1), "2026-01-02T12:00"]
+
+
+def test_a_back_off_does_not_wait_for_a_past_clock(tmp_path: Path) -> None:
+    job, now = Job("a", NOON, options=Options(backoff_max=HOUR)), START
+    waiting = Plan(1, due=now, ready=now + 400 * DAY, attempt=1)
+    assert lifecycle.put_back(job, waiting, now, "UTC", far=True).ready == now + HOUR

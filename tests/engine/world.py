@@ -1,0 +1,260 @@
+"""A node in a world of its own: the real keeper, WorkQueue and Processor on a real SQLite file, with injected clocks,
+processes and chance. Time passes only when `World.pass_time` says so, so a year takes seconds and is exact.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jobd.clock import DAY, HOUR, MILLISECOND, SECOND
+from jobd.config import HistorySettings, LogSettings, Settings
+from jobd.engine.keeper import Keeper
+from jobd.engine.mailbox import Mailbox
+from jobd.engine.messages import Cancel, Claims, Look, Looked, Opened, Recall, Recalled
+from jobd.engine.processor import Processor, Rules
+from jobd.job import DEFAULT_POOL, Job, Options
+from jobd.store import definitions
+from jobd.store.store import Store
+from jobd.store.url import Target
+from jobd.wire import VERSION, Order, decode, decode_order, encode
+
+START = 1_798_761_600 * SECOND  # 2027-01-01 00:00 UTC
+BARELY = MILLISECOND  # how long a run takes
+
+
+class Ran(NamedTuple):
+    """A run that is over, and what both clocks showed then."""
+
+    job: str
+    due: str
+    wall: int
+    monotonic: int
+
+
+class HandClock:
+    """Two clocks that stand still until somebody moves them."""
+
+    def __init__(self, wall: int) -> None:
+        self.ahead = wall  # of the wall clock before the monotonic one
+        self.passed = 0
+
+    def wall(self) -> int:
+        return self.passed + self.ahead
+
+    def monotonic(self) -> int:
+        return self.passed
+
+
+class Puppet:
+    """A worker process that is none: it takes orders, and ends its run when the world's time has come."""
+
+    def __init__(self, pid: int, world: Any) -> None:
+        self.pid = pid
+        self.socket: Any = self  # it is its own socket
+        self.output, self._write = os.pipe()
+        self.ended = pid + 1_000_000
+        self.order: Order | None = None
+        self.done_at: int | None = None
+        self._world = world
+        self._said = encode("ready", VERSION)
+        os.set_blocking(self.output, False)
+
+    @property
+    def speaks(self) -> bool:
+        """Whether there is something to receive."""
+        return bool(self._said)
+
+    def sendall(self, data: bytes) -> None:
+        self.order = decode_order(decode(data)[1])
+        self.done_at = self._world.clock.monotonic() + self._world.takes(self.order)
+
+    def recv(self, size: int) -> bytes:
+        said, self._said = self._said, b""
+        if not said:
+            raise BlockingIOError
+        return said
+
+    def finish(self) -> None:
+        """The run in hand is over."""
+        assert self.order is not None
+        clock = self._world.clock
+        self._world.ran.append(Ran(self.order.job, self.order.due_time, clock.wall(), clock.monotonic()))
+        self._said = encode("done", "succeeded", None, None, False)
+        self.order = self.done_at = None
+
+    def fileno(self) -> int:
+        return self.pid
+
+    def trust_until(self, deadline: int) -> None:
+        pass
+
+    def terminate(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+    def kill(self) -> None:
+        pass
+
+    def reap(self) -> int:
+        with contextlib.suppress(OSError):
+            os.close(self.output)
+            os.close(self._write)
+        return 0
+
+    def close(self) -> None:
+        pass
+
+
+class Stage:
+    """The spawner: puppets instead of processes."""
+
+    def __init__(self, world: Any) -> None:
+        self._world = world
+        self._pids = 0
+
+    def start(self) -> Puppet:
+        self._pids += 1
+        puppet = Puppet(self._pids, self._world)
+        self._world.puppets.append(puppet)
+        return puppet
+
+    def sweep(self, known: Collection[int]) -> None:
+        pass
+
+
+class World:
+    """One node and its clocks."""
+
+    def __init__(self, folder: Path, workers: int = 8, poll: int = HOUR) -> None:
+        self.clock = HandClock(START)
+        self.ran: list[Ran] = []
+        self.takes: Callable[[Order], int] = lambda order: BARELY
+        self._folder = folder
+        self.puppets: list[Puppet] = []
+        self._settings = _settings(folder, poll)
+        self._workers = workers
+        self.store = Store(Target("sqlite", str(folder / "jobd.db")))
+        self.start()
+
+    def start(self) -> None:
+        """A daemon starts."""
+        self._inbox = Mailbox()
+        rules = Rules("UTC", 1024)
+        self._processor = Processor(self._workers, rules, Stage(self), self.clock, lambda: 0.5, self._report)
+        appetites = {DEFAULT_POOL: lambda horizon: 2_000}
+        self._keeper = Keeper(self._settings, self._open, "instance", self.clock, appetites, self._inbox)
+        self._keeper._prune_at = 2**62  # in these worlds nothing is forgotten
+        self._keeper._open()
+        self._turn()
+
+    def stop(self) -> None:
+        """The daemon is killed; what it ran has ended with it."""
+        for puppet in self.puppets:
+            puppet.reap()
+        self.puppets.clear()
+        self._keeper._store.close()
+
+    def add(self, *jobs: Job) -> None:
+        """Store jobs."""
+        definitions.add(self.store, jobs, self.clock.wall(), "UTC")
+        self._keeper.inbox.put(Look(lambda: None))
+        self._turn()
+
+    def pass_time(self, duration: int) -> None:
+        """Let so much time pass, one event after the other."""
+        until = self.clock.passed + duration
+        while True:
+            self._turn()
+            following = self._next_event()
+            if following > until:
+                self.clock.passed = until
+                self._turn()
+                return
+            self.clock.passed = max(self.clock.passed, following)
+
+    def set_wall(self, by: int) -> None:
+        """Somebody puts the wall clock forward, or back."""
+        self.clock.ahead += by
+
+    # Inside
+
+    def _open(self) -> Store:
+        store = Store(Target("sqlite", str(self._folder / "jobd.db")))
+        store._database.connection().execute("PRAGMA synchronous = OFF")
+        return store
+
+    def _report(self, message: object) -> None:
+        self._keeper.inbox.put(message, urgent=False)
+
+    def _next_event(self) -> int:
+        now = self.clock.passed
+        waits = [puppet.done_at - now for puppet in self.puppets if puppet.done_at is not None]
+        processor = self._processor.timeout()
+        if processor is not None:
+            waits.append(processor)
+        waits.append(max(0, self._keeper._wait()))
+        return now + max(1, min(waits))
+
+    def _turn(self) -> None:
+        """Everything that can happen at this moment happens."""
+        for _ in range(20):
+            for puppet in self.puppets:
+                if puppet.done_at is not None and puppet.done_at <= self.clock.passed:
+                    puppet.finish()
+            listen(self._processor)
+            self._processor.step()
+            self._keeper.step()
+            messages = self._inbox.take()
+            for message in messages:
+                self._receive(message)
+            self._processor.step()
+            if not messages and not any(puppet.speaks for puppet in self.puppets):
+                return
+
+    def _receive(self, message: object) -> None:
+        match message:
+            case Claims(items=items):
+                for item in items:
+                    self._processor.queue.put(item, item.plan.ready or 0)
+            case Recall(job_id=job_id):
+                self._processor.recall(job_id)
+                self._keeper.inbox.put(Recalled(job_id))
+            case Cancel(job_id=job_id):
+                self._processor.cancel(job_id)
+            case Looked(reply=reply):
+                reply()
+            case Opened():
+                pass
+
+
+def listen(processor: Processor) -> None:
+    """Have the processor hear what its puppets say."""
+    for worker in list(processor._workers.values()):
+        if worker.child.speaks:  # type: ignore[attr-defined]
+            processor.handle(worker, "socket")
+
+
+def _settings(folder: Path, poll: int) -> Settings:
+    return Settings(
+        path=str(folder / "jobd.toml"),
+        database="",
+        password=None,
+        plugins=str(folder),
+        state_dir=str(folder),
+        workers=8,
+        timezone="UTC",
+        commands=False,
+        poll=poll,
+        lease=1_000 * DAY,
+        stop_timeout=SECOND,
+        on_db_loss="finish",
+        log=LogSettings(),
+        history=HistorySettings(100_000 * DAY, 1_000_000, 1024),
+        pools={DEFAULT_POOL: 8},
+        defaults=Options(),
+        retry_times=0,
+    )
