@@ -48,6 +48,7 @@ class Options(NamedTuple):
     jitter: int | None = None  # every due time is later by a part of this that depends on the job's name
     starts: int | None = None  # nothing is due before this moment
     ends: int | None = None  # nor after this one
+    after_jobs: tuple[str, ...] = ()  # due when these jobs have run: NAME, or NAME:finished for whatever outcome
     priority: int = 0  # among jobs due at the same time, the higher first
     on_lost: str | None = None
     isolation: str | None = None
@@ -145,6 +146,12 @@ def check_name(name: str) -> str:
     return name
 
 
+def split_dependency(text: str) -> tuple[str, bool]:
+    """(the name, whether any outcome will do) of an item of `after_jobs`."""
+    name, colon, word = text.rpartition(":")
+    return (name, True) if colon and word == "finished" else (text, False)
+
+
 def check_retry_times(value: object) -> int:
     """The number of retries. Raises BadValue unless it is a whole number from 0 to 2^63-1."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -214,6 +221,8 @@ def check_options(options: Options) -> Options:
         raise BadValue(f"priority is {options.priority}", "give a whole number from -100 to 100")
     if options.pool is not None and not 0 < len(options.pool) <= 64:
         raise BadValue("the pool name must have 1 to 64 characters")
+    for text in options.after_jobs:
+        check_name(split_dependency(text)[0])
     unknown = [name for name in options.secrets if name not in options.args]
     if unknown:
         raise BadValue(f"{unknown[0]!r} is marked secret but is not an argument")

@@ -31,6 +31,7 @@ from jobd.job import (
     check_retry_times,
 )
 from jobd.schedule import Schedule, parse
+from jobd.schedule.follows import Follows
 from jobd.schedule.window import Shifted, Window, offset_of
 
 MAX_LOSSES = 3  # a run that took its node down this often is not tried again
@@ -86,12 +87,17 @@ def basis(job: Job) -> str:
     options = job.options
     bounds = (options.jitter, options.starts, options.ends)
     more = "" if bounds == (None, None, None) else f"|{bounds}"
+    more += f"|after {','.join(options.after_jobs)}"[:200] if options.after_jobs else ""
     return f"{int(job.runonce)}|{options.timezone or ''}|{job.interval or ''}{more}"
 
 
 def schedule_of(job: Job, zone: str) -> Schedule:
     """When the job is due; `zone` is the node's. Raises BadValue (with the position) for nonsense."""
     options = job.options
+    if options.after_jobs:
+        if job.interval is not None or job.runonce:
+            raise BadValue("it has a schedule and runs after other jobs", "take one of the two away")
+        return Follows(options.after_jobs)
     schedule = parse(job.interval, job.runonce, options.timezone or zone, job.name)
     if options.jitter:
         schedule = Shifted(schedule, offset_of(job.name, options.jitter))

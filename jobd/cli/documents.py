@@ -34,6 +34,8 @@ def options_of(job: Job) -> dict[str, Any]:
 
         table |= {word: format_duration(value) if value else "none" for word, value in spans.items()}
     table |= {word: iso(moment) for word in MOMENTS if (moment := getattr(options, word)) is not None}
+    if options.after_jobs:
+        table["after_jobs"] = list(options.after_jobs)
     if options.priority:
         table["priority"] = options.priority
     if options.paused:

@@ -24,10 +24,10 @@ _PLAIN = (
 WHEN = ("every", "after", "cron", "calendar", "at", "in_", "interval")
 NOTHING: Mapping[str, Any] = {
     **dict.fromkeys(("task", "priority", "retry_times", "starts", "ends", *_PLAIN, *WHEN)),
-    **dict.fromkeys(("args", "secret_args", "no_args"), ()),
+    **dict.fromkeys(("args", "secret_args", "no_args", "after_jobs"), ()),
     "once": False,
 }  # what `edited` takes when no option is given
-WHEN_OPTIONS = "--every, --after, --cron, --calendar, --at, --in, --once or --interval"
+WHEN_OPTIONS = "--every, --after, --cron, --calendar, --at, --in, --once, --after-job or --interval"
 
 
 def edited(job: Job, given: Mapping[str, Any], command: tuple[str, ...] | None, now: int, zone: str) -> Job:
@@ -50,6 +50,13 @@ def edited(job: Job, given: Mapping[str, Any], command: tuple[str, ...] | None, 
     if given["retry_times"] is not None:
         job = job._replace(retry_times=given["retry_times"])
     said = [name for name in WHEN if given[name] is not None]
+    if given["after_jobs"]:
+        if said or given["once"]:
+            raise BadValue("a job has a schedule or runs after other jobs", "give one of them")
+        job = job._replace(options=check_options(job.options._replace(after_jobs=tuple(given["after_jobs"]))))
+        return job._replace(interval=None, runonce=False)
+    if said or given["once"]:
+        job = job._replace(options=job.options._replace(after_jobs=()))
     if len(said) > 1:
         raise BadValue(f"--{said[0].strip('_')} and --{said[1].strip('_')} contradict each other", "give one of them")
     if said:

@@ -34,7 +34,7 @@ from jobd.lifecycle import check
 from jobd.schedule.duration import parse_duration
 
 COLUMNS = ("interval", "runonce", "retry_times")
-KEYS = (*COLUMNS, *WORDS, *DURATIONS, *MOMENTS, "command", "args", "secrets", "priority", "paused")
+KEYS = (*COLUMNS, *WORDS, *DURATIONS, *MOMENTS, "command", "args", "secrets", "after_jobs", "priority", "paused")
 MOST = 20  # errors shown of one file
 NO_LIMIT = ("timeout", "backoff")
 
@@ -102,8 +102,8 @@ def _job(name: str, table: object, zone: str, stored: Mapping[str, Job], retry_t
     if given.get("task") == name:
         del given["task"]
     job = Job(name, **columns, options=check_options(Options(**given)))
-    if job.interval is None and not job.runonce:
-        raise BadValue("it has neither `interval` nor `runonce`", "say when it is to run")
+    if job.interval is None and not job.runonce and not job.options.after_jobs:
+        raise BadValue("it has neither `interval` nor `runonce` nor `after_jobs`", "say when it is to run")
     check(job, zone)
     return job
 
@@ -123,7 +123,7 @@ def _read(key: str, value: object) -> Any:
             return _typed(key, value, int, "a whole number")
         case "args":
             return _typed(key, value, dict, "a table")
-        case "command" | "secrets":
+        case "command" | "secrets" | "after_jobs":
             words = _typed(key, value, list, "an array of strings")
             return tuple(_typed(key, word, str, "an array of strings") for word in words)
         case "catch_up" | "on_lost" | "isolation":

@@ -11,7 +11,7 @@ from jobd.cli.edit import WHEN, WHEN_OPTIONS, edited
 from jobd.cli.listing import schedule_text
 from jobd.cli.options import NAME, definition_options, json_option
 from jobd.cli.show import escape, moment, print_json
-from jobd.cli.state import NEXT_TIMES, coming, next_due
+from jobd.cli.state import NEXT_TIMES, coming
 from jobd.cli.taskcheck import check_task
 from jobd.errors import BadValue
 from jobd.job import Job
@@ -68,7 +68,7 @@ def add(
     now = context.now()
     job = edited(Job(name, retry_times=context.settings.retry_times), given, command, now, context.zone)
     job = job._replace(options=job.options._replace(paused=paused))
-    if job.interval is None and not job.runonce:
+    if job.interval is None and not job.runonce and not job.options.after_jobs:
         raise BadValue(f"when is {escape(name)!r} to run?", f"give {WHEN_OPTIONS}")
     schedule = check(job, context.zone)
     if not force:
@@ -119,7 +119,7 @@ def set_(
 def _check_future(job: Job, schedule: Schedule, now: int) -> None:
     """Raises BadValue for a schedule that will never be due, or that was."""
     first = schedule.first(now)
-    if first is None and not schedule.on_start:
+    if first is None and not schedule.on_event:
         raise BadValue(f"{job.interval!r} will never be due", "--force stores it all the same")
     if first is not None and first < now:
         raise BadValue(f"{job.interval!r} lies in the past", "--force stores it all the same; it is due at once then")
@@ -192,10 +192,10 @@ def _echo(context: Context, done: str, name: str, as_json: bool) -> None:
     if as_json:
         print_json(job_document(listed, context.zone))
         return
-    job, due = listed.job, next_due(listed, context.zone)
+    job = listed.job
     words = schedule_of(job, context.zone).describe()
     once = ", the first time only" if job.runonce and job.interval is not None else ""
-    when = "paused" if job.options.paused else "nothing due" if due is None else _when(listed, context)
+    when = "paused" if job.options.paused else _when(listed, context)
     click.echo(f"{done} {escape(name)}: {escape(words)}{once} ({escape(schedule_text(listed))}); {when}")
 
 
@@ -204,6 +204,6 @@ def _when(listed: Listed, context: Context) -> str:
     now = context.now()
     times = [due for due, _ in islice(coming(listed, context.zone), NEXT_TIMES)]
     if not times:
-        return "nothing due"
+        return "nothing due by itself" if schedule_of(listed.job, context.zone).on_event else "nothing due"
     first = "due at once" if times[0] <= now else f"next due {moment(times[0])}"
     return ", ".join([first, *map(moment, times[1:])])

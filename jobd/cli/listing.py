@@ -56,6 +56,8 @@ def schedule_text(listed: Listed) -> str:
     """The schedule in the words of the column `interval`."""
     job = listed.job
     text = job.interval if job.interval is not None else ("at once" if job.runonce else "-")
+    if job.options.after_jobs:
+        return f"after {', '.join(job.options.after_jobs)}"
     return f"{text}, once" if job.runonce and job.interval is not None else text
 
 

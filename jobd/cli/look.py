@@ -19,6 +19,7 @@ from jobd.errors import BadValue
 from jobd.job import Job
 from jobd.lifecycle import plan as plan_of
 from jobd.lifecycle import schedule_of
+from jobd.schedule.follows import Follows
 from jobd.store.reads import History, Listed
 
 LAST_RUNS = 5
@@ -82,7 +83,7 @@ def next_(context: Context, /, name: str | None, count: int, start: str | None, 
     """
     zone = context.zone
     now = context.now() if start is None else moment_given(start, context.now(), zone)
-    if any(value not in (None, False) for value in given.values()):
+    if any(value not in (None, False, ()) for value in given.values()):
         if name is not None:
             raise BadValue("a job and a schedule are given", "leave one of them out")
         _print_schedule(given, now, zone, count, as_json)
@@ -92,6 +93,8 @@ def next_(context: Context, /, name: str | None, count: int, start: str | None, 
     soonest = list(islice(dropwhile(lambda one: start is not None and one[0] < now, merge(*times)), count))
     if as_json:
         print_array({"job": job, "due": iso(due)} for due, job in soonest)
+    elif not soonest and name is not None and (after := context.reader.job(name).job.options.after_jobs):
+        click.echo(f"it is due {escape(Follows(after).describe())}")
     elif soonest:
         print_table(("DUE", "JOB"), ([Cell(moment(due)), Cell(job)] for due, job in soonest))
     else:
@@ -113,7 +116,7 @@ def _print_schedule(given: dict[str, Any], now: int, zone: str, count: int, as_j
     for due in times:
         click.echo(moment(due))
     if not times:
-        click.echo("it is due at each start of a daemon" if schedule.on_start else "it is never due")
+        click.echo("it is due at each start of a daemon" if schedule.on_event else "it is never due")
     for note in _notes(job, now, zone):
         click.echo(f"note: {escape(note)}")
 
@@ -152,7 +155,7 @@ def _facts(context: Context, listed: Listed, now: int, zone: str) -> Iterator[tu
         yield "argument", escape(f"{key}={value!r}" if key not in secrets else f"{key}={HIDDEN}")
     yield "retries", str(job.retry_times)
     for word, value in options.items():
-        if word not in ("task", "command", "secrets", "paused"):
+        if word not in ("task", "command", "secrets", "paused", "after_jobs"):
             yield word, escape(str(value))
     due = [moment(due) for due, _ in islice(coming(listed, zone), NEXT_TIMES)]
     if due:

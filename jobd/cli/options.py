@@ -173,6 +173,13 @@ _SCHEDULE = (
     click.option("--calendar", metavar="EXPR", help="As systemd writes it: Mon..Fri *-*-* 09:00."),
     click.option("--at", metavar="TIME", help="Once: 2026-12-24T18:00, or 'tomorrow 09:00'."),
     click.option("--in", "in_", metavar="D", help="Once, in D from now."),
+    click.option(
+        "--after-job",
+        "after_jobs",
+        metavar="NAME",
+        multiple=True,
+        help="When NAME has succeeded (NAME:finished: has ended); several: when all have.",
+    ),
     click.option("--once", is_flag=True, help="Once, at once; with another schedule: only its first due time."),
     click.option("--interval", metavar="TEXT", help="Any schedule, as the column `interval` has it."),
     click.option("--start", "starts", metavar="TIME", type=Text(), help="Nothing is due before TIME."),

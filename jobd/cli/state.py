@@ -18,6 +18,7 @@ from jobd.job import FAILED, LOST, TIMED_OUT, Job, Plan
 from jobd.lifecycle import basis, schedule_of
 from jobd.lifecycle import plan as plan_of
 from jobd.schedule import is_at_start
+from jobd.schedule.follows import Follows
 from jobd.store.reads import Listed, NodeRow
 
 STATE_STYLES = {
@@ -61,7 +62,7 @@ def state_of(listed: Listed) -> str:
         return "waiting" if plan is not None and plan.manual and plan.ready is not None else "paused"
     if plan is None or plan.ready is not None:
         return "retrying" if plan is not None and plan.attempt else "waiting"
-    if is_at_start(job.interval) and not (job.runonce and listed.last is not None):
+    if job.options.after_jobs or (is_at_start(job.interval) and not (job.runonce and listed.last is not None)):
         return "waiting"
     return "failed" if listed.last is not None and listed.last.outcome in BAD_OUTCOMES else "done"
 
@@ -109,6 +110,7 @@ def reason(listed: Listed, nodes: list[NodeRow], now: int) -> str | None:
     from jobd.cli.show import moment
 
     job, plan, state = listed.job, listed.plan, state_of(listed)
+    after = job.options.after_jobs
     if state == "running":
         return None
     if state == "deleted":
@@ -120,7 +122,7 @@ def reason(listed: Listed, nodes: list[NodeRow], now: int) -> str | None:
     if state in ("done", "failed"):
         return "nothing more is due"
     if plan is not None and plan.due is None and state == "waiting":
-        return "it is due when a daemon next starts"
+        return f"it is due {Follows(after).describe()}" if after else "it is due when a daemon next starts"
     if not nodes:
         return "no node is running; `jobd start` starts one"
     if state == "queued":

@@ -40,7 +40,7 @@ class Schedule:
     at_once = False  # the first due time is the moment of planning
     aligned = False  # due times lie on a grid from the first one
     from_finish = False  # the next due time is counted from the end of the run
-    on_start = False  # due at the start of a daemon
+    on_event = False  # no clock makes it due: the start of a daemon does, or the end of other runs
 
     def __init__(self, text: str) -> None:
         self.text = text

@@ -7,7 +7,7 @@ class Reboot(Schedule):
     """Due when a daemon starts."""
 
     __slots__ = ()
-    on_start = True
+    on_event = True
 
     def first(self, now: int) -> int | None:
         return None

@@ -10,14 +10,14 @@ SEPARATOR = ";"
 class Union(Schedule):
     """Due whenever one of `parts` is. Intervals among them share one grid, from the job's first due time."""
 
-    __slots__ = ("aligned", "at_once", "on_start", "parts")
+    __slots__ = ("aligned", "at_once", "on_event", "parts")
 
     def __init__(self, parts: Sequence[Schedule]) -> None:
         super().__init__(f"{SEPARATOR} ".join(part.text for part in parts))
         self.parts = tuple(parts)
         self.at_once = any(part.at_once for part in parts)
         self.aligned = any(part.aligned for part in parts)
-        self.on_start = any(part.on_start for part in parts)
+        self.on_event = any(part.on_event for part in parts)
 
     def first(self, now: int) -> int | None:
         return _soonest(part.first(now) for part in self.parts)

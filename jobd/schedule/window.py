@@ -8,13 +8,13 @@ from jobd.schedule.base import Schedule
 class Window(Schedule):
     """`inner`, as far as it lies within [start, end]; an interval begins at `start`."""
 
-    __slots__ = ("aligned", "at_once", "end", "from_finish", "inner", "on_start", "start")
+    __slots__ = ("aligned", "at_once", "end", "from_finish", "inner", "on_event", "start")
 
     def __init__(self, inner: Schedule, start: int | None, end: int | None) -> None:
         super().__init__(inner.text)
         self.inner, self.start, self.end = inner, start, end
         self.at_once, self.aligned = inner.at_once, inner.aligned
-        self.from_finish, self.on_start = inner.from_finish, inner.on_start
+        self.from_finish, self.on_event = inner.from_finish, inner.on_event
 
     def first(self, now: int) -> int | None:
         if self.start is None or self.start <= now:
@@ -40,13 +40,13 @@ class Window(Schedule):
 class Shifted(Schedule):
     """`inner`, every due time later by the same `offset`: what shares a schedule does not all begin together."""
 
-    __slots__ = ("aligned", "at_once", "from_finish", "inner", "offset", "on_start")
+    __slots__ = ("aligned", "at_once", "from_finish", "inner", "offset", "on_event")
 
     def __init__(self, inner: Schedule, offset: int) -> None:
         super().__init__(inner.text)
         self.inner, self.offset = inner, offset
         self.at_once, self.aligned = inner.at_once, inner.aligned
-        self.from_finish, self.on_start = inner.from_finish, inner.on_start
+        self.from_finish, self.on_event = inner.from_finish, inner.on_event
 
     def first(self, now: int) -> int | None:
         due = self.inner.first(now if self.at_once else now - self.offset)

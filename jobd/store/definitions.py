@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from jobd import lifecycle
 from jobd.errors import JobdError
-from jobd.job import Job, Plan
-from jobd.store import rows
+from jobd.job import Job, Plan, split_dependency
+from jobd.store import dependencies, rows
 from jobd.store import schedule_table as table
 from jobd.store.models import JobModel, OptionsModel
 from jobd.store.schedule_table import Standing
@@ -229,6 +229,7 @@ def _write(session: Session, jobs: Sequence[Job], now: int, zone: str) -> list[i
     for job in (job for job in jobs if job.id):
         _update(session, job, now)
     _write_options(session, known, inserted=len(new))
+    _write_dependencies(session, known, inserted=len(new))
     _plan(session, known, now, zone)
     return [job.id for job in known]
 
@@ -263,6 +264,17 @@ def _write_options(session: Session, jobs: Sequence[Job], inserted: int) -> None
         for start in range(0, len(ids), AT_ONCE):
             OptionsModel.delete().where(OptionsModel.job_id << ids[start : start + AT_ONCE]).execute(session.database)
     session.write_rows("job_options", ("job_id", *rows.OPTIONS), [(job_id, *options) for job_id, options in written])
+
+
+def _write_dependencies(session: Session, jobs: Sequence[Job], inserted: int) -> None:
+    """What the jobs wait for; of those that are new, only the ones that wait for something need looking at."""
+    concerned = [job for job in jobs if job.options.after_jobs] if inserted == len(jobs) else jobs
+    if concerned:
+        names = {split_dependency(text)[0] for job in concerned for text in job.options.after_jobs}
+        found = _find(session, sorted(names))
+        dependencies.write(
+            session, concerned, {name: job_id for name, (job_id, deleted) in found.items() if not deleted}
+        )
 
 
 def _plan(session: Session, jobs: Sequence[Job], now: int, zone: str) -> None:

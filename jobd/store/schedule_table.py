@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from jobd.job import SKIPPED, Job, Plan, Run
-from jobd.store import output, rows
+from jobd.store import dependencies, output, rows
 from jobd.store.output import Part
 from jobd.store.store import Session
 
@@ -84,6 +84,7 @@ def settle(session: Session, settlements: Sequence[Settlement]) -> set[int]:
     session.write_rows("run", rows.RUN, [rows.run_row(run) for run in runs])
     output.save(session, [part for one in good for part in one.output])
     _write_plans(session, (one.plan for one in good))
+    dependencies.ended(session, ((one.plan, one.run) for one in good if one.run is not None))
     finished = [(run.job_id, rows.write_time(run.finished)) for run in runs if run.outcome != SKIPPED]
     if finished:
         session.dialect.stamp_finished(session.cursor, finished)

@@ -178,8 +178,17 @@ def _first(kind: str) -> list[str]:
 
 
 def _second(kind: str) -> list[str]:
-    """Jitter, and the window in which a job is due."""
-    return [f"ALTER TABLE job_options ADD COLUMN {name} BIGINT NULL" for name in ("jitter", "starts", "ends")]
+    """Jitter, the window in which a job is due, and jobs that are due when others have run."""
+    words = _WORDS[kind]
+    columns = ("jitter BIGINT", "starts BIGINT", "ends BIGINT", f"after_jobs {words['text']}")
+    return [
+        *(f"ALTER TABLE job_options ADD COLUMN {column} NULL" for column in columns),
+        f"""CREATE TABLE IF NOT EXISTS job_dependency (
+            job_id BIGINT NOT NULL, on_job_id BIGINT NOT NULL, any_outcome SMALLINT NOT NULL DEFAULT 0,
+            met SMALLINT NOT NULL DEFAULT 0, PRIMARY KEY (job_id, on_job_id)
+        ){words["clustered"]}{words["table"]}""",
+        f"CREATE INDEX {words['if_not_exists']} job_dependency_on ON job_dependency (on_job_id)",
+    ]
 
 
 STEPS: list[Callable[[str], list[str]]] = [_first, _second]

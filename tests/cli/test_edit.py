@@ -4,44 +4,18 @@ from typing import Any
 
 import pytest
 
-from jobd.cli.edit import edited
+from jobd.cli.edit import NOTHING, edited
 from jobd.cli.options import CLEARED, Argument, Assignment
 from jobd.clock import MINUTE, SECOND
 from jobd.errors import BadValue
 from jobd.job import Job, Options
 
 NOW = 1_800_000_000 * SECOND
-NOTHING: dict[str, Any] = dict.fromkeys(
-    [
-        "task",
-        "every",
-        "after",
-        "cron",
-        "at",
-        "calendar",
-        "starts",
-        "ends",
-        "jitter",
-        "in_",
-        "interval",
-        "timezone",
-        "retry_times",
-        "backoff",
-        "backoff_max",
-        "timeout",
-        "pool",
-        "priority",
-        "catch_up",
-        "grace",
-        "on_lost",
-        "isolation",
-    ]
-) | {"once": False, "args": (), "secret_args": ()}
 OLD = Job("j", "10s", False, 3, Options(task="t", timeout=5 * SECOND, args={"a": 1, "pin": 2}, secrets=("pin",)))
 
 
 def change(job: Job = OLD, command: tuple[str, ...] | None = None, **given: Any) -> Job:
-    return edited(job, NOTHING | given, command, NOW, "UTC")
+    return edited(job, {**NOTHING, **given}, command, NOW, "UTC")
 
 
 def test_what_is_not_mentioned_stays():

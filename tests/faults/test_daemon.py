@@ -244,6 +244,21 @@ def notes_of(house: House, job: str, what: str) -> list[str]:
     return [line for line in notes(house) if line.startswith(f"{what} {job} ")]
 
 
+def test_a_job_runs_when_the_one_before_it_has_succeeded(house: House) -> None:
+    house.foreground()
+    house.fine("add", "first", "--task", "gated", "--once")
+    house.fine("add", "second", "--task", "quick", "--after-job", "first")
+    assert house.fine("show", "second", "--json")["state"] == "waiting"
+    noted(house, "began")
+    assert house.history("second") == []
+    (house.folder / "open").touch()
+    (run,) = house.ended("second")
+    assert run["due_time"] == house.history("first")[0]["finished_time"]
+    assert seconds(run["started_time"]) - seconds(run["due_time"]) < 1
+    house.fine("run", "first")
+    house.ended("second", 2)
+
+
 def test_a_change_during_a_run_counts_from_the_next_one(house: House) -> None:
     house.foreground()
     house.fine("add", "job", "--task", "gated", "--every", "1h")

@@ -106,9 +106,9 @@ def test_h_with_a_step_begins_anywhere_within_it() -> None:
 
 def test_at_a_start_no_clock_makes_due() -> None:
     schedule = parsed("@Reboot")
-    assert (schedule.on_start, schedule.first(NOW), schedule.after(NOW, NOW)) == (True, None, None)
+    assert (schedule.on_event, schedule.first(NOW), schedule.after(NOW, NOW)) == (True, None, None)
     both = parsed("@reboot; 0 9 * * *")
-    assert (both.on_start, shown(both.first(NOW))) == (True, "2026-11-24 09:00:00+0000")
+    assert (both.on_event, shown(both.first(NOW))) == (True, "2026-11-24 09:00:00+0000")
     assert [is_at_start(text) for text in ("@reboot", "10s; @REBOOT", "TZ=UTC @reboot", "10s", None)] == [
         *[True] * 3,
         *[False] * 2,

@@ -1,0 +1,29 @@
+"""Due when other jobs have run: no clock makes it due, the ends of their runs do."""
+
+from collections.abc import Sequence
+
+from jobd.schedule.base import Schedule
+
+
+class Follows(Schedule):
+    """Due when each of `jobs` has run since the last time."""
+
+    __slots__ = ("jobs",)
+    on_event = True
+
+    def __init__(self, jobs: Sequence[str]) -> None:
+        super().__init__("")
+        self.jobs = tuple(jobs)
+
+    def first(self, now: int) -> int | None:
+        return None
+
+    def after(self, moment: int, anchor: int) -> int | None:
+        return None
+
+    def describe(self) -> str:
+        parts = [
+            f"{name.removesuffix(':finished')} has {'ended' if name.endswith(':finished') else 'succeeded'}"
+            for name in self.jobs
+        ]
+        return "when " + " and ".join(parts)
