@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from jobd.clock import MILLISECOND, SECOND
-from jobd.config_keys import DEFAULTS, KEYS, MAX_WORKERS, WORKERS, Key
+from jobd.config_keys import CALENDAR, DEFAULTS, KEYS, MAX_WORKERS, WORKERS, Key
 from jobd.errors import BadValue, ConfigError
 from jobd.job import DEFAULT_POOL, Options
 
@@ -63,6 +63,7 @@ class Settings(NamedTuple):
     pools: dict[str, int]
     defaults: Options  # for jobs that leave them open
     retry_times: int  # of a job that is entered without
+    calendars: dict[str, tuple[str, ...]] = {}  # noqa: RUF012  name → days, for `--skip-dates`
 
 
 def masked_url(settings: Settings) -> str:
@@ -70,6 +71,7 @@ def masked_url(settings: Settings) -> str:
     return re.sub(r"^(\w+://[^/@:]*):.*@", r"\1:***@", settings.database)
 
 
+_CALENDAR = re.compile(r"calendar\.(.+)\.dates", re.DOTALL)
 _POOL = re.compile(r"pool\.(.+)\.workers", re.DOTALL)
 
 
@@ -123,6 +125,9 @@ class _Reading:
         self._overrides()
         self._values = {name: self._value(name, key) for name, key in KEYS.items()}
         self._pools = self._read_pools()
+        self._calendars = {
+            name[9:-6]: self._value(name, CALENDAR) or () for name in self._given if _CALENDAR.fullmatch(name)
+        }
         for name in self._given:
             self._refuse_unknown(name)
 
@@ -153,6 +158,7 @@ class _Reading:
             pools=self._pools,
             defaults=Options(**{name: get(f"defaults.{name}") for name in DEFAULTS}),
             retry_times=get("defaults.retry_times"),
+            calendars=self._calendars,
         )
 
     def _overrides(self) -> None:
@@ -204,7 +210,7 @@ class _Reading:
             self._problem("workers", f"all pools together have more than {MAX_WORKERS} workers")
 
     def _refuse_unknown(self, name: str) -> None:
-        if name not in KEYS and not _POOL.fullmatch(name):
+        if name not in KEYS and not _POOL.fullmatch(name) and not _CALENDAR.fullmatch(name):
             self._problem(name, f"there is no such key{_nearest(name)}")
 
     def _problem(self, name: str, message: str) -> None:
@@ -309,7 +315,7 @@ def _nearest(name: str) -> str:
     """What may have been meant by the unknown key `name`: one that is spelt alike, or else all of its table."""
     from difflib import get_close_matches
 
-    known = [*KEYS, "pool.NAME.workers"]
+    known = [*KEYS, "pool.NAME.workers", "calendar.NAME.dates"]
     if inside := [key for key in known if key.startswith(name + ".")]:
         return f"; it is a table of {', '.join(inside)}"
     tails = {key.rpartition(".")[2]: key for key in known}

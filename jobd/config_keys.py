@@ -103,6 +103,16 @@ def _timezone(value: object) -> str:
     return name
 
 
+def _days(value: object) -> tuple[str, ...]:
+    from jobd.schedule.days import parse_days
+
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise BadValue('give a list of days in quotes, like ["2026-12-24", "2026-12-27..2027-01-01", "05-01"]')
+    days = tuple(value)
+    parse_days(days)
+    return days
+
+
 class Key(NamedTuple):
     """A key of jobd.toml. A `literal` value is written in the environment as in TOML: a number, true or false."""
 
@@ -111,6 +121,7 @@ class Key(NamedTuple):
     literal: bool = False
 
 
+CALENDAR = Key(_days)
 WORKERS = Key(_whole(1, MAX_WORKERS), literal=True)
 
 KEYS: dict[str, Key] = {

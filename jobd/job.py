@@ -21,6 +21,7 @@ DEFAULT_POOL = "default"
 CATCH_UP = ("once", "none", "all")
 ON_LOST = ("rerun", "fail")
 ISOLATION = ("warm", "fresh")
+INSTEAD = ("skip", "next")
 SUCCEEDED, FAILED, TIMED_OUT, LOST, CANCELLED, SKIPPED = OUTCOMES = (
     "succeeded",
     "failed",
@@ -48,6 +49,8 @@ class Options(NamedTuple):
     jitter: int | None = None  # every due time is later by a part of this that depends on the job's name
     starts: int | None = None  # nothing is due before this moment
     ends: int | None = None  # nor after this one
+    skip_dates: tuple[str, ...] = ()  # days on which the job does not run (see jobd.schedule.days)
+    instead: str | None = None  # what becomes of what falls due then: "skip", or "next" working day
     after_jobs: tuple[str, ...] = ()  # due when these jobs have run: NAME, or NAME:finished for whatever outcome
     priority: int = 0  # among jobs due at the same time, the higher first
     on_lost: str | None = None
@@ -221,6 +224,8 @@ def check_options(options: Options) -> Options:
         raise BadValue(f"priority is {options.priority}", "give a whole number from -100 to 100")
     if options.pool is not None and not 0 < len(options.pool) <= 64:
         raise BadValue("the pool name must have 1 to 64 characters")
+    if options.instead is not None:
+        check_choice("instead", options.instead, INSTEAD)
     for text in options.after_jobs:
         check_name(split_dependency(text)[0])
     unknown = [name for name in options.secrets if name not in options.args]

@@ -13,6 +13,7 @@ the new row of `schedule` and, when the run is over, the row of `run`.
 """
 
 from typing import NamedTuple
+from zlib import crc32
 
 from jobd.clock import HOUR, SECOND
 from jobd.errors import BadValue
@@ -87,6 +88,8 @@ def basis(job: Job) -> str:
     options = job.options
     bounds = (options.jitter, options.starts, options.ends)
     more = "" if bounds == (None, None, None) else f"|{bounds}"
+    if options.skip_dates:
+        more += f"|{options.instead}{crc32(repr(options.skip_dates).encode())}"
     more += f"|after {','.join(options.after_jobs)}"[:200] if options.after_jobs else ""
     return f"{int(job.runonce)}|{options.timezone or ''}|{job.interval or ''}{more}"
 
@@ -99,6 +102,10 @@ def schedule_of(job: Job, zone: str) -> Schedule:
             raise BadValue("it has a schedule and runs after other jobs", "take one of the two away")
         return Follows(options.after_jobs)
     schedule = parse(job.interval, job.runonce, options.timezone or zone, job.name)
+    if options.skip_dates:
+        from jobd.schedule.days import without
+
+        schedule = without(schedule, options.skip_dates, options.timezone or zone, options.instead or "skip")
     if options.jitter:
         schedule = Shifted(schedule, offset_of(job.name, options.jitter))
     if options.starts is not None or options.ends is not None:

@@ -36,6 +36,9 @@ format = "json"                   # or "text"
 # [pool.reports]                  # workers that are kept for the jobs of this pool
 # workers = 1
 
+# [calendar.holidays]             # days for `jobd add ... --skip-dates holidays`
+# dates = ["2026-12-24..2027-01-01", "05-01"]
+
 # [defaults]                      # for jobs that do not say otherwise
 # timeout = "1h"
 # retry_times = 0                 # of jobs that `jobd add` or `jobd apply` enters without

@@ -14,7 +14,7 @@ from jobd.store.reads import History, Listed
 HIDDEN = "***"
 DURATIONS = ("timeout", "backoff", "backoff_max", "grace", "jitter")
 MOMENTS = ("starts", "ends")
-WORDS = ("task", "timezone", "catch_up", "pool", "on_lost", "isolation")
+WORDS = ("task", "timezone", "catch_up", "pool", "on_lost", "isolation", "instead")
 
 
 def options_of(job: Job) -> dict[str, Any]:
@@ -34,6 +34,8 @@ def options_of(job: Job) -> dict[str, Any]:
 
         table |= {word: format_duration(value) if value else "none" for word, value in spans.items()}
     table |= {word: iso(moment) for word in MOMENTS if (moment := getattr(options, word)) is not None}
+    if options.skip_dates:
+        table["skip_dates"] = list(options.skip_dates)
     if options.after_jobs:
         table["after_jobs"] = list(options.after_jobs)
     if options.priority:

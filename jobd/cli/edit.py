@@ -20,10 +20,11 @@ _PLAIN = (
     "jitter",
     "on_lost",
     "isolation",
+    "instead",
 )
 WHEN = ("every", "after", "cron", "calendar", "at", "in_", "interval")
 NOTHING: Mapping[str, Any] = {
-    **dict.fromkeys(("task", "priority", "retry_times", "starts", "ends", *_PLAIN, *WHEN)),
+    **dict.fromkeys(("task", "priority", "retry_times", "starts", "ends", "skip_dates", *_PLAIN, *WHEN)),
     **dict.fromkeys(("args", "secret_args", "no_args", "after_jobs"), ()),
     "once": False,
 }  # what `edited` takes when no option is given
@@ -46,6 +47,8 @@ def edited(job: Job, given: Mapping[str, Any], command: tuple[str, ...] | None, 
     for name in ("starts", "ends"):
         if given[name] is not None:
             plain[name] = None if given[name] is CLEARED else moment_given(given[name], now, zone)
+    if given["skip_dates"] is not None:
+        plain["skip_dates"] = () if given["skip_dates"] is CLEARED else tuple(given["skip_dates"])
     job = job._replace(options=check_options(options._replace(**plain)))
     if given["retry_times"] is not None:
         job = job._replace(retry_times=given["retry_times"])

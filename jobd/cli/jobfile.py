@@ -21,6 +21,7 @@ from jobd.errors import BadValue
 from jobd.job import (
     CATCH_UP,
     DEFAULT_POOL,
+    INSTEAD,
     ISOLATION,
     ON_LOST,
     Job,
@@ -34,7 +35,9 @@ from jobd.lifecycle import check
 from jobd.schedule.duration import parse_duration
 
 COLUMNS = ("interval", "runonce", "retry_times")
-KEYS = (*COLUMNS, *WORDS, *DURATIONS, *MOMENTS, "command", "args", "secrets", "after_jobs", "priority", "paused")
+LISTS = ("command", "secrets", "skip_dates", "after_jobs")
+KEYS = (*COLUMNS, *WORDS, *DURATIONS, *MOMENTS, *LISTS, "args", "priority", "paused")
+_CHOICES = {"catch_up": CATCH_UP, "on_lost": ON_LOST, "isolation": ISOLATION, "instead": INSTEAD}
 MOST = 20  # errors shown of one file
 NO_LIMIT = ("timeout", "backoff")
 
@@ -123,11 +126,11 @@ def _read(key: str, value: object) -> Any:
             return _typed(key, value, int, "a whole number")
         case "args":
             return _typed(key, value, dict, "a table")
-        case "command" | "secrets" | "after_jobs":
+        case _ if key in LISTS:
             words = _typed(key, value, list, "an array of strings")
             return tuple(_typed(key, word, str, "an array of strings") for word in words)
-        case "catch_up" | "on_lost" | "isolation":
-            return check_choice(key, value, {"catch_up": CATCH_UP, "on_lost": ON_LOST, "isolation": ISOLATION}[key])
+        case "catch_up" | "on_lost" | "isolation" | "instead":
+            return check_choice(key, value, _CHOICES[key])
     text: str = _typed(key, value, str, "a string")
     if key in DURATIONS:
         return _duration(key, text)

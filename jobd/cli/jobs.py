@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from jobd.cli.context import Context
+from jobd.cli.days import read_days
 from jobd.cli.documents import job_document
 from jobd.cli.edit import WHEN, WHEN_OPTIONS, edited
 from jobd.cli.listing import schedule_text
@@ -66,6 +67,7 @@ def add(
       jobd add backup --every 1d -- /usr/local/bin/backup --full
     """
     now = context.now()
+    given["skip_dates"] = read_days(context, given["skip_dates"])
     job = edited(Job(name, retry_times=context.settings.retry_times), given, command, now, context.zone)
     job = job._replace(options=job.options._replace(paused=paused))
     if job.interval is None and not job.runonce and not job.options.after_jobs:
@@ -100,6 +102,7 @@ def set_(
     """
     if command is None and not any(value not in (None, (), False) for value in given.values()):
         raise BadValue("nothing to change was given", "see `jobd set --help`")
+    given["skip_dates"] = read_days(context, given["skip_dates"])
     now = context.now()
 
     def edit(job: Job) -> Job:

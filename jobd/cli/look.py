@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from jobd.cli.context import Context
+from jobd.cli.days import read_days
 from jobd.cli.documents import HIDDEN, job_document, options_of, run_document
 from jobd.cli.edit import NOTHING, WHEN_OPTIONS, edited, moment_given
 from jobd.cli.listing import outcome_style, print_jobs, schedule_text
@@ -86,7 +87,7 @@ def next_(context: Context, /, name: str | None, count: int, start: str | None, 
     if any(value not in (None, False, ()) for value in given.values()):
         if name is not None:
             raise BadValue("a job and a schedule are given", "leave one of them out")
-        _print_schedule(given, now, zone, count, as_json)
+        _print_schedule(context, given, now, count, as_json)
         return
     chosen = [context.reader.job(name)] if name is not None else context.reader.jobs(deleted=False)
     times = (coming(planned(listed, now, zone), zone) for listed in chosen)
@@ -101,8 +102,10 @@ def next_(context: Context, /, name: str | None, count: int, start: str | None, 
         click.echo("nothing is due")
 
 
-def _print_schedule(given: dict[str, Any], now: int, zone: str, count: int, as_json: bool) -> None:
+def _print_schedule(context: Context, given: dict[str, Any], now: int, count: int, as_json: bool) -> None:
     """What a schedule that is not stored would do."""
+    zone = context.zone
+    given["skip_dates"] = read_days(context, given["skip_dates"])
     job = edited(Job(""), {**NOTHING, **given}, None, now, zone)
     if job.interval is None and not job.runonce:
         raise BadValue("no schedule is given", f"give {WHEN_OPTIONS}")

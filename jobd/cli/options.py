@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from jobd.cli.completion import complete_names
 from jobd.errors import BadValue
-from jobd.job import CATCH_UP, ISOLATION, ON_LOST, check_name, check_retry_times
+from jobd.job import CATCH_UP, INSTEAD, ISOLATION, ON_LOST, check_name, check_retry_times
 
 DEFAULT = "default"
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -190,6 +190,13 @@ _SCHEDULE = (
         type=Duration(),
         help="Later by up to D: by how much depends on the job's name, and stays so.",
     ),
+    click.option(
+        "--skip-dates",
+        metavar="FILE",
+        type=Text(),
+        help="Not on the days in FILE, one a line, or of a [calendar.NAME] in jobd.toml.",
+    ),
+    click.option("--instead", type=Choice(INSTEAD), help="What becomes of those: skip, or the next working day."),
     click.option("--tz", "timezone", metavar="ZONE", type=Text(), help="The schedule's zone: Europe/Berlin."),
 )
 _DEFINITION = (

@@ -52,6 +52,8 @@ class OptionsModel(Model):
     jitter = BigIntegerField(null=True)
     starts = BigIntegerField(null=True)
     ends = BigIntegerField(null=True)
+    skip_dates = TextField(null=True)
+    instead = CharField(max_length=8, null=True)
     after_jobs = TextField(null=True)
     priority = IntegerField(default=0)
     on_lost = CharField(max_length=8, null=True)

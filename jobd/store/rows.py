@@ -25,9 +25,10 @@ JOB = (
 )
 OPTIONS = (
     "task", "command", "args", "secrets", "timezone", "timeout", "backoff", "backoff_max",
-    "catch_up", "grace", "pool", "jitter", "starts", "ends", "after_jobs", "priority", "on_lost", "isolation", "paused",
+    "catch_up", "grace", "pool", "jitter", "starts", "ends", "skip_dates", "instead", "after_jobs",
+    "priority", "on_lost", "isolation", "paused",
 )  # fmt: skip
-_PLAIN = OPTIONS[4:-5]  # as they are in Options
+_PLAIN = OPTIONS[4:-7]  # as they are in Options
 SCHEDULE = (
     "job_id", "due_time", "ready_time", "attempt", "losses", "number", "anchor", "resume_time", "manual",
     "pool", "missed", "basis", "error", "guarded", "node_id", "token", "started_time",
@@ -88,13 +89,15 @@ def _read_options(row: Sequence[Any]) -> Options:
     if not any(row):
         return PLAIN
     task, command, args, secrets = row[:4]
-    after_jobs, priority, on_lost, isolation, paused = row[-5:]
-    plain = dict(zip(_PLAIN, row[4:-5], strict=True))
+    skip_dates, instead, after_jobs, priority, on_lost, isolation, paused = row[-7:]
+    plain = dict(zip(_PLAIN, row[4:-7], strict=True))
     return Options(
         task=task,
         command=None if command is None else tuple(_json(command, "command", list)),
         args={} if args is None else _json(args, "args", dict),
         secrets=() if secrets is None else tuple(_json(secrets, "secrets", list)),
+        skip_dates=() if skip_dates is None else tuple(_json(skip_dates, "skip_dates", list)),
+        instead=instead,
         after_jobs=() if after_jobs is None else tuple(_json(after_jobs, "after_jobs", list)),
         priority=priority or 0,
         on_lost=on_lost,
@@ -124,6 +127,8 @@ def options_row(options: Options) -> tuple[Any, ...] | None:
         json.dumps(dict(options.args), ensure_ascii=False) if options.args else None,
         json.dumps(options.secrets) if options.secrets else None,
         *(getattr(options, name) for name in _PLAIN),
+        json.dumps(options.skip_dates) if options.skip_dates else None,
+        options.instead,
         json.dumps(options.after_jobs, ensure_ascii=False) if options.after_jobs else None,
         options.priority,
         options.on_lost,

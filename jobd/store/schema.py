@@ -178,9 +178,10 @@ def _first(kind: str) -> list[str]:
 
 
 def _second(kind: str) -> list[str]:
-    """Jitter, the window in which a job is due, and jobs that are due when others have run."""
+    """Jitter, the window and the days on which a job is due, and jobs that are due when others have run."""
     words = _WORDS[kind]
-    columns = ("jitter BIGINT", "starts BIGINT", "ends BIGINT", f"after_jobs {words['text']}")
+    columns = ["jitter BIGINT", "starts BIGINT", "ends BIGINT", "instead VARCHAR(8)"]
+    columns += [f"{name} {words['text']}" for name in ("skip_dates", "after_jobs")]
     return [
         *(f"ALTER TABLE job_options ADD COLUMN {column} NULL" for column in columns),
         f"""CREATE TABLE IF NOT EXISTS job_dependency (

@@ -1,0 +1,28 @@
+"""The days that `--skip-dates` names: those of a calendar in jobd.toml, or the lines of a file."""
+
+from typing import Any
+
+from jobd.cli.context import Context
+from jobd.errors import BadValue
+
+
+def read_days(context: Context, given: Any) -> Any:
+    """The days, as the job stores them; what is no text (not given, cleared) stays as it is. Raises BadValue."""
+    if not isinstance(given, str):
+        return given
+    calendars = context.settings.calendars
+    if given in calendars:
+        return calendars[given]
+    try:
+        with open(given, encoding="utf-8") as file:
+            lines = [line.partition("#")[0].strip() for line in file]
+    except (OSError, UnicodeDecodeError) as error:
+        known = ", ".join(calendars) or "none"
+        raise BadValue(
+            f"{given!r} is neither a calendar of jobd.toml ({known}) nor a file that can be read",
+            getattr(error, "strerror", None) or "it is not UTF-8 text",
+        ) from None
+    days = tuple(filter(None, lines))
+    if not days:
+        raise BadValue(f"the file {given} names no days", "write one a line: 2026-12-24 or 2026-12-24..2027-01-01")
+    return days

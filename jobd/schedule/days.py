@@ -1,0 +1,143 @@
+"""Days on which a job does not run: holidays, freezes. What falls due then is skipped, or moved to a working day."""
+
+import re
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from jobd.schedule.base import Flaw, Schedule
+from jobd.schedule.zone import clock_time, find_zone, moment_of
+
+NEXT = "next"
+MOST = 1_000  # items of a list
+_MOST_DAYS = 4_000  # looked at from one due time
+_MOST_TIMES = 5_000
+_ALLOWED = "write 2026-12-24, 2026-12-24..2027-01-01, or 12-25 for every year"
+_ONE_DAY = timedelta(days=1)
+
+
+class Days:
+    """A set of days."""
+
+    def __init__(self, ranges: Sequence[tuple[date, date]], yearly: Sequence[tuple[int, int]]) -> None:
+        self._ranges = tuple(ranges)
+        self._yearly = frozenset(yearly)
+
+    def __contains__(self, day: date) -> bool:
+        return (day.month, day.day) in self._yearly or any(first <= day <= last for first, last in self._ranges)
+
+
+@lru_cache(maxsize=256)
+def parse_days(texts: tuple[str, ...]) -> Days:
+    """The days that the items of a list mean. Raises Flaw."""
+    if len(texts) > MOST:
+        raise Flaw(f"there are {len(texts)} dates", 0, f"at most {MOST}; write ranges")
+    ranges, yearly = [], []
+    for text in texts:
+        if re.fullmatch(r"[0-9]{2}-[0-9]{2}", text):
+            leap = _date(f"2024-{text}", text)
+            yearly.append((leap.month, leap.day))
+            continue
+        first, dots, last = text.partition("..")
+        begin, end = _date(first, text), _date(last, text) if dots else _date(first, text)
+        if end < begin:
+            raise Flaw(f"{text!a} ends before it begins", len(first) + 2, _ALLOWED)
+        ranges.append((begin, end))
+    return Days(ranges, yearly)
+
+
+class Skipping(Schedule):
+    """`inner` without what falls on one of `days` by the clocks of `zone`; `instead` says what becomes of that."""
+
+    __slots__ = ("aligned", "at_once", "days", "from_finish", "inner", "instead", "on_event", "zone")
+
+    def __init__(self, inner: Schedule, days: Days, zone: ZoneInfo, instead: str) -> None:
+        super().__init__(inner.text)
+        self.inner, self.days, self.zone, self.instead = inner, days, zone, instead
+        self.at_once, self.aligned = inner.at_once, inner.aligned
+        self.from_finish, self.on_event = inner.from_finish, inner.on_event
+
+    def first(self, now: int) -> int | None:
+        due = self.inner.first(now)
+        if due is None or not self._off(due):
+            return due
+        if self.at_once:
+            return self._end_of_block(due)
+        return self._moved(due) if self.instead == NEXT else self.after(due, due)
+
+    def after(self, moment: int, anchor: int) -> int | None:
+        if self.instead == NEXT:
+            return self._moved_after(moment, anchor)
+        due = self.inner.after(moment, anchor)
+        while due is not None and self._off(due):
+            end = self._end_of_block(due)
+            due = end if self.from_finish else self.inner.after(end - 1, anchor)
+        return due
+
+    def describe(self) -> str:
+        what = "moved to the next working day" if self.instead == NEXT else "skipped"
+        return f"{self.inner.describe()}; on certain days {what}"
+
+    def notes(self, since: int, until: int) -> list[str]:
+        return self.inner.notes(since, until)
+
+    def _off(self, due: int) -> bool:
+        return clock_time(due, self.zone).date() in self.days
+
+    def _end_of_block(self, due: int) -> int:
+        """The beginning of the first day after `due` that is not one of the days."""
+        day = clock_time(due, self.zone).date()
+        for _ in range(_MOST_DAYS):
+            if day not in self.days:
+                break
+            day += _ONE_DAY
+        return moment_of(datetime.combine(day, time()), self.zone)
+
+    def _works(self, day: date) -> bool:
+        return day.weekday() < 5 and day not in self.days
+
+    def _moved(self, due: int) -> int:
+        """The same clock time on the next working day."""
+        clock = clock_time(due, self.zone)
+        day = clock.date() + _ONE_DAY
+        for _ in range(_MOST_DAYS):
+            if self._works(day):
+                break
+            day += _ONE_DAY
+        return moment_of(datetime.combine(day, clock.time()), self.zone)
+
+    def _moved_after(self, moment: int, anchor: int) -> int | None:
+        """The first due time after `moment`, those among them that have been moved there from days before."""
+        day = clock_time(moment, self.zone).date()
+        for _ in range(_MOST_DAYS):
+            if self._works(day - _ONE_DAY):
+                break
+            day -= _ONE_DAY
+        best: int | None = None
+        due: int | None = moment_of(datetime.combine(day, time()), self.zone) - 1
+        for _ in range(_MOST_TIMES):
+            due = self.inner.after(due, anchor) if due is not None else None
+            if due is None or (best is not None and due >= best):
+                break
+            at = self._moved(due) if self._off(due) else due
+            if at > moment:
+                best = at if best is None else min(best, at)
+        return best
+
+
+def without(inner: Schedule, texts: tuple[str, ...], zone: str, instead: str) -> Schedule:
+    """`inner` without the days that `texts` name. Raises Flaw."""
+    if instead == NEXT and (inner.at_once or inner.from_finish or inner.on_event):
+        raise Flaw("only clock times can be moved to the next working day", 0, "give a cron expression, or skip them")
+    place = getattr(inner, "zone", None) or find_zone(zone)
+    return Skipping(inner, parse_days(texts), place, instead)
+
+
+def _date(text: str, whole: str) -> date:
+    try:
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            raise ValueError
+        return date.fromisoformat(text)
+    except ValueError:
+        raise Flaw(f"{whole[:40]!a} is no day", 0, _ALLOWED) from None

@@ -1,0 +1,83 @@
+"""Days on which a job does not run."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobd.clock import DAY
+from jobd.schedule.base import Flaw
+from jobd.schedule.days import parse_days, without
+from tests.schedule.moments import due_times, moment, parsed, shown
+
+BERLIN = "Europe/Berlin"
+HOLIDAYS = ("2026-12-24..2026-12-28", "2027-01-01", "05-01")  # Thursday to Monday; a Friday; every year
+
+
+def days(text: str, start: str, count: int, instead: str, skipped: tuple[str, ...] = HOLIDAYS) -> list[str]:
+    schedule = without(parsed(text, BERLIN), skipped, BERLIN, instead)
+    due, found = moment(start, BERLIN), []
+    for _ in range(count):
+        due = schedule.after(due, moment(start, BERLIN)) or 0
+        found.append(shown(due, BERLIN)[5:16])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "instead", "expected"),
+    [
+        ("0 9 * * *", "skip", ["12-23 09:00", "12-29 09:00", "12-30 09:00", "12-31 09:00", "01-02 09:00"]),
+        ("0 9 * * MON-FRI", "next", ["12-23 09:00", "12-29 09:00", "12-30 09:00", "12-31 09:00", "01-04 09:00"]),
+        ("0 9 24 * *", "next", ["12-29 09:00", "01-24 09:00", "02-24 09:00"]),
+        ("30 23 * * THU", "next", ["12-29 23:30", "12-31 23:30", "01-07 23:30"]),
+        ("0 9 * * FRI,TUE", "next", ["12-29 09:00", "01-04 09:00", "01-05 09:00"]),
+        ("6h", "skip", ["12-23 06:00", "12-23 12:00", "12-23 18:00", "12-29 00:00", "12-29 06:00"]),
+        ("at 2026-12-25T09:00", "next", ["12-29 09:00"]),
+        ("calendar Fri 09:00", "skip", ["01-08 09:00"]),
+        ("0 9 1 5 *; 0 9 2 5 *", "skip", ["05-02 09:00", "05-02 09:00"]),
+    ],
+)
+def test_what_falls_on_such_a_day(text: str, instead: str, expected: list[str]) -> None:
+    assert days(text, "2026-12-23T00:00", len(expected), instead) == expected
+
+
+def test_a_job_that_would_begin_on_such_a_day_begins_after_it() -> None:
+    schedule = without(parsed("10s"), HOLIDAYS, BERLIN, "skip")
+    assert shown(schedule.first(moment("2026-12-25T12:00Z")), BERLIN)[:16] == "2026-12-29 00:00"
+    schedule = without(parsed("after 1h"), HOLIDAYS, BERLIN, "skip")
+    assert shown(schedule.after(moment("2026-12-23T22:30Z"), 0), BERLIN)[:16] == "2026-12-29 00:00"
+
+
+@given(
+    st.sampled_from(["0 9 * * *", "30 2 * * *", "0 */7 * * *", "calendar Mon..Fri 23:59", "0 0 1 * *"]),
+    st.sampled_from(["skip", "next"]),
+    st.integers(moment("2026-01-01T00:00Z"), moment("2028-01-01T00:00Z")),
+)
+def test_due_times_only_grow_and_none_is_on_such_a_day(text: str, instead: str, start: int) -> None:
+    schedule = without(parsed(text, BERLIN), HOLIDAYS, BERLIN, instead)
+    due = schedule.after(start, start)
+    assert due is not None
+    assert due > start
+    assert shown(due, BERLIN)[:10] not in ("2026-12-24", "2026-12-25", "2026-12-28", "2027-01-01", "2027-05-01")
+    assert schedule.after(due - 1, start) == due
+    assert schedule.after((start + due) // 2, start) == due
+
+
+def test_nothing_is_lost_when_it_is_moved() -> None:
+    start, end = moment("2026-12-01T00:00Z"), moment("2027-02-01T00:00Z")
+    plain = due_times(parsed("0 9 24 * *", BERLIN), start, end)
+    moved = due_times(without(parsed("0 9 24 * *", BERLIN), HOLIDAYS, BERLIN, "next"), start, end)
+    assert len(plain) == len(moved) == 2
+    assert moved[0] - plain[0] == 5 * DAY
+
+
+@pytest.mark.parametrize(
+    "text", ["", "24.12.2026", "2026-02-30", "2026-12-24..", "2027-01-01..2026-12-24", "13-01", "x" * 99]
+)
+def test_what_is_no_day_is_refused(text: str) -> None:
+    with pytest.raises(Flaw):
+        parse_days((text,))
+
+
+def test_only_clock_times_can_be_moved() -> None:
+    with pytest.raises(Flaw, match="only clock times"):
+        without(parsed("10s"), HOLIDAYS, BERLIN, "next")
