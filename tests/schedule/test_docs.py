@@ -7,13 +7,22 @@ import pytest
 
 from jobd.schedule import ScheduleError
 from jobd.schedule.cron import ALIASES
+from jobd.schedule.words import compile_every
 from tests.schedule.moments import NOW, parsed
 
 OFFERED, REFUSED = (Path(__file__).parents[2] / "docs" / "schedules.md").read_text("utf-8").split("## Refused")
 ROW = re.compile(r"^\| `([^`]+)` \| (.*) \|$", re.MULTILINE)
 
 
-@pytest.mark.parametrize("text", [text for text, _ in ROW.findall(OFFERED)])
+TYPED = re.compile(r'^\| --every "([^"]+)" \| `([^`]+)` \|$', re.MULTILINE)
+
+
+@pytest.mark.parametrize(("typed", "stored"), TYPED.findall(OFFERED))
+def test_what_the_documentation_says_of_words_is_true(typed: str, stored: str) -> None:
+    assert compile_every(typed) == stored
+
+
+@pytest.mark.parametrize("text", [text for text, _ in ROW.findall(OFFERED) if text[:2] != "--" and text != "calendar"])
 def test_what_the_documentation_offers_is_accepted(text: str) -> None:
     assert parsed(text, "Europe/Berlin").first(NOW) is not None
 
