@@ -12,7 +12,7 @@ from jobd.schedule.zone import clock_time, find_zone, moment_of
 NEXT = "next"
 MOST = 1_000  # items of a list
 _MOST_DAYS = 4_000  # looked at from one due time
-_MOST_TIMES = 5_000
+_MOST_TIMES = 1_500
 _ALLOWED = "write 2026-12-24, 2026-12-24..2027-01-01, or 12-25 for every year"
 _ONE_DAY = timedelta(days=1)
 

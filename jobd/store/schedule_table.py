@@ -136,8 +136,8 @@ def last_finished(session: Session) -> int:
 
 def due_at_start(session: Session) -> list[int]:
     """The ids of the live jobs whose interval speaks of the start of a daemon. Reads all of the table `job`."""
-    like = "LOWER(\"interval\") LIKE '%@reboot%'"
-    return [job_id for (job_id,) in session.rows(f"SELECT id FROM job WHERE is_delete = 0 AND {like}")]
+    sql = 'SELECT id FROM job WHERE is_delete = 0 AND LOWER("interval") LIKE ?'
+    return [job_id for (job_id,) in session.rows(sql, ("%@reboot%",))]
 
 
 def note_change(session: Session, job_id: int, what: str) -> None:

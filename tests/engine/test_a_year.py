@@ -227,3 +227,19 @@ def test_a_back_off_does_not_wait_for_a_past_clock(tmp_path: Path) -> None:
     job, now = Job("a", NOON, options=Options(backoff_max=HOUR)), START
     waiting = Plan(1, due=now, ready=now + 400 * DAY, attempt=1)
     assert lifecycle.put_back(job, waiting, now, "UTC", far=True).ready == now + HOUR
+
+
+@pytest.mark.parametrize("frozen", [25 * SECOND, 3 * HOUR])
+def test_a_daemon_that_was_frozen_goes_on_where_it_is(tmp_path: Path, frozen: int) -> None:
+    """SIGSTOP, or a machine that stood still: time passes, and nobody turns the loop."""
+    world = World(tmp_path, poll=SECOND)
+    world.add(Job("often", "10s"), Job("strict", "10s", options=Options(catch_up="none")))
+    world.pass_time(5 * SECOND)
+    world.clock.passed += frozen
+    world.pass_time(26 * SECOND)
+    for job in ("often", "strict"):
+        assert len(due_times(world, job)) == len({one.due for one in world.ran if one.job == job})
+    ends = [one.monotonic for one in world.ran if one.job == "often"]
+    assert ends[1] - (5 * SECOND + frozen) < 2 * SECOND  # one run at once
+    assert {end // SECOND % 10 for end in ends[2:]} == {0}  # then on the grid
+    assert missed(world, "often") == (5 * SECOND + frozen) // (10 * SECOND) - 1

@@ -1,0 +1,62 @@
+"""What the start of a daemon and a clock that is put back mean for the jobs: the same on every database."""
+
+from jobd.clock import DAY, HOUR, MINUTE, SECOND
+from jobd.engine.changes import Looker
+from jobd.engine.startup import check_clock, note_clock, start_jobs
+from jobd.job import PLAIN, Job, Options, Run
+from jobd.store import definitions
+from jobd.store.rows import RUN, run_row
+from jobd.store.store import Store
+
+NOW = 1_800_000_000 * SECOND  # 2027-01-15 08:00 UTC
+
+
+def ready(store: Store) -> dict[str, int | None]:
+    sql = "SELECT name, ready_time FROM job JOIN schedule ON job_id = id"
+    return dict(store.transact(lambda session: session.rows(sql)))
+
+
+def look(store: Store, now: int) -> None:
+    store.transact(Looker(1, now, "UTC", PLAIN).look)
+
+
+def test_a_start_makes_due_what_is_due_at_a_start(store: Store) -> None:
+    jobs = {
+        "boot": Job("boot", "@reboot"),
+        "both": Job("both", "0 9 * * *; @REBOOT"),
+        "zone": Job("zone", "TZ=Asia/Tokyo @reboot"),
+        "paused": Job("paused", "@reboot", options=Options(paused=True)),
+        "deleted": Job("deleted", "@reboot"),
+        "named @reboot": Job("named @reboot", "1h"),
+    }
+    definitions.add(store, list(jobs.values()), NOW, "UTC")
+    definitions.delete(store, ["deleted"], NOW, "UTC")
+    assert ready(store)["boot"] is None
+    for _ in range(2):  # two daemons at the same time ask for one run
+        store.transact(lambda session: start_jobs(session, NOW + MINUTE, "UTC"))
+    due = ready(store)
+    assert [due[name] for name in ("boot", "both", "zone")] == [NOW + MINUTE] * 3
+    assert (due["paused"], due["deleted"], due["named @reboot"]) == (None, None, NOW)
+
+
+def test_intervals_follow_a_clock_that_is_put_back_and_clock_times_only_when_it_was_wrong(store: Store) -> None:
+    jobs = [Job("interval", "10m"), Job("noon", "0 12 * * *"), Job("date", "at 2027-01-15T12:00")]
+    definitions.add(store, jobs, NOW, "UTC")
+    noon = NOW + 4 * HOUR
+    sql = "UPDATE schedule SET due_time = ?, ready_time = ? WHERE job_id = (SELECT id FROM job WHERE name = ?)"
+    store.transact(lambda s: s.execute(sql, (NOW + 10 * MINUTE, NOW + 10 * MINUTE, "interval")) and None)
+    for by, expected in ((HOUR, noon), (2 * DAY, noon - 2 * DAY)):
+        now = NOW - by
+        store.transact(lambda session, now=now, by=by: note_clock(session, now, by))
+        look(store, now)
+        assert ready(store) == {"interval": now + 10 * MINUTE, "noon": expected, "date": noon}
+
+
+def test_a_history_that_ends_in_the_future_tells_of_a_clock_that_was_put_back(store: Store) -> None:
+    (job_id,) = definitions.add(store, [Job("noon", "0 12 * * *")], NOW, "UTC")
+    store.transact(lambda session: check_clock(session, NOW))
+    run = Run(job_id, 1, NOW, NOW, NOW, 1, "succeeded", 1)
+    store.transact(lambda session: session.write_rows("run", RUN, [run_row(run)]))
+    store.transact(lambda session: check_clock(session, NOW - 2 * DAY))
+    look(store, NOW - 2 * DAY)
+    assert ready(store) == {"noon": NOW + 4 * HOUR - 2 * DAY}
