@@ -100,6 +100,8 @@ def schedule_of(job: Job, zone: str) -> Schedule:
     if options.after_jobs:
         if job.interval is not None or job.runonce:
             raise BadValue("it has a schedule and runs after other jobs", "take one of the two away")
+        if options.jitter or options.skip_dates or options.starts is not None or options.ends is not None:
+            raise BadValue("what runs after other jobs has no window, no jitter and no days to skip", "take them away")
         return Follows(options.after_jobs)
     schedule = parse(job.interval, job.runonce, options.timezone or zone, job.name)
     if options.skip_dates:

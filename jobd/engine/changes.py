@@ -16,12 +16,13 @@ AT_ONCE = 500
 
 
 class Findings(NamedTuple):
-    """What there was to see. `left_over`: some of it still waits for its moment."""
+    """What there was to see. `left_over`: some of it still waits for its moment. `more`: there is more to see."""
 
     recall: frozenset[int] = frozenset()
     cancel: frozenset[int] = frozenset()
     errors: tuple[tuple[str, str], ...] = ()
     left_over: bool = False
+    more: bool = False
 
 
 class Looker:
@@ -53,8 +54,9 @@ class Looker:
             table.replan(session, list(self._plans.values()))
         if self._done:
             table.drop_changes(session, self._done)
-        left_over = len(self._done) < len(changes) or len(changes) == AT_ONCE
-        return Findings(frozenset(self._recall), frozenset(self._cancel), tuple(self._errors), left_over)
+        more = len(changes) == AT_ONCE and len(self._done) > 0
+        left_over = more or len(self._done) < len(changes)
+        return Findings(frozenset(self._recall), frozenset(self._cancel), tuple(self._errors), left_over, more)
 
     def _claimed(self, change: table.Change, plan: Plan) -> None:
         if plan.node != self._node:

@@ -362,6 +362,8 @@ class Keeper:
             self._outbox.put(Claims(turn.items, frozenset(turn.more)))
         self._next_ready.update(turn.next_ready)
         self._left_over = turn.found.left_over
+        if turn.found.more:
+            self._soon(self._clock.monotonic())
         for job_id in turn.found.recall - self._recalled:
             self._recalled.add(job_id)
             self._outbox.put(Recall(job_id))
