@@ -199,11 +199,13 @@ def check_options(options: Options) -> Options:
     check_args(options.args)
     if options.task is not None and not options.task.strip():
         raise BadValue("the task name is empty")
+    for what, text in (("task", options.task), ("pool", options.pool), ("timezone", options.timezone)):
+        _check_text(what, text or "")
     if options.command is not None:
         if not options.command or not options.command[0]:
             raise BadValue("the command is empty", "give a program after --")
-        if any("\0" in word for word in options.command):
-            raise BadValue("the command holds a NUL character")
+        for word in options.command:
+            _check_text("command", word)
         if options.task is not None:
             raise BadValue("a job runs either a task or a command", "leave one of them out")
         if options.args:
@@ -232,6 +234,14 @@ def check_options(options: Options) -> Options:
     if unknown:
         raise BadValue(f"{unknown[0]!r} is marked secret but is not an argument")
     return options
+
+
+def _check_text(what: str, text: str) -> None:
+    """Raises BadValue for what no database or no program can take: NUL, and bytes that were no UTF-8."""
+    if "\0" in text:
+        raise BadValue(f"{what} holds a NUL character")
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise BadValue(f"{what} {_short(text)} is not UTF-8")
 
 
 def _depth(value: object) -> int:

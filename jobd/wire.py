@@ -79,6 +79,11 @@ def decode_order(value: Mapping[str, Any]) -> Order:
     return order._replace(command=tuple(order.command) if order.command is not None else None)
 
 
+def _text(text: str | None, most: int) -> str | None:
+    """`text` as every database and log can hold it: JSON may bring half a surrogate pair, which no encoding knows."""
+    return text and text[:most].encode("utf-8", "replace").decode()
+
+
 def decode_done(message: list[Any]) -> Done:
     """How it ended. Raises WireError when a part is missing or of a wrong type."""
     match message:
@@ -87,5 +92,5 @@ def decode_done(message: list[Any]) -> Done:
             "failed",
             UNRESOLVED,
         ):
-            return Done(outcome, error and error[:MAX_ERROR], result and result[:MAX_RESULT], retire)
+            return Done(outcome, _text(error, MAX_ERROR), _text(result, MAX_RESULT), retire)
     raise WireError("'done' has parts that are not understood")

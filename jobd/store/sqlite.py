@@ -43,6 +43,7 @@ class Sqlite(Dialect):
                 isolation_level=None,
                 cached_statements=256,
             )
+            connection.text_factory = _text
             if not read_only:
                 self._set_up(connection)
             else:
@@ -174,3 +175,8 @@ def _file_system(folder: str) -> str:
     except OSError:
         pass
     return kind
+
+
+def _text(raw: bytes) -> str:
+    """Text as a foreign program may have left it: SQLite takes any bytes, and one such row must hide no other."""
+    return raw.decode("utf-8", "replace")

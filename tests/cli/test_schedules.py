@@ -28,6 +28,17 @@ def test_what_was_understood_is_stored_and_echoed_with_the_next_times(
     assert "nothing to do" in jobd.fine("apply", "all.toml", "--prune").out
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["--once", "--", "x\udcff"], ["--once", "--task", "\udcff", "--force"], ["--once", "--pool", "\udcff"]],
+)
+def test_what_is_no_utf_8_is_refused(jobd: Person, words: list[str]) -> None:
+    answer = jobd("add", "hello", *words)
+    assert (answer.code, "is not UTF-8" in answer.err) == (2, True), answer
+    for options in (["--cron", "\udcff * * * *"], ["--arg", "a=\udcff", "--once"], ["--calendar", "\udcff"]):
+        assert jobd("add", "hello", *options).code == 2
+
+
 def test_a_day_and_a_time(jobd: Person) -> None:
     assert "next due" in jobd.fine("add", "hello", "--at", "tomorrow 09:00").out
     assert jobd.fine("show", "hello", "--json").json["next_due"][11:16] in ("08:00", "07:00")

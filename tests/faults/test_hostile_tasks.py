@@ -44,6 +44,19 @@ def raises_what_cannot_be_shown():
     raise Odd
 
 @jobd.task
+def raises_what_is_no_text():
+    raise ValueError("\\ud800 \\0 \\x1b[2J")
+
+@jobd.task
+def returns_what_is_no_text():
+    return "\\ud800\\0"
+
+@jobd.task
+def logs_what_is_no_text():
+    import logging
+    logging.getLogger().error("\\ud800\\0 \\x1b[2J")
+
+@jobd.task
 def exits():
     sys.exit(3)
 
@@ -216,6 +229,9 @@ def stops_the_guardian():
 CASES: dict[str, tuple[str, str]] = {
     "raises": ("failed", "ValueError: no such luck"),
     "raises_what_cannot_be_shown": ("failed", "Odd"),
+    "raises_what_is_no_text": ("failed", "ValueError"),
+    "returns_what_is_no_text": ("succeeded", ""),
+    "logs_what_is_no_text": ("succeeded", ""),
     "exits": ("failed", "sys.exit(3)"),
     "interrupts": ("failed", "KeyboardInterrupt"),
     "leaves": ("failed", "exit code 0 before the task returned"),
