@@ -9,11 +9,13 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from jobd.clock import DAY, EARLIEST, LATEST
 from jobd.errors import BadValue
 
 MAX_BIGINT = 2**63 - 1
 MAX_NAME = 255
 MAX_RETRIES = MAX_BIGINT
+MAX_DURATION = 3_650 * DAY
 MAX_ARGS = 64 * 1024
 MAX_DEPTH = 32
 DEFAULT_POOL = "default"
@@ -210,10 +212,14 @@ def check_options(options: Options) -> Options:
             raise BadValue("a job runs either a task or a command", "leave one of them out")
         if options.args:
             raise BadValue("a command takes no --arg", "write its arguments after --")
-    for what in ("timeout", "backoff", "backoff_max", "grace", "jitter", "starts", "ends"):
+    for what in ("timeout", "backoff", "backoff_max", "grace", "jitter"):
         value = getattr(options, what)
-        if value is not None and not 0 <= value <= MAX_BIGINT:
-            raise BadValue(f"{what} is {value}", "give a duration, 0 or more")
+        if value is not None and not 0 <= value <= MAX_DURATION:
+            raise BadValue(f"{what} is {value}", "give a duration from 0 to ten years")
+    for what in ("starts", "ends"):
+        value = getattr(options, what)
+        if value is not None and not EARLIEST <= value <= LATEST:
+            raise BadValue(f"{what} is {value}", "give a time from 1970-01-02 to 9998-12-31")
     if options.starts is not None and options.ends is not None and options.ends < options.starts:
         raise BadValue("the end lies before the start", "nothing would ever be due")
     if options.catch_up is not None:

@@ -39,6 +39,12 @@ ROWS: dict[str, tuple[list[str], str]] = {
     "a command of numbers": ([f"{INSERT} ('bad', '10s', 0, 0, 0)", OPTIONS.format("command", "'[1]'")], "command"),
     "an empty command": ([f"{INSERT} ('bad', '10s', 0, 0, 0)", OPTIONS.format("command", "'[]'")], "command"),
     "a negative timeout": ([f"{INSERT} ('bad', '10s', 0, 0, 0)", OPTIONS.format("timeout", "-5")], "timeout"),
+    "an endless back-off": (
+        [f"{INSERT} ('bad', '10s', 0, 5, 0)", OPTIONS.format("backoff", str(2**63 - 1))],
+        "backoff",
+    ),
+    "an end before all time": ([f"{INSERT} ('bad', '10s', 0, 5, 0)", OPTIONS.format("ends", str(-(2**60)))], "ends"),
+    "days that are none": ([f"{INSERT} ('bad', '10s', 0, 5, 0)", OPTIONS.format("skip_dates", "'[\"x\"]'")], "'x'"),
     "odd catch_up": ([f"{INSERT} ('bad', '10s', 0, 0, 0)", OPTIONS.format("catch_up", "'often'")], "catch_up"),
     "odd isolation": ([f"{INSERT} ('bad', '10s', 0, 0, 0)", OPTIONS.format("isolation", "'total'")], "isolation"),
     "unknown option zone": ([f"{INSERT} ('bad', '@daily', 0, 0, 0)", OPTIONS.format("timezone", "'Mars'")], "Mars"),
