@@ -212,7 +212,7 @@ def settle(job: Job, current: Plan, ended: Ended, zone: str, random: float) -> S
         delay = _backoff(job.options, attempts, random)
         again = current._replace(attempt=attempts, ready=ended.finished + delay, started=_began(current, ended))
         return Step(again if not delay else _give_back(again))
-    return Step(_advance(job, current, zone, ended.started, ended.finished), _record(current, ended, attempts))
+    return _over(job, current, zone, ended, ended.started, attempts)
 
 
 def unresolved(current: Plan, reason: str, now: int) -> Plan:
@@ -236,14 +236,21 @@ def lose(job: Job, current: Plan, now: int, zone: str, reason: str) -> Step:
     elif job.options.on_lost != "fail" and not job.deleted:
         again = _give_back(current)._replace(number=current.number + 1, losses=losses, ready=now)
         return Step(again, _record(current, ended, current.attempt + 1))
-    return Step(_advance(job, current, zone, current.started, now), _record(current, ended, current.attempt + 1))
+    return _over(job, current, zone, ended, current.started, current.attempt + 1)
 
 
 def cancel(job: Job, current: Plan, now: int, zone: str) -> Step:
     """What follows when a person cancels a run that waits for its next attempt."""
     ended = Ended(CANCELLED, now, now, "cancelled")
-    advanced = _advance(job, current, zone, now, now)
-    return Step(advanced, _record(current, ended, current.attempt)._replace(started=None))
+    step = _over(job, current, zone, ended, now, current.attempt)
+    return step._replace(run=step.run and step.run._replace(started=None))
+
+
+def _over(job: Job, current: Plan, zone: str, ended: Ended, started: int, attempts: int) -> Step:
+    """A run is over: the plan for the next due time, and the record, with how many due times are passed over for it."""
+    following = _advance(job, current, zone, started, ended.finished)
+    record = _record(current, ended, attempts)
+    return Step(following, record._replace(missed=following.missed - current.missed))
 
 
 def _advance(job: Job, current: Plan, zone: str, started: int, finished: int) -> Plan:

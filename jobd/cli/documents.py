@@ -81,6 +81,7 @@ def run_document(row: History) -> dict[str, Any]:
         "outcome": run.outcome,
         "node": row.node,
         "error": run.error,
+        "missed": run.missed,
     }
 
 

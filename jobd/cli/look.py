@@ -206,5 +206,5 @@ def _run_cells(row: History, now: int) -> list[Cell]:
         Cell(str(run.attempts)),
         Cell(run.outcome, outcome_style(run.outcome)),
         Cell(row.node),
-        Cell(run.error or "", "bad"),
+        Cell(run.error or "", "bad") if run.error or not run.missed else Cell(f"{run.missed} due times missed", "wait"),
     ]

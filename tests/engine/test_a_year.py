@@ -136,6 +136,8 @@ def test_what_fell_due_while_no_daemon_ran(tmp_path: Path, catch_up: str, expect
     world.pass_time(DAY)
     assert due_times(world, "noon") == expected
     assert missed(world, "noon") == not_run
+    sql = "SELECT sum(missed) + sum(outcome = 'skipped') FROM run"
+    assert world.store.transact(lambda session: session.rows(sql)) == [(not_run,)]  # and the history knows of each
 
 
 def test_what_is_older_than_the_grace_is_skipped(tmp_path: Path) -> None:
