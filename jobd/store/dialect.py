@@ -1,6 +1,7 @@
 """What differs between databases, as one small interface: getting in, a few statements, what an error means."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from jobd.store.url import Target
@@ -57,15 +58,30 @@ class Dialect:
         """Whether another connection may have written since `seen`, and what to pass as `seen` next time."""
         return True, seen
 
-    def upsert(self, table: str, key: Sequence[str], columns: Sequence[str], rows: int) -> str:
-        """An INSERT of `rows` rows that updates those whose key is there already."""
-        rest = [column for column in columns if column not in key]
-        values = ", ".join(f'"{column}" = excluded."{column}"' for column in rest)
-        names = ", ".join(f'"{column}"' for column in key)
-        return f"{self.insert(table, columns, rows)} ON CONFLICT ({names}) DO UPDATE SET {values}"
+    def writes(
+        self, table: str, columns: tuple[str, ...], rows: Sequence[Sequence[Any]], key: tuple[str, ...]
+    ) -> Iterator[tuple[str, list[Any]]]:
+        """The statements, with their parameters, that insert `rows`, and update those whose `key` is there already."""
+        start = 0
+        for size in self.batches(len(rows)):
+            some = rows[start : start + size]
+            start += size
+            yield _insert(self, table, columns, key, size), [value for row in some for value in row]
 
-    def insert(self, table: str, columns: Sequence[str], rows: int) -> str:
-        """An INSERT of `rows` rows. Only placeholders in VALUES: a constant would make drivers send row by row."""
-        names = ", ".join(f'"{column}"' for column in columns)
-        one = "(" + ", ".join("?" * len(columns)) + ")"
-        return f'INSERT INTO "{table}" ({names}) VALUES ' + ", ".join([one] * rows)
+    def on_conflict(self, columns: Sequence[str], key: Sequence[str]) -> str:
+        """The end of an INSERT that updates what is there already."""
+        values = ", ".join(f'"{column}" = excluded."{column}"' for column in columns if column not in key)
+        return f" ON CONFLICT ({listed(key)}) DO UPDATE SET {values}"
+
+
+def listed(columns: Sequence[str]) -> str:
+    """The columns, quoted, with commas."""
+    return ", ".join(f'"{column}"' for column in columns)
+
+
+@lru_cache(maxsize=256)
+def _insert(dialect: Dialect, table: str, columns: tuple[str, ...], key: tuple[str, ...], rows: int) -> str:
+    """An INSERT of `rows` rows. Only placeholders in VALUES: a constant would make drivers send row by row."""
+    one = "(" + ", ".join("?" * len(columns)) + ")"
+    end = dialect.on_conflict(columns, key) if key else ""
+    return f'INSERT INTO "{table}" ({listed(columns)}) VALUES ' + ", ".join([one] * rows) + end

@@ -161,9 +161,9 @@ class Mysql(Dialect):
             [value for pair in finished for value in pair],
         )
 
-    def upsert(self, table: str, key: Sequence[str], columns: Sequence[str], rows: int) -> str:
+    def on_conflict(self, columns: Sequence[str], key: Sequence[str]) -> str:
         values = ", ".join(f'"{column}" = VALUES("{column}")' for column in columns if column not in key)
-        return f"{self.insert(table, columns, rows)} ON DUPLICATE KEY UPDATE {values}"
+        return f" ON DUPLICATE KEY UPDATE {values}"
 
 
 def check_version(version: str) -> None:

@@ -1,12 +1,14 @@
 """PostgreSQL, through psycopg 3: how to get in, what is said differently, and what errors mean."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, AWAY, LOST, Dialect
+from jobd.store.dialect import AGAIN, AWAY, LOST, Dialect, listed
 from jobd.store.url import Target
 
+MOST_ROWS = 2_000  # in one statement
 DEADLINE = 10  # seconds for a call
 LOCK_WAIT = 5  # seconds for a row that another transaction holds
 
@@ -87,6 +89,17 @@ class Postgresql(Dialect):
 
     def among_values(self, ids: Sequence[int]) -> list[Any]:
         return [list(ids)]
+
+    def writes(
+        self, table: str, columns: tuple[str, ...], rows: Sequence[Sequence[Any]], key: tuple[str, ...]
+    ) -> Iterator[tuple[str, list[Any]]]:
+        # One parameter for all rows: psycopg parses a statement of thousands of placeholders anew each time, which
+        # takes longer than all else of a write.
+        names, end = listed(columns), self.on_conflict(columns, key) if key else ""
+        for start in range(0, len(rows), MOST_ROWS):
+            document = json.dumps([dict(zip(columns, row, strict=True)) for row in rows[start : start + MOST_ROWS]])
+            source = f'SELECT {names} FROM json_populate_recordset(NULL::"{table}", ?::json)'
+            yield f'INSERT INTO "{table}" ({names}) {source}{end}', [document]
 
     def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
         cursor.execute(

@@ -54,21 +54,12 @@ class Session:
     def write_rows(
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], key: Sequence[str] = ()
     ) -> None:
-        """Insert rows, a few hundred a statement; with a `key`, those that are there already are updated."""
-        start = 0
-        for size in self.dialect.batches(len(rows)):
-            some = rows[start : start + size]
-            start += size
-            sql = _made(self.dialect, table, tuple(columns), tuple(key), size)
-            self.execute(sql, [value for row in some for value in row])
+        """Insert rows, many a statement; with a `key`, those that are there already are updated."""
+        for sql, parameters in self.dialect.writes(table, tuple(columns), rows, tuple(key)):
+            self.execute(sql, parameters)
 
 
 MOST_IDS = 5_000  # in one condition
-
-
-@lru_cache(maxsize=256)
-def _made(dialect: Dialect, table: str, columns: tuple[str, ...], key: tuple[str, ...], count: int) -> str:
-    return dialect.upsert(table, key, columns, count) if key else dialect.insert(table, columns, count)
 
 
 @lru_cache(maxsize=256)
