@@ -13,6 +13,8 @@ from jobd.store.url import Target
 
 DEADLINE = 10  # seconds for a call
 LOCK_WAIT = 5  # seconds for a row that another transaction holds
+IDLE = 4  # seconds that a transaction may stand still
+MYSQL_IDLE = 20
 SQL_MODE = (
     "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES"
 )
@@ -73,6 +75,10 @@ class Mysql(Dialect):
         )
         is_set = dict(cursor.fetchall())
         check_version(is_set["version"])
+        # A node that is frozen within a transaction must not hold its locks for longer than it takes to find it dead.
+        # MySQL knows this limit for idle connections only.
+        limit = "idle_transaction_timeout" if "mariadb" in is_set["version"].lower() else "wait_timeout"
+        cursor.execute(f"SET SESSION {limit} = %s", (IDLE if limit.startswith("idle") else MYSQL_IDLE,))
         isolation = is_set.get("transaction_isolation") or is_set.get("tx_isolation")
         wanted = set(SQL_MODE.split(","))
         if isolation != "READ-COMMITTED" or is_set["time_zone"] != "+00:00":

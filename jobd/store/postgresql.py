@@ -11,6 +11,7 @@ from jobd.store.url import Target
 MOST_ROWS = 2_000  # in one statement
 DEADLINE = 10  # seconds for a call
 LOCK_WAIT = 5  # seconds for a row that another transaction holds
+IDLE = 4  # seconds that a transaction may stand still: a frozen node must not hold its locks until it is found dead
 
 
 class Postgresql(Dialect):
@@ -43,7 +44,7 @@ class Postgresql(Dialect):
             connection = psycopg.connect(**given, autocommit=True)
             connection.execute(
                 f"SET statement_timeout = '{DEADLINE}s'; SET lock_timeout = '{LOCK_WAIT}s'; SET timezone = 'UTC';"
-                " SET client_encoding = 'UTF8'; SET idle_in_transaction_session_timeout = '60s'"
+                f" SET client_encoding = 'UTF8'; SET idle_in_transaction_session_timeout = '{IDLE}s'"
             )
             if connection.info.server_version < 140000:
                 raise ConfigError(

@@ -1,7 +1,9 @@
 """Claims, fencing and settlements: the same promises on every database."""
 
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -240,3 +242,19 @@ def test_an_invalid_row_is_told_with_its_reason(store: Store) -> None:
     assert problems["job0"] is not None
     assert "retry_times is -1" in problems["job0"]
     assert problems["job1"] == "runonce is 7, not 0 or 1"
+
+
+def test_a_node_that_is_frozen_within_a_transaction_does_not_hold_its_locks(
+    store: Store, database: str, open_store: Callable[[str], Store]
+) -> None:
+    if store.dialect.name == "sqlite":
+        pytest.skip("a frozen process keeps the lock on the file; it is on the same machine")
+    (job_id,) = make_jobs(store, 1)
+    lock = "UPDATE schedule SET missed = missed + 1 WHERE job_id = ?"
+    frozen = open_store(database)._connection().cursor()
+    frozen.execute("BEGIN")
+    frozen.execute(lock.replace("?", "%s"), (job_id,))
+    began = time.monotonic()
+    store.transact(lambda session: session.execute(lock, (job_id,)) and None)
+    assert time.monotonic() - began < 10
+    assert plan_of(store, job_id).missed == 1  # what the frozen one had begun is undone
