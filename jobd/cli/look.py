@@ -107,7 +107,7 @@ def _print_schedule(context: Context, given: dict[str, Any], now: int, count: in
     zone = context.zone
     given["skip_dates"] = read_days(context, given["skip_dates"])
     job = edited(Job(""), {**NOTHING, **given}, None, now, zone)
-    if job.interval is None and not job.runonce:
+    if job.interval is None and not job.runonce and not job.options.after_jobs:
         raise BadValue("no schedule is given", f"give {WHEN_OPTIONS}")
     schedule = schedule_of(job, zone)
     listed = Listed(job, plan_of(job, None, now, zone))
@@ -115,11 +115,12 @@ def _print_schedule(context: Context, given: dict[str, Any], now: int, count: in
     if as_json:
         print_array({"job": None, "due": iso(due)} for due in times)
         return
-    click.echo(f"{escape(schedule.describe())}  ({escape(job.interval or 'once')})")
+    text = f"  ({escape(job.interval)})" if job.interval is not None else ""
+    click.echo(escape(schedule.describe()) + text)
     for due in times:
         click.echo(moment(due))
-    if not times:
-        click.echo("it is due at each start of a daemon" if schedule.on_event else "it is never due")
+    if not times and not schedule.on_event:
+        click.echo("it is never due")
     for note in _notes(job, now, zone):
         click.echo(f"note: {escape(note)}")
 

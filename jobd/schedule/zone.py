@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from jobd.clock import DAY, SECOND, from_datetime, to_datetime
+from jobd.clock import DAY, LATEST, SECOND, from_datetime, to_datetime
 from jobd.schedule.base import Flaw
 
 _NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*\Z")
@@ -75,6 +75,7 @@ class ClockChange(NamedTuple):
 
 def changes(zone: ZoneInfo, since: int, until: int) -> Iterator[ClockChange]:
     """Every change of the clocks of `zone` in (since, until]."""
+    until = min(until, LATEST)
     while since < until:
         end = min(since + DAY, until)
         before, after = offset_at(since, zone), offset_at(end, zone)

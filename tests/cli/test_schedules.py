@@ -97,6 +97,9 @@ def test_next_computes_what_no_job_has(jobd: Person) -> None:
     jobd.fine("add", "hello", "--cron", "30 2 * * *")
     assert "note" in jobd.fine("show", "hello").out
     assert jobd("next", "hello", "--cron", "@daily").code == 2
+    assert "never due" in jobd.fine("next", "--cron", "0 0 2 1 *", "--from", "9998-12-31T00:00").out
+    assert jobd.fine("next", "--after-job", "hello").out == "when hello has succeeded\n"
+    assert jobd("next", "--at", "tomorrow 09:00", "--tz", "Mars/X").err.startswith("jobd: error: there is no time zone")
     assert len(jobd.fine("next", "hello", "--from", "2030-01-01T00:00", "-n", "3", "--json").json) == 3
 
 
