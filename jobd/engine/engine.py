@@ -5,7 +5,6 @@ It owns no wait: the daemon's one loop asks `readers` and `timeout`, waits, and 
 
 import os
 import random
-import select
 import threading
 from collections.abc import Callable, Collection
 
@@ -55,6 +54,7 @@ class Engine:
         spawner: Callable[[Settings], Spawner] = _process_spawner,
         chance: Callable[[], float] = random.random,
         store: Callable[[Settings], Store] = open_store,
+        mailbox: Callable[[], Mailbox] = Mailbox,
     ) -> None:
         self.finished = False
         self.node = 0
@@ -64,7 +64,7 @@ class Engine:
         self._chance = chance
         self._spawner = spawner(settings)
         self._since = self._clock.wall()
-        self._inbox = Mailbox()
+        self._inbox = mailbox()
         self._processors: dict[str, Processor] = {}
         self._readers: dict[int, tuple[Processor, Worker, str]] = {}
         self._more: set[str] = set()
@@ -76,8 +76,10 @@ class Engine:
         for pool, size in settings.pools.items():
             self._processors[pool] = self._processor(size)
         appetites = {pool: processor.appetite for pool, processor in self._processors.items()}
-        self._keeper = Keeper(settings, lambda: store(settings), instance, self._clock, appetites, self._inbox)
-        self._thread = threading.Thread(target=self._keeper.run, name="keeper", daemon=True)
+        self.keeper = Keeper(
+            settings, lambda: store(settings), instance, self._clock, appetites, mailbox(), self._inbox
+        )
+        self._thread = threading.Thread(target=self.keeper.run, name="keeper", daemon=True)
 
     # The service's side
 
@@ -87,7 +89,7 @@ class Engine:
             processor.step()
         self._thread.start()
         while not self.node:
-            select.select([self._inbox.descriptor], [], [])
+            self._inbox.wait(None)
             try:
                 self._read_inbox()
             except JobdError:
@@ -139,7 +141,7 @@ class Engine:
         if self._state == "running":
             self._state = "draining"
             self._stop_at = self._clock.monotonic() + self._settings.stop_timeout
-            self._keeper.inbox.put(Drain())
+            self.keeper.inbox.put(Drain())
             for processor in self._processors.values():
                 processor.give_back_all()
 
@@ -163,15 +165,15 @@ class Engine:
         self._spawner = self._make_spawner(settings)
         for pool, processor in self._processors.items():
             processor.renew_workers(settings.pools[pool], self._rules(), self._spawner)
-        self._keeper.inbox.put(Retune(settings))
+        self.keeper.inbox.put(Retune(settings))
 
     def changed(self, reply: Callable[[], None]) -> None:
         """Look at the database now; `reply` is called from `step` when what was there is in effect."""
-        self._keeper.inbox.put(Look(reply))
+        self.keeper.inbox.put(Look(reply))
 
     def healthy(self) -> bool:
         """Whether the keeper goes round (a database that is away is no illness)."""
-        return self._thread.is_alive() and self._clock.monotonic() - self._keeper.turned_at < KEEPER_STALLS
+        return self._thread.is_alive() and self._clock.monotonic() - self.keeper.turned_at < KEEPER_STALLS
 
     def status(self) -> dict[str, object]:
         """What `jobd status` shows of the engine."""
@@ -187,7 +189,7 @@ class Engine:
                 {"job": run.item.job.name, "run": run.item.plan.number, "since": iso(run.started)} for run in running
             ],
             "queued": sum(len(processor.queue) for processor in processors),
-            "database": self._keeper.trouble or "ok",
+            "database": self.keeper.trouble or "ok",
             "log_failures": logs.failures(),
         }
 
@@ -200,7 +202,7 @@ class Engine:
         return Processor(size, self._rules(), self._spawner, self._clock, self._chance, self._report)
 
     def _report(self, message: object) -> None:
-        self._keeper.inbox.put(message, urgent=False)
+        self.keeper.inbox.put(message, urgent=False)
 
     def _read_inbox(self) -> None:
         for message in self._inbox.take():
@@ -211,7 +213,7 @@ class Engine:
                 case Recall(job_id=job_id):
                     for processor in self._processors.values():
                         processor.recall(job_id)
-                    self._keeper.inbox.put(Recalled(job_id))
+                    self.keeper.inbox.put(Recalled(job_id))
                 case Cancel(job_id=job_id):
                     for processor in self._processors.values():
                         processor.cancel(job_id)
@@ -243,13 +245,13 @@ class Engine:
             processor = self._processors[pool]
             if len(processor.queue) * 2 <= processor.appetite(SECOND // 4):
                 self._more.discard(pool)
-                self._keeper.inbox.put(Hungry(pool))
+                self.keeper.inbox.put(Hungry(pool))
 
     def _mind_lease(self) -> None:
         """Tell the workers how long they may run, and end their runs when the lease is over."""
         if not self.node:
             return
-        lease, now = self._keeper.lease, self._clock.monotonic()
+        lease, now = self.keeper.lease, self._clock.monotonic()
         bound = self._bound()
         trusted = (lease.deadline() or 0) if bound else lease.prolonged(now, self._trusted)
         if trusted != self._trusted:
@@ -263,15 +265,15 @@ class Engine:
             self._abandoned = True
             for processor in self._processors.values():
                 processor.forget("the database is out of reach and the lease is over; the run was ended")
-            self._keeper.inbox.put(Abandoned())
+            self.keeper.inbox.put(Abandoned())
 
     def _bound(self) -> bool:
         """Whether runs must end when the lease does: another node may take them over."""
-        return self._settings.on_db_loss == "kill" or not self._keeper.watch.alone()
+        return self._settings.on_db_loss == "kill" or not self.keeper.watch.alone()
 
     def _lease_at(self) -> int:
         """When the lease needs attention although the keeper says nothing."""
-        lease = self._keeper.lease
+        lease = self.keeper.lease
         return (lease.deadline() or 0) if self._bound() else lease.prolong_at(self._trusted)
 
     def _wind_down(self) -> None:
@@ -282,4 +284,4 @@ class Engine:
         busy = any(processor.running() for processor in self._processors.values())
         if not busy and not self._leaving:
             self._leaving = True
-            self._keeper.inbox.put(Leave())
+            self.keeper.inbox.put(Leave())

@@ -8,16 +8,13 @@ waits, and the runs go on.
 """
 
 import os
-import select
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 import jobd
 from jobd import lifecycle, logs
 from jobd.clock import MILLISECOND, MINUTE, SECOND, Clock
 from jobd.config import Settings
-from jobd.engine.changes import Findings, Looker
 from jobd.engine.lease import Lease, Watch
 from jobd.engine.mailbox import Mailbox
 from jobd.engine.messages import (
@@ -39,15 +36,14 @@ from jobd.engine.messages import (
     Renewed,
     Retune,
 )
-from jobd.engine.queue import Item
-from jobd.engine.startup import STEP, check_clock, note_clock, start_jobs
-from jobd.engine.takeover import give_on, take_over
+from jobd.engine.startup import STEP, check_clock, start_jobs
+from jobd.engine.takeover import take_over
+from jobd.engine.turn import Done, Work, turn
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
-from jobd.job import Job
-from jobd.store import nodes, output, prune
+from jobd.store import nodes, prune
 from jobd.store import schedule_table as table
 from jobd.store.output import Part
-from jobd.store.schedule_table import Claimed, Settlement
+from jobd.store.schedule_table import Settlement
 from jobd.store.store import Session, Store
 
 GATHER, GATHER_MOST = 10 * MILLISECOND, 50 * MILLISECOND  # how long outcomes wait for company
@@ -61,21 +57,6 @@ PATIENCE = 10 * SECOND  # how long a stopping daemon tries to write what it know
 REMEMBERED = 1_000  # invalid jobs that the log has been told of
 
 
-class _Turn:
-    """What a transaction brought; it takes effect when the commit has."""
-
-    def __init__(self) -> None:
-        self.live: list[nodes.NodeRow] | None = None
-        self.beat = False
-        self.buried = False
-        self.accepted: set[int] = set()
-        self.found = Findings()
-        self.items: list[Item] = []
-        self.more: set[str] = set()
-        self.next_ready: dict[str, int | None] = {}
-        self.errors: list[tuple[str, str]] = []
-
-
 class Keeper:
     """The keeper's state and steps. The inbox is read here, the outbox by the dispatch loop."""
 
@@ -86,9 +67,10 @@ class Keeper:
         instance: str,
         clock: Clock,
         appetites: Mapping[str, Callable[[int], int]],
+        inbox: Mailbox,
         outbox: Mailbox,
     ) -> None:
-        self.inbox = Mailbox()
+        self.inbox = inbox
         self.lease = Lease(settings.lease)
         self.watch = Watch(settings.lease)
         self.turned_at = clock.monotonic()  # when the loop last went round
@@ -134,7 +116,7 @@ class Keeper:
                 wait = self._wait()
                 self.inbox.patient = self._now_at is not None
                 if wait > 0 and (self.inbox.patient or not self.inbox.pending()):
-                    select.select([self.inbox.descriptor], [], [], wait / SECOND)
+                    self.inbox.wait(wait)
             self._sign_off()
         except Exception as error:  # noqa: BLE001 - a bug here must end the daemon, not leave it half alive
             self._outbox.put(Left(error))
@@ -256,98 +238,56 @@ class Keeper:
     # One turn
 
     def _turn(self, now: int) -> None:
-        settlements = list(islice(self._settlements.values(), MOST_AT_ONCE))
-        began, printed = dict(self._began), list(self._printed)
-        turn = self._store.transact(partial(self._transaction, now, settlements, began, printed))
-        if turn.buried:
+        work = self._work(now)
+        done = self._store.transact(lambda session: turn(session, work, self._settings))
+        if done.buried:
             self._start_over()
             return
-        for one in settlements:
+        for one in work.settlements:
             del self._settlements[one.plan.job_id]
-        self._began = {job_id: one for job_id, one in self._began.items() if began.get(job_id) is not one}
-        del self._printed[: len(printed)]
+        self._began.clear()
+        self._printed.clear()
         self._now_at = now if self._settlements else None
         self._reconcile = self._wake_unresolved = False
         self._put_back = 0
-        if turn.beat:
+        if work.beat:
             self.lease.renewed(now)
             self._outbox.put(Renewed())
         self._gather = max(GATHER, min(GATHER_TURNS * (self._clock.monotonic() - now), GATHER_MOST))
-        self._let_go(settlements, turn.accepted)
-        self._announce(turn)
+        self._let_go(work.settlements, done.accepted)
+        self._announce(done)
 
-    def _transaction(
-        self,
-        now: int,
-        settlements: list[Settlement],
-        began: dict[int, Began],
-        printed: list[Part],
-        session: Session,
-    ) -> _Turn:
-        """All that one turn does in the database. It may be repeated, so it changes nothing outside of it."""
-        turn = _Turn()
-        wall = self._clock.wall()
-        if now >= self.lease.renewal_due() or self._reconcile:
-            turn.beat = True
-            if not nodes.beat(session, self._node):
-                turn.buried = True
-                return turn
-        if turn.beat or not self.watch.alone():
-            turn.live = nodes.live(session)
-        if settlements:
-            turn.accepted = table.settle(session, settlements)
-        if self._reconcile:
-            kept = {job_id: token for job_id, (token, _) in self._held.items()}
-            give_on(session, self._node, kept, wall, self._settings, "the database was out of reach")
-        if began:
-            table.mark_started(session, self._node, [(one.job_id, one.token, one.started) for one in began.values()])
-        if printed:
-            output.save(session, printed)
-        if self._wake_unresolved:
-            table.wake_unresolved(session)
-        if self._put_back:
-            note_clock(session, wall, self._put_back)
-        turn.found = Looker(self._node, wall, self._settings.timezone, self._settings.defaults).look(session)
-        if not self._draining:
-            released = {one.plan.job_id for one in settlements if not one.plan.node}
-            for pool, appetite in self._appetites.items():
-                holding = sum(name == pool and job_id not in released for job_id, (_, name) in self._held.items())
-                wanted = min(appetite(self._horizon()), MOST_AT_ONCE)
-                # Claims come in batches too: there is no hurry while half of what is wanted is in hand.
-                self._claim(session, pool, wanted - holding if 2 * holding <= wanted else 0, wall, turn)
-        return turn
+    def _work(self, now: int) -> Work:
+        """What there is to do in the database; only a turn that has been committed takes any of it away."""
+        settlements = list(islice(self._settlements.values(), MOST_AT_ONCE))
+        beat = now >= self.lease.renewal_due() or self._reconcile
+        return Work(
+            node=self._node,
+            wall=self._clock.wall(),
+            until=self._clock.wall() + self._horizon(),
+            beat=beat,
+            look_around=beat or not self.watch.alone(),
+            settlements=settlements,
+            began=list(self._began.values()),
+            printed=list(self._printed),
+            kept={job_id: token for job_id, (token, _) in self._held.items()} if self._reconcile else None,
+            wake_unresolved=self._wake_unresolved,
+            put_back=self._put_back,
+            wanted={} if self._draining else self._wanted(settlements),
+        )
 
-    def _claim(self, session: Session, pool: str, room: int, wall: int, turn: _Turn) -> None:
-        if room <= 0:
-            turn.more.add(pool)
-            return
-        claimed = table.claim(session, self._node, pool, wall + self._horizon(), room)
-        corrections: list[Settlement] = []
-        for one in claimed:
-            job = lifecycle.filled(one.job, self._settings.defaults) if one.job is not None else None
-            step = self._take(job, one, wall, turn)
-            if job is not None and step.plan.node:
-                turn.items.append(Item(job, step.plan))
-            if step.run is not None or not step.plan.node or step.plan.started != one.plan.started:
-                corrections.append(Settlement(self._node, one.plan.token, step.plan, step.run, ()))
-        if corrections:
-            table.settle(session, corrections)
-        if len(claimed) < room:
-            turn.next_ready[pool] = table.next_ready(session, pool)
-        else:
-            turn.more.add(pool)
+    def _wanted(self, settlements: list[Settlement]) -> dict[str, int]:
+        """How many claims each pool has room for."""
+        released = {one.plan.job_id for one in settlements if not one.plan.node}
+        wanted = {}
+        for pool, appetite in self._appetites.items():
+            holding = sum(name == pool and job_id not in released for job_id, (_, name) in self._held.items())
+            most = min(appetite(self._horizon()), MOST_AT_ONCE)
+            # Claims come in batches too: there is no hurry while half of what is wanted is in hand.
+            wanted[pool] = most - holding if 2 * holding <= most else 0
+        return wanted
 
-    def _take(self, job: Job | None, one: Claimed, wall: int, turn: _Turn) -> lifecycle.Step:
-        if job is None or one.problem is not None:
-            problem = one.problem or "its definition cannot be read"
-            turn.errors.append((job.name if job else f"job {one.plan.job_id}", problem))
-            return lifecycle.Step(one.plan._replace(node=0, started=None, ready=None, error=problem))
-        step = lifecycle.take(job, one.plan, wall, self._settings.timezone)
-        if step.plan.error is not None and not step.plan.node:
-            turn.errors.append((job.name, step.plan.error))
-        return step
-
-    def _let_go(self, settlements: list[Settlement], accepted: set[int]) -> None:
+    def _let_go(self, settlements: Sequence[Settlement], accepted: set[int]) -> None:
         for one in settlements:
             job_id = one.plan.job_id
             if job_id not in accepted:
@@ -355,28 +295,28 @@ class Keeper:
             if (job_id not in accepted or not one.plan.node) and self._held.get(job_id, (0, ""))[0] == one.token:
                 del self._held[job_id]
 
-    def _announce(self, turn: _Turn) -> None:
-        for item in turn.items:
+    def _announce(self, done: Done) -> None:
+        for item in done.items:
             self._held[item.job.id] = (item.plan.token, item.plan.pool)
-        if turn.items or turn.more:
-            self._outbox.put(Claims(turn.items, frozenset(turn.more)))
-        self._next_ready.update(turn.next_ready)
-        self._left_over = turn.found.left_over
-        if turn.found.more:
+        if done.items or done.more:
+            self._outbox.put(Claims(done.items, frozenset(done.more)))
+        self._next_ready.update(done.next_ready)
+        self._left_over = done.found.left_over
+        if done.found.more:
             self._soon(self._clock.monotonic())
-        for job_id in turn.found.recall - self._recalled:
+        for job_id in done.found.recall - self._recalled:
             self._recalled.add(job_id)
             self._outbox.put(Recall(job_id))
-        for job_id in turn.found.cancel:
+        for job_id in done.found.cancel:
             self._outbox.put(Cancel(job_id))
-        for name, problem in (*turn.found.errors, *turn.errors):
+        for name, problem in (*done.found.errors, *done.errors):
             self._report_invalid(name, problem)
         if self._looks and not self._recalled:
             for look in self._looks:
                 self._outbox.put(Looked(look.reply))
             self._looks.clear()
-        if turn.live is not None:
-            self._others = {row.id: row for row in turn.live if row.id != self._node}
+        if done.live is not None:
+            self._others = {row.id: row for row in done.live if row.id != self._node}
 
     def _report_invalid(self, name: str, problem: str) -> None:
         if (name, problem) not in self._reported:

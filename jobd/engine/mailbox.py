@@ -1,7 +1,10 @@
 """How the daemon's two threads talk: messages in order, and a descriptor to wait on. Nothing else is shared."""
 
 import os
+import select
 from collections import deque
+
+from jobd.clock import SECOND
 
 
 class Mailbox:
@@ -26,6 +29,10 @@ class Mailbox:
     def pending(self) -> bool:
         """Whether there are messages."""
         return bool(self._messages)
+
+    def wait(self, timeout: int | None) -> None:
+        """Wait until `descriptor` is readable, or `timeout` microseconds have passed."""
+        select.select([self.descriptor], [], [], None if timeout is None else timeout / SECOND)
 
     def take(self) -> list[object]:
         """All messages, oldest first."""

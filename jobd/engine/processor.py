@@ -6,7 +6,6 @@ retry without back-off at once. It never waits for the database.
 """
 
 import contextlib
-import select
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -28,6 +27,7 @@ MAX_RUNS = 100_000  # after which a worker is replaced: a leak in a task stays s
 RESPAWN_FIRST, RESPAWN_LAST = 100 * MILLISECOND, 5 * SECOND
 SILENCE = 200 * MILLISECOND  # from the end of a worker's connection to the end of the worker
 PACE_GUESS = 20 * MILLISECOND  # how long a run takes, before one has been seen
+END_PATIENCE = 2 * SECOND  # for a worker process to end when the daemon does
 PACE_WEIGHT = 16  # the newest run counts for one part in this many
 
 
@@ -182,7 +182,7 @@ class Processor:
         for worker in self._workers.values():
             worker.child.end()
         for worker in self._workers.values():
-            if not select.select([worker.child.ended], [], [], 2)[0]:
+            if not worker.child.wait(END_PATIENCE):
                 worker.child.kill()
             worker.child.reap()
         self._workers.clear()

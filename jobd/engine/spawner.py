@@ -7,6 +7,7 @@ socket (orders and outcomes), a pipe (all that it prints) and a lifeline (it die
 import contextlib
 import fcntl
 import os
+import select
 import signal
 import socket
 import struct
@@ -16,6 +17,7 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 import jobd
+from jobd.clock import SECOND
 
 OUTPUT_PIPE = 256 * 1024  # bytes the kernel may hold of what a worker prints
 DESCENDANT = "JOBD_WORKER"  # in the environment of all that descends from a worker
@@ -42,6 +44,9 @@ class Child(Protocol):
 
     def kill(self) -> None:
         """SIGKILL to its process group, for a worker that did not end when told to."""
+
+    def wait(self, timeout: int) -> bool:
+        """Whether it has ended within `timeout` microseconds."""
 
     def reap(self) -> int:
         """Its exit status as `subprocess` has it, once it has ended; closes the descriptors."""
@@ -83,6 +88,9 @@ class ProcessChild:
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
+
+    def wait(self, timeout: int) -> bool:
+        return bool(select.select([self.ended], [], [], timeout / SECOND)[0])
 
     def reap(self) -> int:
         status = self._process.wait()

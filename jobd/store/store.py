@@ -70,9 +70,10 @@ def _spelled(sql: str, placeholder: str) -> str:
 class Store:
     """An open database, for one thread."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, sleep: Callable[[float], None] = time.sleep) -> None:
         self.target = target
         self.dialect = dialect_of(target)
+        self._sleep = sleep  # between tries
         self._seen: object = None
         self._database = open_database(target, self.dialect)
         self._guarded(lambda: schema.upgrade(self._database.connection(), target.kind, target.label))
@@ -88,7 +89,7 @@ class Store:
         give_up = time.monotonic() + PATIENCE
         for attempt in range(TRIES):
             if attempt:
-                time.sleep(PAUSE * 2**attempt)
+                self._sleep(PAUSE * 2**attempt)
             try:
                 return self._once(work, repeated=attempt > 0)
             except _CommitBroke as broke:
@@ -185,7 +186,7 @@ class Store:
                 if not again or attempt == TRIES - 1 or time.monotonic() > give_up:
                     self._discard()
                     raise self._unavailable(error) from None
-                time.sleep(PAUSE * 2**attempt)
+                self._sleep(PAUSE * 2**attempt)
         return None
 
     def _unavailable(self, error: Exception) -> DatabaseUnavailable:

@@ -99,6 +99,9 @@ class Puppet:
     def kill(self) -> None:
         pass
 
+    def wait(self, timeout: int) -> bool:
+        return True
+
     def reap(self) -> int:
         with contextlib.suppress(OSError):
             os.close(self.output)
@@ -146,7 +149,7 @@ class World:
         rules = Rules("UTC", 1024)
         self._processor = Processor(self._workers, rules, Stage(self), self.clock, lambda: 0.5, self._report)
         appetites = {DEFAULT_POOL: lambda horizon: 2_000}
-        self._keeper = Keeper(self._settings, self._open, "instance", self.clock, appetites, self._inbox)
+        self._keeper = Keeper(self._settings, self._open, "instance", self.clock, appetites, Mailbox(), self._inbox)
         self._keeper._prune_at = 2**62  # in these worlds nothing is forgotten
         self._keeper._open()
         self._turn()

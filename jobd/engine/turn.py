@@ -1,0 +1,110 @@
+"""One turn of the keeper, as a transaction: all that it does in the database, and what that brought.
+
+It may be repeated, so it changes nothing outside of the database; what it brought takes effect when the commit has.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from jobd import lifecycle
+from jobd.config import Settings
+from jobd.engine.changes import Findings, Looker
+from jobd.engine.messages import Began
+from jobd.engine.queue import Item
+from jobd.engine.startup import note_clock
+from jobd.engine.takeover import give_on
+from jobd.job import Job
+from jobd.store import nodes, output
+from jobd.store import schedule_table as table
+from jobd.store.output import Part
+from jobd.store.schedule_table import Claimed, Settlement
+from jobd.store.store import Session
+
+
+class Work(NamedTuple):
+    """What a turn is to do. `wall` and `until` are moments: now, and as far ahead as claims reach."""
+
+    node: int
+    wall: int
+    until: int
+    beat: bool  # move the heartbeat on
+    look_around: bool  # read who else lives
+    settlements: Sequence[Settlement]
+    began: Sequence[Began]
+    printed: Sequence[Part]
+    kept: Mapping[int, int] | None  # job → token of all that this node holds; what else the table says it has is lost
+    wake_unresolved: bool
+    put_back: int  # by how much the clock was put back
+    wanted: Mapping[str, int]  # how many claims, by pool
+
+
+class Done:
+    """What a turn brought."""
+
+    def __init__(self) -> None:
+        self.live: list[nodes.NodeRow] | None = None
+        self.buried = False
+        self.accepted: set[int] = set()
+        self.found = Findings()
+        self.items: list[Item] = []
+        self.more: set[str] = set()
+        self.next_ready: dict[str, int | None] = {}
+        self.errors: list[tuple[str, str]] = []
+
+
+def turn(session: Session, work: Work, settings: Settings) -> Done:
+    """Hand in outcomes, look at what people changed, claim what is due soon."""
+    done = Done()
+    if work.beat and not nodes.beat(session, work.node):
+        done.buried = True
+        return done
+    if work.look_around:
+        done.live = nodes.live(session)
+    if work.settlements:
+        done.accepted = table.settle(session, work.settlements)
+    if work.kept is not None:
+        give_on(session, work.node, work.kept, work.wall, settings, "the database was out of reach")
+    if work.began:
+        table.mark_started(session, work.node, [(one.job_id, one.token, one.started) for one in work.began])
+    if work.printed:
+        output.save(session, work.printed)
+    if work.wake_unresolved:
+        table.wake_unresolved(session)
+    if work.put_back:
+        note_clock(session, work.wall, work.put_back)
+    done.found = Looker(work.node, work.wall, settings.timezone, settings.defaults).look(session)
+    for pool, room in work.wanted.items():
+        if room > 0:
+            _claim(session, work, settings, pool, room, done)
+        else:
+            done.more.add(pool)
+    return done
+
+
+def _claim(session: Session, work: Work, settings: Settings, pool: str, room: int, done: Done) -> None:
+    claimed = table.claim(session, work.node, pool, work.until, room)
+    corrections: list[Settlement] = []
+    for one in claimed:
+        job = lifecycle.filled(one.job, settings.defaults) if one.job is not None else None
+        step = _take(job, one, work.wall, settings.timezone, done)
+        if job is not None and step.plan.node:
+            done.items.append(Item(job, step.plan))
+        if step.run is not None or not step.plan.node or step.plan.started != one.plan.started:
+            corrections.append(Settlement(work.node, one.plan.token, step.plan, step.run, ()))
+    if corrections:
+        table.settle(session, corrections)
+    if len(claimed) < room:
+        done.next_ready[pool] = table.next_ready(session, pool)
+    else:
+        done.more.add(pool)
+
+
+def _take(job: Job | None, one: Claimed, wall: int, zone: str, done: Done) -> lifecycle.Step:
+    if job is None or one.problem is not None:
+        problem = one.problem or "its definition cannot be read"
+        done.errors.append((job.name if job else f"job {one.plan.job_id}", problem))
+        return lifecycle.Step(one.plan._replace(node=0, started=None, ready=None, error=problem))
+    step = lifecycle.take(job, one.plan, wall, zone)
+    if step.plan.error is not None and not step.plan.node:
+        done.errors.append((job.name, step.plan.error))
+    return step
