@@ -88,7 +88,8 @@ class Plan(NamedTuple):
 
     `due` is the due time in hand and `ready` the moment from which it may be claimed (later than `due` on a back-off;
     `None`: not by itself, because it is paused, done or invalid). `resume` is the regular due time to come back to
-    after a run that a person asked for. `number` counts the job's runs: the run in hand is number `number`.
+    after a run that a person asked for. `number` counts the job's runs: the run in hand is number `number`. `guarded`
+    is for jobs where twice is worse than none, and for a run that may have taken a node down, nobody knows.
     """
 
     job_id: int
@@ -104,7 +105,7 @@ class Plan(NamedTuple):
     missed: int = 0  # due times that were not run, since the job began
     basis: str = ""  # what the plan was made from; another basis, another plan
     error: str | None = None  # why it cannot run
-    guarded: bool = False  # twice is worse than none: a claim counts as a start
+    guarded: bool = False  # it begins only when its beginning is on record
     node: int = 0
     token: int = 0  # fencing token: grows by one with each claim
     started: int | None = None  # known to be running since

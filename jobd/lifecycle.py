@@ -136,7 +136,8 @@ def plan(job: Job, old: Plan | None, now: int, zone: str) -> Plan:
     try:
         schedule = check(job, zone)
     except BadValue as error:
-        return current._replace(basis="", due=None, ready=None, resume=None, error=_one_line(error))
+        nothing = current._replace(basis="", due=None, ready=None, resume=None, attempt=0, losses=0, manual=False)
+        return nothing._replace(error=_one_line(error))
     if current.basis != basis(job):
         first = schedule.first(now)
         current = current._replace(
@@ -188,9 +189,6 @@ def take(job: Job, claimed: Plan, now: int, zone: str) -> Step:
     if job.deleted:
         return Step(_give_back(claimed)._replace(ready=None))
     options = job.options
-    if options.on_lost == "fail" and claimed.started is None:
-        # Twice is worse than none: from here on the run counts as begun, whatever becomes of this node.
-        claimed = claimed._replace(started=now)
     due = _due(claimed)
     if claimed.attempt or claimed.losses or claimed.manual:
         return Step(claimed)
@@ -226,15 +224,20 @@ def give_back(current: Plan) -> Plan:
 
 
 def lose(job: Job, current: Plan, now: int, zone: str, reason: str) -> Step:
-    """What follows when a node dies, or is stopped, with the job claimed. A run that had begun is recorded as lost."""
+    """What follows when a node dies, or is stopped, with the job claimed. A run that had begun is recorded as lost.
+
+    Whether one had begun just before a machine died may be unknown. Then the next one begins only when that is on
+    record, and when it is lost too, both are counted.
+    """
     if current.started is None:
-        return Step(_give_back(current))
-    losses = current.losses + 1
+        return Step(_give_back(current)._replace(guarded=True))
+    unknown = current.guarded and not current.losses and job.options.on_lost != "fail"
+    losses = current.losses + (2 if unknown else 1)
     ended = Ended(LOST, current.started, now, reason)
     if losses >= MAX_LOSSES:
         ended = ended._replace(outcome=FAILED, error=f"{reason}; it was lost {losses} times and is not tried again")
     elif job.options.on_lost != "fail" and not job.deleted:
-        again = _give_back(current)._replace(number=current.number + 1, losses=losses, ready=now)
+        again = _give_back(current)._replace(number=current.number + 1, losses=losses, ready=now, guarded=True)
         return Step(again, _record(current, ended, current.attempt + 1))
     return _over(job, current, zone, ended, current.started, current.attempt + 1)
 
@@ -266,6 +269,7 @@ def _advance(job: Job, current: Plan, zone: str, started: int, finished: int) ->
         ready=current.resume if current.manual else None,
         resume=None,
         error=None,
+        guarded=job.options.on_lost == "fail",
     )
     if current.manual:
         return _resting(free, job)

@@ -156,9 +156,15 @@ def test_a_grace_skips_what_is_too_old_to_be_of_use() -> None:
     assert step.plan.ready is None
 
 
-def test_a_guarded_job_counts_as_begun_from_its_claim() -> None:
-    job = ONCE._replace(options=Options(on_lost="fail"))
-    assert take(job, claimed(job), T0).plan.started == T0
+def test_what_may_have_begun_when_its_node_died_is_guarded_and_counted_when_it_is_lost_again() -> None:
+    plan = lose(ONCE, claimed(ONCE), T0, "UTC", "died").plan
+    assert (plan.guarded, plan.losses, plan.number) == (True, 0, 1)
+    step = lose(ONCE, plan._replace(node=1, started=T0), T0, "UTC", "died")
+    assert step.run is not None
+    assert (step.run.outcome, step.plan.losses, step.plan.guarded) == ("lost", 2, True)
+    step = lose(ONCE, step.plan._replace(node=1, started=T0), T0, "UTC", "died")
+    assert step.run is not None
+    assert step.run.outcome == "failed"
 
 
 # Ends

@@ -41,6 +41,18 @@ class Looker:
         changes = table.changes(session, AT_ONCE)
         if not changes:
             return Findings()
+        # A run that is cancelled may make other jobs due, so their plans are read after that.
+        self._consider(session, [change for change in changes if change.what == "cancel"])
+        self._consider(session, [change for change in changes if change.what != "cancel"])
+        if self._done:
+            table.drop_changes(session, self._done)
+        more = len(changes) == AT_ONCE and len(self._done) > 0
+        left_over = more or len(self._done) < len(changes)
+        return Findings(frozenset(self._recall), frozenset(self._cancel), tuple(self._errors), left_over, more)
+
+    def _consider(self, session: Session, changes: list[table.Change]) -> None:
+        if not changes:
+            return
         standing = {one.job_id: one for one in table.stand(session, sorted({change.job_id for change in changes}))}
         for change in changes:
             one = standing.get(change.job_id)
@@ -52,11 +64,7 @@ class Looker:
                 self._free(session, change, one)
         if self._plans:
             table.replan(session, list(self._plans.values()))
-        if self._done:
-            table.drop_changes(session, self._done)
-        more = len(changes) == AT_ONCE and len(self._done) > 0
-        left_over = more or len(self._done) < len(changes)
-        return Findings(frozenset(self._recall), frozenset(self._cancel), tuple(self._errors), left_over, more)
+            self._plans.clear()
 
     def _claimed(self, change: table.Change, plan: Plan) -> None:
         if plan.node != self._node:
@@ -89,3 +97,4 @@ class Looker:
         elif change.what == "cancel" and plan.attempt:
             step = lifecycle.cancel(lifecycle.filled(job, self._defaults), plan, self._now, self._zone)
             table.settle(session, [Settlement(0, plan.token, step.plan, step.run, ())])
+            self._plans[change.job_id] = step.plan

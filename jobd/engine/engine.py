@@ -13,8 +13,10 @@ from jobd.clock import SECOND, Clock, SystemClock, iso
 from jobd.config import Settings
 from jobd.engine.keeper import Keeper
 from jobd.engine.mailbox import Mailbox
+from jobd.engine.marks import Marks, open_marks
 from jobd.engine.messages import (
     Abandoned,
+    Began,
     Buried,
     Cancel,
     Claims,
@@ -24,6 +26,7 @@ from jobd.engine.messages import (
     Left,
     Look,
     Looked,
+    Marked,
     Opened,
     Recall,
     Recalled,
@@ -32,15 +35,25 @@ from jobd.engine.messages import (
 )
 from jobd.engine.processor import Processor, Rules
 from jobd.engine.spawner import ProcessSpawner, Spawner
+from jobd.engine.spool import Spool, open_spool
 from jobd.engine.worker import Worker
 from jobd.errors import JobdError
 from jobd.store.store import Store, open_store
 
+FEED = SECOND // 4  # claims are asked for when less than half of what this time needs is in hand
 KEEPER_STALLS = 60 * SECOND  # a keeper that has not gone round for so long hangs
 
 
 def _process_spawner(settings: Settings) -> Spawner:
     return ProcessSpawner(settings.plugins, settings.state_dir, settings.commands, os.environ)
+
+
+def _marks(settings: Settings) -> Marks:
+    return open_marks(settings.state_dir)
+
+
+def _spool(settings: Settings) -> Spool:
+    return open_spool(settings.state_dir, settings.database)
 
 
 class Engine:
@@ -55,6 +68,8 @@ class Engine:
         chance: Callable[[], float] = random.random,
         store: Callable[[Settings], Store] = open_store,
         mailbox: Callable[[], Mailbox] = Mailbox,
+        marks: Callable[[Settings], Marks] = _marks,
+        spool: Callable[[Settings], Spool] = _spool,
     ) -> None:
         self.finished = False
         self.node = 0
@@ -64,6 +79,8 @@ class Engine:
         self._chance = chance
         self._spawner = spawner(settings)
         self._since = self._clock.wall()
+        self._marks = marks(settings)
+        begun = self._marks.read()  # by the daemon before this one
         self._inbox = mailbox()
         self._processors: dict[str, Processor] = {}
         self._readers: dict[int, tuple[Processor, Worker, str]] = {}
@@ -72,12 +89,19 @@ class Engine:
         self._stop_at: int | None = None
         self._leaving = False
         self._trusted = 0
-        self._abandoned = False
         for pool, size in settings.pools.items():
             self._processors[pool] = self._processor(size)
         appetites = {pool: processor.appetite for pool, processor in self._processors.items()}
         self.keeper = Keeper(
-            settings, lambda: store(settings), instance, self._clock, appetites, mailbox(), self._inbox
+            settings,
+            lambda: store(settings),
+            instance,
+            self._clock,
+            appetites,
+            begun,
+            spool(settings),
+            mailbox(),
+            self._inbox,
         )
         self._thread = threading.Thread(target=self.keeper.run, name="keeper", daemon=True)
 
@@ -120,6 +144,9 @@ class Engine:
 
     def step(self, ready: Collection[int]) -> None:
         """Handle what is readable and do what is due. Raises JobdError when the keeper cannot go on."""
+        if self._inbox.descriptor in ready:
+            self._read_inbox()
+        self._mind_lease()  # before anything can start
         for descriptor in ready:
             if descriptor in self._readers:
                 processor, worker, source = self._readers[descriptor]
@@ -127,9 +154,6 @@ class Engine:
                 processor.handle(worker, source)
                 if ended:
                     self._spawner.sweep([pid for one in self._processors.values() for pid in one.pids()])
-        if self._inbox.descriptor in ready:
-            self._read_inbox()
-        self._mind_lease()
         for processor in self._processors.values():
             processor.step()
         self._feed()
@@ -199,10 +223,11 @@ class Engine:
         return Rules(self._settings.timezone, self._settings.history.output)
 
     def _processor(self, size: int) -> Processor:
-        return Processor(size, self._rules(), self._spawner, self._clock, self._chance, self._report)
+        chance, note = self._chance, self._marks.note
+        return Processor(size, self._rules(), self._spawner, self._clock, chance, self._report, note)
 
     def _report(self, message: object) -> None:
-        self.keeper.inbox.put(message, urgent=False)
+        self.keeper.inbox.put(message, urgent=isinstance(message, Began) and message.first)
 
     def _read_inbox(self) -> None:
         for message in self._inbox.take():
@@ -217,6 +242,9 @@ class Engine:
                 case Cancel(job_id=job_id):
                     for processor in self._processors.values():
                         processor.cancel(job_id)
+                case Marked(job_id=job_id, token=token, held=held):
+                    for processor in self._processors.values():
+                        processor.marked(job_id, token, held)
                 case Looked(reply=reply):
                     reply()
                 case Opened(node=node):
@@ -243,7 +271,7 @@ class Engine:
         """Ask for more before the workers run dry, where there is more."""
         for pool in list(self._more):
             processor = self._processors[pool]
-            if len(processor.queue) * 2 <= processor.appetite(SECOND // 4):
+            if processor.holding() * 2 <= processor.appetite(FEED):
                 self._more.discard(pool)
                 self.keeper.inbox.put(Hungry(pool))
 
@@ -258,14 +286,13 @@ class Engine:
             self._trusted = trusted
             for processor in self._processors.values():
                 processor.trust_until(trusted)
-        expired = lease.expired(now)
-        if not expired:
-            self._abandoned = False
-        elif bound and not self._abandoned:
-            self._abandoned = True
+        if bound and lease.expired(now):
+            # Also what was claimed just before, and of which the answer came only now.
+            forgotten: dict[int, tuple[int, int | None]] = {}
             for processor in self._processors.values():
-                processor.forget("the database is out of reach and the lease is over; the run was ended")
-            self.keeper.inbox.put(Abandoned())
+                forgotten |= processor.forget("the database is out of reach and the lease is over; the run was ended")
+            if forgotten:
+                self.keeper.inbox.put(Abandoned(forgotten))
 
     def _bound(self) -> bool:
         """Whether runs must end when the lease does: another node may take them over."""

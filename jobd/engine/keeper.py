@@ -9,6 +9,7 @@ waits, and the runs go on.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 
 import jobd
@@ -29,6 +30,7 @@ from jobd.engine.messages import (
     Left,
     Look,
     Looked,
+    Marked,
     Opened,
     Printed,
     Recall,
@@ -36,8 +38,9 @@ from jobd.engine.messages import (
     Renewed,
     Retune,
 )
+from jobd.engine.spool import Spool
 from jobd.engine.startup import STEP, check_clock, start_jobs
-from jobd.engine.takeover import take_over
+from jobd.engine.takeover import Begun, take_over
 from jobd.engine.turn import Done, Work, turn
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
 from jobd.store import nodes, prune
@@ -67,6 +70,8 @@ class Keeper:
         instance: str,
         clock: Clock,
         appetites: Mapping[str, Callable[[int], int]],
+        begun: Begun,
+        spool: Spool,
         inbox: Mailbox,
         outbox: Mailbox,
     ) -> None:
@@ -80,10 +85,12 @@ class Keeper:
         self._instance = instance
         self._clock = clock
         self._appetites = appetites
+        self._spool = spool
         self._outbox = outbox
+        self._begun = dict(begun)  # what became of them is not known yet
+        self._spooled: dict[int, Settlement] = {}  # what of the settlements is in the spool, by job
         self._store: Store
         self._node = 0
-        self._others: dict[int, nodes.NodeRow] = {}
         self._held: dict[int, tuple[int, str]] = {}  # job → fencing token and pool, of all that is claimed
         self._settlements: dict[int, Settlement] = {}  # by job
         self._began: dict[int, Began] = {}
@@ -101,6 +108,7 @@ class Keeper:
         self._now_at: int | None = 0  # when a turn is due for what has gathered; None: nothing has
         self._poll_at = self._retry_at = self._prune_at = 0
         self._failures = self._said_at = 0
+        self._spool_trouble = False
         self._ahead = clock.wall() - clock.monotonic()  # how far the wall clock is ahead of the monotonic one
         self._put_back = 0  # by how much it was put back, as far as the jobs have not been looked at
 
@@ -129,11 +137,12 @@ class Keeper:
             self._receive(message)
         now = self._clock.monotonic()
         self._mind_clock(now)
+        if self.trouble is not None:
+            self._keep_outcomes()
         if now < self._retry_at or not self._due(now):
             return
         try:
             self._turn(now)
-            self._take_over(now)
             self._prune(now)
         except OutcomeUnknown as error:
             self._reconcile = True
@@ -144,6 +153,9 @@ class Keeper:
             if self.trouble is not None:
                 logs.log("info", "the database is back")
             self.trouble, self._failures = None, 0
+            if self._spooled and not self._settlements:
+                self._spool.clear()
+                self._spooled.clear()
 
     def _mind_clock(self, now: int) -> None:
         """Notice that the wall clock was put back: what waits for a time must not wait for it to come round again."""
@@ -156,10 +168,12 @@ class Keeper:
     def _open(self) -> None:
         self._store = self._open_store()
         self._register()
+        self._deliver_spool()
         for row in self._store.transact(nodes.live):
             # The lock on the state directory is ours, so whoever ran here before is dead, whatever its heartbeat says.
             if row.instance == self._instance and row.id != self._node:
                 self._bury(row, "its daemon died")
+        self._begun.clear()
         now, zone = self._clock.wall(), self._settings.timezone
         self._store.transact(lambda session: check_clock(session, now))
         self._store.transact(lambda session: start_jobs(session, now, zone))
@@ -178,11 +192,12 @@ class Keeper:
         match message:
             case Settlement(plan=plan):
                 before = self._settlements.pop(plan.job_id, None)
-                self._settlements[plan.job_id] = merge(before, message) if before else message
+                same = before is not None and before.token == message.token  # else the older claim had passed on
+                self._settlements[plan.job_id] = merge(before, message) if before and same else message
                 self._soon(now if len(self._settlements) >= MOST_AT_ONCE else now + self._gather)
             case Began(job_id=job_id):
                 self._began[job_id] = message
-                self._soon(now + self._gather)
+                self._soon(now if message.first else now + self._gather)
             case Printed(part=part):
                 self._printed.append(part)
                 self._soon(now + self._gather)
@@ -199,8 +214,12 @@ class Keeper:
             case Leave():
                 self._leave_by = now + PATIENCE
                 self._soon(now)
-            case Abandoned():
-                self._held.clear()
+            case Abandoned(claims=claims):
+                for job_id, (token, started) in claims.items():
+                    if self._held.get(job_id, (0, ""))[0] == token:
+                        del self._held[job_id]
+                    if started is not None:
+                        self._begun[job_id, token] = started
                 self._reconcile = True
                 self._soon(now)
             case Retune(settings=settings):
@@ -239,23 +258,38 @@ class Keeper:
 
     def _turn(self, now: int) -> None:
         work = self._work(now)
-        done = self._store.transact(lambda session: turn(session, work, self._settings))
+        try:
+            done = self._store.transact(lambda session: turn(session, work, self._settings))
+        except JobdError:
+            raise
+        except Exception as error:
+            if not self._drop_bad(work.settlements, error):
+                raise
+            return
         if done.buried:
             self._start_over()
             return
         for one in work.settlements:
             del self._settlements[one.plan.job_id]
+        for began in work.began:
+            if began.first:
+                self._outbox.put(Marked(began.job_id, began.token, began.job_id in done.marked))
         self._began.clear()
         self._printed.clear()
+        if work.kept is not None:
+            self._begun.clear()
         self._now_at = now if self._settlements else None
         self._reconcile = self._wake_unresolved = False
         self._put_back = 0
+        answered = self._clock.monotonic()
         if work.beat:
             self.lease.renewed(now)
             self._outbox.put(Renewed())
-        self._gather = max(GATHER, min(GATHER_TURNS * (self._clock.monotonic() - now), GATHER_MOST))
+        self._gather = max(GATHER, min(GATHER_TURNS * (answered - now), GATHER_MOST))
         self._let_go(work.settlements, done.accepted)
         self._announce(done)
+        if done.live is not None:
+            self._take_over(now, answered, done.live)
 
     def _work(self, now: int) -> Work:
         """What there is to do in the database; only a turn that has been committed takes any of it away."""
@@ -271,6 +305,7 @@ class Keeper:
             began=list(self._began.values()),
             printed=list(self._printed),
             kept={job_id: token for job_id, (token, _) in self._held.items()} if self._reconcile else None,
+            begun=self._begun,
             wake_unresolved=self._wake_unresolved,
             put_back=self._put_back,
             wanted={} if self._draining else self._wanted(settlements),
@@ -315,8 +350,6 @@ class Keeper:
             for look in self._looks:
                 self._outbox.put(Looked(look.reply))
             self._looks.clear()
-        if done.live is not None:
-            self._others = {row.id: row for row in done.live if row.id != self._node}
 
     def _report_invalid(self, name: str, problem: str) -> None:
         if (name, problem) not in self._reported:
@@ -327,14 +360,15 @@ class Keeper:
 
     # Nodes
 
-    def _take_over(self, now: int) -> None:
-        counters = [(row.id, row.heartbeat) for row in self._others.values()]
-        for node in self.watch.observe(now, counters):
-            self._bury(self._others[node], "its node died")
+    def _take_over(self, asked: int, answered: int, live: list[nodes.NodeRow]) -> None:
+        others = {row.id: row for row in live if row.id != self._node}
+        counters = [(row.id, row.heartbeat) for row in others.values()]
+        for node in self.watch.observe(asked, answered, counters):
+            self._bury(others[node], "its node died")
 
     def _bury(self, row: nodes.NodeRow, reason: str) -> None:
         wall = self._clock.wall()
-        losses = self._store.transact(lambda s: take_over(s, row.id, row.heartbeat, wall, self._settings, reason))
+        losses = self._store.transact(lambda s: take_over(s, row, self._begun, wall, self._settings, reason))
         if losses is not None:
             self._soon(self._clock.monotonic())
             logs.log(
@@ -374,13 +408,72 @@ class Keeper:
         deleted = self._store.transact(lambda s: prune.prune(s, before, history.keep_per_job, PRUNE_AT_ONCE))
         self._prune_at = now + (SECOND if deleted >= PRUNE_AT_ONCE else PRUNE_EVERY)
 
+    def _keep_outcomes(self) -> None:
+        """The database is away: have the outcomes survive this process."""
+        fresh = [one for job_id, one in self._settlements.items() if self._spooled.get(job_id) is not one]
+        if not fresh:
+            return
+        try:
+            self._spool.add(fresh)
+        except OSError as error:
+            if not self._spool_trouble:
+                logs.log("error", f"outcomes cannot be kept in the state directory, only in memory: {error}")
+            self._spool_trouble = True
+        else:
+            self._spool_trouble = False
+            self._spooled.update((one.plan.job_id, one) for one in fresh)
+
+    def _deliver_spool(self) -> None:
+        """Hand in what a daemon before this one could not; what has been taken over meanwhile is refused."""
+        kept = {one.plan.job_id: one for one in self._spool.load()}
+        if not kept:
+            return
+        settlements = list(kept.values())
+        try:
+            accepted = self._store.transact(lambda session: table.settle(session, settlements))
+        except JobdError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the state of the daemon before must not keep this one from starting
+            if not self._drop_bad(settlements, error):
+                logs.log("error", f"the outcomes in the spool cannot be written: {error}")
+        else:
+            logs.log(
+                "info", f"outcomes of before the start: {len(accepted)} of {len(kept)} were written from the spool"
+            )
+        self._spool.clear()
+
+    def _drop_bad(self, settlements: Sequence[Settlement], error: Exception) -> bool:
+        """A turn failed by what it wrote, not by the database: write the outcomes one by one and drop what is bad.
+
+        Whether there was any such. Each drop is a bug in jobd or a broken table, but costs its own job only.
+        """
+        dropped = False
+        for one in settlements:
+            job_id = one.plan.job_id
+            try:
+                accepted = self._store.transact(partial(_settle_one, one))
+            except JobdError:
+                raise
+            except Exception as its:  # noqa: BLE001 - it is the one that is looked for
+                dropped = True
+                reason = f"its outcome could not be written: {type(its).__name__}: {its}"
+                logs.log("error", f"job {job_id} is stopped: {reason}")
+                self._store.transact(partial(_give_up_one, one, reason))
+                if self._held.get(job_id, (0, ""))[0] == one.token:
+                    del self._held[job_id]
+            else:
+                self._let_go([one], accepted)
+            self._settlements.pop(job_id, None)
+        return dropped
+
     def _may_leave(self) -> bool:
         written = not self._settlements and self.trouble is None
         return written or (self._leave_by is not None and self._clock.monotonic() > self._leave_by)
 
     def _sign_off(self) -> None:
         if self._settlements:
-            logs.log("error", f"{len(self._settlements)} outcomes could not be written: {self.trouble}")
+            kept = "they are kept for the next start" if len(self._spooled) else "they are lost"
+            logs.log("error", f"{len(self._settlements)} outcomes could not be written, {kept}: {self.trouble}")
         try:
             self._store.transact(self._leave)
         except JobdError as error:
@@ -396,6 +489,14 @@ class Keeper:
                     session, [Settlement(self._node, plan.token, lifecycle.give_back(plan), None, ()) for plan in left]
                 )
         nodes.leave(session, self._node, self._clock.wall())
+
+
+def _settle_one(one: Settlement, session: Session) -> set[int]:
+    return table.settle(session, [one])
+
+
+def _give_up_one(one: Settlement, reason: str, session: Session) -> None:
+    table.give_up(session, one, reason)
 
 
 def merge(before: Settlement, after: Settlement) -> Settlement:

@@ -62,14 +62,18 @@ class Watch:
         self._lease = lease
         self._seen: dict[int, tuple[int, int]] = {}  # node → (counter, when it was first seen at that value)
 
-    def observe(self, now: int, heartbeats: Iterable[tuple[int, int]]) -> list[int]:
-        """Note the live nodes' (id, counter); the ids of those that have stood still for a whole lease."""
+    def observe(self, asked: int, answered: int, heartbeats: Iterable[tuple[int, int]]) -> list[int]:
+        """Note the live nodes' (id, counter); the ids of those that have stood still for a whole lease.
+
+        The counters were read at some moment between `asked` and `answered`, which a slow database may put far apart.
+        So what is new counts from the later moment, and has stood still until the earlier one.
+        """
         seen = {}
         for node, counter in heartbeats:
             before = self._seen.get(node)
-            seen[node] = before if before is not None and before[0] == counter else (counter, now)
+            seen[node] = before if before is not None and before[0] == counter else (counter, answered)
         self._seen = seen
-        return [node for node, (_, since) in seen.items() if now - since >= self._lease]
+        return [node for node, (_, since) in seen.items() if asked - since >= self._lease]
 
     def alone(self) -> bool:
         """Whether no other node was registered when last looked."""

@@ -1,6 +1,6 @@
 """What the dispatch loop and the keeper say to each other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from jobd.config import Settings
@@ -9,11 +9,15 @@ from jobd.store.output import Part
 
 
 class Began(NamedTuple):
-    """To the keeper: this run has been going on for a while, which others may want to see."""
+    """To the keeper: this run has been going on for a while, which others may want to see.
+
+    With `first`: it is to begin, and waits until that is on record (the answer is Marked).
+    """
 
     job_id: int
     token: int
     started: int
+    first: bool = False
 
 
 class Printed(NamedTuple):
@@ -49,7 +53,9 @@ class Leave(NamedTuple):
 
 
 class Abandoned(NamedTuple):
-    """To the keeper: the lease ran out, and this node has ended its own runs."""
+    """To the keeper: the lease ran out, and this node has ended its own runs. What is claimed since is none of them."""
+
+    claims: Mapping[int, tuple[int, int | None]]  # job id → fencing token, and when its run began, if it had
 
 
 class Retune(NamedTuple):
@@ -73,6 +79,14 @@ class Claims(NamedTuple):
 
     items: list[Item]
     more: frozenset[str]
+
+
+class Marked(NamedTuple):
+    """To the dispatch loop: the beginning of this run is on record, or (with `held` false) the claim has passed on."""
+
+    job_id: int
+    token: int
+    held: bool
 
 
 class Recall(NamedTuple):

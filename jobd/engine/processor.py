@@ -49,6 +49,7 @@ class Processor:
         clock: Clock,
         random: Callable[[], float],
         report: Callable[[object], None],
+        note: Callable[[int, int, int], None],
     ) -> None:
         self.size = size
         self.queue = WorkQueue()
@@ -59,6 +60,8 @@ class Processor:
         self._clock = clock
         self._random = random
         self._report = report
+        self._note = note  # job id, fencing token and moment of each run that begins
+        self._guarded: dict[int, Item] = {}  # by job id; they begin when their beginning is on record
         self._workers: dict[int, Worker] = {}  # by process id
         self._idle: list[Worker] = []
         self._deadline = 0  # until when workers may run without hearing from here
@@ -71,6 +74,13 @@ class Processor:
     def appetite(self, horizon: int) -> int:
         """How many claims this pool can use: what its workers can start within `horizon` µs, and a little more."""
         return max(2 * self.size, self.size * horizon // max(self.pace, 1))
+
+    def holding(self) -> int:
+        """How many claims are in hand: what waits, and what runs.
+
+        (To count only what waits would have the daemon ask for more, in vain, while long runs keep all workers busy.)
+        """
+        return len(self.queue) + len(self._guarded) + len(self.running())
 
     def running(self) -> list[Worker]:
         """The workers that are in a run."""
@@ -138,7 +148,7 @@ class Processor:
 
     def recall(self, job_id: int) -> None:
         """Give a job back if it has not started."""
-        item = self.queue.take_back(job_id)
+        item = self._take_back(job_id)
         if item is not None:
             self._hand_in(item, lifecycle.Step(lifecycle.give_back(item.plan)))
 
@@ -147,7 +157,7 @@ class Processor:
         for worker in self.running():
             if worker.execution and worker.execution.item.job.id == job_id:
                 worker.condemn(CANCELLED, "cancelled", self._clock.monotonic())
-        item = self.queue.take_back(job_id)
+        item = self._take_back(job_id)
         if item is not None:
             if not item.plan.attempt:
                 self._hand_in(item, lifecycle.Step(lifecycle.give_back(item.plan)))
@@ -158,7 +168,7 @@ class Processor:
     def give_back_all(self) -> None:
         """Give back what has not started; start nothing more."""
         self.draining = True
-        for item in self.queue.take_all():
+        for item in self._take_all():
             self._hand_in(item, lifecycle.Step(lifecycle.give_back(item.plan)))
 
     def stop_runs(self, reason: str, grace: bool) -> None:
@@ -167,14 +177,21 @@ class Processor:
         for worker in self.running():
             worker.condemn(LOST, reason, monotonic, TERM_GRACE if grace else 0)
 
-    def forget(self, reason: str) -> None:
-        """Nothing claimed is this node's any more: empty the queue and end every run without a record."""
-        self.queue.take_all()
+    def forget(self, reason: str) -> dict[int, tuple[int, int | None]]:
+        """Nothing claimed is this node's any more: empty the queue and end every run without a record.
+
+        The claims that it had in hand: job id → fencing token, and when the run began.
+        """
+        forgotten: dict[int, tuple[int, int | None]] = {}
+        for item in self._take_all():
+            forgotten[item.job.id] = item.plan.token, item.plan.started
         for worker in self.running():
             execution = worker.release()
             if execution is not None:
+                forgotten[execution.item.job.id] = execution.item.plan.token, execution.started
                 self._say("error", execution.item, reason)
             worker.end(self._clock.monotonic())
+        return forgotten
 
     def close(self) -> None:
         """End every process and wait until it is gone."""
@@ -203,7 +220,24 @@ class Processor:
         for worker in self._workers.values():
             worker.child.trust_until(deadline)
 
+    def marked(self, job_id: int, token: int, held: bool) -> None:
+        """The beginning of a guarded run is on record: let it begin. With `held` false its claim has passed on."""
+        item = self._guarded.get(job_id)
+        if item is not None and item.plan.token == token:
+            del self._guarded[job_id]
+            if held:
+                wall = self._clock.wall()
+                self.queue.put(Item(item.job, item.plan._replace(started=wall)), wall)
+
     # How it is done
+
+    def _take_back(self, job_id: int) -> Item | None:
+        return self.queue.take_back(job_id) or self._guarded.pop(job_id, None)
+
+    def _take_all(self) -> list[Item]:
+        items = self.queue.take_all() + list(self._guarded.values())
+        self._guarded.clear()
+        return items
 
     def _short(self) -> bool:
         """Whether a worker is missing; one that is on its way out has its successor warming up."""
@@ -215,11 +249,16 @@ class Processor:
             item = self.queue.pop(wall)
             if item is None:
                 return
+            if item.plan.guarded and item.plan.started is None:
+                self._guarded[item.job.id] = item
+                self._report(Began(item.job.id, item.plan.token, wall, first=True))
+                continue
             worker = self._idle.pop()
             monotonic = self._clock.monotonic()
             timeout = item.job.options.timeout or 0
             execution = Execution(item, wall, monotonic, timeout, self._rules.output)
             execution.show_at += SHOW_AFTER
+            self._note(item.job.id, item.plan.token, wall)
             try:
                 worker.start(execution, _order(item, monotonic, timeout))
             except OSError:

@@ -14,6 +14,8 @@ from jobd.store import schedule_table as table
 from jobd.store.schedule_table import Settlement
 from jobd.store.store import Session
 
+Begun = Mapping[tuple[int, int], int]  # job id and fencing token → when its run began, as far as this machine knows
+
 
 class Losses(NamedTuple):
     """What a node that is gone had claimed: how many runs had begun, and how many jobs had not."""
@@ -22,14 +24,18 @@ class Losses(NamedTuple):
     waiting: int
 
 
-def take_over(session: Session, node: int, heartbeat: int, now: int, settings: Settings, reason: str) -> Losses | None:
+def take_over(
+    session: Session, node: nodes.NodeRow, begun: Begun, now: int, settings: Settings, reason: str
+) -> Losses | None:
     """Bury `node` if its heartbeat is still what was seen, and give on what it had claimed; None: it lives."""
-    if not nodes.bury(session, node, heartbeat, now):
+    if not nodes.bury(session, node.id, node.heartbeat, now):
         return None
-    return give_on(session, node, {}, now, settings, reason)
+    return give_on(session, node.id, {}, begun, now, settings, reason)
 
 
-def give_on(session: Session, node: int, kept: Mapping[int, int], now: int, settings: Settings, reason: str) -> Losses:
+def give_on(
+    session: Session, node: int, kept: Mapping[int, int], begun: Begun, now: int, settings: Settings, reason: str
+) -> Losses:
     """Record the runs of `node` as lost and free its jobs, except those in `kept` (job id → fencing token)."""
     settlements = []
     runs = 0
@@ -37,6 +43,8 @@ def give_on(session: Session, node: int, kept: Mapping[int, int], now: int, sett
         plan = one.plan
         if kept.get(plan.job_id) == plan.token:
             continue
+        if plan.started is None:
+            plan = plan._replace(started=begun.get((plan.job_id, plan.token)))
         if one.job is None:
             step = lifecycle.Step(plan._replace(node=0, started=None, ready=None, error=one.problem))
         else:

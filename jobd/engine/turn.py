@@ -12,7 +12,7 @@ from jobd.engine.changes import Findings, Looker
 from jobd.engine.messages import Began
 from jobd.engine.queue import Item
 from jobd.engine.startup import note_clock
-from jobd.engine.takeover import give_on
+from jobd.engine.takeover import Begun, give_on
 from jobd.job import Job
 from jobd.store import nodes, output
 from jobd.store import schedule_table as table
@@ -33,6 +33,7 @@ class Work(NamedTuple):
     began: Sequence[Began]
     printed: Sequence[Part]
     kept: Mapping[int, int] | None  # job → token of all that this node holds; what else the table says it has is lost
+    begun: Begun  # of what is lost, the runs that had begun
     wake_unresolved: bool
     put_back: int  # by how much the clock was put back
     wanted: Mapping[str, int]  # how many claims, by pool
@@ -45,6 +46,7 @@ class Done:
         self.live: list[nodes.NodeRow] | None = None
         self.buried = False
         self.accepted: set[int] = set()
+        self.marked: set[int] = set()
         self.found = Findings()
         self.items: list[Item] = []
         self.more: set[str] = set()
@@ -55,7 +57,8 @@ class Done:
 def turn(session: Session, work: Work, settings: Settings) -> Done:
     """Hand in outcomes, look at what people changed, claim what is due soon."""
     done = Done()
-    if work.beat and not nodes.beat(session, work.node):
+    # Asked in every turn: what a node claims after it was buried, nobody would ever take over.
+    if not (nodes.beat if work.beat else nodes.still_lives)(session, work.node):
         done.buried = True
         return done
     if work.look_around:
@@ -63,9 +66,10 @@ def turn(session: Session, work: Work, settings: Settings) -> Done:
     if work.settlements:
         done.accepted = table.settle(session, work.settlements)
     if work.kept is not None:
-        give_on(session, work.node, work.kept, work.wall, settings, "the database was out of reach")
+        give_on(session, work.node, work.kept, work.begun, work.wall, settings, "the database was out of reach")
     if work.began:
-        table.mark_started(session, work.node, [(one.job_id, one.token, one.started) for one in work.began])
+        began = [(one.job_id, one.token, one.started) for one in work.began]
+        done.marked = table.mark_started(session, work.node, began)
     if work.printed:
         output.save(session, work.printed)
     if work.wake_unresolved:

@@ -153,8 +153,7 @@ class Mysql(Dialect):
         ids = [job_id for (job_id,) in cursor.fetchall()]
         if ids:
             cursor.execute(
-                "UPDATE schedule SET node_id = %s, token = token + 1,"
-                " started_time = CASE WHEN guarded = 1 THEN ready_time END"
+                "UPDATE schedule SET node_id = %s, token = token + 1, started_time = NULL"
                 f" WHERE job_id IN ({', '.join(['%s'] * len(ids))})",
                 (node, *ids),
             )

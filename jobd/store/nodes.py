@@ -34,6 +34,12 @@ def beat(session: Session, node: int) -> bool:
     return bool(cursor.rowcount == 1)
 
 
+def still_lives(session: Session, node: int) -> bool:
+    """Whether nobody has declared this node dead, nor can until this transaction ends."""
+    sql = "SELECT 1 FROM node WHERE id = ? AND stopped_time IS NULL" + session.dialect.for_update
+    return bool(session.rows(sql, (node,)))
+
+
 def live(session: Session) -> list[NodeRow]:
     """The nodes that have neither signed off nor been buried."""
     # served by the index node_stopped

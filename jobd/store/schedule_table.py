@@ -92,13 +92,26 @@ def settle(session: Session, settlements: Sequence[Settlement]) -> set[int]:
     return accepted | _recorded_before(session, [one for one in settlements if one.plan.job_id not in accepted])
 
 
-def mark_started(session: Session, node: int, started: Iterable[tuple[int, int, int]]) -> None:
-    """Let everybody see that these (job id, token, moment) are running."""
+def mark_started(session: Session, node: int, started: Iterable[tuple[int, int, int]]) -> set[int]:
+    """Let everybody see that these (job id, token, moment) are running; the ids of those whose claim holds."""
+    marked = set()
     for job_id, token, moment in started:
-        session.execute(
+        cursor = session.execute(
             "UPDATE schedule SET started_time = ? WHERE job_id = ? AND node_id = ? AND token = ?",
             (moment, job_id, node, token),
         )
+        if cursor.rowcount:
+            marked.add(job_id)
+    return marked
+
+
+def give_up(session: Session, one: Settlement, reason: str) -> None:
+    """Free a job whose outcome the database does not take; it does not run until somebody has looked at it."""
+    session.execute(
+        "UPDATE schedule SET node_id = 0, started_time = NULL, ready_time = NULL, error = ?"
+        " WHERE job_id = ? AND node_id = ? AND token = ?",
+        (reason[: rows.MAX_PLAN_ERROR], one.plan.job_id, one.node, one.token),
+    )
 
 
 def next_ready(session: Session, pool: str) -> int | None:

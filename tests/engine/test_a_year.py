@@ -16,7 +16,7 @@ from jobd.engine.queue import Item
 from jobd.job import PLAIN, Job, Options, Plan
 from jobd.schedule import parse
 from jobd.store.schedule_table import Settlement
-from tests.engine.world import BARELY, START, HandClock, Puppet, Ran, Stage, World, listen
+from tests.engine.world import BARELY, START, HandClock, Puppet, Ran, Stage, World, forget, listen
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia")
 
@@ -49,7 +49,7 @@ class Calendar:
         self._jobs = {job.id: lifecycle.filled(job, PLAIN) for job in jobs}
         self._waiting = [(plan.ready, plan) for job in jobs if (plan := lifecycle.plan(job, None, START, "UTC")).ready]
         heapq.heapify(self._waiting)
-        self._processor = Processor(8, Rules("UTC", 1024), Stage(self), self.clock, lambda: 0.5, self._settle)
+        self._processor = Processor(8, Rules("UTC", 1024), Stage(self), self.clock, lambda: 0.5, self._settle, forget)
 
     def takes(self, order: object) -> int:
         return BARELY

@@ -36,26 +36,26 @@ def test_two_renewals_may_fail_before_the_lease_is_over() -> None:
 
 def test_a_node_is_dead_when_its_heartbeat_stood_still_for_a_whole_lease() -> None:
     watch = Watch(LEASE)
-    assert watch.observe(0, [(7, 1)]) == []
-    assert watch.observe(LEASE - 1, [(7, 1)]) == []
-    assert watch.observe(LEASE, [(7, 1)]) == [7]
+    assert watch.observe(0, 0, [(7, 1)]) == []
+    assert watch.observe(LEASE - 1, LEASE - 1, [(7, 1)]) == []
+    assert watch.observe(LEASE, LEASE, [(7, 1)]) == [7]
 
 
 def test_a_heartbeat_that_moves_starts_the_count_again() -> None:
     watch = Watch(LEASE)
-    watch.observe(0, [(7, 1)])
-    watch.observe(LEASE - 1, [(7, 2)])
-    assert watch.observe(2 * LEASE - 2, [(7, 2)]) == []
-    assert watch.observe(2 * LEASE - 1, [(7, 2)]) == [7]
+    watch.observe(0, 0, [(7, 1)])
+    watch.observe(LEASE - 1, LEASE - 1, [(7, 2)])
+    assert watch.observe(2 * LEASE - 2, 2 * LEASE - 2, [(7, 2)]) == []
+    assert watch.observe(2 * LEASE - 1, 2 * LEASE - 1, [(7, 2)]) == [7]
 
 
 def test_a_node_that_left_is_forgotten() -> None:
     watch = Watch(LEASE)
-    watch.observe(0, [(7, 1)])
+    watch.observe(0, 0, [(7, 1)])
     assert not watch.alone()
-    watch.observe(1, [])
+    watch.observe(1, 1, [])
     assert watch.alone()
-    assert watch.observe(LEASE + 1, [(7, 1)]) == []
+    assert watch.observe(LEASE + 1, LEASE + 1, [(7, 1)]) == []
 
 
 def test_nobody_takes_over_before_the_owner_has_stopped_trusting_itself() -> None:
@@ -63,10 +63,10 @@ def test_nobody_takes_over_before_the_owner_has_stopped_trusting_itself() -> Non
     lease, watch = Lease(LEASE), Watch(LEASE)
     sent, answered = 1_000_000, 9_000_000
     lease.renewed(sent)
-    watch.observe(sent, [(1, 5)])  # the earliest moment at which anybody can see the new counter
+    watch.observe(sent, sent, [(1, 5)])  # the earliest moment at which anybody can see the new counter
     deadline = lease.deadline()
     assert deadline is not None
-    assert watch.observe(deadline, [(1, 5)]) == []
+    assert watch.observe(deadline, deadline, [(1, 5)]) == []
     assert answered < deadline
 
 
@@ -86,5 +86,14 @@ def test_a_frozen_node_that_thought_it_was_alone_is_not_taken_over_while_its_run
     lease, watch = Lease(LEASE), Watch(LEASE)
     lease.renewed(0)
     trusted = lease.prolonged(0, 0)
-    watch.observe(1, [(1, 5)])
-    assert watch.observe(trusted, [(1, 5)]) == []
+    watch.observe(1, 1, [(1, 5)])
+    assert watch.observe(trusted, trusted, [(1, 5)]) == []
+
+
+def test_a_slow_answer_makes_nobody_dead() -> None:
+    """Found by the simulator: an answer that took longer than a lease made every node look dead at the next one."""
+    watch = Watch(LEASE)
+    assert watch.observe(0, 2 * LEASE, [(7, 1)]) == []
+    assert watch.observe(2 * LEASE + 1, 2 * LEASE + 2, [(7, 1)]) == []
+    assert watch.observe(3 * LEASE - 1, 4 * LEASE, [(7, 1)]) == []
+    assert watch.observe(3 * LEASE, 3 * LEASE + 1, [(7, 1)]) == [7]

@@ -14,6 +14,7 @@ from jobd.engine.keeper import Keeper
 from jobd.engine.mailbox import Mailbox
 from jobd.engine.messages import Cancel, Claims, Look, Looked, Opened, Recall, Recalled
 from jobd.engine.processor import Processor, Rules
+from jobd.engine.spool import open_spool
 from jobd.job import DEFAULT_POOL, Job, Options
 from jobd.store import definitions
 from jobd.store.store import Store
@@ -137,6 +138,7 @@ class World:
         self.ran: list[Ran] = []
         self.takes: Callable[[Order], int] = lambda order: BARELY
         self._folder = folder
+        self._spool = open_spool(str(folder), "world")
         self.puppets: list[Puppet] = []
         self._settings = _settings(folder, poll)
         self._workers = workers
@@ -147,9 +149,12 @@ class World:
         """A daemon starts."""
         self._inbox = Mailbox()
         rules = Rules("UTC", 1024)
-        self._processor = Processor(self._workers, rules, Stage(self), self.clock, lambda: 0.5, self._report)
+        stage = Stage(self)
+        self._processor = Processor(self._workers, rules, stage, self.clock, lambda: 0.5, self._report, forget)
         appetites = {DEFAULT_POOL: lambda horizon: 2_000}
-        self._keeper = Keeper(self._settings, self._open, "instance", self.clock, appetites, Mailbox(), self._inbox)
+        self._keeper = Keeper(
+            self._settings, self._open, "instance", self.clock, appetites, {}, self._spool, Mailbox(), self._inbox
+        )
         self._keeper._prune_at = 2**62  # in these worlds nothing is forgotten
         self._keeper._open()
         self._turn()
@@ -232,6 +237,10 @@ class World:
                 reply()
             case Opened():
                 pass
+
+
+def forget(job_id: int, token: int, started: int) -> None:
+    """What a run leaves behind for the next daemon: nothing."""
 
 
 def listen(processor: Processor) -> None:

@@ -156,18 +156,12 @@ def test_large_groups_are_settled_like_small_ones(store: Store) -> None:
     assert store.transact(lambda s: s.rows("SELECT count(*) FROM run"))[0] == (1_100,)
 
 
-def test_a_guarded_job_is_marked_as_begun_by_its_claim(store: Store) -> None:
-    make_jobs(store, 1, guarded=True)
-    (one,) = claim(store)
-    assert one.plan.started == one.plan.ready
-
-
 def test_only_the_holder_of_a_claim_can_mark_it_as_begun(store: Store) -> None:
     (job_id,) = make_jobs(store, 1)
     (one,) = claim(store)
-    store.transact(lambda s: table.mark_started(s, 1, [(job_id, one.plan.token + 1, 77)]))
+    assert store.transact(lambda s: table.mark_started(s, 1, [(job_id, one.plan.token + 1, 77)])) == set()
     assert plan_of(store, job_id).started is None
-    store.transact(lambda s: table.mark_started(s, 1, [(job_id, one.plan.token, 77)]))
+    assert store.transact(lambda s: table.mark_started(s, 1, [(job_id, one.plan.token, 77)])) == {job_id}
     assert plan_of(store, job_id).started == 77
 
 

@@ -1,0 +1,183 @@
+"""What must be true in every simulated world, checked from outside: by what the runs did and what the database says."""
+
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+from jobd.clock import SECOND
+from jobd.job import LOST, SUCCEEDED
+from jobd.lifecycle import MAX_LOSSES
+from jobd.wire import Order
+from tests.simulation.node import EPOCH
+from tests.simulation.puppets import Puppet
+
+THAW_GRACE = SECOND  # how long what a frozen machine ran may go on after it has thawed
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
+
+
+class Began(NamedTuple):
+    """A run that began."""
+
+    job: str
+    number: int
+    attempt: int
+    token: int
+    due: str
+    node: int  # the machine
+    at: int
+
+
+class Checks:
+    """The invariants of one world."""
+
+    def __init__(self, world: Any) -> None:
+        self._world = world
+        self._live: dict[str, list[tuple[Began, Puppet]]] = defaultdict(list)
+        self._tokens: dict[int, int] = {}
+        self._newest: dict[str, int] = {}  # by job, the token of the newest run
+        self.began: list[Began] = []
+        self.ends: dict[tuple[str, int], set[str | None]] = defaultdict(set)
+        self.crashed_by: dict[str, int] = defaultdict(int)
+
+    def _excused(self, puppet: Puppet) -> bool:
+        """The documented exceptions: a machine that is frozen, or has only just thawed; and on_db_loss = "finish" on a
+        node that was alone when it was cut off."""
+        node = puppet.node
+        if self._world.settings.on_db_loss == "finish" and node.up and node.engine.keeper.watch.alone():
+            return True
+        return bool(node.suspended() or self._world.events.now - node.thawed_at <= THAW_GRACE)
+
+    # Called as things happen
+
+    def started(self, puppet: Puppet, order: Order) -> None:
+        """A run begins."""
+        world, node = self._world, puppet.node
+        now = world.events.now
+        began = Began(order.job, order.number, order.attempt, order.token, order.due_time, node.number, now)
+        world.say(f"{order.job} #{order.number} attempt {order.attempt} begins on {node.number}, token {order.token}")
+        for other, its in self._live[order.job]:
+            if not self._excused(its) and not self._excused(puppet):
+                raise Violation(f"{began} overlaps {other}")
+        if order.token < self._newest.get(order.job, 0) and not self._excused(puppet):
+            raise Violation(f"{began} has an older token than a run before it")
+        self._newest[order.job] = max(self._newest.get(order.job, 0), order.token)
+        self._live[order.job].append((began, puppet))
+        self.began.append(began)
+
+    def ended(self, puppet: Puppet, end: str | None) -> None:
+        """A run ends; None: it was killed."""
+        assert puppet.order is not None
+        job = puppet.order.job
+        self.ends[job, puppet.order.number].add(end)
+        self._live[job] = [(began, its) for began, its in self._live[job] if its is not puppet]
+        self._world.say(f"{job} #{puppet.order.number} ends on {puppet.node.number}: {end or 'killed'}")
+
+    def thawed(self, node: Any) -> None:
+        """A machine goes on: what it ran meanwhile elsewhere must end soon."""
+        self._world.events.after(THAW_GRACE, self.overlaps)
+
+    def overlaps(self) -> None:
+        """No job runs twice at this moment."""
+        for live in self._live.values():
+            awake = [began for began, its in live if not self._excused(its)]
+            if len(awake) > 1:
+                raise Violation(f"runs overlap: {awake}")
+
+    def committed(self) -> None:
+        """A transaction has been committed."""
+        for job_id, token in self._world.database.rows("SELECT job_id, token FROM schedule"):
+            if token < self._tokens.get(job_id, 0):
+                raise Violation(f"the token of job {job_id} went from {self._tokens[job_id]} to {token}")
+            self._tokens[job_id] = token
+
+    # Called when the faults have been over for a while
+
+    def at_rest(self) -> None:
+        """Everything that was due has been done, once; nothing is stuck; the history is whole."""
+        self._nothing_is_stuck()
+        self._history_is_whole()
+        self._witnesses_missed_nothing()
+        self._poison_was_stopped()
+
+    def _nothing_is_stuck(self) -> None:
+        world = self._world
+        wall = EPOCH + world.events.now
+        owners = {node.engine.node: node for node in world.nodes if node.up}
+        rows = world.database.rows(
+            "SELECT job.name, node_id, ready_time, schedule.job_id FROM schedule JOIN job ON job.id = job_id"
+        )
+        for name, owner, ready, job_id in rows:
+            if not owner:
+                if ready is not None and ready < wall - 4 * SECOND:
+                    raise Violation(f"{name} has been ready for {(wall - ready) / SECOND:.1f} s and nobody takes it")
+            elif owner not in owners:
+                raise Violation(f"{name} is claimed by node {owner}, which is no more")
+            elif ready is not None and ready < wall - 4 * SECOND and not self._known(owners[owner], job_id):
+                raise Violation(f"{name} is claimed by node {owner}, which knows nothing of it")
+
+    def _known(self, node: Any, job_id: int) -> bool:
+        return (
+            any(
+                job_id in processor.queue._live
+                or any(run.execution.item.job.id == job_id for run in processor.running())
+                for processor in node.engine._processors.values()
+            )
+            or job_id in node.engine.keeper._settlements
+        )
+
+    def _history_is_whole(self) -> None:
+        world = self._world
+        rows = world.database.rows(
+            "SELECT job.name, run.number, run.due_time, attempts, outcome, node_id, retry_times FROM run"
+            " JOIN job ON job.id = run.job_id ORDER BY job_id, run.number"
+        )
+        plans = world.database.rows("SELECT name, number FROM schedule JOIN job ON job.id = job_id")
+        numbers: dict[str, list[int]] = defaultdict(list)
+        final: dict[tuple[str, int], str] = {}
+        for name, number, due, attempts, outcome, _, retries in rows:
+            numbers[name].append(number)
+            if attempts > retries + 1:
+                raise Violation(f"{name} #{number} had {attempts} attempts")
+            if outcome == SUCCEEDED and "succeeded" not in self.ends[name, number]:
+                raise Violation(f"{name} #{number} is recorded as succeeded, and never did")
+            if outcome != LOST and name not in world.edited and not world.clocks_moved:
+                if (name, due) in final:
+                    raise Violation(f"{name} was finished twice for {due}: {final[name, due]} and {outcome}")
+                final[name, due] = outcome
+        for name, following in plans:
+            if numbers[name] != list(range(1, following)):
+                raise Violation(f"the history of {name} has {numbers[name]}, and its next run is {following}")
+        for began in self.began:
+            follows = dict(plans).get(began.job, 0)
+            if began.number > follows:
+                raise Violation(f"{began} is of a run that never was")
+
+    def _witnesses_missed_nothing(self) -> None:
+        world = self._world
+        wall = EPOCH + world.events.now
+        for name, step in world.witnesses.items():
+            rows = world.database.rows(
+                "SELECT due_time FROM run JOIN job ON job.id = job_id WHERE name = ? AND outcome <> 'lost'"
+                " ORDER BY due_time",
+                (name,),
+            )
+            dues = [due for (due,) in rows]
+            if world.clocks_moved:
+                continue  # what was due an hour ago may be due again
+            if not dues or dues != list(range(dues[0], dues[0] + step * len(dues), step)):
+                raise Violation(f"{name} has missed a due time: {[(due - EPOCH) / SECOND for due in dues]}")
+            if wall - dues[-1] > 3 * step + 5 * SECOND:
+                raise Violation(f"{name} ran last for {(wall - dues[-1]) / SECOND:.1f} s ago")
+        for name in world.once:
+            (count,) = world.database.rows(
+                "SELECT count(*) FROM run JOIN job ON job.id = job_id WHERE name = ? AND outcome <> 'lost'", (name,)
+            )[0]
+            if count != 1:
+                raise Violation(f"{name}, to be run once, was finished {count} times")
+
+    def _poison_was_stopped(self) -> None:
+        for name, times in self.crashed_by.items():
+            if times > MAX_LOSSES:
+                raise Violation(f"{name} has taken {times} nodes down")

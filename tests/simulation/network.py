@@ -1,0 +1,166 @@
+"""The way to the one database of a simulated world: real SQL on a real SQLite, behind a network that fails.
+
+A transaction takes effect at one moment of the world; what fails is the way there and back. The rules of a broken
+connection are the real ones: a request may be lost, an answer may be lost or late, a commit may be done and never heard
+of, a conflict may ask for the whole transaction again.
+"""
+
+import sqlite3
+from typing import Any
+
+from jobd.clock import MILLISECOND, SECOND
+from jobd.store import schema
+from jobd.store.dialect import AGAIN, AWAY, LOST
+from jobd.store.orm import open_database
+from jobd.store.sqlite import Sqlite
+from jobd.store.store import Store
+from jobd.store.url import Target
+
+DEADLINE = 10 * SECOND  # after which a client gives up on an answer
+TARGET = Target("sqlite", ":memory:")
+
+
+class Cut(Exception):
+    """The connection broke."""
+
+
+class Refused(Exception):
+    """The database does not take it: it is full, or read-only."""
+
+
+class Conflict(Exception):
+    """Another transaction got in the way."""
+
+
+class Database:
+    """The database itself."""
+
+    def __init__(self) -> None:
+        self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self.commits = 0
+        schema.upgrade(self.connection, "sqlite", "the simulated database")
+
+    def rows(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """What is in it; for those who check the world from outside."""
+        return self.connection.execute(sql, parameters).fetchall()
+
+
+class Line:
+    """What the network does to one node, as long as it is set so."""
+
+    def __init__(self) -> None:
+        self.cut = False  # nothing gets through
+        self.full = False  # the database refuses to write
+        self.slow = 0  # the longest delay of a request, and of an answer, in µs
+        self.lose = 0.0  # how many commits have an unknown outcome
+        self.conflict = 0.0  # how many commits have to be repeated
+
+
+class Wire:
+    """A connection of a node, as the driver gives it."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self._real = node.world.database.connection
+
+    def cursor(self) -> "Cursor":
+        return Cursor(self._node, self._real)
+
+    def close(self) -> None:
+        pass
+
+
+class Cursor:
+    """Runs statements; the time they take passes at the begin and at the commit."""
+
+    def __init__(self, node: Any, connection: sqlite3.Connection) -> None:
+        self._node = node
+        self._cursor = connection.cursor()
+
+    def execute(self, sql: str, parameters: Any = ()) -> Any:
+        if sql.startswith("BEGIN"):
+            self._travel()
+        elif sql == "COMMIT":
+            return self._commit()
+        return self._cursor.execute(sql, parameters)
+
+    def _travel(self) -> None:
+        node, line = self._node, self._node.line
+        node.sleep(node.world.delay(MILLISECOND) + node.world.delay(line.slow))
+        if line.cut:
+            node.sleep(node.world.delay(DEADLINE))
+            raise Cut
+        if line.full:
+            raise Refused
+
+    def _commit(self) -> None:
+        node, line = self._node, self._node.line
+        world = node.world
+        if world.chance(line.conflict):
+            self._cursor.execute("ROLLBACK")
+            raise Conflict
+        lost = world.chance(line.lose)
+        self._cursor.execute("ROLLBACK" if lost and world.chance(0.5) else "COMMIT")
+        world.database.commits += 1
+        world.checks.committed()
+        if lost:
+            node.sleep(world.delay(DEADLINE))
+            raise Cut
+        node.sleep(world.delay(MILLISECOND) + world.delay(line.slow))
+        if line.cut:  # it was cut while the answer was on its way
+            node.sleep(world.delay(DEADLINE))
+            raise Cut
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+
+class _Dialect(Sqlite):
+    def __init__(self, node: Any) -> None:
+        self._node = node
+
+    def connect(self, target: Target, create: bool, read_only: bool = False) -> Any:
+        return Wire(self._node)
+
+    def classify(self, error: Exception) -> str | None:
+        if isinstance(error, Cut):
+            return LOST
+        if isinstance(error, Refused):
+            return AWAY
+        return AGAIN if isinstance(error, Conflict) else None
+
+    def explain(self, error: Exception, target: Target) -> tuple[str, str]:
+        return f"the simulated database: {type(error).__name__}", ""
+
+    def changed(self, connection: Any, seen: object) -> tuple[bool, object]:
+        if self._node.line.cut:
+            raise Cut
+        commits = self._node.world.database.commits
+        return commits != seen, commits
+
+
+class NodeStore(Store):
+    """jobd's own store, over the network of a node."""
+
+    def __init__(self, node: Any) -> None:
+        self.target = TARGET
+        self.dialect = _Dialect(node)
+        self._sleep = lambda seconds: node.sleep(round(seconds * SECOND))
+        self._seen = None
+        self._database = open_database(TARGET, self.dialect)
+
+
+class _Here:
+    """Who is at the database itself: no network between."""
+
+    def __init__(self, world: Any) -> None:
+        self.world = world
+        self.line = Line()
+
+    def sleep(self, duration: int) -> None:
+        pass
+
+
+def local_store(world: Any) -> Store:
+    """The store of a person who is at the database: edits take effect at once."""
+    return NodeStore(_Here(world))

@@ -1,0 +1,276 @@
+"""A node of a simulated world: the real engine (dispatch loop, WorkQueue, Processor, keeper, lease), on seams that the
+world owns. It may be frozen, killed, stopped and started again.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from jobd.clock import MILLISECOND, SECOND
+from jobd.engine.engine import Engine
+from jobd.engine.mailbox import Mailbox
+from jobd.errors import JobdError
+from jobd.store.schedule_table import Settlement
+from tests.simulation.events import Fiber
+from tests.simulation.network import Line, NodeStore
+from tests.simulation.puppets import Puppet, Stage
+
+EPOCH = 1_798_761_600 * SECOND  # 2027-01-01 00:00 UTC
+LAG = 200  # µs, at most, from a wake-up to the step
+
+
+class NodeClock:
+    """A node's clocks: its wall clock may be wrong, its monotonic clock counts from when it likes."""
+
+    def __init__(self, world: Any, offset: int) -> None:
+        self._world = world
+        self._offset = offset
+        self.skew = 0
+
+    def wall(self) -> int:
+        return int(EPOCH + self._world.events.now + self.skew)
+
+    def monotonic(self) -> int:
+        return int(self._world.events.now + self._offset)
+
+
+class SimMailbox(Mailbox):
+    """A mailbox whose reader is woken by the world."""
+
+    _numbers = -1
+
+    def __init__(self) -> None:
+        super().__init__()
+        os.close(self.descriptor)
+        SimMailbox._numbers -= 1
+        self.descriptor = SimMailbox._numbers
+        self.wake: Callable[[], None] = lambda: None
+        self.sleep: Callable[[int | None], None]
+
+    def put(self, message: object, urgent: bool = True) -> None:
+        self._messages.append(message)
+        if urgent or not self.patient:
+            self.wake()
+
+    def wait(self, timeout: int | None) -> None:
+        self.sleep(timeout)
+
+    def take(self) -> list[object]:
+        taken = list(self._messages)
+        self._messages.clear()
+        return taken
+
+
+class MemoryMarks:
+    """What a machine remembers of beginnings."""
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[int, int], int] = {}
+
+    def note(self, job_id: int, token: int, started: int) -> None:
+        self._begun[job_id, token] = started
+
+    def read(self) -> dict[tuple[int, int], int]:
+        return dict(self._begun)
+
+
+class MemorySpool:
+    """What a machine remembers of outcomes."""
+
+    def __init__(self) -> None:
+        self._kept: list[Settlement] = []
+
+    def load(self) -> list[Settlement]:
+        return list(self._kept)
+
+    def add(self, settlements: Iterable[Settlement]) -> None:
+        self._kept += settlements
+
+    def clear(self) -> None:
+        self._kept.clear()
+
+
+class Node:
+    """One machine with its daemon."""
+
+    def __init__(self, world: Any, number: int) -> None:
+        self.world = world
+        self.number = number
+        self.instance = f"instance {number}"
+        self.clock = NodeClock(world, world.random.randrange(10**9))
+        self.line = Line()
+        self.marks, self.spool = MemoryMarks(), MemorySpool()
+        self.puppets: list[Puppet] = []
+        self.pids = number * 100_000
+        self.up = False
+        self.frozen_until = 0
+        self.froze_whole = False
+        self.thawed_at = -(10**12)
+        self._life = 0  # counts the daemons, so that what was meant for one does not reach the next
+        self._nap = 0  # counts the keeper's sleeps
+        self._napping = False  # the keeper waits for its inbox
+        self._step_at: int | None = None
+
+    # The daemon's life
+
+    def start(self) -> None:
+        """A daemon starts, as soon as nothing is left of the one before it."""
+        if self.up:
+            return
+        if any(puppet.alive for puppet in self.puppets):
+            self.world.events.after(10 * MILLISECOND, self.start)
+            return
+        self.up = True
+        self._life += 1
+        self._step_at = None
+        self.puppets = []
+        self.world.say(f"node {self.number} starts")
+        self.engine = Engine(
+            self.world.settings,
+            self.instance,
+            self.clock,
+            lambda settings: Stage(self),
+            self.world.random.random,
+            lambda settings: NodeStore(self),
+            SimMailbox,
+            lambda settings: self.marks,
+            lambda settings: self.spool,
+        )
+        inbox: Any = self.engine.keeper.inbox
+        outbox: Any = self.engine._inbox
+        inbox.wake, inbox.sleep, outbox.wake = self._wake_keeper, self._nap_until_mail, self.wake
+        self._fiber = Fiber(self.engine.keeper.run)
+        self._resume(self._life)
+        self.wake()
+
+    def crash(self, restart_after: int) -> None:
+        """Everything of the daemon ends at once; its runs end as fast as their guardians can kill them."""
+        if not self.up:
+            return
+        self.world.say(f"node {self.number} (id {self.engine.node}) crashes")
+        self._end()
+        for puppet in self.puppets:
+            puppet.end()
+        self.world.events.after(restart_after, self.start)
+
+    def stop(self, now: bool) -> None:
+        """SIGTERM, or two of them."""
+        if self.up and self.engine.node:
+            self.world.say(f"node {self.number} (id {self.engine.node}) is stopped{' now' if now else ''}")
+            if now:
+                self.engine.abort()
+            else:
+                self.engine.drain()
+            self.wake()
+
+    def freeze(self, duration: int, whole: bool) -> None:
+        """The daemon stands still, or with `whole` all of the machine."""
+        if self.up and self.world.events.now >= self.frozen_until:
+            what = "machine" if whole else "daemon"
+            self.world.say(f"{what} {self.number} is frozen for {duration / SECOND:.1f} s")
+            self.frozen_until = self.world.events.now + duration
+            self.froze_whole = whole
+            self.world.events.at(self.frozen_until, self._thaw)
+
+    def suspended(self) -> bool:
+        """Whether its runs stand still."""
+        return self.froze_whole and self.world.events.now < self.frozen_until
+
+    # Time
+
+    def own(self, delay: int, what: Callable[[], None]) -> None:
+        """Have something happen on this machine: later when it is frozen as a whole."""
+
+        def happen() -> None:
+            if self.suspended():
+                self.world.events.at(self.frozen_until, happen)
+            else:
+                what()
+
+        self.world.events.after(max(0, delay), happen)
+
+    def sleep(self, duration: int) -> None:
+        """The keeper waits for the network."""
+        self._nap += 1
+        nap, life = self._nap, self._life
+        self.world.events.after(duration, lambda: self._end_nap(life, nap))
+        self._fiber.park()
+
+    def wake(self) -> None:
+        """The dispatch loop has something to do."""
+        self._step_by(self.world.events.now + self.world.random.randrange(LAG))
+
+    # Inside
+
+    def _end(self) -> None:
+        self.up = False
+        self._life += 1
+        self._fiber.kill()
+
+    def _thaw(self) -> None:
+        self.thawed_at = self.world.events.now
+        self.world.checks.thawed(self)
+        self.wake()
+
+    def _step_by(self, moment: int) -> None:
+        if self.up and (self._step_at is None or moment < self._step_at):
+            self._step_at = moment
+            life = self._life
+            self.world.events.at(moment, lambda: self._step(life, moment))
+
+    def _step(self, life: int, moment: int) -> None:
+        if life != self._life or moment != self._step_at:
+            return
+        if self.world.events.now < self.frozen_until:
+            self._step_at = None
+            self._step_by(self.frozen_until)
+            return
+        self._step_at = None
+        engine = self.engine
+        engine.readers()
+        ready = {puppet.pid for puppet in self.puppets if puppet.said or not puppet.alive}
+        ready |= {puppet.ended for puppet in self.puppets if puppet.gone}
+        ready.add(engine._inbox.descriptor)
+        try:
+            engine.step(ready & set(engine.readers()))
+        except JobdError as error:
+            self.world.say(f"node {self.number} gives up: {error}")
+            self.crash(5 * SECOND)
+            return
+        self.puppets = [puppet for puppet in self.puppets if not puppet.gone or puppet.ended in engine.readers()]
+        if engine.finished:
+            self.world.say(f"node {self.number} (id {engine.node}) has left")
+            self._end()
+            engine.close()
+            for puppet in self.puppets:
+                puppet.end()
+            self.world.events.after(self.world.delay(5 * SECOND), self.start)
+            return
+        timeout = engine.timeout()
+        if timeout is not None:
+            self._step_by(self.world.events.now + round(timeout * SECOND) + self.world.random.randrange(LAG))
+
+    def _nap_until_mail(self, timeout: int | None) -> None:
+        assert timeout is not None
+        self._napping = True
+        if self.engine.keeper.inbox.pending() and not self.engine.keeper.inbox.patient:
+            timeout = 0
+        self.sleep(timeout + self.world.random.randrange(LAG))
+
+    def _wake_keeper(self) -> None:
+        if self._napping:
+            nap, life = self._nap, self._life
+            self.world.events.after(self.world.random.randrange(LAG), lambda: self._end_nap(life, nap))
+
+    def _end_nap(self, life: int, nap: int) -> None:
+        if life != self._life or nap != self._nap:
+            return
+        if self.world.events.now < self.frozen_until:
+            self.world.events.at(self.frozen_until, lambda: self._end_nap(life, nap))
+            return
+        self._napping = False
+        self._nap += 1
+        self._resume(life)
+
+    def _resume(self, life: int) -> None:
+        self._fiber.resume()

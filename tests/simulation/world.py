@@ -1,0 +1,312 @@
+"""A simulated world: a database, some nodes, some jobs, people who edit them, and faults, all from one seed.
+
+Each seed has its own selection of faults and its own rates (a "swarm"), so that rare combinations come up. At the end
+the faults stop, and what the world comes to must be right.
+"""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from jobd import logs
+from jobd.clock import DAY, HOUR, MILLISECOND, SECOND
+from jobd.config import HistorySettings, LogSettings, Settings
+from jobd.engine.messages import Look
+from jobd.errors import JobdError
+from jobd.job import DEFAULT_POOL, Job, Options
+from jobd.store import definitions
+from jobd.wire import Order
+from tests.simulation.checks import Checks
+from tests.simulation.events import Events
+from tests.simulation.network import Database, local_store
+from tests.simulation.node import EPOCH, Node
+from tests.simulation.puppets import Act, silent_pipe
+
+LEASE = 6 * SECOND
+POLL = SECOND
+TROUBLE = 40 * SECOND  # how long faults come
+REST = LEASE + 2 * POLL + 25 * SECOND  # and how long they have been over when all must be well
+SILENCE = silent_pipe()
+
+
+class World:
+    """One seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.events = Events()
+        self.story: list[str] = []
+        self.database = Database()
+        self.checks = Checks(self)
+        self.silence = SILENCE
+        self.settings = _settings(self.random)
+        self.witnesses: dict[str, int] = {}
+        self.once: list[str] = []
+        self.edited: set[str] = set()
+        self._store = local_store(self)
+        self._acts: dict[str, Callable[[Order], Act]] = {}
+        self._quiet = False
+        self.clocks_moved = False
+        self.nodes = [Node(self, number) for number in range(1, 1 + self.random.choice([1, 2, 2, 3, 3, 5]))]
+        self._faults = self._choose_faults()
+
+    def run(self) -> None:
+        """Let it come to pass. Raises Violation."""
+        before = logs.log
+        logs.log = self._log  # what jobd says is part of the story
+        try:
+            self._add_jobs()
+            for node in self.nodes:
+                self.events.after(self.delay(3 * SECOND), node.start)
+            self.events.after(SECOND, self._fault)
+            self.events.after(SECOND, self._edit)
+            self.events.run(TROUBLE)
+            self._heal()
+            self.events.run(TROUBLE + REST)
+            self.checks.overlaps()
+            self.checks.at_rest()
+        finally:
+            logs.log = before
+            for node in self.nodes:
+                if node.up:
+                    node._end()
+
+    # Chance
+
+    def delay(self, most: int) -> int:
+        """A time between 0 and `most`, short ones more often."""
+        return round(most * self.random.random() ** 2)
+
+    def chance(self, probability: float) -> bool:
+        """Whether it happens."""
+        return probability > 0 and self.random.random() < probability
+
+    def say(self, what: str) -> None:
+        """A line of the story, told when the seed fails."""
+        self.story.append(f"{self.events.now / SECOND:10.6f}  {what}")
+
+    def _log(self, level: str, message: str, job: str | None = None, run: int | None = None) -> None:
+        self.say(f"    {level}: {message}")
+
+    # What the jobs are, and do
+
+    def act(self, order: Order) -> Act:
+        """What a run does."""
+        return self._acts[order.job](order)
+
+    def _add_jobs(self) -> None:
+        chance = self.random
+        jobs = []
+        for number in range(2):
+            step = chance.choice([1, 2, 3]) * SECOND
+            name = f"witness{number}"
+            self.witnesses[name] = step
+            jobs.append(self._job(name, f"{step // SECOND}s", Options(catch_up="all"), self._brief))
+        jobs.append(self._job("long", "5s", Options(), self._long))
+        jobs.append(self._job("flaky", "2s", Options(backoff=chance.choice([0, SECOND])), self._flaky, retries=3))
+        jobs.append(self._job("careful", "3s", Options(on_lost="fail"), self._long))
+        jobs.append(self._job("timed", "4s", Options(timeout=SECOND), self._hangs))
+        for number in range(3):
+            jobs.append(self._job(f"edited{number}", "2s", Options(), self._flaky, retries=1))
+            self.edited.add(f"edited{number}")
+        if chance.random() < 0.3:
+            jobs.append(self._job("poison", None, Options(), self._poison, runonce=True))
+            self.once.append("poison")
+        for number in range(3):
+            name = f"once{number}"
+            self.once.append(name)
+            job = self._job(name, None, Options(), self._long, runonce=True)
+            self.events.after(self.delay(TROUBLE), lambda job=job: self._add(job))  # type: ignore[misc]
+        self._add(*jobs)
+
+    def _job(
+        self, name: str, interval: str | None, options: Options, act: Callable[[Order], Act], runonce: bool = False,
+        retries: int = 0,
+    ) -> Job:  # fmt: skip
+        self._acts[name] = act
+        return Job(name, interval, runonce, retries, options)
+
+    def _add(self, *jobs: Job) -> None:
+        definitions.add(self._store, jobs, EPOCH + self.events.now, "UTC")
+        self._knock()
+
+    def _brief(self, order: Order) -> Act:
+        return Act(self.delay(100 * MILLISECOND), "succeeded")
+
+    def _long(self, order: Order) -> Act:
+        return Act(self.delay(10 * SECOND), "succeeded")
+
+    def _flaky(self, order: Order) -> Act:
+        ends = ["succeeded", "succeeded", "failed", "failed", "dies"]
+        if not self._quiet:
+            ends.append("unresolved")
+        return Act(self.delay(SECOND), self.random.choice(ends))
+
+    def _hangs(self, order: Order) -> Act:
+        return Act(self.delay(SECOND), self.random.choice(["succeeded", "never"]))
+
+    def _poison(self, order: Order) -> Act:
+        began = self.checks.began[-1] if self.checks.began else None
+        node = next(node for node in self.nodes if began is None or node.number == began.node)
+        wait, life = self.delay(200 * MILLISECOND), node._life
+        self.events.after(wait, lambda: self._take_down(node, order.job, life))
+        return Act(10 * SECOND, "never")
+
+    def _take_down(self, node: Node, job: str, life: int) -> None:
+        if node.up and node._life == life and any(began[0].job == job for began in self.checks._live[job]):
+            self.checks.crashed_by[job] += 1
+            self.say(f"{job} takes node {node.number} down")
+            node.crash(self.delay(2 * LEASE))
+
+    # People
+
+    def _knock(self) -> None:
+        """Some daemons are told at once, the others find out."""
+        for node in self.nodes:
+            if node.up and self.chance(0.5):
+                node.engine.keeper.inbox.put(Look(lambda: None))
+
+    def _edit(self) -> None:
+        if self._quiet:
+            return
+        self.events.after(self.delay(4 * SECOND), self._edit)
+        name, now = self.random.choice(sorted(self.edited)), EPOCH + self.events.now
+        what = self.random.choice(["set", "pause", "resume", "rm", "restore", "run", "cancel", "nonsense"])
+        self.say(f"a person: {what} {name}")
+        try:
+            self._do(what, name, now)
+        except JobdError as error:
+            self.say(f"    answer: {error}")
+        self._knock()
+
+    def _do(self, what: str, name: str, now: int) -> None:
+        store = self._store
+        match what:
+            case "set":
+                interval = self.random.choice(["1s", "3s", "after 2s"])
+                definitions.change(store, name, lambda job: job._replace(interval=interval), now, "UTC")
+            case "pause" | "resume":
+                definitions.set_paused(store, [name], what == "pause", now, "UTC")
+            case "rm":
+                definitions.delete(store, [name], now, "UTC")
+            case "restore":
+                definitions.restore(store, [name], now, "UTC")
+            case "run":
+                definitions.request_run(store, name, now, "UTC")
+            case "cancel":
+                definitions.request_cancel(store, name, now, "UTC")
+            case "nonsense":
+                sql = 'UPDATE job SET "interval" = ? WHERE name = ?'
+                store.transact(lambda session: session.execute(sql, ("30 2 31 2 *", name)) and None)
+
+    # Faults
+
+    def _choose_faults(self) -> list[Callable[[Node], None]]:
+        every = [
+            self._crash, self._freeze, self._freeze_daemon, self._cut, self._cut_all, self._slow, self._lose,
+            self._conflict, self._fill, self._step_clock, self._stop,
+        ]  # fmt: skip
+        return [fault for fault in every if self.random.random() < 0.4] or [self._crash]
+
+    def _fault(self) -> None:
+        if self._quiet:
+            return
+        self.events.after(self.delay(6 * SECOND), self._fault)
+        self.random.choice(self._faults)(self.random.choice(self.nodes))
+
+    def _crash(self, node: Node) -> None:
+        node.crash(300 * MILLISECOND + self.delay(3 * LEASE))
+
+    def _freeze(self, node: Node) -> None:
+        node.freeze(self.delay(3 * LEASE), whole=True)
+
+    def _freeze_daemon(self, node: Node) -> None:
+        node.freeze(self.delay(3 * LEASE), whole=False)
+
+    def _cut(self, node: Node) -> None:
+        self.say(f"node {node.number} is cut off")
+        node.line.cut = True
+        self.events.after(self.delay(3 * LEASE), lambda: self._mend(node))
+
+    def _cut_all(self, node: Node) -> None:
+        self.say("the database is away")
+        for one in self.nodes:
+            one.line.cut = True
+        duration = self.delay(3 * LEASE)
+        for one in self.nodes:
+            self.events.after(duration, lambda one=one: self._mend(one))  # type: ignore[misc]
+
+    def _slow(self, node: Node) -> None:
+        node.line.slow = self.delay(2 * LEASE)
+        self.say(f"the way of node {node.number} takes up to {node.line.slow / SECOND:.1f} s")
+        self.events.after(self.delay(3 * LEASE), lambda: self._mend(node))
+
+    def _lose(self, node: Node) -> None:
+        node.line.lose = 0.3
+        self.say(f"node {node.number} loses answers")
+        self.events.after(self.delay(3 * LEASE), lambda: self._mend(node))
+
+    def _conflict(self, node: Node) -> None:
+        node.line.conflict = 0.5
+        self.say(f"node {node.number} meets conflicts")
+        self.events.after(self.delay(3 * LEASE), lambda: self._mend(node))
+
+    def _fill(self, node: Node) -> None:
+        self.say("the database is full")
+        for one in self.nodes:
+            one.line.full = True
+            self.events.after(self.delay(2 * LEASE), lambda one=one: self._mend(one))  # type: ignore[misc]
+
+    def _step_clock(self, node: Node) -> None:
+        self.clocks_moved = True
+        node.clock.skew += self.random.choice([-1, 1]) * self.delay(60 * SECOND)
+        self.say(f"the clock of node {node.number} is wrong by {node.clock.skew / SECOND:.1f} s")
+
+    def _stop(self, node: Node) -> None:
+        node.stop(now=self.chance(0.3))
+
+    def _mend(self, node: Node) -> None:
+        self.say(f"the way of node {node.number} is free")
+        line = node.line
+        line.cut = line.full = False
+        line.slow, line.lose, line.conflict = 0, 0.0, 0.0
+
+    def _heal(self) -> None:
+        self.say("the faults are over")
+        self._quiet = True
+        for node in self.nodes:
+            self._mend(node)
+            node.clock.skew = 0
+            node.start()
+        self._put_right()
+
+    def _put_right(self) -> None:
+        for name in sorted(self.edited):
+            definitions.change(
+                self._store, name, lambda job: job._replace(interval="2s"), EPOCH + self.events.now, "UTC"
+            ) if self._is_live(name) else None
+
+    def _is_live(self, name: str) -> bool:
+        return self.database.rows("SELECT is_delete FROM job WHERE name = ?", (name,)) == [(0,)]
+
+
+def _settings(chance: random.Random) -> Settings:
+    return Settings(
+        path="/jobd.toml",
+        database="",
+        password=None,
+        plugins="/plugins",
+        state_dir=str(Path("/nowhere")),
+        workers=2,
+        timezone="UTC",
+        commands=False,
+        poll=POLL,
+        lease=LEASE,
+        stop_timeout=chance.choice([SECOND, 5 * SECOND]),
+        on_db_loss=chance.choice(["kill", "finish"]),
+        log=LogSettings(),
+        history=HistorySettings(DAY, 1_000_000, 1024),
+        pools={DEFAULT_POOL: 2 + chance.randrange(3)},
+        defaults=Options(backoff_max=HOUR),
+        retry_times=0,
+    )
