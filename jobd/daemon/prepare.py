@@ -1,14 +1,17 @@
 """What must be in place before a daemon runs: its folders, its name, its process attributes."""
 
 import ctypes
+import fcntl
 import os
 import stat
 import sys
+import time
 import uuid
 
 from jobd.config import Settings
-from jobd.errors import ConfigError
+from jobd.errors import ConfigError, JobdError
 
+LEFT_OVER_PATIENCE = 15.0  # seconds
 PR_SET_TIMERSLACK, PR_SET_CHILD_SUBREAPER = 29, 36
 
 
@@ -55,6 +58,32 @@ def instance_of(state_dir: str) -> str:
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from None
     return name
+
+
+def wait_for_workers(state_dir: str) -> int:
+    """Wait until nothing runs any more that a daemon before this one started; the lock to hand to this one's guardians.
+
+    They die within milliseconds of their daemon, however it dies, but a run must not begin again before they have.
+    Raises JobdError when some do not end.
+    """
+    path = os.path.join(state_dir, "workers.lock")
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"cannot lock {path}: {error.strerror}") from None
+    deadline = time.monotonic() + LEFT_OVER_PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise JobdError(
+                    f"workers of the daemon before this one have not ended after {LEFT_OVER_PATIENCE:g} s",
+                    "look for them with `ps -ef | grep jobd.runner`; a process that waits for a dead disk cannot end",
+                ) from None
+            time.sleep(0.005)
 
 
 def open_standard_streams() -> None:

@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import daemon
@@ -26,9 +27,17 @@ from jobd.daemon import pidfile
 from jobd.daemon.background import Background
 from jobd.daemon.control import Document, Reply, Server
 from jobd.daemon.notify import notify, watchdog_interval
-from jobd.daemon.prepare import check_plugins, instance_of, make_state_dir, open_standard_streams, tune_process
+from jobd.daemon.prepare import (
+    check_plugins,
+    instance_of,
+    make_state_dir,
+    open_standard_streams,
+    tune_process,
+    wait_for_workers,
+)
 from jobd.daemon.reload import Reloader
 from jobd.engine.engine import Engine
+from jobd.engine.spawner import ProcessSpawner, Spawner
 from jobd.errors import JobdError
 
 LOG_FILE = "jobd.log"  # in the state directory, of a daemon in the background
@@ -145,7 +154,8 @@ class _Service:
         self._settings = settings
         tune_process()
         logs.setup(settings.log)
-        self._engine = Engine(settings, instance_of(settings.state_dir))
+        lock = wait_for_workers(settings.state_dir)
+        self._engine = Engine(settings, instance_of(settings.state_dir), partial(_spawner, lock))
         self._background = Background()
         self._reloader = Reloader(settings, self._background, read_settings, self._put_into_effect)
         self._interval = watchdog_interval()
@@ -270,6 +280,10 @@ class _Service:
             logs.setup(self._settings.log)
             raise
         self._settings = settings
+
+
+def _spawner(lock: int, settings: Settings) -> Spawner:
+    return ProcessSpawner(settings.plugins, settings.state_dir, settings.commands, os.environ, lock)
 
 
 def _catch_signals() -> socket.socket:

@@ -3,7 +3,6 @@
 It owns no wait: the daemon's one loop asks `readers` and `timeout`, waits, and calls `step`.
 """
 
-import os
 import random
 import threading
 from collections.abc import Callable, Collection
@@ -15,7 +14,6 @@ from jobd.engine.keeper import Keeper
 from jobd.engine.mailbox import Mailbox
 from jobd.engine.marks import Marks, open_marks
 from jobd.engine.messages import (
-    Abandoned,
     Began,
     Buried,
     Cancel,
@@ -34,7 +32,7 @@ from jobd.engine.messages import (
     Retune,
 )
 from jobd.engine.processor import Processor, Rules
-from jobd.engine.spawner import ProcessSpawner, Spawner
+from jobd.engine.spawner import Spawner
 from jobd.engine.spool import Spool, open_spool
 from jobd.engine.worker import Worker
 from jobd.errors import JobdError
@@ -42,10 +40,6 @@ from jobd.store.store import Store, open_store
 
 FEED = SECOND // 4  # claims are asked for when less than half of what this time needs is in hand
 KEEPER_STALLS = 60 * SECOND  # a keeper that has not gone round for so long hangs
-
-
-def _process_spawner(settings: Settings) -> Spawner:
-    return ProcessSpawner(settings.plugins, settings.state_dir, settings.commands, os.environ)
 
 
 def _marks(settings: Settings) -> Marks:
@@ -63,8 +57,8 @@ class Engine:
         self,
         settings: Settings,
         instance: str,
+        spawner: Callable[[Settings], Spawner],
         clock: Clock | None = None,
-        spawner: Callable[[Settings], Spawner] = _process_spawner,
         chance: Callable[[], float] = random.random,
         store: Callable[[Settings], Store] = open_store,
         mailbox: Callable[[], Mailbox] = Mailbox,
@@ -288,11 +282,8 @@ class Engine:
                 processor.trust_until(trusted)
         if bound and lease.expired(now):
             # Also what was claimed just before, and of which the answer came only now.
-            forgotten: dict[int, tuple[int, int | None]] = {}
             for processor in self._processors.values():
-                forgotten |= processor.forget("the database is out of reach and the lease is over; the run was ended")
-            if forgotten:
-                self.keeper.inbox.put(Abandoned(forgotten))
+                processor.forget("the database is out of reach and the lease is over; the run was ended")
 
     def _bound(self) -> bool:
         """Whether runs must end when the lease does: another node may take them over."""

@@ -53,7 +53,7 @@ class Leave(NamedTuple):
 
 
 class Abandoned(NamedTuple):
-    """To the keeper: the lease ran out, and this node has ended its own runs. What is claimed since is none of them."""
+    """To the keeper: the lease ran out, and of these claims nothing runs here any more."""
 
     claims: Mapping[int, tuple[int, int | None]]  # job id → fencing token, and when its run began, if it had
 

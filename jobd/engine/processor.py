@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from jobd import lifecycle, logs
 from jobd.clock import MILLISECOND, SECOND, Clock, iso
-from jobd.engine.messages import Began, Printed
+from jobd.engine.messages import Abandoned, Began, Printed
 from jobd.engine.queue import Item, WorkQueue
 from jobd.engine.spawner import Spawner
 from jobd.engine.worker import TERM_GRACE, Execution, Worker, describe
@@ -177,21 +177,20 @@ class Processor:
         for worker in self.running():
             worker.condemn(LOST, reason, monotonic, TERM_GRACE if grace else 0)
 
-    def forget(self, reason: str) -> dict[int, tuple[int, int | None]]:
+    def forget(self, reason: str) -> None:
         """Nothing claimed is this node's any more: empty the queue and end every run without a record.
 
-        The claims that it had in hand: job id → fencing token, and when the run began.
+        Each claim is reported as abandoned when nothing of it can run any more.
         """
-        forgotten: dict[int, tuple[int, int | None]] = {}
-        for item in self._take_all():
-            forgotten[item.job.id] = item.plan.token, item.plan.started
+        waiting = {item.job.id: (item.plan.token, item.plan.started) for item in self._take_all()}
+        if waiting:
+            self._report(Abandoned(waiting))
         for worker in self.running():
             execution = worker.release()
             if execution is not None:
-                forgotten[execution.item.job.id] = execution.item.plan.token, execution.started
+                worker.forgotten = execution
                 self._say("error", execution.item, reason)
             worker.end(self._clock.monotonic())
-        return forgotten
 
     def close(self) -> None:
         """End every process and wait until it is gone."""
@@ -345,6 +344,9 @@ class Processor:
         self.renewed = True
         if worker in self._idle:
             self._idle.remove(worker)
+        if worker.forgotten is not None:
+            plan = worker.forgotten.item.plan
+            self._report(Abandoned({plan.job_id: (plan.token, worker.forgotten.started)}))
         execution = worker.release()
         if execution is not None:
             self._finish(execution, done or Done(FAILED, describe(status), None, True))

@@ -108,12 +108,13 @@ class ProcessChild:
 class ProcessSpawner:
     """Starts `python -m jobd.runner`; the arguments are its plugins folder, working directory and permissions."""
 
-    def __init__(self, plugins: str, directory: str, commands: bool, environ: Mapping[str, str]) -> None:
+    def __init__(self, plugins: str, directory: str, commands: bool, environ: Mapping[str, str], lock: int) -> None:
         # -P: the working directory must not come before the standard library.
         self._command = [sys.executable, "-P", "-m", "jobd.runner", "--plugins", plugins]
         if commands:
             self._command.append("--commands")
         self._directory = directory
+        self._lock = lock  # guardians hold it on until their worker and all its descendants are gone
         self._environ = worker_environment(environ)
 
     def start(self) -> ProcessChild:
@@ -122,11 +123,11 @@ class ProcessSpawner:
         read_lifeline, lifeline = os.pipe()
         try:
             process = subprocess.Popen(
-                [*self._command, "--socket", str(theirs.fileno()), "--lifeline", str(read_lifeline)],
+                [*self._command, *_numbers(socket=theirs.fileno(), lifeline=read_lifeline, lock=self._lock)],
                 stdin=subprocess.DEVNULL,
                 stdout=write_output,
                 stderr=write_output,
-                pass_fds=(theirs.fileno(), read_lifeline),
+                pass_fds=(theirs.fileno(), read_lifeline, self._lock),
                 start_new_session=True,
                 cwd=self._directory,
                 env=self._environ,
@@ -153,6 +154,10 @@ class ProcessSpawner:
                 with contextlib.suppress(ProcessLookupError, ChildProcessError):
                     os.kill(pid, signal.SIGKILL)
                     os.waitpid(pid, 0)
+
+
+def _numbers(**descriptors: int) -> list[str]:
+    return [word for name, number in descriptors.items() for word in (f"--{name}", str(number))]
 
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:

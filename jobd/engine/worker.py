@@ -60,6 +60,7 @@ class Worker:
         self.ready = False
         self.runs = 0
         self.execution: Execution | None = None
+        self.forgotten: Execution | None = None  # what it is still being ended in, on a claim that is given up
         self.retire = False  # replace it when its run is over
         self.deaf = self.mute = False  # it has closed its socket; its output
         self.chatter = Output(output_limit)  # what it prints outside of runs

@@ -1,6 +1,6 @@
 """`python -m jobd.runner`: what a worker process executes. Started by the daemon only.
 
---plugins DIR [--commands] --socket FD --lifeline FD    be a worker, and its guardian
+--plugins DIR [--commands] --socket FD --lifeline FD --lock FD    be a worker, and its guardian
 --plugins DIR --list FD [--skip FILE]...                tell what tasks there are, on descriptor FD
 """
 
@@ -32,6 +32,7 @@ def main() -> None:
         os.close(descriptor)
         guard(worker, lifeline)
     os.close(lifeline)
+    os.close(int(given["--lock"]))  # the guardian's alone
     linux.die_with_parent(guardian)
     linux.adopt_orphans()
     from jobd.runner import worker as proper

@@ -1,8 +1,10 @@
 """What happens to the daemon, its database and its people while jobs run; on every database where that matters."""
 
+import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -49,6 +51,13 @@ def fails():
     note("ran")
     raise RuntimeError("as always")
 '''
+POISON = """
+import jobd, os, signal
+
+@jobd.task
+def poison():
+    os.kill(int(open("jobd.pid").read().split()[0]), signal.SIGKILL)
+"""
 FAST = 'poll = "100ms"\nlease = "5s"\n'
 
 
@@ -431,3 +440,85 @@ def test_a_database_that_somebody_locks_costs_nothing(house: House) -> None:
     assert {run["outcome"] for run in house.history("quick")} == {"succeeded"}
     done = Counter(tuple(line.split()[1:3]) for line in notes(house))
     assert set(done.values()) == {1}
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_daemon_whose_workers_are_all_busy_sleeps(make_house: Callable[..., House]) -> None:
+    """Found by the simulator: it asked for more claims and heard that it had enough, thousands of times a second."""
+    house = make_house(workers=2)
+    for number in range(6):
+        house.fine("add", f"job{number}", "--task", "gated", "--once")
+    daemon = house.foreground()
+    noted(house, "began", 2)
+    time.sleep(0.3)  # what a start costs is over
+    before = cpu_seconds(daemon.pid)
+    time.sleep(2)
+    assert cpu_seconds(daemon.pid) - before < 0.2
+    (house.folder / "open").touch()
+    noted(house, "ended", 6)
+
+
+def test_a_run_that_had_only_just_begun_when_its_daemon_was_killed_is_in_the_history(house: House) -> None:
+    (house.folder / "plugins" / "poison.py").write_text(POISON)
+    daemon = house.foreground()
+    house.fine("add", "poison", "--once")
+    ends(daemon)
+    for _ in range(2):
+        with contextlib.suppress(AssertionError):
+            house.foreground()
+        ends(house.processes[-1])
+    house.foreground()
+    runs = house.ended("poison", 3)
+    assert [run["outcome"] for run in runs] == ["failed", "lost", "lost"]
+    assert "lost 3 times and is not tried again" in runs[0]["error"]
+    assert house.fine("show", "poison", "--json")["next_due"] is None
+
+
+def test_a_daemon_waits_for_the_end_of_what_its_forerunner_ran(house: House) -> None:
+    daemon = house.foreground()
+    house.fine("add", "gated", "--once")
+    worker = seen_running(house, "gated")
+    guardian = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(guardian, signal.SIGSTOP)  # it cannot do its work yet
+    daemon.kill()
+    ends(daemon)
+    following = subprocess.Popen(
+        house.command("start", "--foreground"), env=house.environ, stderr=subprocess.PIPE, text=True
+    )
+    house.processes.append(following)
+    time.sleep(0.7)
+    assert len(noted(house, "began")) == 1
+    assert not is_gone(worker)
+    os.kill(guardian, signal.SIGCONT)
+    noted(house, "began", 2)
+    assert is_gone(worker)
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
+def test_outcomes_of_the_time_without_a_database_survive_a_kill_9(make_house: Callable[..., House], kind: str) -> None:
+    with servers.running(kind) as server:
+        house = make_house(server.new_database())
+        daemon = house.foreground()
+        house.fine("add", "gated", "--once")
+        seen_running(house, "gated")
+        server.kill()
+        (house.folder / "open").touch()
+        noted(house, "ended")
+        until(lambda: any(path.stat().st_size for path in house.state.glob("spool-*")), "the spool")
+        daemon.kill()
+        ends(daemon)
+        server.start()
+        house.foreground()
+        (run,) = house.ended("gated")
+        assert (run["run"], run["outcome"], run["attempts"]) == (1, "succeeded", 1)
+        assert notes(house)[-1].startswith("ended gated 1")
+        assert not list(house.state.glob("spool-*"))
+        assert claimed_by(house) == []
+
+
+def claimed_by(house: House) -> list[str]:
+    return [job["name"] for job in house.fine("list", "--json") if job["state"] in ("running", "queued")]

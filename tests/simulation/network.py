@@ -16,7 +16,7 @@ from jobd.store.sqlite import Sqlite
 from jobd.store.store import Store
 from jobd.store.url import Target
 
-DEADLINE = 10 * SECOND  # after which a client gives up on an answer
+DEADLINE = 5 * SECOND  # after which a client gives up on an answer
 TARGET = Target("sqlite", ":memory:")
 
 

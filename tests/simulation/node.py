@@ -128,8 +128,8 @@ class Node:
         self.engine = Engine(
             self.world.settings,
             self.instance,
-            self.clock,
             lambda settings: Stage(self),
+            self.clock,
             self.world.random.random,
             lambda settings: NodeStore(self),
             SimMailbox,

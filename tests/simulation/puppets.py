@@ -47,8 +47,8 @@ class Puppet:
         self._run += 1
         run = self._run
         world = self.node.world
-        act = world.act(self.order)
         world.checks.started(self, self.order)
+        act = world.act(self.order)
         if act.end != "never":
             self.node.own(act.takes, lambda: self._over(run, act.end))
 

@@ -22,10 +22,10 @@ from tests.simulation.network import Database, local_store
 from tests.simulation.node import EPOCH, Node
 from tests.simulation.puppets import Act, silent_pipe
 
-LEASE = 6 * SECOND
-POLL = SECOND
-TROUBLE = 40 * SECOND  # how long faults come
-REST = LEASE + 2 * POLL + 25 * SECOND  # and how long they have been over when all must be well
+LEASE = 3 * SECOND
+POLL = SECOND // 2
+TROUBLE = 20 * SECOND  # how long faults come
+REST = LEASE + 2 * POLL + 15 * SECOND  # and how long they have been over when all must be well
 SILENCE = silent_pipe()
 
 
@@ -98,21 +98,21 @@ class World:
         chance = self.random
         jobs = []
         for number in range(2):
-            step = chance.choice([1, 2, 3]) * SECOND
+            step = chance.choice([2, 3]) * SECOND
             name = f"witness{number}"
             self.witnesses[name] = step
             jobs.append(self._job(name, f"{step // SECOND}s", Options(catch_up="all"), self._brief))
         jobs.append(self._job("long", "5s", Options(), self._long))
-        jobs.append(self._job("flaky", "2s", Options(backoff=chance.choice([0, SECOND])), self._flaky, retries=3))
+        jobs.append(self._job("flaky", "3s", Options(backoff=chance.choice([0, SECOND])), self._flaky, retries=3))
         jobs.append(self._job("careful", "3s", Options(on_lost="fail"), self._long))
         jobs.append(self._job("timed", "4s", Options(timeout=SECOND), self._hangs))
-        for number in range(3):
-            jobs.append(self._job(f"edited{number}", "2s", Options(), self._flaky, retries=1))
+        for number in range(2):
+            jobs.append(self._job(f"edited{number}", "3s", Options(), self._flaky, retries=1))
             self.edited.add(f"edited{number}")
         if chance.random() < 0.3:
             jobs.append(self._job("poison", None, Options(), self._poison, runonce=True))
             self.once.append("poison")
-        for number in range(3):
+        for number in range(2):
             name = f"once{number}"
             self.once.append(name)
             job = self._job(name, None, Options(), self._long, runonce=True)
@@ -134,7 +134,7 @@ class World:
         return Act(self.delay(100 * MILLISECOND), "succeeded")
 
     def _long(self, order: Order) -> Act:
-        return Act(self.delay(10 * SECOND), "succeeded")
+        return Act(self.delay(SECOND // 5 if self._quiet else 5 * SECOND), "succeeded")
 
     def _flaky(self, order: Order) -> Act:
         ends = ["succeeded", "succeeded", "failed", "failed", "dies"]
@@ -146,8 +146,7 @@ class World:
         return Act(self.delay(SECOND), self.random.choice(["succeeded", "never"]))
 
     def _poison(self, order: Order) -> Act:
-        began = self.checks.began[-1] if self.checks.began else None
-        node = next(node for node in self.nodes if began is None or node.number == began.node)
+        node = next(node for node in self.nodes if node.number == self.checks.began[-1].node)
         wait, life = self.delay(200 * MILLISECOND), node._life
         self.events.after(wait, lambda: self._take_down(node, order.job, life))
         return Act(10 * SECOND, "never")
@@ -169,7 +168,7 @@ class World:
     def _edit(self) -> None:
         if self._quiet:
             return
-        self.events.after(self.delay(4 * SECOND), self._edit)
+        self.events.after(self.delay(3 * SECOND), self._edit)
         name, now = self.random.choice(sorted(self.edited)), EPOCH + self.events.now
         what = self.random.choice(["set", "pause", "resume", "rm", "restore", "run", "cancel", "nonsense"])
         self.say(f"a person: {what} {name}")
@@ -211,7 +210,7 @@ class World:
     def _fault(self) -> None:
         if self._quiet:
             return
-        self.events.after(self.delay(6 * SECOND), self._fault)
+        self.events.after(self.delay(4 * SECOND), self._fault)
         self.random.choice(self._faults)(self.random.choice(self.nodes))
 
     def _crash(self, node: Node) -> None:
@@ -283,7 +282,7 @@ class World:
     def _put_right(self) -> None:
         for name in sorted(self.edited):
             definitions.change(
-                self._store, name, lambda job: job._replace(interval="2s"), EPOCH + self.events.now, "UTC"
+                self._store, name, lambda job: job._replace(interval="3s"), EPOCH + self.events.now, "UTC"
             ) if self._is_live(name) else None
 
     def _is_live(self, name: str) -> bool:
@@ -306,7 +305,7 @@ def _settings(chance: random.Random) -> Settings:
         on_db_loss=chance.choice(["kill", "finish"]),
         log=LogSettings(),
         history=HistorySettings(DAY, 1_000_000, 1024),
-        pools={DEFAULT_POOL: 2 + chance.randrange(3)},
+        pools={DEFAULT_POOL: 3 + chance.randrange(3)},
         defaults=Options(backoff_max=HOUR),
         retry_times=0,
     )
