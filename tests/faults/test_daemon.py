@@ -38,6 +38,10 @@ def naps():
     note("napped")
 
 @jobd.task
+def dozes():
+    time.sleep(0.2)
+
+@jobd.task
 def gated():
     """Goes on until the file `open` is there."""
     note("began")
@@ -449,17 +453,16 @@ def cpu_seconds(pid: int) -> float:
 
 def test_a_daemon_whose_workers_are_all_busy_sleeps(make_house: Callable[..., House]) -> None:
     """Found by the simulator: it asked for more claims and heard that it had enough, thousands of times a second."""
-    house = make_house(workers=2)
-    for number in range(6):
-        house.fine("add", f"job{number}", "--task", "gated", "--once")
+    house = make_house(workers=8)
+    jobs = {f"slow{number}": "dozes" for number in range(150)} | {f"stuck{number}": "gated" for number in range(40)}
+    lines = [f'[job.{name}]\ntask = "{task}"\nrunonce = true\n' for name, task in jobs.items()]
+    (house.folder / "jobs.toml").write_text("".join(lines))
+    house.fine("apply", "jobs.toml", "--yes")
     daemon = house.foreground()
-    noted(house, "began", 2)
-    time.sleep(0.3)  # what a start costs is over
+    noted(house, "began", 8)  # by now it knows that runs are long
     before = cpu_seconds(daemon.pid)
     time.sleep(2)
     assert cpu_seconds(daemon.pid) - before < 0.2
-    (house.folder / "open").touch()
-    noted(house, "ended", 6)
 
 
 def test_a_run_that_had_only_just_begun_when_its_daemon_was_killed_is_in_the_history(house: House) -> None:
@@ -490,7 +493,7 @@ def test_a_daemon_waits_for_the_end_of_what_its_forerunner_ran(house: House) -> 
         house.command("start", "--foreground"), env=house.environ, stderr=subprocess.PIPE, text=True
     )
     house.processes.append(following)
-    time.sleep(0.7)
+    time.sleep(0.2)
     assert len(noted(house, "began")) == 1
     assert not is_gone(worker)
     os.kill(guardian, signal.SIGCONT)
