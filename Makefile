@@ -6,9 +6,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PREFIX ?= /usr/local
+SEEDS ?= 2000
+FIRST ?= 0
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH JOBD_CONFIG JOBD_DATABASE
 
-.PHONY: help run fresh test test-systemd check format bench install uninstall clean
+.PHONY: help run fresh test test-systemd model simulate check format bench install uninstall clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +18,8 @@ help:
 	@echo 'make fresh          forget what they did'
 	@echo 'make test           run the tests; installs MariaDB and PostgreSQL when root and missing'
 	@echo 'make test-systemd   run the tests that boot a real systemd (root)'
+	@echo 'make model          search the model of the claim protocol to its end (Spin)'
+	@echo 'make simulate       simulate whole clusters with every fault: SEEDS=2000 FIRST=0'
 	@echo 'make check          lint, format and type checks'
 	@echo 'make format         put the format right'
 	@echo 'make bench          run the benchmarks'
@@ -35,10 +39,17 @@ fresh:
 
 test: $(VENV)/dev
 	@tests/install-servers.sh
-	$(BIN)/pytest -n 2 -m 'not systemd'
+	$(BIN)/pytest -n 2 -m 'not systemd and not model'
 
 test-systemd: $(VENV)/dev
 	$(BIN)/pytest -m systemd
+
+model: $(VENV)/dev
+	@tests/install-servers.sh
+	$(BIN)/pytest -n 2 -m model
+
+simulate: $(VENV)/dev
+	$(BIN)/python -m tests.simulation $(SEEDS) $(FIRST)
 
 check: $(VENV)/dev
 	$(BIN)/ruff check --no-cache .

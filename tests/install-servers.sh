@@ -1,9 +1,13 @@
 #!/bin/sh
-# The database servers that the tests start: installed with apt when we are root and they are missing.
+# What the tests start beside jobd (database servers, strace, the model checker): installed with apt when we are root
+# and it is missing.
 set -eu
 missing=''
 command -v mariadb-install-db >/dev/null 2>&1 || missing="$missing mariadb-server"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+command -v strace >/dev/null 2>&1 || missing="$missing strace"
+command -v spin >/dev/null 2>&1 || missing="$missing spin"
+command -v gcc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     apt-get update -q

@@ -30,6 +30,7 @@ from jobd.engine.messages import (
     Recalled,
     Renewed,
     Retune,
+    Vanished,
 )
 from jobd.engine.processor import Processor, Rules
 from jobd.engine.spawner import Spawner
@@ -239,6 +240,9 @@ class Engine:
                 case Marked(job_id=job_id, token=token, held=held):
                     for processor in self._processors.values():
                         processor.marked(job_id, token, held)
+                case Vanished(job_id=job_id, token=token):
+                    for processor in self._processors.values():
+                        processor.drop(job_id, token, "its claim is gone from the table; it was ended")
                 case Looked(reply=reply):
                     reply()
                 case Opened(node=node):
@@ -283,7 +287,7 @@ class Engine:
         if bound and lease.expired(now):
             # Also what was claimed just before, and of which the answer came only now.
             for processor in self._processors.values():
-                processor.forget("the database is out of reach and the lease is over; the run was ended")
+                processor.forget("the database is out of reach and the lease is over; it was ended")
 
     def _bound(self) -> bool:
         """Whether runs must end when the lease does: another node may take them over."""

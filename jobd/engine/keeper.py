@@ -37,6 +37,7 @@ from jobd.engine.messages import (
     Recalled,
     Renewed,
     Retune,
+    Vanished,
 )
 from jobd.engine.spool import Spool
 from jobd.engine.startup import STEP, check_clock, start_jobs
@@ -276,8 +277,11 @@ class Keeper:
                 self._outbox.put(Marked(began.job_id, began.token, began.job_id in done.marked))
         self._began.clear()
         self._printed.clear()
-        if work.kept is not None:
+        if work.beat:
             self._begun.clear()
+        for job_id, token in done.vanished.items():
+            del self._held[job_id]
+            self._outbox.put(Vanished(job_id, token))
         self._now_at = now if self._settlements else None
         self._reconcile = self._wake_unresolved = False
         self._put_back = 0
@@ -304,7 +308,7 @@ class Keeper:
             settlements=settlements,
             began=list(self._began.values()),
             printed=list(self._printed),
-            kept={job_id: token for job_id, (token, _) in self._held.items()} if self._reconcile else None,
+            held={job_id: token for job_id, (token, _) in self._held.items()} if beat else {},
             begun=self._begun,
             wake_unresolved=self._wake_unresolved,
             put_back=self._put_back,

@@ -89,6 +89,13 @@ class Marked(NamedTuple):
     held: bool
 
 
+class Vanished(NamedTuple):
+    """To the dispatch loop: the table says that this claim is not this node's any more."""
+
+    job_id: int
+    token: int
+
+
 class Recall(NamedTuple):
     """To the dispatch loop: the job has changed; give it back if it has not started."""
 

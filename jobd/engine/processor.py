@@ -186,11 +186,17 @@ class Processor:
         if waiting:
             self._report(Abandoned(waiting))
         for worker in self.running():
-            execution = worker.release()
-            if execution is not None:
-                worker.forgotten = execution
-                self._say("error", execution.item, reason)
-            worker.end(self._clock.monotonic())
+            worker.forgotten = self._end_without_record(worker, reason)
+
+    def drop(self, job_id: int, token: int, reason: str) -> None:
+        """This claim is gone: take the job out of the queue, or end its run, without a record."""
+        item = self._take_back(job_id)
+        if item is not None and item.plan.token != token:
+            self.queue.put(item, item.plan.ready or 0)  # a newer claim
+        for worker in self.running():
+            plan = worker.execution and worker.execution.item.plan
+            if plan and plan.job_id == job_id and plan.token == token:
+                self._end_without_record(worker, reason)
 
     def close(self) -> None:
         """End every process and wait until it is gone."""
@@ -229,6 +235,13 @@ class Processor:
                 self.queue.put(Item(item.job, item.plan._replace(started=wall)), wall)
 
     # How it is done
+
+    def _end_without_record(self, worker: Worker, reason: str) -> Execution | None:
+        execution = worker.release()
+        if execution is not None:
+            self._say("error", execution.item, f"{execution.item.job.name}: {reason}")
+        worker.end(self._clock.monotonic())
+        return execution
 
     def _take_back(self, job_id: int) -> Item | None:
         return self.queue.take_back(job_id) or self._guarded.pop(job_id, None)

@@ -27,13 +27,13 @@ class Work(NamedTuple):
     node: int
     wall: int
     until: int
-    beat: bool  # move the heartbeat on
+    beat: bool  # move the heartbeat on, and see whether the table agrees with `held`
     look_around: bool  # read who else lives
     settlements: Sequence[Settlement]
     began: Sequence[Began]
     printed: Sequence[Part]
-    kept: Mapping[int, int] | None  # job → token of all that this node holds; what else the table says it has is lost
-    begun: Begun  # of what is lost, the runs that had begun
+    held: Mapping[int, int]  # job → fencing token of all that this node holds
+    begun: Begun  # of what it holds no more, the runs that had begun
     wake_unresolved: bool
     put_back: int  # by how much the clock was put back
     wanted: Mapping[str, int]  # how many claims, by pool
@@ -47,6 +47,7 @@ class Done:
         self.buried = False
         self.accepted: set[int] = set()
         self.marked: set[int] = set()
+        self.vanished: dict[int, int] = {}  # job → token of what the table says this node holds no more
         self.found = Findings()
         self.items: list[Item] = []
         self.more: set[str] = set()
@@ -65,8 +66,8 @@ def turn(session: Session, work: Work, settings: Settings) -> Done:
         done.live = nodes.live(session)
     if work.settlements:
         done.accepted = table.settle(session, work.settlements)
-    if work.kept is not None:
-        give_on(session, work.node, work.kept, work.begun, work.wall, settings, "the database was out of reach")
+    if work.beat:
+        _compare_claims(session, work, settings, done)
     if work.began:
         began = [(one.job_id, one.token, one.started) for one in work.began]
         done.marked = table.mark_started(session, work.node, began)
@@ -83,6 +84,22 @@ def turn(session: Session, work: Work, settings: Settings) -> Done:
         else:
             done.more.add(pool)
     return done
+
+
+def _compare_claims(session: Session, work: Work, settings: Settings, done: Done) -> None:
+    """Have the table and this node agree on what it holds.
+
+    They may differ when the outcome of a commit is unknown (it may even come to pass later), when runs were ended with
+    the lease, when the database forgot what it had committed, or when somebody edited the table by hand.
+    """
+    stored = table.tokens_of(session, work.node)
+    settled = {one.plan.job_id for one in work.settlements if not one.plan.node}
+    held = {job_id: token for job_id, token in work.held.items() if job_id not in settled}
+    # What runs here on another token is first ended; it is given on the next time.
+    kept = {job_id: token for job_id, token in stored.items() if job_id in held}
+    if len(kept) < len(stored):
+        give_on(session, work.node, kept, work.begun, work.wall, settings, "the database was out of reach")
+    done.vanished = {job_id: token for job_id, token in held.items() if stored.get(job_id) != token}
 
 
 def _claim(session: Session, work: Work, settings: Settings, pool: str, room: int, done: Done) -> None:

@@ -73,6 +73,12 @@ def claims_of(session: Session, node: int) -> list[Claimed]:
     return [_claimed(row) for row in session.rows(_JOINED + "schedule.node_id = ?", (node,))]
 
 
+def tokens_of(session: Session, node: int) -> dict[int, int]:
+    """The fencing tokens of all that `node` has claimed, by job id."""
+    # served by the index schedule_node
+    return dict(session.rows("SELECT job_id, token FROM schedule WHERE node_id = ?", (node,)))
+
+
 def settle(session: Session, settlements: Sequence[Settlement]) -> set[int]:
     """Write what became of claims; the ids of the jobs whose claim still held. At most one settlement a job."""
     settlements = sorted(settlements, key=lambda one: one.plan.job_id)  # one order everywhere, so that none deadlock

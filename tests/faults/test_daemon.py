@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 from collections import Counter
@@ -115,8 +116,6 @@ def ends(process: subprocess.Popen[str], within: float = 20) -> int:
 
 
 def claimed(house: House) -> list[tuple[Any, ...]]:
-    import sqlite3
-
     with sqlite3.connect(house.folder / "jobd.db") as connection:
         return connection.execute("SELECT job_id FROM schedule WHERE node_id <> 0").fetchall()
 
@@ -308,8 +307,6 @@ def sql(database: str, statement: str) -> None:
     from jobd.store.url import parse_url
 
     if database.startswith("sqlite"):
-        import sqlite3
-
         with sqlite3.connect(parse_url(database).path) as connection:
             connection.execute(statement)
         return
@@ -429,8 +426,6 @@ def test_a_database_server_that_restarts_costs_nothing(
 
 
 def test_a_database_that_somebody_locks_costs_nothing(house: House) -> None:
-    import sqlite3
-
     house.foreground()
     house.fine("add", "quick", "--every", "100ms")
     house.ended("quick")
@@ -525,3 +520,16 @@ def test_outcomes_of_the_time_without_a_database_survive_a_kill_9(make_house: Ca
 
 def claimed_by(house: House) -> list[str]:
     return [job["name"] for job in house.fine("list", "--json") if job["state"] in ("running", "queued")]
+
+
+def test_a_run_whose_claim_somebody_edits_in_the_table_is_ended_and_run_again(house: House) -> None:
+    house.foreground()
+    house.fine("add", "gated", "--once")
+    pid = seen_running(house, "gated")
+    with sqlite3.connect(house.folder / "jobd.db") as connection:
+        connection.execute("UPDATE schedule SET token = 99")
+    until(lambda: is_gone(pid), "the end of the run")
+    noted(house, "began", 2)
+    (house.folder / "open").touch()
+    newest, lost = house.ended("gated", 2)
+    assert (lost["outcome"], newest["outcome"]) == ("lost", "succeeded")

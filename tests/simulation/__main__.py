@@ -1,27 +1,44 @@
-"""python -m tests.simulation FIRST COUNT: run the worlds of COUNT seeds; a failing one tells its story."""
+"""python -m tests.simulation COUNT [FIRST]: run the worlds of COUNT seeds; one that fails tells its story."""
 
+import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 from tests.simulation.world import World
+
+CHUNK = 20
+TOLD = 60  # lines of a story
 
 
 def main() -> None:
     """Run the seeds that were asked for."""
-    first, count = int(sys.argv[1]), int(sys.argv[2])
+    count = int(sys.argv[1])
+    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     began = time.monotonic()
     failed = []
-    for seed in range(first, first + count):
+    chunks = [range(start, min(start + CHUNK, first + count)) for start in range(first, first + count, CHUNK)]
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for failures in pool.map(run, chunks):
+            for seed, error, story in failures:
+                if len(failed) < 3:
+                    print("\n".join(story))
+                print(f"JOBD_SIM_SEED={seed}: {error}", flush=True)
+                failed.append(seed)
+    print(f"{count} seeds from {first}, {len(failed)} failed {failed}, {time.monotonic() - began:.0f} s")
+    sys.exit(bool(failed))
+
+
+def run(seeds: range) -> list[tuple[int, str, list[str]]]:
+    """The seeds that fail: (seed, why, the end of the story)."""
+    failures = []
+    for seed in seeds:
         world = World(seed)
         try:
             world.run()
         except Exception as error:
-            failed.append(seed)
-            if len(failed) <= 3:
-                print("\n".join(world.story[-int(sys.argv[3]) if len(sys.argv) > 3 else -60 :]))
-            print(f"seed {seed}: {type(error).__name__}: {error}", flush=True)
-    print(f"{count} seeds, {len(failed)} failed: {failed[:20]}; {time.monotonic() - began:.1f} s")
-    sys.exit(bool(failed))
+            failures.append((seed, f"{type(error).__name__}: {error}", world.story[-TOLD:]))
+    return failures
 
 
 if __name__ == "__main__":

@@ -170,7 +170,11 @@ class World:
             return
         self.events.after(self.delay(3 * SECOND), self._edit)
         name, now = self.random.choice(sorted(self.edited)), EPOCH + self.events.now
+        if self.chance(0.2):
+            name = "flaky"  # it waits for its next attempt at times
         what = self.random.choice(["set", "pause", "resume", "rm", "restore", "run", "cancel", "nonsense"])
+        if name == "flaky":
+            what = "cancel"
         self.say(f"a person: {what} {name}")
         try:
             self._do(what, name, now)
@@ -193,7 +197,8 @@ class World:
             case "run":
                 definitions.request_run(store, name, now, "UTC")
             case "cancel":
-                definitions.request_cancel(store, name, now, "UTC")
+                for _ in range(self.random.choice([1, 2])):
+                    definitions.request_cancel(store, name, now, "UTC")
             case "nonsense":
                 sql = 'UPDATE job SET "interval" = ? WHERE name = ?'
                 store.transact(lambda session: session.execute(sql, ("30 2 31 2 *", name)) and None)

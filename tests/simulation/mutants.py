@@ -1,0 +1,209 @@
+"""Known wrong ways to do it, planted one at a time: the simulator must find each, or its faults have a gap.
+
+Each is a context manager that changes one rule of the real code for as long as it is entered.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+from jobd import lifecycle
+from jobd.engine import changes, keeper, takeover, turn
+from jobd.engine.engine import Engine
+from jobd.engine.keeper import Keeper
+from jobd.engine.lease import Lease, Watch
+from jobd.store import nodes
+from jobd.store import schedule_table as table
+from jobd.store.sqlite import Sqlite
+from tests.simulation.node import MemorySpool
+from tests.simulation.puppets import Puppet
+
+Mutant = Callable[[], contextlib.AbstractContextManager[Any]]
+
+
+def _instead(owner: Any, name: str, replacement: Any) -> Mutant:
+    return lambda: mock.patch.object(owner, name, replacement)
+
+
+def _settle_unfenced(session: Any, settlements: Any) -> set[int]:
+    """Whatever token a result comes with, it is taken."""
+    current = {plan.job_id: plan for plan in table.plans(session, [one.plan.job_id for one in settlements]).values()}
+    taken = [
+        one._replace(node=current[one.plan.job_id].node, token=current[one.plan.job_id].token) for one in settlements
+    ]
+    return _settle(session, taken)
+
+
+_settle = table.settle
+
+
+def _claim_without_token(self: Any, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
+    """A claim leaves the token as it was, so that an old holder cannot be told from the new one."""
+    ids = _claim(self, cursor, node, pool, until, limit)
+    cursor.execute(f"UPDATE schedule SET token = 1 WHERE job_id IN ({','.join(map(str, ids))})")
+    return ids
+
+
+_claim = Sqlite.claim
+
+
+def _claim_what_is_claimed(self: Any, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
+    """The claim is not conditional."""
+    cursor.execute(
+        "UPDATE schedule SET node_id = ?, token = token + 1, started_time = NULL WHERE job_id IN"
+        " (SELECT job_id FROM schedule WHERE pool = ? AND ready_time <= ? LIMIT ?) RETURNING job_id",
+        (node, pool, until, limit),
+    )
+    return [job_id for (job_id,) in cursor.fetchall()]
+
+
+def _bury_blindly(session: Any, node: int, heartbeat: int, now: int) -> bool:
+    """A node is buried although its heart has beaten meanwhile."""
+    cursor = session.execute("UPDATE node SET stopped_time = ? WHERE id = ? AND stopped_time IS NULL", (now, node))
+    return bool(cursor.rowcount == 1)
+
+
+def _observe_once(self: Watch, asked: int, answered: int, heartbeats: Any) -> list[int]:
+    """What is read counts as seen when it was asked for: a slow answer makes living nodes look dead."""
+    return _observe(self, answered, asked, heartbeats)
+
+
+_observe = Watch.observe
+
+
+def _observe_impatiently(self: Watch, asked: int, answered: int, heartbeats: Any) -> list[int]:
+    """Half a lease is enough."""
+    self._lease = min(self._lease, 1_500_000)
+    return _observe(self, asked, answered, heartbeats)
+
+
+def _renewed_at_the_answer(self: Keeper, now: int) -> None:
+    """The lease counts from when the answer came."""
+    _turn(self, now)
+    if self.lease._sent == now:
+        self.lease.renewed(self._clock.monotonic())
+
+
+_turn = Keeper._turn
+
+
+def _forget_the_rest(self: Keeper, message: object) -> None:
+    """What was claimed while the lease was over is given up together with what was ended."""
+    if isinstance(message, keeper.Abandoned):
+        self._held.clear()
+    _receive(self, message)
+
+
+_receive = Keeper._receive
+
+
+def _outcome_is_known(self: Keeper, error: Any, now: int) -> None:
+    """After a commit with an unknown outcome the keeper goes on as if it had been done."""
+    if isinstance(error, keeper.OutcomeUnknown):
+        self._settlements.clear()
+        self._reconcile = False
+    _database_away(self, error, now)
+
+
+_database_away = Keeper._database_away
+
+
+def _lose_silently(job: Any, current: Any, *rest: Any) -> lifecycle.Step:
+    """What was lost is not run again."""
+    step = _lose(job, current, *rest)
+    return step._replace(plan=step.plan._replace(ready=None)) if step.run is not None else step
+
+
+_lose = lifecycle.lose
+
+
+def _never_guarded(job: Any, current: Any, *rest: Any) -> lifecycle.Step:
+    """A run that takes its node down at once is never known to have begun."""
+    step = _lose(job, current, *rest)
+    return step._replace(plan=step.plan._replace(guarded=False, losses=0))
+
+
+def _keep_claimed(current: Any) -> Any:
+    """What was not started stays claimed."""
+    return current._replace(started=None)
+
+
+def _cancel_twice(self: Any, session: Any, change: Any, one: Any) -> None:
+    """Two requests to cancel, each looking at the plan as it was before both."""
+    self._plans.pop(change.job_id, None)
+    _free(self, session, change, one)
+
+
+_free = changes.Looker._free
+
+
+def _orphan(self: Puppet) -> None:
+    """A run outlives its daemon."""
+
+
+@contextlib.contextmanager
+def _no_marks() -> Iterator[None]:
+    """Nobody knows which runs had begun, and nobody minds."""
+    with (
+        mock.patch.object(lifecycle, "lose", _never_guarded),
+        mock.patch.object(MemoryMarks, "read", return_value={}),
+    ):
+        yield
+
+
+def _load_half(self: MemorySpool) -> list[Any]:
+    """The plans of what was spooled are kept, and not the runs."""
+    return [one._replace(run=None) for one in self._kept]
+
+
+MUTANTS: dict[str, Mutant] = {
+    "results are not fenced": _instead(table, "settle", _settle_unfenced),
+    "a claim does not move the token": _instead(Sqlite, "claim", _claim_without_token),
+    "a claim is not conditional": _instead(Sqlite, "claim", _claim_what_is_claimed),
+    "runs are not ended when the lease is over": _instead(Engine, "_bound", lambda self: False),
+    "the lease counts from the answer": _instead(Keeper, "_turn", _renewed_at_the_answer),
+    "the lease has no margin": _instead(
+        Lease, "deadline", lambda self: None if self._sent is None else self._sent + self.length + 150_000
+    ),
+    "half a lease makes a node dead": _instead(Watch, "observe", _observe_impatiently),
+    "a slow answer makes a node dead": _instead(Watch, "observe", _observe_once),
+    "a node is buried unconditionally": _instead(nodes, "bury", _bury_blindly),
+    "a buried node claims": _instead(nodes, "still_lives", lambda session, node: True),
+    "a run outlives its daemon": _instead(Puppet, "end", _orphan),
+    "claims made meanwhile are given up too": _instead(Keeper, "_receive", _forget_the_rest),
+    "an unknown outcome is taken for a known one": _instead(Keeper, "_database_away", _outcome_is_known),
+    "what a dead node had is not given on": _instead(
+        takeover, "give_on", lambda *args: takeover.Losses(0, 0)
+    ),
+    "own claims that were lost are not given on": _instead(turn, "give_on", lambda *args: takeover.Losses(0, 0)),
+    "what was lost is not run again": _instead(lifecycle, "lose", _lose_silently),
+    "what was not started stays claimed": _instead(lifecycle, "give_back", _keep_claimed),
+    "nothing tells that a run had begun": _no_marks,
+    "a run is cancelled twice": _instead(changes.Looker, "_free", _cancel_twice),
+    "the spool keeps half": _instead(MemorySpool, "load", _load_half),
+}  # fmt: skip
+
+# Where to look first: a seed that has found it. When the code changes, another may; the search goes on from 0.
+HINTS = {
+    "results are not fenced": 4,
+    "a claim does not move the token": 6,
+    "a claim is not conditional": 0,
+    "runs are not ended when the lease is over": 33,
+    "the lease counts from the answer": 53,
+    "the lease has no margin": 33,
+    "half a lease makes a node dead": 4,
+    "a slow answer makes a node dead": 22,
+    "a node is buried unconditionally": 0,
+    "a buried node claims": 19,
+    "a run outlives its daemon": 34,
+    "claims made meanwhile are given up too": 96,
+    "an unknown outcome is taken for a known one": 43,
+    "what a dead node had is not given on": 0,
+    "own claims that were lost are not given on": 4,
+    "what was lost is not run again": 1,
+    "what was not started stays claimed": 8,
+    "nothing tells that a run had begun": 1,
+    "a run is cancelled twice": 0,
+    "the spool keeps half": 63,
+}

@@ -1,0 +1,54 @@
+"""Seeds of simulated worlds, and the proof that the simulator can see what it is there to see."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.mutants import HINTS, MUTANTS
+from tests.simulation.world import World
+
+SEEDS = int(os.environ.get("JOBD_TEST_SEEDS", "100"))  # `make simulate` runs more
+ENOUGH = 5_000  # in so many a planted bug must be found
+REGRESSIONS = [
+    int(line.split()[0])
+    for line in (Path(__file__).parent / "regressions.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+]
+
+
+@pytest.mark.parametrize("seed", REGRESSIONS)
+def test_what_has_failed_once_does_not_fail_again(seed: int) -> None:
+    World(seed).run()
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, 20))
+def test_every_promise_holds_in_every_world(first: int) -> None:
+    for seed in range(first, first + 20):
+        world = World(seed)
+        try:
+            world.run()
+        except Exception:
+            print("\n".join(world.story[-60:]), f"\nJOBD_SIM_SEED={seed}")
+            raise
+
+
+def test_a_seed_tells_the_same_story_each_time() -> None:
+    def told() -> list[str]:
+        world = World(7)
+        world.run()
+        return [line for line in world.story if "process" not in line]
+
+    assert told() == told()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_planted_bug_is_found(name: str) -> None:
+    for seed in (HINTS[name], *range(ENOUGH)):
+        try:
+            with MUTANTS[name]():
+                World(seed).run()
+        except Exception:
+            return
+    pytest.fail(f"{name}: not found in {ENOUGH} seeds")
