@@ -70,10 +70,11 @@ def _spelled(sql: str, placeholder: str) -> str:
 class Store:
     """An open database, for one thread."""
 
-    def __init__(self, target: Target, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, target: Target) -> None:
         self.target = target
         self.dialect = dialect_of(target)
-        self._sleep = sleep  # between tries
+        self._sleep: Callable[[float], None] = time.sleep  # between tries
+        self._monotonic: Callable[[], float] = time.monotonic
         self._seen: object = None
         self._database = open_database(target, self.dialect)
         self._guarded(lambda: schema.upgrade(self._database.connection(), target.kind, target.label))
@@ -86,7 +87,7 @@ class Store:
         `verify` is asked, when the connection broke during the commit, what the transaction brought; None from it means
         that nothing was committed. Raises DatabaseUnavailable (nothing was changed) or OutcomeUnknown.
         """
-        give_up = time.monotonic() + PATIENCE
+        give_up = self._monotonic() + PATIENCE
         for attempt in range(TRIES):
             if attempt:
                 self._sleep(PAUSE * 2**attempt)
@@ -106,7 +107,7 @@ class Store:
                 kind = self.dialect.classify(_cause(error))
                 if kind is None:
                     raise
-                if kind not in (AGAIN, LOST) or attempt == TRIES - 1 or time.monotonic() > give_up:
+                if kind not in (AGAIN, LOST) or attempt == TRIES - 1 or self._monotonic() > give_up:
                     raise self._unavailable(error) from None
         raise DatabaseUnavailable(f"{self.target.label}: the transaction could not be done in {TRIES} tries")
 
@@ -174,7 +175,7 @@ class Store:
             ) from None
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        give_up = time.monotonic() + PATIENCE
+        give_up = self._monotonic() + PATIENCE
         for attempt in range(TRIES):
             try:
                 return work()
@@ -183,7 +184,7 @@ class Store:
                 raise
             except Exception as error:  # noqa: BLE001 - drivers have no common base class; explained in one place
                 again = self.dialect.classify(_cause(error)) == AGAIN
-                if not again or attempt == TRIES - 1 or time.monotonic() > give_up:
+                if not again or attempt == TRIES - 1 or self._monotonic() > give_up:
                     self._discard()
                     raise self._unavailable(error) from None
                 self._sleep(PAUSE * 2**attempt)

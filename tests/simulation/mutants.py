@@ -16,7 +16,7 @@ from jobd.engine.lease import Lease, Watch
 from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.sqlite import Sqlite
-from tests.simulation.node import MemorySpool
+from tests.simulation.node import MemoryMarks, MemorySpool
 from tests.simulation.puppets import Puppet
 
 Mutant = Callable[[], contextlib.AbstractContextManager[Any]]

@@ -82,7 +82,18 @@ class Cursor:
             self._travel()
         elif sql == "COMMIT":
             return self._commit()
+        if sql != "ROLLBACK":
+            self._effect(" ".join(sql.split()[:3]))
         return self._cursor.execute(sql, parameters)
+
+    def _effect(self, name: str) -> None:
+        """A crash point; what breaks here, breaks the connection, and with it the transaction."""
+        try:
+            self._node.effect(name)
+        except BaseException:
+            if self._cursor.connection.in_transaction:
+                self._cursor.execute("ROLLBACK")
+            raise
 
     def _travel(self) -> None:
         node, line = self._node, self._node.line
@@ -96,6 +107,7 @@ class Cursor:
     def _commit(self) -> None:
         node, line = self._node, self._node.line
         world = node.world
+        self._effect("COMMIT")
         if world.chance(line.conflict):
             self._cursor.execute("ROLLBACK")
             raise Conflict
@@ -103,6 +115,7 @@ class Cursor:
         self._cursor.execute("ROLLBACK" if lost and world.chance(0.5) else "COMMIT")
         world.database.commits += 1
         world.checks.committed()
+        node.effect("committed")
         if lost:
             node.sleep(world.delay(DEADLINE))
             raise Cut
@@ -110,6 +123,10 @@ class Cursor:
         if line.cut:  # it was cut while the answer was on its way
             node.sleep(world.delay(DEADLINE))
             raise Cut
+
+    def executemany(self, sql: str, parameters: Any) -> Any:
+        self._effect(" ".join(sql.split()[:3]))
+        return self._cursor.executemany(sql, parameters)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cursor, name)
@@ -146,6 +163,7 @@ class NodeStore(Store):
         self.target = TARGET
         self.dialect = _Dialect(node)
         self._sleep = lambda seconds: node.sleep(round(seconds * SECOND))
+        self._monotonic = lambda: node.world.events.now / SECOND
         self._seen = None
         self._database = open_database(TARGET, self.dialect)
 
@@ -158,6 +176,9 @@ class _Here:
         self.line = Line()
 
     def sleep(self, duration: int) -> None:
+        pass
+
+    def effect(self, name: str) -> None:
         pass
 
 

@@ -61,14 +61,20 @@ class SimMailbox(Mailbox):
         return taken
 
 
+class Died(BaseException):
+    """The process ends here, at a crash point."""
+
+
 class MemoryMarks:
     """What a machine remembers of beginnings."""
 
-    def __init__(self) -> None:
+    def __init__(self, effect: Callable[[str], None]) -> None:
+        self._effect = effect
         self._begun: dict[tuple[int, int], int] = {}
 
     def note(self, job_id: int, token: int, started: int) -> None:
         self._begun[job_id, token] = started
+        self._effect("marked")
 
     def read(self) -> dict[tuple[int, int], int]:
         return dict(self._begun)
@@ -77,16 +83,20 @@ class MemoryMarks:
 class MemorySpool:
     """What a machine remembers of outcomes."""
 
-    def __init__(self) -> None:
+    def __init__(self, effect: Callable[[str], None]) -> None:
+        self._effect = effect
         self._kept: list[Settlement] = []
 
     def load(self) -> list[Settlement]:
         return list(self._kept)
 
     def add(self, settlements: Iterable[Settlement]) -> None:
+        self._effect("spool")
         self._kept += settlements
+        self._effect("spooled")
 
     def clear(self) -> None:
+        self._effect("clear the spool")
         self._kept.clear()
 
 
@@ -99,7 +109,8 @@ class Node:
         self.instance = f"instance {number}"
         self.clock = NodeClock(world, world.random.randrange(10**9))
         self.line = Line()
-        self.marks, self.spool = MemoryMarks(), MemorySpool()
+        self.marks, self.spool = MemoryMarks(self.effect), MemorySpool(self.effect)
+        self.on_effect: Callable[[str], None] = lambda name: None
         self.puppets: list[Puppet] = []
         self.pids = number * 100_000
         self.up = False
@@ -176,6 +187,11 @@ class Node:
         """Whether its runs stand still."""
         return self.froze_whole and self.world.events.now < self.frozen_until
 
+    def effect(self, name: str) -> None:
+        """Something is about to reach beyond the process, or just has: a crash point."""
+        if self.up:
+            self.on_effect(name)
+
     # Time
 
     def own(self, delay: int, what: Callable[[], None]) -> None:
@@ -233,7 +249,7 @@ class Node:
         ready.add(engine._inbox.descriptor)
         try:
             engine.step(ready & set(engine.readers()))
-        except JobdError as error:
+        except (JobdError, Died) as error:
             self.world.say(f"node {self.number} gives up: {error}")
             self.crash(5 * SECOND)
             return
@@ -273,4 +289,7 @@ class Node:
         self._resume(life)
 
     def _resume(self, life: int) -> None:
-        self._fiber.resume()
+        try:
+            self._fiber.resume()
+        except Died:
+            self.crash(5 * SECOND)

@@ -43,6 +43,7 @@ class Puppet:
     def sendall(self, data: bytes) -> None:
         if not self.alive:
             raise BrokenPipeError
+        self.node.effect("order")
         self.order = decode_order(decode(data)[1])
         self._run += 1
         run = self._run
@@ -51,6 +52,7 @@ class Puppet:
         act = world.act(self.order)
         if act.end != "never":
             self.node.own(act.takes, lambda: self._over(run, act.end))
+        self.node.effect("ordered")
 
     def recv(self, size: int) -> bytes:
         said, self.said = self.said, b""
@@ -75,6 +77,7 @@ class Puppet:
             self.node.own(self.node.world.delay(MILLISECOND), lambda: self._over(run, "failed"))
 
     def end(self) -> None:
+        self.node.effect("end")
         self.node.own(self.node.world.delay(KILL_TAKES), self.die)
 
     def kill(self) -> None:
@@ -124,6 +127,7 @@ class Stage:
         self._silence = node.world.silence
 
     def start(self) -> Puppet:
+        self._node.effect("spawn")
         self._node.pids += 1
         puppet = Puppet(self._node, self._node.pids, self._silence)
         self._node.puppets.append(puppet)
