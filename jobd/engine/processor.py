@@ -362,6 +362,8 @@ class Processor:
             self._report(Abandoned({plan.job_id: (plan.token, worker.forgotten.started)}))
         execution = worker.release()
         if execution is not None:
+            if done is None and worker.child.lapsed and (execution.doom is None or execution.doom[0] == FAILED):
+                execution.doom = (LOST, "the lease of its node was over")
             self._finish(execution, done or Done(FAILED, describe(status), None, True))
         elif not worker.ready and not worker.retire and not self.draining:
             self._respawn_later(f"a worker could not start: {describe(status)}{_last_words(worker)}")

@@ -1,7 +1,8 @@
 """Starts, signals and reaps worker processes: the seam behind which the operating system lies.
 
 A worker is a fresh interpreter with a session of its own, no database password, and three lines to the daemon: a
-socket (orders and outcomes), a pipe (all that it prints) and a lifeline (it dies when the daemon's end closes).
+socket (orders and outcomes), a pipe (all that it prints) and its guardian's lifeline (a socket; it dies when the
+daemon's end closes).
 """
 
 import contextlib
@@ -32,6 +33,7 @@ class Child(Protocol):
     socket: socket.socket
     output: int
     ended: int  # descriptor that becomes readable when the process has ended
+    lapsed: bool  # it was ended by its guardian, because the lease was over; known once it has been reaped
 
     def trust_until(self, deadline: int) -> None:
         """Tell it until when (monotonic microseconds, 0: for ever) it may run without hearing from the daemon."""
@@ -65,26 +67,29 @@ class Spawner(Protocol):
 class ProcessChild:
     """A real worker process."""
 
-    def __init__(self, process: subprocess.Popen[bytes], ours: socket.socket, output: int, lifeline: int) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], ours: socket.socket, output: int, lifeline: socket.socket
+    ) -> None:
         self._process = process
         self._lifeline = lifeline
         self.pid = process.pid
         self.socket = ours
         self.output = output
         self.ended = os.pidfd_open(process.pid)
+        self.lapsed = False
 
     def trust_until(self, deadline: int) -> None:
         with contextlib.suppress(OSError):
-            os.write(self._lifeline, struct.pack("<q", deadline))
+            self._lifeline.send(struct.pack("<q", deadline))
 
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)
 
     def end(self) -> None:
         # Its guardian kills the whole tree, also what left the process group, when the lifeline closes.
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
+        with contextlib.suppress(OSError):  # it has been closed, or there is nothing to read
+            self.lapsed = bool(self._lifeline.recv(1)) or self.lapsed
+        self._lifeline.close()
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
@@ -120,14 +125,14 @@ class ProcessSpawner:
     def start(self) -> ProcessChild:
         ours, theirs = socket.socketpair()
         output, write_output = os.pipe()
-        read_lifeline, lifeline = os.pipe()
+        lifeline, their_lifeline = socket.socketpair()
         try:
             process = subprocess.Popen(
-                [*self._command, *_numbers(socket=theirs.fileno(), lifeline=read_lifeline, lock=self._lock)],
+                [*self._command, *_numbers(socket=theirs.fileno(), lifeline=their_lifeline.fileno(), lock=self._lock)],
                 stdin=subprocess.DEVNULL,
                 stdout=write_output,
                 stderr=write_output,
-                pass_fds=(theirs.fileno(), read_lifeline, self._lock),
+                pass_fds=(theirs.fileno(), their_lifeline.fileno(), self._lock),
                 start_new_session=True,
                 cwd=self._directory,
                 env=self._environ,
@@ -135,17 +140,17 @@ class ProcessSpawner:
         except OSError:
             ours.close()
             os.close(output)
-            os.close(lifeline)
+            lifeline.close()
             raise
         finally:
             theirs.close()
             os.close(write_output)
-            os.close(read_lifeline)
+            their_lifeline.close()
         with contextlib.suppress(OSError):
             fcntl.fcntl(output, _LINUX_F_SETPIPE_SZ, OUTPUT_PIPE)
         ours.setblocking(False)
         os.set_blocking(output, False)
-        os.set_blocking(lifeline, False)
+        lifeline.setblocking(False)
         return ProcessChild(process, ours, output, lifeline)
 
     def sweep(self, known: Collection[int]) -> None:

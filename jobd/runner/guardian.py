@@ -1,10 +1,12 @@
 """The guardian of a worker: the process that the daemon started, which forked the worker proper and stays behind.
 
 It runs no foreign code, so nothing a task does can keep it from its work: when the lifeline closes (the daemon has
-ended, however it ended, or wants this worker to), or the lease's deadline passes unrenewed, it kills the worker and all
-that descends from it; and when the worker ends, it kills what the worker left behind and ends the same way.
+ended, however it ended, or wants this worker to), or the lease's deadline passes unrenewed (it says so on the
+lifeline), it kills the worker and all that descends from it; and when the worker ends, it kills what the worker left
+behind and ends the same way.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -13,7 +15,7 @@ import time
 
 from jobd.runner import linux
 
-LEASE_OVER = 70  # exit code
+LEASE_OVER = b"lease over"  # what it says then
 PATIENCE = 10.0  # seconds for the killed to disappear
 
 
@@ -38,7 +40,9 @@ def guard(worker: int, lifeline: int) -> None:
             elif len(message) >= 8:
                 (deadline,) = struct.unpack("<q", message[-8:])
         elif deadline and time.monotonic_ns() // 1_000 >= deadline:
-            status = LEASE_OVER << 8
+            status = signal.SIGKILL
+            with contextlib.suppress(OSError):
+                os.write(lifeline, LEASE_OVER)
     linux.kill_descendants(PATIENCE)
     _end_like(status)
 

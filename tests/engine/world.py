@@ -56,6 +56,7 @@ class Puppet:
         self.socket: Any = self  # it is its own socket
         self.output, self._write = os.pipe()
         self.ended = pid + 1_000_000
+        self.lapsed = False
         self.order: Order | None = None
         self.done_at: int | None = None
         self._world = world

@@ -4,7 +4,7 @@ from collections import defaultdict
 from typing import Any, NamedTuple
 
 from jobd.clock import SECOND
-from jobd.job import LOST, SUCCEEDED
+from jobd.job import FAILED, LOST, SUCCEEDED
 from jobd.lifecycle import MAX_LOSSES
 from jobd.wire import Order
 from tests.simulation.node import EPOCH
@@ -130,18 +130,20 @@ class Checks:
     def _history_is_whole(self) -> None:
         world = self._world
         rows = world.database.rows(
-            "SELECT job.name, run.number, run.due_time, attempts, outcome, node_id, retry_times FROM run"
+            "SELECT job.name, run.number, run.due_time, attempts, outcome, error, retry_times FROM run"
             " JOIN job ON job.id = run.job_id ORDER BY job_id, run.number"
         )
         plans = world.database.rows("SELECT name, number FROM schedule JOIN job ON job.id = job_id")
         numbers: dict[str, list[int]] = defaultdict(list)
         final: dict[tuple[str, int], str] = {}
-        for name, number, due, attempts, outcome, _, retries in rows:
+        for name, number, due, attempts, outcome, error, retries in rows:
             numbers[name].append(number)
             if attempts > retries + 1:
                 raise Violation(f"{name} #{number} had {attempts} attempts")
             if outcome == SUCCEEDED and "succeeded" not in self.ends[name, number]:
                 raise Violation(f"{name} #{number} is recorded as succeeded, and never did")
+            if outcome == FAILED and "SIGKILL" in error:
+                raise Violation(f"{name} #{number} is recorded as failed, and was killed by its guardian")
             if outcome != LOST and name not in world.edited and not world.clocks_moved:
                 if (name, due) in final:
                     raise Violation(f"{name} was finished twice for {due}: {final[name, due]} and {outcome}")

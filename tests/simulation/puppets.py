@@ -32,6 +32,7 @@ class Puppet:
         self.node = node
         self.order: Order | None = None
         self.alive = True
+        self.lapsed = False
         self.gone = False  # it has ended and can be reaped
         self.said = encode("ready", VERSION)
         self._deadline = 0
@@ -116,6 +117,7 @@ class Puppet:
 
     def _check_deadline(self) -> None:
         if self.alive and self._deadline and self.node.clock.monotonic() >= self._deadline:
+            self.lapsed = True
             self.node.own(self.node.world.delay(KILL_TAKES), self.die)
 
 

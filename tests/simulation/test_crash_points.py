@@ -22,8 +22,8 @@ TROUBLE = 12 * SECOND
 REST = 20 * SECOND
 KNOWN = {  # a new kind of effect is first thought about, then named here
     "BEGIN IMMEDIATE", "COMMIT", "committed", "DELETE FROM job_change", 'INSERT INTO "run"', 'INSERT INTO "schedule"',
-    "INSERT INTO node", "SELECT", "UPDATE job SET", "UPDATE node SET", "UPDATE schedule SET", "clear the spool", "marked",
-    "order", "ordered", "spawn", "spool", "spooled",
+    "INSERT INTO node", "SELECT", "UPDATE job SET", "UPDATE node SET", "UPDATE schedule SET", "clear the spool",
+    "marked",    "order", "ordered", "spawn", "spool", "spooled",
 }  # fmt: skip
 
 

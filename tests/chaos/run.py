@@ -1,0 +1,139 @@
+"""One chaos run: three real daemons on one database, people who add and remove jobs, a nemesis, and then the judge."""
+
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from tests import servers
+from tests.chaos.checker import Acknowledged, executions, judge
+from tests.chaos.nemesis import Nemesis, start
+from tests.chaos.proxy import Proxy
+from tests.house import House
+
+MORE = 'poll = "200ms"\nlease = "5s"\nstop_timeout = "2s"\non_db_loss = "kill"\n'
+REST = 40  # seconds for everything to be made good when the faults are over
+INTERVALS = {"every1": 1.0, "every2": 2.0, "often": 0.5}
+
+
+class Report(NamedTuple):
+    """What came of it."""
+
+    wrong: list[str]
+    faults: list[str]
+    runs: int
+    acknowledged: int
+
+    def __str__(self) -> str:
+        kinds = Counter(" ".join(word for word in line.split()[1:] if not word.isdigit()) for line in self.faults)
+        told = ", ".join(f"{count} × {kind}" for kind, count in kinds.items())
+        return f"{self.runs} executions, {self.acknowledged} acknowledged changes, {len(self.faults)} faults: {told}"
+
+
+def chaos(kind: str, seconds: float, seed: int, folder: Path) -> Report:
+    """Three daemons on a database of this kind."""
+    with ExitStack() as stack:
+        server = None if kind == "sqlite" else stack.enter_context(servers.running(kind))
+        url = servers.sqlite_url(folder) if server is None else server.new_database()
+        proxies = [] if server is None else [Proxy(server.port) for _ in range(3)]
+        houses = []
+        for number in range(3):
+            its = url.replace(f":{server.port}/", f":{proxies[number].port}/") if server is not None else url
+            house = House(folder / f"house{number}", its, (Path(__file__).parent / "canary.py").read_text())
+            house.configure("", 3, MORE)
+            stack.callback(house.close)
+            houses.append(house)
+        for house in houses:
+            start(house)
+        _define(houses[0])
+        person = _Person(houses)
+        nemesis = Nemesis(seed, houses, proxies, server)
+        nemesis.rage(seconds)
+        person.rest()
+        time.sleep(REST)
+        finished_at = time.monotonic()
+        history = _history(houses[0], person)
+        logs = [house.folder / "canary.log" for house in houses]
+        runs = executions(logs)
+        wrong = judge(runs, person.acknowledged, nemesis.freezes, INTERVALS, history, finished_at)
+        for proxy in proxies:
+            proxy.close()
+        return Report(wrong, nemesis.done, len(runs), len(person.acknowledged))
+
+
+def _define(house: House) -> None:
+    every = {"every1": "1s", "every2": "2s", "often": "500ms"}
+    for name, step in every.items():
+        house.fine("add", name, "--task", "brief", "--every", step, "--catch-up", "all")
+    for number in range(3):
+        house.fine("add", f"lasting{number}", "--task", "lasting", "--every", "4s", "--arg", f"seconds={number + 1}")
+
+
+def _history(house: House, person: "_Person") -> dict[str, list[tuple[str, str]]]:
+    names = [*INTERVALS, *(f"lasting{number}" for number in range(3))]
+    names += [one.job for one in person.acknowledged if one.what == "add"][:40]
+    return {
+        name: [(run["due_time"], run["outcome"]) for run in house.fine("history", name, "-n", "10000", "--json")]
+        for name in names
+    }
+
+
+class _Person:
+    """Adds jobs to be run once, and removes some, and notes what was acknowledged."""
+
+    def __init__(self, houses: list[House]) -> None:
+        self.acknowledged: list[Acknowledged] = []
+        self.others: Counter[int] = Counter()  # exit codes that acknowledge nothing
+        self._houses = houses
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._work)
+        self._thread.start()
+
+    def rest(self) -> None:
+        """Stop."""
+        self._done.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        number = 0
+        while not self._done.wait(0.5):
+            number += 1
+            house = self._houses[number % len(self._houses)]
+            name = f"once{number}"
+            if number % 5 == 0:
+                if self._do(house, "add", name, "--task", "brief", "--in", "30s"):
+                    self._do(house, "rm", name)
+            else:
+                self._do(house, "add", name, "--task", "brief", "--once")
+
+    def _do(self, house: House, what: str, name: str, *more: str) -> bool:
+        answer = house.jobd(what, name, *more)
+        assert "Traceback" not in answer.stderr, answer.stderr
+        if answer.returncode == 0:
+            self.acknowledged.append(Acknowledged(what, name, time.monotonic()))
+        else:
+            self.others[answer.returncode] += 1
+        return answer.returncode == 0
+
+
+def main() -> None:
+    """python -m tests.chaos.run KIND SECONDS [SEED]"""
+    kind, seconds = sys.argv[1], float(sys.argv[2])
+    seed = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    folder = Path(tempfile.mkdtemp(prefix="jobd-chaos-"))
+    report = chaos(kind, seconds, seed, folder)
+    print(f"{kind}, {seconds:g} s, seed {seed}: {report}")
+    print("\n".join(report.wrong) or "nothing lost, nothing twice")
+    if report.wrong:
+        print("\n".join(report.faults), f"\n{folder} is kept")
+        sys.exit(1)
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
