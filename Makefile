@@ -10,7 +10,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH JOBD_CONFIG JOBD_DATABASE
 
-.PHONY: help run fresh test test-systemd model simulate check format bench install uninstall clean
+.PHONY: help run fresh test test-systemd model chaos simulate check format bench install uninstall clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo 'make test-systemd   run the tests that boot a real systemd (root)'
 	@echo 'make model          search the model of the claim protocol to its end (Spin)'
 	@echo 'make simulate       simulate whole clusters with every fault: SEEDS=2000 FIRST=0'
+	@echo 'make chaos          break real daemons, servers, disks and clocks for some minutes'
 	@echo 'make check          lint, format and type checks'
 	@echo 'make format         put the format right'
 	@echo 'make bench          run the benchmarks'
@@ -39,7 +40,7 @@ fresh:
 
 test: $(VENV)/dev
 	@tests/install-servers.sh
-	$(BIN)/pytest -n 2 -m 'not systemd and not model'
+	$(BIN)/pytest -n 2 -m 'not systemd and not model and not chaos'
 
 test-systemd: $(VENV)/dev
 	$(BIN)/pytest -m systemd
@@ -47,6 +48,10 @@ test-systemd: $(VENV)/dev
 model: $(VENV)/dev
 	@tests/install-servers.sh
 	$(BIN)/pytest -n 2 -m model
+
+chaos: $(VENV)/dev
+	@tests/install-servers.sh
+	$(BIN)/pytest -m chaos -rP
 
 simulate: $(VENV)/dev
 	$(BIN)/python -m tests.simulation $(SEEDS) $(FIRST)

@@ -12,13 +12,27 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 KINDS = ("sqlite", "mariadb", "postgresql")
+# Servers as somebody else may have set them up: what jobd needs, it must ask for itself.
+ODD = {
+    "mariadb": [
+        *("--sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT", "--character-set-server=latin1"),
+        *("--default-time-zone=+09:00", "--transaction-isolation=REPEATABLE-READ", "--autocommit=0"),
+        *("--lower-case-table-names=1", "--group-concat-max-len=4", "--innodb-lock-wait-timeout=1"),
+    ],
+    "postgresql": [
+        *("-c", "default_transaction_isolation=serializable", "-c", "timezone=Asia/Tokyo", "-c", "datestyle=German"),
+        *("-c", "standard_conforming_strings=off", "-c", "escape_string_warning=off", "-c", "bytea_output=escape"),
+        *("-c", "extra_float_digits=-15", "-c", "statement_timeout=0", "-c", "synchronize_seqscans=off"),
+        *("-c", "intervalstyle=iso_8601", "-c", "xmloption=document", "-c", "default_transaction_deferrable=on"),
+    ],
+}
 PATIENCE = 60
 
 
@@ -90,7 +104,7 @@ class Server:
 class MariaDB(Server):
     """A private MariaDB. With --no-defaults its character set is latin1: what forgets to say utf8mb4 shows."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Sequence[str]) -> None:
         _own(folder, "mysql")
         subprocess.run(
             [
@@ -108,7 +122,7 @@ class MariaDB(Server):
             f"--port={port}",
             "--bind-address=127.0.0.1",
         ]
-        command += [f"--pid-file={folder}/pid", "--innodb-flush-log-at-trx-commit=1", "--skip-log-bin"]
+        command += [f"--pid-file={folder}/pid", "--innodb-flush-log-at-trx-commit=1", "--skip-log-bin", *settings]
         super().__init__(command, folder, port)
 
     def ping(self) -> bool:
@@ -129,14 +143,14 @@ class MariaDB(Server):
 class PostgreSQL(Server):
     """A private PostgreSQL."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Sequence[str]) -> None:
         _own(folder, "postgres")
         programs = _postgresql_programs()
         initdb = [f"{programs}/initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "postgres", "--no-sync"]
         subprocess.run(_run_as("postgres", initdb), check=True, capture_output=True)
         port = free_port()
         command = [f"{programs}/postgres", "-D", f"{folder}/data", "-k", str(folder), "-p", str(port)]
-        command += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=50"]
+        command += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=50", *settings]
         super().__init__(_run_as("postgres", command), folder, port)
 
     def ping(self) -> bool:
@@ -158,8 +172,8 @@ class PostgreSQL(Server):
 
 
 @contextlib.contextmanager
-def running(kind: str) -> Iterator[Server]:
-    """A server of this kind ("mariadb" or "postgresql"), for as long as the block lasts."""
+def running(kind: str, settings: Sequence[str] = ()) -> Iterator[Server]:
+    """A server of this kind ("mariadb" or "postgresql"), set up with `settings`, for as long as the block lasts."""
     if kind == "mariadb" and not shutil.which("mariadb-install-db"):
         missing("MariaDB", "apt-get install mariadb-server")
     if kind == "postgresql" and not _postgresql_programs():
@@ -167,7 +181,7 @@ def running(kind: str) -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix=f"jobd-{kind}-"))
     server = None
     try:
-        server = MariaDB(folder) if kind == "mariadb" else PostgreSQL(folder)
+        server = MariaDB(folder, settings) if kind == "mariadb" else PostgreSQL(folder, settings)
         server.start()
         yield server
     finally:

@@ -51,6 +51,12 @@ class Postgresql(Dialect):
                     f"the PostgreSQL server is version {connection.info.server_version // 10000}",
                     "jobd needs 14 or newer",
                 )
+            encoding = connection.info.parameter_status("server_encoding")
+            if encoding not in ("UTF8", "SQL_ASCII"):
+                raise ConfigError(
+                    f"the database {target.database} has the encoding {encoding}, which lacks most characters",
+                    f"create one with: createdb --encoding UTF8 --template template0 {target.database}",
+                )
             return connection
         except (psycopg.Error, OSError) as error:
             if connection is not None:

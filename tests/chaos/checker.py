@@ -65,15 +65,19 @@ def judge(
     intervals: dict[str, float],
     history: dict[str, list[tuple[str, str]]],
     finished_at: float,
+    stepped: bool,
 ) -> list[str]:
-    """What went wrong, in words. `history`: (due time, outcome) of each job's runs, as the command line tells it."""
+    """What went wrong, in words. `history`: (due time, outcome) of each job's runs, as the command line tells it.
+
+    With `stepped` clocks a due time may come again, or not at all (docs/schedules.md): nothing is said about them.
+    """
     by_job: dict[str, list[Execution]] = defaultdict(list)
     for one in runs:
         by_job[one.job].append(one)
     wrong = []
     for job, its in by_job.items():
         wrong += _overlaps(job, its, freezes)
-    for job, step in intervals.items():
+    for job, step in intervals.items() if not stepped else ():
         wrong += _gaps(job, step, by_job[job], finished_at)
     removed = {one.job: one.at for one in acknowledged if one.what == "rm"}
     for one in acknowledged:
@@ -81,7 +85,7 @@ def judge(
             wrong.append(f"{one.job} was acknowledged and never ran to its end")
     for job, at in removed.items():
         wrong += [f"{job} began {run.began - at:.2f} s after its removal" for run in by_job[job] if run.began > at + 1]
-    for job, outcomes in history.items():
+    for job, outcomes in history.items() if not stepped else ():
         final = [due for due, outcome in outcomes if outcome != "lost"]
         wrong += [f"{job} is finished twice for {due}" for due in {due for due in final if final.count(due) > 1}]
     return wrong
@@ -89,10 +93,13 @@ def judge(
 
 def _overlaps(job: str, runs: Sequence[Execution], freezes: Sequence[Freeze]) -> list[str]:
     wrong = []
-    for number, later in enumerate(runs):
-        for earlier in runs[:number]:
-            if earlier.last > later.began + SLACK and not _excused(earlier, later, freezes):
+    going_on: list[Execution] = []
+    for later in runs:
+        going_on = [earlier for earlier in going_on if earlier.last > later.began + SLACK]
+        for earlier in going_on:
+            if not _excused(earlier, later, freezes):
                 wrong.append(f"{job} overlaps itself by {earlier.last - later.began:.3f} s: {earlier}, {later}")
+        going_on.append(later)
     return wrong
 
 

@@ -10,37 +10,41 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 from tests.chaos.checker import Freeze
-from tests.chaos.proxy import Proxy
-from tests.house import House
+from tests.chaos.cluster import Cluster, family, start
 from tests.servers import Server
 
 
 class Nemesis:
-    """Breaks one thing after the other for a while."""
+    """Breaks one thing after the other for a while: a house has a disk, a way to the database, a clock."""
 
-    def __init__(self, seed: int, houses: list[House], proxies: list[Proxy], server: Server | None) -> None:
+    def __init__(self, seed: int, cluster: Cluster, immortal: int | None = None) -> None:
         self.freezes: list[Freeze] = []
         self.done: list[str] = []
         self._random = random.Random(seed)
-        self._houses, self._proxies, self._server = houses, proxies, server
+        self._cluster = cluster
+        self._immortal = immortal  # the daemon that is neither killed nor stopped
+        self._houses, self._proxies, self._server = cluster.houses, cluster.proxies, cluster.server
         self._faults: list[Callable[[], None]] = [self._kill, self._kill, self._stop, self._freeze, self._freeze_all]
-        if server is not None:
+        if cluster.server is not None:
             self._faults += [self._cut, self._hold, self._delay, self._mute, self._kill_server, self._freeze_server]
+        if cluster.disks:
+            self._faults += [self._fill]
+        if cluster.clocks:
+            self._faults += [self._step_clock, self._step_clock]
         self._threads: list[threading.Thread] = []
         self._busy: set[int] = set()
 
-    def rage(self, seconds: float) -> None:
-        """Break things for so long, then put everything right."""
+    def rage(self, seconds: float, pause: tuple[float, float] = (0.5, 5.0)) -> None:
+        """Break things for so long, with a pause of so many seconds in between; then put everything right."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             thread = threading.Thread(target=self._random.choice(self._faults))
             thread.start()
             self._threads.append(thread)
-            time.sleep(self._random.uniform(0.5, 5))
+            time.sleep(self._random.uniform(*pause))
         for thread in self._threads:
             thread.join()
         for proxy in self._proxies:
@@ -52,7 +56,7 @@ class Nemesis:
     # Daemons
 
     def _kill(self) -> None:
-        with self._one() as number:
+        with self._one(mortal=True) as number:
             if number is not None:
                 self._say(f"kill -9 of daemon {number}")
                 house = self._houses[number]
@@ -62,7 +66,7 @@ class Nemesis:
                 start(house)
 
     def _stop(self) -> None:
-        with self._one() as number:
+        with self._one(mortal=True) as number:
             if number is not None:
                 self._say(f"SIGTERM to daemon {number}")
                 house = self._houses[number]
@@ -142,13 +146,33 @@ class Nemesis:
                 time.sleep(self._random.choice([1, 4, 9]))
                 server.signal(signal.SIGCONT)
 
+    # Disks and clocks
+
+    def _fill(self) -> None:
+        disk = self._random.choice(self._cluster.disks)
+        self._say("a disk is full")
+        ballast = disk / "ballast"
+        with contextlib.suppress(OSError), ballast.open("ab", buffering=0) as file:
+            while True:
+                file.write(bytes(4_096))
+        time.sleep(self._random.choice([1, 3, 6]))
+        ballast.unlink(missing_ok=True)
+
+    def _step_clock(self) -> None:
+        clock = self._random.choice(self._cluster.clocks)
+        step = self._random.choice([-4, -1, 0, 2, 5])
+        self._say(f"a clock is {step} s wrong")
+        fresh = clock.with_suffix(".new")
+        fresh.write_text(f"{step:+d}\n")
+        fresh.rename(clock)
+
     # Inside
 
     @contextlib.contextmanager
-    def _one(self):  # type: ignore[no-untyped-def]
+    def _one(self, mortal: bool = False) -> Iterator[int | None]:
         """A daemon to which nothing is being done; None when there is none."""
-        free = [number for number in range(len(self._houses)) if number not in self._busy]
-        number = self._random.choice(free) if free else None
+        free = {*range(len(self._houses))} - self._busy - ({self._immortal} if mortal else set())
+        number = self._random.choice(sorted(free)) if free else None
         if number is not None:
             self._busy.add(number)
         try:
@@ -157,7 +181,7 @@ class Nemesis:
             self._busy.discard(number)
 
     @contextlib.contextmanager
-    def _the_server(self):  # type: ignore[no-untyped-def]
+    def _the_server(self) -> Iterator[Server | None]:
         if -1 in self._busy:
             yield None
             return
@@ -169,34 +193,6 @@ class Nemesis:
 
     def _say(self, what: str) -> None:
         self.done.append(f"{time.monotonic():.3f} {what}")
-
-
-def start(house: House) -> None:
-    """Start a daemon, as systemd would: again and again, while the database is not there."""
-    for _ in range(60):
-        with (house.folder / "log").open("a") as log:
-            process = subprocess.Popen(
-                house.command("start", "--foreground"), env=house.environ, stdout=log, stderr=log, text=True
-            )
-        house.processes.append(process)
-        deadline = time.monotonic() + 30
-        while process.poll() is None and time.monotonic() < deadline:
-            if house.status().get("pid") == process.pid:
-                return
-            time.sleep(0.05)
-        if process.poll() is None:
-            return
-        time.sleep(0.5)
-
-
-def family(pid: int) -> list[int]:
-    """A process and all that descends from it."""
-    found = [pid]
-    for process in found:
-        with contextlib.suppress(OSError):
-            for task in Path(f"/proc/{process}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-    return found
 
 
 def _signal(pids: list[int], number: int) -> None:

@@ -27,6 +27,10 @@ class Proxy:
         for line in list(self._lines):
             self._close(line)
 
+    def lines(self) -> int:
+        """How many connections there are."""
+        return len(self._lines)
+
     def heal(self) -> None:
         """Pass everything on. What was held or swallowed is lost, so its connections are broken."""
         broken = self.held or self.mute

@@ -6,18 +6,15 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from tests import servers
-from tests.chaos.checker import Acknowledged, executions, judge
-from tests.chaos.nemesis import Nemesis, start
-from tests.chaos.proxy import Proxy
+from tests.chaos.checker import Acknowledged, judge
+from tests.chaos.cluster import cluster
+from tests.chaos.nemesis import Nemesis
 from tests.house import House
 
-MORE = 'poll = "200ms"\nlease = "5s"\nstop_timeout = "2s"\non_db_loss = "kill"\n'
-REST = 40  # seconds for everything to be made good when the faults are over
+REST = 25  # seconds for everything to be made good when the faults are over
 INTERVALS = {"every1": 1.0, "every2": 2.0, "often": 0.5}
 
 
@@ -35,34 +32,20 @@ class Report(NamedTuple):
         return f"{self.runs} executions, {self.acknowledged} acknowledged changes, {len(self.faults)} faults: {told}"
 
 
-def chaos(kind: str, seconds: float, seed: int, folder: Path) -> Report:
-    """Three daemons on a database of this kind."""
-    with ExitStack() as stack:
-        server = None if kind == "sqlite" else stack.enter_context(servers.running(kind))
-        url = servers.sqlite_url(folder) if server is None else server.new_database()
-        proxies = [] if server is None else [Proxy(server.port) for _ in range(3)]
-        houses = []
-        for number in range(3):
-            its = url.replace(f":{server.port}/", f":{proxies[number].port}/") if server is not None else url
-            house = House(folder / f"house{number}", its, (Path(__file__).parent / "canary.py").read_text())
-            house.configure("", 3, MORE)
-            stack.callback(house.close)
-            houses.append(house)
-        for house in houses:
-            start(house)
-        _define(houses[0])
-        person = _Person(houses)
-        nemesis = Nemesis(seed, houses, proxies, server)
+def chaos(kind: str, seconds: float, seed: int, folder: Path, clocks: bool = False) -> Report:
+    """Three daemons on a database of this kind; with `clocks` theirs are put forward and back too."""
+    with cluster(kind, folder, clocks) as breakable:
+        house = breakable.houses[0]
+        _define(house)
+        person = _Person(breakable.houses)
+        nemesis = Nemesis(seed, breakable)
         nemesis.rage(seconds)
         person.rest()
         time.sleep(REST)
         finished_at = time.monotonic()
-        history = _history(houses[0], person)
-        logs = [house.folder / "canary.log" for house in houses]
-        runs = executions(logs)
-        wrong = judge(runs, person.acknowledged, nemesis.freezes, INTERVALS, history, finished_at)
-        for proxy in proxies:
-            proxy.close()
+        history = _history(house, person)
+        runs = breakable.executions()
+        wrong = judge(runs, person.acknowledged, nemesis.freezes, INTERVALS, history, finished_at, clocks)
         return Report(wrong, nemesis.done, len(runs), len(person.acknowledged))
 
 
@@ -122,11 +105,11 @@ class _Person:
 
 
 def main() -> None:
-    """python -m tests.chaos.run KIND SECONDS [SEED]"""
+    """python -m tests.chaos.run KIND SECONDS [SEED [clocks]]"""
     kind, seconds = sys.argv[1], float(sys.argv[2])
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else 0
     folder = Path(tempfile.mkdtemp(prefix="jobd-chaos-"))
-    report = chaos(kind, seconds, seed, folder)
+    report = chaos(kind, seconds, seed, folder, sys.argv[4:] == ["clocks"])
     print(f"{kind}, {seconds:g} s, seed {seed}: {report}")
     print("\n".join(report.wrong) or "nothing lost, nothing twice")
     if report.wrong:

@@ -1,0 +1,110 @@
+"""What is there to break: three real daemons on one database, each with a disk, a way to the database, a clock."""
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tests import servers
+from tests.chaos.checker import Execution, executions
+from tests.chaos.proxy import Proxy
+from tests.house import House
+
+MORE = 'poll = "200ms"\nlease = "5s"\nstop_timeout = "2s"\non_db_loss = "kill"\n'
+COUNT = 3
+
+
+class Cluster(NamedTuple):
+    """Daemons that are up, and all that they stand on."""
+
+    houses: list[House]
+    server: servers.Server | None  # None: SQLite
+    proxies: list[Proxy]  # by house, its way to the server
+    disks: list[Path]  # small ones: of the SQLite file, or by house of its state; empty when they cannot be had
+    clocks: list[Path]  # by house, what its wall clock is wrong by; empty when clocks are left alone
+
+    def executions(self) -> list[Execution]:
+        """What the tasks have written down."""
+        return executions([house.folder / "canary.log" for house in self.houses])
+
+
+@contextlib.contextmanager
+def cluster(kind: str, folder: Path, clocks: bool = False, disk: str = "32m") -> Iterator[Cluster]:
+    """Three daemons on a database of this kind."""
+    with contextlib.ExitStack() as stack:
+        server = None if kind == "sqlite" else stack.enter_context(servers.running(kind))
+        disks = [_small_disk(folder / f"disk{number}", disk, stack) for number in range(COUNT if server else 1)]
+        url = servers.sqlite_url(disks[0]) if server is None else server.new_database()
+        proxies = [] if server is None else [Proxy(server.port) for _ in range(COUNT)]
+        houses = []
+        for number in range(COUNT):
+            its = url.replace(f":{server.port}/", f":{proxies[number].port}/") if server is not None else url
+            house = House(folder / f"house{number}", its, (Path(__file__).parent / "canary.py").read_text())
+            if server is not None:
+                house.state = disks[number]
+            house.configure("", 3, MORE + f'state_dir = "{house.state}"\n')
+            if clocks:
+                house.environ |= _faked(house.folder / "clock")
+            stack.callback(house.close)
+            houses.append(house)
+        for proxy in proxies:
+            stack.callback(proxy.close)
+        for house in houses:
+            start(house)
+        dials = [house.folder / "clock" for house in houses] if clocks else []
+        yield Cluster(houses, server, proxies, disks if os.geteuid() == 0 else [], dials)
+
+
+def start(house: House) -> None:
+    """Start a daemon, as systemd would: again and again, while the database is not there."""
+    for _ in range(60):
+        with (house.folder / "log").open("a") as log:
+            process = subprocess.Popen(
+                house.command("start", "--foreground"), env=house.environ, stdout=log, stderr=log, text=True
+            )
+        house.processes.append(process)
+        deadline = time.monotonic() + 30
+        while process.poll() is None and time.monotonic() < deadline:
+            if house.status().get("pid") == process.pid:
+                return
+            time.sleep(0.05)
+        if process.poll() is None:
+            return
+        time.sleep(0.5)
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that descends from it."""
+    found = [pid]
+    for process in found:
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{process}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def _small_disk(disk: Path, size: str, stack: contextlib.ExitStack) -> Path:
+    """A disk that is soon full. Only root can make one; for others it is just a folder."""
+    disk.mkdir()
+    if os.geteuid() == 0:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", disk], check=True)
+        stack.callback(subprocess.run, ["umount", "--lazy", disk], check=False)
+    return disk
+
+
+def _faked(clock: Path) -> dict[str, str]:
+    """The environment in which programs have the wall clock that the file `clock` tells, and the true monotonic one."""
+    clock.write_text("+0\n")
+    libraries = list(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    if not libraries:
+        servers.missing("libfaketime", "apt-get install libfaketime")
+    return {
+        "LD_PRELOAD": str(libraries[0]),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+    }

@@ -1,0 +1,120 @@
+"""A soak: 200 runs a second for as long as you like, a fault every 20 s, and what the daemons take meanwhile.
+
+python -m tests.chaos.soak KIND MINUTES [SEED]
+"""
+
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.chaos.checker import judge
+from tests.chaos.cluster import Cluster, cluster, family
+from tests.chaos.nemesis import Nemesis
+
+JOBS = 200  # each runs once a second
+EVERY = 5.0  # seconds between two looks
+REST = 40.0
+WAL_LIMIT = 64 * 2**20
+GROWTH = 8  # MiB that a daemon may grow by
+
+
+class Sample(NamedTuple):
+    """What a daemon takes at one moment."""
+
+    memory: float  # MiB, of the daemon alone
+    descriptors: int
+    threads: int
+    processes: int
+    connections: int  # of all daemons, to the database server
+
+
+class Gauge:
+    """Looks at the daemons now and then; a daemon that was killed is another one when it is back."""
+
+    def __init__(self, broken: Cluster) -> None:
+        self.samples: dict[int, list[Sample]] = defaultdict(list)  # by process id
+        self.wal = 0  # the longest ever, in bytes
+        self._cluster = broken
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._done.set()
+        self._thread.join()
+
+    def longest(self) -> list[Sample]:
+        """The samples of the daemon that has lived longest."""
+        return max(self.samples.values(), key=len)
+
+    def _watch(self) -> None:
+        while not self._done.wait(EVERY):
+            for wal in self._cluster.disks[:1] if self._cluster.server is None else ():
+                self.wal = max(self.wal, (wal / "jobd.db-wal").stat().st_size)
+            for house in self._cluster.houses:
+                process = house.processes[-1]
+                if process.poll() is None:
+                    self._look(process.pid)
+
+    def _look(self, pid: int) -> None:
+        try:
+            status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+            memory = int(status["VmRSS"].split()[0]) / 1024
+            descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+        except (OSError, KeyError):
+            return  # it has just ended
+        lines = sum(proxy.lines() for proxy in self._cluster.proxies)
+        self.samples[pid].append(Sample(memory, descriptors, int(status["Threads"]), len(family(pid)), lines))
+
+
+def main() -> None:
+    """Run it, and tell."""
+    kind, minutes = sys.argv[1], float(sys.argv[2])
+    seed = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    folder = Path(tempfile.mkdtemp(prefix="jobd-soak-"))
+    with cluster(kind, folder, disk="768m") as breakable:
+        jobs = "".join(
+            f'[job.soak{number}]\ntask = "brief"\ninterval = "1s"\ncatch_up = "all"\n' for number in range(JOBS)
+        )
+        (folder / "jobs.toml").write_text(jobs)
+        breakable.houses[0].fine("apply", str(folder / "jobs.toml"), "--yes")
+        gauge = Gauge(breakable)
+        nemesis = Nemesis(seed, breakable, immortal=0)
+        nemesis.rage(60 * minutes, (20, 20))
+        time.sleep(REST)
+        finished_at = time.monotonic()
+        gauge.stop()
+        runs = breakable.executions()
+        intervals = {f"soak{number}": 1.0 for number in range(JOBS)}
+        wrong = judge(runs, [], nemesis.freezes, intervals, {}, finished_at, False)
+    print(f"{kind}, {minutes:g} minutes, seed {seed}: {len(runs)} executions, {len(nemesis.done)} faults")
+    samples = gauge.longest()
+    tenth = max(1, len(samples) // 10)
+    for name in Sample._fields:
+        values = [getattr(sample, name) for sample in samples[1:]]
+        first, last = statistics.median(values[:tenth]), statistics.median(values[-tenth:])
+        print(f"  {name}: {first:g} at first, {last:g} at last, {max(values):g} at most")
+        if name == "memory" and last - first > GROWTH:
+            wrong.append(f"memory has grown by {last - first:.1f} MiB")
+    print(
+        f"  of a daemon that lived for {len(samples) * EVERY / 60:.1f} minutes; WAL at most {gauge.wal / 2**20:.1f} MiB"
+    )
+    if gauge.wal > WAL_LIMIT:
+        wrong.append("the WAL has become too long")
+    print("\n".join(wrong[:50]) or "nothing lost, nothing twice, nothing grows")
+    if wrong:
+        print("\n".join(nemesis.done), f"\n{folder} is kept")
+        sys.exit(1)
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

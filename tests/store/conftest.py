@@ -1,0 +1,31 @@
+"""The contract of the store is kept on every database, and on servers that somebody has set up oddly."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+
+
+@pytest.fixture(scope="session", name="odd-mariadb")
+def odd_mariadb() -> Iterator[servers.Server]:
+    """A private MariaDB that is not set up as jobd would."""
+    with servers.running("mariadb", servers.ODD["mariadb"]) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", name="odd-postgresql")
+def odd_postgresql() -> Iterator[servers.Server]:
+    """A private PostgreSQL that is not set up as jobd would."""
+    with servers.running("postgresql", servers.ODD["postgresql"]) as server:
+        yield server
+
+
+@pytest.fixture(params=[*servers.KINDS, "odd-mariadb", "odd-postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database of each kind."""
+    if request.param == "sqlite":
+        return servers.sqlite_url(tmp_path)
+    server: servers.Server = request.getfixturevalue(request.param)
+    return server.new_database()
