@@ -4,6 +4,8 @@ Every error that somebody outside can cause is raised as one of these, where it 
 place (the top of the command line) or logged in one place (the daemon's loop). Anything else is a bug in jobd.
 """
 
+import errno
+
 
 class JobdError(Exception):
     """It could not be done. `str()` is one line: what went wrong and where; `hint` says what to do."""
@@ -45,3 +47,12 @@ class ConfigError(JobdError):
     """Configuration, schema version or permissions are wrong; starting again will not help."""
 
     exit_code = 78
+
+
+def cannot(do: str, error: OSError) -> JobdError:
+    """What to raise when the system does not let jobd `do` something with a file of its own.
+
+    A disk that is full is emptied some day, so that is no ConfigError: whoever starts the daemon may try again.
+    """
+    kind = JobdError if error.errno in (errno.ENOSPC, errno.EDQUOT) else ConfigError
+    return kind(f"cannot {do}: {error.strerror or error}")

@@ -11,7 +11,7 @@ import select
 import signal
 import time
 
-from jobd.errors import ConfigError
+from jobd.errors import cannot
 
 NAME = "jobd.pid"
 TRIES, PAUSE = 10, 0.02  # `holder` takes the lock for an instant; wait it out
@@ -20,14 +20,18 @@ TRIES, PAUSE = 10, 0.02  # `holder` takes the lock for an instant; wait it out
 class Lock:
     """The lock, held as long as this object's descriptor, or one inherited from it, is open."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, path: str, descriptor: int) -> None:
         self.descriptor = descriptor
+        self._path = path
 
     def sign(self) -> None:
-        """Write down that this process is the daemon."""
+        """Write down that this process is the daemon. Raises JobdError."""
         pid = os.getpid()
-        os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, f"{pid} {_started(pid)}\n".encode(), 0)
+        try:
+            os.ftruncate(self.descriptor, 0)
+            os.pwrite(self.descriptor, f"{pid} {_started(pid)}\n".encode(), 0)
+        except OSError as error:
+            raise cannot(f"write {self._path}", error) from None
 
     def close(self) -> None:
         """Let go of it (a process forked meanwhile holds it on)."""
@@ -35,16 +39,16 @@ class Lock:
 
 
 def acquire(state_dir: str) -> Lock | None:
-    """The lock of `state_dir`, or None when a daemon holds it. Raises ConfigError when the file cannot be used."""
+    """The lock of `state_dir`, or None when a daemon holds it. Raises JobdError when the file cannot be used."""
     path = os.path.join(state_dir, NAME)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigError(f"cannot lock {path}: {error.strerror}") from None
+        raise cannot(f"lock {path}", error) from None
     for _ in range(TRIES):
         if _lock(descriptor, fcntl.LOCK_EX):
             os.ftruncate(descriptor, 0)  # whoever stands there is dead
-            return Lock(descriptor)
+            return Lock(path, descriptor)
         time.sleep(PAUSE)
     os.close(descriptor)
     return None

@@ -9,7 +9,7 @@ import time
 import uuid
 
 from jobd.config import Settings
-from jobd.errors import ConfigError, JobdError
+from jobd.errors import ConfigError, JobdError, cannot
 
 LEFT_OVER_PATIENCE = 15.0  # seconds
 PR_SET_TIMERSLACK, PR_SET_CHILD_SUBREAPER = 29, 36
@@ -31,13 +31,13 @@ def check_plugins(settings: Settings) -> None:
 
 
 def make_state_dir(state_dir: str) -> None:
-    """Create the state directory, for this user alone. Raises ConfigError."""
+    """Create the state directory, for this user alone. Raises JobdError."""
     try:
         os.makedirs(state_dir, mode=0o700, exist_ok=True)
         if stat.S_IMODE(os.stat(state_dir).st_mode) & 0o077:
             os.chmod(state_dir, 0o700)
     except OSError as error:
-        raise ConfigError(f"cannot use the state directory {state_dir}: {error.strerror}") from None
+        raise cannot(f"use the state directory {state_dir}", error) from None
 
 
 def instance_of(state_dir: str) -> str:
@@ -56,7 +56,7 @@ def instance_of(state_dir: str) -> str:
             os.fsync(file.fileno())
         os.rename(fresh, path)
     except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
+        raise cannot(f"write {path}", error) from None
     return name
 
 
@@ -70,7 +70,7 @@ def wait_for_workers(state_dir: str) -> int:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigError(f"cannot lock {path}: {error.strerror}") from None
+        raise cannot(f"lock {path}", error) from None
     deadline = time.monotonic() + LEFT_OVER_PATIENCE
     while True:
         try:

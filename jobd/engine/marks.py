@@ -11,7 +11,7 @@ import os
 import struct
 from typing import Protocol
 
-from jobd.errors import ConfigError
+from jobd.errors import cannot
 
 NAME = "begun"
 MARKS = 16_384  # more than a daemon ever has begun and not yet written down
@@ -36,12 +36,13 @@ class FileMarks:
         try:
             descriptor = os.open(path, flags, 0o600)
             try:
-                os.ftruncate(descriptor, MARKS * _MARK.size)
+                # To write into a page that the disk has no room for would end the process: have them all now.
+                os.posix_fallocate(descriptor, 0, MARKS * _MARK.size)
                 self._map = mmap.mmap(descriptor, MARKS * _MARK.size)
             finally:
                 os.close(descriptor)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"cannot use {path}: {error}") from None
+        except OSError as error:
+            raise cannot(f"use {path}", error) from None
         self._next = 0
 
     def note(self, job_id: int, token: int, started: int) -> None:
@@ -53,5 +54,5 @@ class FileMarks:
 
 
 def open_marks(state_dir: str) -> Marks:
-    """The marks of the daemons of `state_dir`. Raises ConfigError."""
+    """The marks of the daemons of `state_dir`. Raises JobdError."""
     return FileMarks(os.path.join(state_dir, NAME))

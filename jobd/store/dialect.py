@@ -10,6 +10,7 @@ ROWS = 500  # in one statement
 AGAIN = "again"  # the transaction was rolled back by a conflict: repeat it whole
 LOST = "lost"  # the connection broke
 AWAY = "away"  # the database cannot be reached or written
+MISSING = "jobd makes no table anew that was there: restore it from a backup"
 
 
 class Dialect:
@@ -24,6 +25,9 @@ class Dialect:
     def connect(self, target: Target, create: bool, read_only: bool = False) -> Any:
         """A DB-API connection in autocommit mode, its session set up and read back. Raises JobdError."""
         raise NotImplementedError
+
+    def check_place(self, target: Target) -> None:
+        """Raise DatabaseUnavailable when the connection is open on something else than the target names by now."""
 
     def classify(self, error: Exception) -> str | None:
         """AGAIN, LOST, AWAY, or None when the error is nobody's but jobd's."""

@@ -34,8 +34,13 @@ def open_database(target: Target, dialect: Dialect) -> Any:
     base: Any = kinds[target.kind]
 
     class Database(base):  # type: ignore[misc]
+        is_known = False
+
         def _connect(self) -> Any:
-            return dialect.connect(target, create=True)
+            # What has gone while we were connected is missed, not made anew.
+            connection = dialect.connect(target, create=not self.is_known)
+            self.is_known = True
+            return connection
 
     extra = {"prefer_psycopg3": True} if target.kind == "postgresql" else {}
     database = Database(target.path or target.database, autoconnect=False, **extra)

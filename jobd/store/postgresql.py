@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, AWAY, LOST, Dialect, listed
+from jobd.store.dialect import AGAIN, AWAY, LOST, MISSING, Dialect, listed
 from jobd.store.url import Target
 
 MOST_ROWS = 2_000  # in one statement
@@ -71,8 +71,9 @@ class Postgresql(Dialect):
         # 08: connection; 57P01-3: shutting down
         if state.startswith("08") or state in ("57P01", "57P02", "57P03", "25P03"):
             return LOST
+        # 42P01, 42703: somebody has dropped a table or a column
         # 53: resources; 57014: deadline; 25006: read-only; 28, 42501: not allowed; 58: I/O
-        if state[:2] in ("53", "28", "58") or state in ("57014", "25006", "42501"):
+        if state[:2] in ("53", "28", "58") or state in ("57014", "25006", "42501", "42P01", "42703"):
             return AWAY
         if not state and type(error).__name__ in ("OperationalError", "InterfaceError"):
             return LOST
@@ -83,7 +84,9 @@ class Postgresql(Dialect):
         if target.password:
             text = text.replace(target.password, "***")
         hint = ""
-        if "does not exist" in text and "database" in text:
+        if getattr(error, "sqlstate", None) in ("42P01", "42703"):
+            hint = MISSING
+        elif "does not exist" in text and "database" in text:
             hint = f"create it: createdb {target.database}"
         elif "refused" in text or "No such file" in text:
             hint = "is the server running?"

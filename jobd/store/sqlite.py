@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, AWAY, Dialect
+from jobd.store.dialect import AGAIN, AWAY, MISSING, Dialect
 from jobd.store.url import Target
 
 BUSY_SECONDS = 5.0
@@ -27,11 +27,13 @@ class Sqlite(Dialect):
     for_update = ""
     skip_locked = ""
     placeholder = "?"
+    _file: tuple[int, int] | None = None  # device and inode of what was first opened
 
     def connect(self, target: Target, create: bool, read_only: bool = False) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < (3, 37):
             raise ConfigError(f"SQLite is {sqlite3.sqlite_version}", "jobd needs 3.37 or newer")
         self._check_file(target.path, create)
+        self.check_place(target)
         mode = "ro" if read_only else "rwc" if create else "rw"
         quoted = target.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         connection = None
@@ -53,6 +55,19 @@ class Sqlite(Dialect):
             if connection is not None:
                 connection.close()
             raise DatabaseUnavailable(*self.explain(error, target)) from None
+
+    def check_place(self, target: Target) -> None:
+        # A file that was moved or deleted goes on being written, unseen by everybody else.
+        try:
+            status = os.stat(target.path)
+        except OSError as error:
+            raise DatabaseUnavailable(f"{target.path} has gone: {error.strerror}", "put it back") from None
+        found = status.st_dev, status.st_ino
+        self._file = self._file or found
+        if found != self._file:
+            raise DatabaseUnavailable(
+                f"{target.path} is not the file that was opened, but another", "put that back, or start anew"
+            )
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
         deadline = time.monotonic() + BUSY_SECONDS
@@ -96,6 +111,8 @@ class Sqlite(Dialect):
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return AGAIN
+        if str(error).startswith(("no such table", "no such column")):
+            return AWAY
         if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) and code in (
             sqlite3.SQLITE_FULL,
             sqlite3.SQLITE_IOERR,
@@ -125,7 +142,7 @@ class Sqlite(Dialect):
                 return f"{path} is damaged: {error}", "restore it from a backup; jobd does not touch it"
             case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
                 return f"{path} cannot be opened: {error}", "check that this user may read and write it"
-        return f"{path}: {error}", ""
+        return f"{path}: {error}", MISSING if str(error).startswith("no such") else ""
 
     def among(self, column: str, count: int) -> str:
         return f"{column} IN (SELECT value FROM json_each(?))"

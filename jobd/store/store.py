@@ -114,6 +114,7 @@ class Store:
     def changed(self) -> bool:
         """Whether another connection may have written since this was last asked."""
         try:
+            self.dialect.check_place(self.target)
             changed, self._seen = self.dialect.changed(self._connection(), self._seen)
         except JobdError:
             raise
@@ -127,6 +128,7 @@ class Store:
 
     def _once(self, work: Callable[[Session], Result], repeated: bool) -> Result:
         connection = self._connection()
+        self.dialect.check_place(self.target)
         session = Session(connection, self.dialect, self._database, repeated)
         try:
             session.execute(self.dialect.begin)

@@ -30,9 +30,18 @@ class Cluster(NamedTuple):
         """What the tasks have written down."""
         return executions([house.folder / "canary.log" for house in self.houses])
 
+    def complaints(self) -> list[str]:
+        """What the daemons have logged that no fault may bring about."""
+        return [
+            line
+            for house in self.houses
+            for line in house.log().splitlines()
+            if "Traceback" in line or "a bug in jobd" in line
+        ]
+
 
 @contextlib.contextmanager
-def cluster(kind: str, folder: Path, clocks: bool = False, disk: str = "32m") -> Iterator[Cluster]:
+def cluster(kind: str, folder: Path, clocks: bool = False, disk: str = "8m") -> Iterator[Cluster]:
     """Three daemons on a database of this kind."""
     with contextlib.ExitStack() as stack:
         server = None if kind == "sqlite" else stack.enter_context(servers.running(kind))

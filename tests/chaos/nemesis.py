@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 from tests.chaos.checker import Freeze
 from tests.chaos.cluster import Cluster, family, start
+from tests.house import House
 from tests.servers import Server
 
 
@@ -23,6 +24,7 @@ class Nemesis:
     def __init__(self, seed: int, cluster: Cluster, immortal: int | None = None) -> None:
         self.freezes: list[Freeze] = []
         self.done: list[str] = []
+        self.wrong: list[str] = []  # daemons that ended although nobody had ended them
         self._random = random.Random(seed)
         self._cluster = cluster
         self._immortal = immortal  # the daemon that is neither killed nor stopped
@@ -49,9 +51,8 @@ class Nemesis:
             thread.join()
         for proxy in self._proxies:
             proxy.heal()
-        for house in self._houses:
-            if house.processes[-1].poll() is not None:
-                start(house)
+        for number in range(len(self._houses)):
+            self._is_up(number)
 
     # Daemons
 
@@ -59,7 +60,7 @@ class Nemesis:
         with self._one(mortal=True) as number:
             if number is not None:
                 self._say(f"kill -9 of daemon {number}")
-                house = self._houses[number]
+                house = self._is_up(number)
                 house.processes[-1].kill()
                 house.processes[-1].wait()
                 time.sleep(self._random.choice([0.0, 1.0, 8.0]))
@@ -69,7 +70,7 @@ class Nemesis:
         with self._one(mortal=True) as number:
             if number is not None:
                 self._say(f"SIGTERM to daemon {number}")
-                house = self._houses[number]
+                house = self._is_up(number)
                 house.processes[-1].terminate()
                 if self._random.random() < 0.5:
                     time.sleep(0.2)
@@ -167,6 +168,15 @@ class Nemesis:
         fresh.rename(clock)
 
     # Inside
+
+    def _is_up(self, number: int) -> House:
+        """The house of a daemon that is up, as it must be, unless it was just this moment being broken."""
+        house = self._houses[number]
+        code = house.processes[-1].poll()
+        if code is not None:
+            self.wrong.append(f"daemon {number} has ended by itself with exit code {code}")
+            start(house)
+        return house
 
     @contextlib.contextmanager
     def _one(self, mortal: bool = False) -> Iterator[int | None]:

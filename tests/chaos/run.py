@@ -46,7 +46,7 @@ def chaos(kind: str, seconds: float, seed: int, folder: Path, clocks: bool = Fal
         history = _history(house, person)
         runs = breakable.executions()
         wrong = judge(runs, person.acknowledged, nemesis.freezes, INTERVALS, history, finished_at, clocks)
-        return Report(wrong, nemesis.done, len(runs), len(person.acknowledged))
+        return Report(nemesis.wrong + breakable.complaints() + wrong, nemesis.done, len(runs), len(person.acknowledged))
 
 
 def _define(house: House) -> None:

@@ -94,7 +94,8 @@ def main() -> None:
         gauge.stop()
         runs = breakable.executions()
         intervals = {f"soak{number}": 1.0 for number in range(JOBS)}
-        wrong = judge(runs, [], nemesis.freezes, intervals, {}, finished_at, False)
+        wrong = nemesis.wrong + breakable.complaints()
+        wrong += judge(runs, [], nemesis.freezes, intervals, {}, finished_at, False)
     print(f"{kind}, {minutes:g} minutes, seed {seed}: {len(runs)} executions, {len(nemesis.done)} faults")
     samples = gauge.longest()
     tenth = max(1, len(samples) // 10)

@@ -139,6 +139,9 @@ class _Dialect(Sqlite):
     def connect(self, target: Target, create: bool, read_only: bool = False) -> Any:
         return Wire(self._node)
 
+    def check_place(self, target: Target) -> None:
+        pass
+
     def classify(self, error: Exception) -> str | None:
         if isinstance(error, Cut):
             return LOST

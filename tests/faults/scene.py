@@ -1,0 +1,88 @@
+"""What the tests of faults share: tasks that tell what they do, and how to see what became of them."""
+
+import sqlite3
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.house import House, until
+
+PLUGIN = '''
+import os, sys, time
+import jobd
+
+HOME = os.path.dirname(os.path.dirname(__file__))
+
+def note(what):
+    descriptor = os.open(HOME + "/notes", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(descriptor, f"{what} {jobd.current_run().job} {jobd.current_run().run} {os.getpid()}\\n".encode())
+    os.close(descriptor)
+
+@jobd.task
+def quick():
+    note("ran")
+
+@jobd.task
+def naps():
+    time.sleep(0.05)
+    note("napped")
+
+@jobd.task
+def dozes():
+    time.sleep(0.2)
+
+@jobd.task
+def gated():
+    """Goes on until the file `open` is there."""
+    note("began")
+    print("waiting")
+    while not os.path.exists(HOME + "/open"):
+        time.sleep(0.01)
+    note("ended")
+
+@jobd.task
+def fails():
+    note("ran")
+    raise RuntimeError("as always")
+'''
+FAST = 'poll = "100ms"\nlease = "5s"\n'
+
+
+def notes(*houses: House) -> list[str]:
+    """What the tasks themselves have noted."""
+    return [
+        line
+        for house in houses
+        if (file := house.folder / "notes").exists()
+        for line in file.read_text().split("\n")
+        if line
+    ]
+
+
+def noted(house: House, what: str, count: int = 1) -> list[str]:
+    """The notes that begin with `what`, when there are `count` of them."""
+    return until(
+        lambda: len(found := [line for line in notes(house) if line.startswith(what)]) >= count and found, what
+    )
+
+
+def seen_running(house: House, name: str) -> int:
+    """The process id of the job's run, when everybody can see that it is running."""
+    until(lambda: house.fine("show", name, "--json")["state"] == "running", f"{name} to be seen running")
+    return int(noted(house, "began")[0].split()[-1])
+
+
+def ends(process: subprocess.Popen[str], within: float = 20) -> int:
+    return process.wait(within)
+
+
+def claimed(house: House) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(house.folder / "jobd.db") as connection:
+        return connection.execute("SELECT job_id FROM schedule WHERE node_id <> 0").fetchall()
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
