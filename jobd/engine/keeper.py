@@ -140,9 +140,11 @@ class Keeper:
         self._mind_clock(now)
         if self.trouble is not None:
             self._keep_outcomes()
-        if now < self._retry_at or not self._due(now):
+        if now < self._retry_at:
             return
         try:
+            if not self._due(now):
+                return
             self._turn(now)
             self._prune(now)
         except OutcomeUnknown as error:

@@ -7,14 +7,11 @@ from jobd.clock import SECOND
 from jobd.job import FAILED, LOST, SUCCEEDED
 from jobd.lifecycle import MAX_LOSSES
 from jobd.wire import Order
+from tests.simulation.events import Violation
 from tests.simulation.node import EPOCH
 from tests.simulation.puppets import Puppet
 
 THAW_GRACE = SECOND  # how long what a frozen machine ran may go on after it has thawed
-
-
-class Violation(AssertionError):
-    """A promise was broken."""
 
 
 class Began(NamedTuple):

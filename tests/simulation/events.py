@@ -10,6 +10,10 @@ from collections.abc import Callable
 import greenlet
 
 
+class Violation(AssertionError):
+    """A promise was broken."""
+
+
 class Events:
     """The world's clock and what is to happen. Times are microseconds since the world began."""
 

@@ -11,7 +11,7 @@ from jobd.engine.engine import Engine
 from jobd.engine.mailbox import Mailbox
 from jobd.errors import JobdError
 from jobd.store.schedule_table import Settlement
-from tests.simulation.events import Fiber
+from tests.simulation.events import Fiber, Violation
 from tests.simulation.network import Line, NodeStore
 from tests.simulation.puppets import Puppet, Stage
 
@@ -250,6 +250,8 @@ class Node:
         try:
             engine.step(ready & set(engine.readers()))
         except (JobdError, Died) as error:
+            if engine.node and isinstance(error, JobdError):
+                raise Violation(f"node {self.number} ended by itself: {error}") from error
             self.world.say(f"node {self.number} gives up: {error}")
             self.crash(5 * SECOND)
             return
