@@ -5,12 +5,13 @@ A key may be overridden by an environment variable: `JOBD_` and its name in capi
 key of every mistake. The keys themselves are in jobd.config_keys.
 """
 
+import errno
 import os
 import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from jobd.clock import MILLISECOND, SECOND
 from jobd.config_keys import CALENDAR, DEFAULTS, KEYS, MAX_WORKERS, WORKERS, Key
@@ -22,6 +23,8 @@ SYSTEM_FOLDER, SYSTEM_STATE = "/etc/jobd", "/var/lib/jobd"
 CREDENTIAL = "jobd-database-password"
 MIN_LEASE, MIN_POLL = 5 * SECOND, 20 * MILLISECOND
 ZONES = "/usr/share/zoneinfo/"
+MAX_FILE = 2**20  # characters
+MOST_TABLES = 100  # one within the other
 
 
 class LogSettings(NamedTuple):
@@ -80,10 +83,20 @@ def load(path: str | None = None, environ: Mapping[str, str] = os.environ) -> Se
     file = _find(path, environ)
     text = _read(file)
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document = parse_toml(text)
+    except BadValue as error:
         raise ConfigError(f"{file}: {error}") from None
     return _Reading(file, text, document, environ).settings()
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The document that `text` is. Raises BadValue."""
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # of tomllib, or of int() for a number of thousands of digits
+        raise BadValue(str(error).partition(";")[0]) from None
+    except RecursionError:
+        raise BadValue("it is nested too deeply") from None
 
 
 def _find(path: str | None, environ: Mapping[str, str]) -> str:
@@ -100,16 +113,30 @@ def _find(path: str | None, environ: Mapping[str, str]) -> str:
 
 def _read(file: str) -> str:
     try:
-        with open(file, encoding="utf-8") as stream:
+        with _opened(file) as stream:
             mode = os.fstat(stream.fileno()).st_mode
             if os.geteuid() == 0 and mode & stat.S_IWOTH:
                 raise ConfigError(f"anybody can write {file}", f"jobd runs as root: chmod o-w {file}")
-            return stream.read()
+            text = stream.read(MAX_FILE + 1)
+            if len(text) > MAX_FILE:
+                raise ConfigError(f"{file} is larger than 1 MiB", "it cannot be a configuration of jobd")
+            return text
     except OSError as error:
         hint = "run `jobd init`" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(f"cannot read {file}: {error.strerror}", hint) from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file} is not UTF-8 text: byte {error.start}") from None
+
+
+def _opened(file: str) -> TextIO:
+    """A regular file, open: a pipe could keep everybody waiting for ever. Raises OSError."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(code, os.strerror(code) if stat.S_ISDIR(mode) else "it is not a regular file", file)
+    return open(descriptor, encoding="utf-8-sig")
 
 
 class _Reading:
@@ -173,6 +200,12 @@ class _Reading:
                 if re.match(r"JOBD_(LOG|HISTORY|DEFAULTS|POOL)__", variable):
                     key = variable[5:].lower().replace("__", ".")
                     self._problems.append(f"${variable}: there is no such key{_nearest(key)}")
+                elif variable.startswith("JOBD_") and variable not in ("JOBD_CONFIG", "JOBD_DEBUG"):
+                    from difflib import get_close_matches
+
+                    # Others may have variables that begin like ours (Kubernetes gives some); a slip is spelt alike.
+                    near = get_close_matches(variable, known, 1, 0.9)
+                    self._problems += [f"${variable}: there is no such key; did you mean ${name}?" for name in near]
                 continue
             self._from[name] = variable
             self._given[name] = _literal(text) if KEYS.get(name, WORKERS).literal or text.isdecimal() else text
@@ -224,7 +257,7 @@ class _Reading:
     def _fail(self) -> None:
         if len(self._problems) == 1:
             raise ConfigError(self._problems[0])
-        raise ConfigError("\n".join([f"{self._file} has {len(self._problems)} mistakes", *self._problems]))
+        raise ConfigError.of_lines([f"{self._file} has {len(self._problems)} mistakes", *self._problems])
 
     def _path(self, path: str) -> str:
         return os.path.normpath(os.path.join(os.path.dirname(self._file), os.path.expanduser(path)))
@@ -242,7 +275,7 @@ class _Reading:
         """The URL; the path of an SQLite file is made absolute."""
         url: str = self._values["database"]
         relative = url.removeprefix("sqlite:///")
-        if relative == url or relative.startswith(("/", ":")):
+        if not relative or relative == url or relative.startswith(("/", ":")):
             return url
         folder = os.path.dirname(self._file)
         for char in "%?#":
@@ -259,8 +292,8 @@ class _Reading:
         else:
             return None
         try:
-            with open(path, encoding="utf-8") as stream:
-                return stream.read().rstrip("\r\n")
+            with _opened(path) as stream:
+                return stream.read(MAX_FILE).rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             self._problem("password_file", f"cannot read {path}: {reason}")
@@ -274,9 +307,9 @@ class _Reading:
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The values of nested tables, by their dotted names."""
     for key, value in table.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and value and prefix.count(".") < MOST_TABLES:
             yield from _flat(value, f"{prefix}{key}.")
-        elif not isinstance(value, dict):
+        elif value or not isinstance(value, dict):
             yield prefix + key, value
 
 
@@ -284,11 +317,12 @@ def _lines(text: str) -> dict[str, int]:
     """On which line each key stands. tomllib does not tell; this reads `[table]` and `key =` at the start of a line."""
     lines: dict[str, int] = {}
     table = ""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
+        key, equals, _ = line.partition("=")
         if header := re.match(r"\s*\[([^\[\]]+)\]", line):
             table = _bare(header[1]) + "."
-        elif key := re.match(r"\s*([\w.\s\"'-]+?)\s*=", line):
-            lines.setdefault(table + _bare(key[1]), number)
+        elif equals and re.fullmatch(r"[\w.\s\"'-]+", key):
+            lines.setdefault(table + _bare(key), number)
     return lines
 
 

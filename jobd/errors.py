@@ -5,6 +5,8 @@ place (the top of the command line) or logged in one place (the daemon's loop). 
 """
 
 import errno
+from collections.abc import Iterable
+from typing import Self
 
 
 class JobdError(Exception):
@@ -13,10 +15,18 @@ class JobdError(Exception):
     exit_code = 1
 
     picture = ""  # lines to show below the message
+    several = False  # the message has a line for each of several mistakes
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+    @classmethod
+    def of_lines(cls, lines: Iterable[str], hint: str = "") -> Self:
+        """An error of which each of `lines` is shown as a line of its own, whatever it quotes."""
+        error = cls("\n".join(line.replace("\n", "\\n") for line in lines), hint)
+        error.several = True
+        return error
 
 
 class BadValue(JobdError):
@@ -35,6 +45,12 @@ class DatabaseUnavailable(JobdError):
     """The database cannot be reached or written; nothing was changed."""
 
     exit_code = 4
+
+
+class DatabaseAltered(DatabaseUnavailable):
+    """A table or a column that jobd made is missing; starting again will not help."""
+
+    exit_code = 78
 
 
 class OutcomeUnknown(JobdError):

@@ -188,6 +188,8 @@ def take(job: Job, claimed: Plan, now: int, zone: str) -> Step:
         return Step(_give_back(claimed)._replace(ready=None, error=_one_line(error)))
     if job.deleted:
         return Step(_give_back(claimed)._replace(ready=None))
+    if claimed.due is None:
+        return Step(repair(job, claimed, now, zone))
     options = job.options
     due = _due(claimed)
     if claimed.attempt or claimed.losses or claimed.manual:
@@ -213,6 +215,11 @@ def settle(job: Job, current: Plan, ended: Ended, zone: str, random: float) -> S
     return _over(job, current, zone, ended, ended.started, attempts)
 
 
+def repair(job: Job, claimed: Plan, now: int, zone: str) -> Plan:
+    """The plan of a claimed job whose row made no sense: free, and planned as if it were new."""
+    return plan(job, _give_back(claimed)._replace(basis=""), now, zone)
+
+
 def unresolved(current: Plan, reason: str, now: int) -> Plan:
     """The plan of a job that this node has no task for: offered again later, perhaps to a node that has."""
     return _give_back(current)._replace(error=reason[:500], ready=now + UNRESOLVED_PAUSE)
@@ -229,6 +236,8 @@ def lose(job: Job, current: Plan, now: int, zone: str, reason: str) -> Step:
     Whether one had begun just before a machine died may be unknown. Then the next one begins only when that is on
     record, and when it is lost too, both are counted.
     """
+    if current.due is None:
+        return Step(repair(job, current, now, zone))
     if current.started is None:
         return Step(_give_back(current)._replace(guarded=True))
     unknown = current.guarded and not current.losses and job.options.on_lost != "fail"

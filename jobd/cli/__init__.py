@@ -16,23 +16,22 @@ FAILED, INTERRUPTED, READER_GONE = 1, 130, 141
 
 def finish(work: Callable[[], int]) -> int:
     """Do `work`, show what goes wrong with it, and return the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # not when it was closed before we began
-            stream.reconfigure(errors="backslashreplace")
+    _mend_streams()
     try:
         code = work()
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except JobdError as error:
         return _refuse(error)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _forget_output()
+        _forget(1)
         return READER_GONE
     except OSError as error:
-        _forget_output()
+        _forget(1)
         what = f"cannot use {error.filename}" if error.filename else "cannot write the output"
+        if isinstance(error, FileNotFoundError) and not error.filename:
+            what = "the current folder cannot be used"
         return _refuse(JobdError(f"{what}: {error.strerror}"))
     except Exception as error:
         if os.environ.get("JOBD_DEBUG"):
@@ -45,16 +44,21 @@ def finish(work: Callable[[], int]) -> int:
 
 def say(text: str) -> None:
     """A remark to the person: on stderr, so that it is never taken for data."""
-    if sys.stderr is not None:
-        print(f"jobd: {escape(text)}", file=sys.stderr)  # noqa: T201
+    _print(f"jobd: {escape(text)}")
+
+
+def _print(line: str) -> None:
+    try:
+        print(line, file=sys.stderr)  # noqa: T201
+    except OSError:
+        _forget(2)  # nobody can be told; the exit code still says it
 
 
 def _refuse(error: JobdError) -> int:
-    first, *others = str(error).splitlines() or [type(error).__name__]
+    first, *others = (str(error).split("\n") if error.several else [str(error)]) or [type(error).__name__]
     say(f"error: {first}" + (f"; {error.hint}" if error.hint and not others else ""))
-    if error.picture and sys.stderr is not None:
-        for line in error.picture.splitlines():
-            print(f"  {line}", file=sys.stderr)  # noqa: T201
+    for line in error.picture.splitlines():
+        _print(f"  {line}")
     for line in others:
         say(line)
     if others and error.hint:
@@ -62,8 +66,20 @@ def _refuse(error: JobdError) -> int:
     return error.exit_code
 
 
-def _forget_output() -> None:
+def _mend_streams() -> None:
+    """What was closed before we began leads nowhere: else the next file that is opened would take its number."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            _forget(descriptor)
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not what a test has put in its place
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _forget(descriptor: int) -> None:
     """Python writes what is left in the buffer when it ends, and would complain about a reader that has gone."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    if nowhere != descriptor:
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)

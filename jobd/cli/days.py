@@ -5,6 +5,8 @@ from typing import Any
 from jobd.cli.context import Context
 from jobd.errors import BadValue
 
+MAX_FILE = 2**20  # characters
+
 
 def read_days(context: Context, given: Any) -> Any:
     """The days, as the job stores them; what is no text (not given, cleared) stays as it is. Raises BadValue."""
@@ -14,8 +16,8 @@ def read_days(context: Context, given: Any) -> Any:
     if given in calendars:
         return calendars[given]
     try:
-        with open(given, encoding="utf-8") as file:
-            lines = [line.partition("#")[0].strip() for line in file]
+        with open(given, encoding="utf-8-sig") as file:
+            lines = [line.partition("#")[0].strip() for line in file.read(MAX_FILE).split("\n")]
     except (OSError, UnicodeDecodeError) as error:
         known = ", ".join(calendars) or "none"
         raise BadValue(

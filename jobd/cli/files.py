@@ -15,6 +15,7 @@ from jobd.store import definitions
 from jobd.store.definitions import Difference
 
 MOST_SHOWN = 200  # lines of a difference
+MAX_FILE = 64 * 2**20
 
 
 @click.command()
@@ -79,13 +80,20 @@ def _read(file: str) -> tuple[str, str]:
     """The text of `file` and what to call it."""
     try:
         if file == "-":
-            return sys.stdin.buffer.read().decode("utf-8"), "standard input"
-        with open(file, encoding="utf-8") as stream:
-            return stream.read(), file
+            text = sys.stdin.buffer.read(MAX_FILE + 1).decode("utf-8-sig")
+        else:
+            with open(file, encoding="utf-8-sig") as stream:
+                text = stream.read(MAX_FILE + 1)
     except UnicodeDecodeError as error:
         raise BadValue(f"{file} is not UTF-8: {error.reason} at byte {error.start}") from None
     except OSError as error:
         raise JobdError(f"cannot read {file}: {error.strerror}") from None
+    source = "standard input" if file == "-" else file
+    if len(text) > MAX_FILE:
+        raise BadValue(f"{source} is larger than {MAX_FILE >> 20} MiB")
+    if not text.strip():
+        raise BadValue(f"{source} is empty", "without any job it would be: [job]")
+    return text, source
 
 
 def _show(difference: Difference, as_json: bool) -> None:

@@ -37,6 +37,7 @@ COMMANDS = {
     "export": ("files:export", "Write the jobs to a file."),
     "completion": ("completion:completion", "Print what makes Tab complete commands and job names."),
 }
+LONGEST = 500  # characters of a message of click's, which may quote what was typed
 MISSPELT = (click.exceptions.NoSuchOption, click.exceptions.NoSuchCommand)
 
 
@@ -119,7 +120,7 @@ def _one_line(error: click.ClickException) -> str:
     """click's message the way jobd's look: one line, no capital, no full stop."""
     text = error.message if isinstance(error, MISSPELT) else error.format_message()
     text = " ".join(text.split()).rstrip(".")
-    return text[:1].lower() + text[1:]
+    return text[:1].lower() + (text[1:] if len(text) <= LONGEST else f"{text[1:LONGEST]}...")
 
 
 def _hint(error: click.UsageError) -> str:

@@ -11,12 +11,12 @@ never written; read without a value, it keeps the one that is stored.
 """
 
 import json
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from jobd.cli.documents import DURATIONS, MOMENTS, WORDS, options_of
+from jobd.config import parse_toml
 from jobd.errors import BadValue
 from jobd.job import (
     CATCH_UP,
@@ -69,8 +69,8 @@ def load(text: str, source: str, zone: str, stored: Mapping[str, Job], retry_tim
     say nothing of it.
     """
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document = parse_toml(text)
+    except BadValue as error:
         raise BadValue(f"{source} is not TOML: {error}") from None
     other = next((key for key in document if key != "job"), None)
     if other is not None:
@@ -86,7 +86,7 @@ def load(text: str, source: str, zone: str, stored: Mapping[str, Job], retry_tim
             problems.append((name, error))
     if problems:
         lines = [f"{source}{_line_of(text, name)}: [job.{name}]: {_told(error)}" for name, error in problems[:MOST]]
-        raise BadValue("\n".join(lines), f"and {len(problems) - MOST} more" if len(problems) > MOST else "")
+        raise BadValue.of_lines(lines, f"and {len(problems) - MOST} more" if len(problems) > MOST else "")
     return jobs
 
 

@@ -31,6 +31,11 @@ class WithCommand(click.Command):
             cut = args.index("--")
             ctx.params["command"] = tuple(args[cut + 1 :])
             args = args[:cut]
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for option in given:
+            once = isinstance(option, click.Option) and not option.multiple and not option.is_flag
+            if once and given.count(option) > 1:
+                raise BadValue(f"{option.opts[0]} is given twice", "give it once")
         return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:

@@ -4,6 +4,7 @@
 """
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -133,8 +134,19 @@ class Argument(click.ParamType[Assignment]):
         if not key.isidentifier() or not (equals or self.secret):
             raise BadValue(f"the argument {shown} is not of the form K=V", "K is a name: letters, digits and _")
         if not equals:
-            text = click.prompt(f"Value of {key}", hide_input=True, err=True)
+            text = _ask(key)
         return Assignment(key, _json_or_text(text))
+
+
+def _ask(key: str) -> str:
+    """The value of a secret: asked for at the terminal, or the next line of standard input."""
+    if sys.stdin.isatty():
+        text: str = click.prompt(f"Value of {key}", hide_input=True, err=True)
+        return text
+    line = sys.stdin.readline()
+    if not line:
+        raise BadValue(f"the secret argument {key} has no value", "write it to standard input, a line for each")
+    return line.rstrip("\r\n")
 
 
 def _json_or_text(text: str) -> Any:

@@ -13,7 +13,7 @@ from jobd.cli.look import print_runs
 from jobd.cli.options import NAME, json_option
 from jobd.cli.show import escape, escape_lines, print_array, print_json, span
 from jobd.errors import JobdError
-from jobd.job import LOST, OUTCOMES, SUCCEEDED
+from jobd.job import LOST, MAX_BIGINT, OUTCOMES, SUCCEEDED
 from jobd.store import definitions
 from jobd.store.reads import History, Reader
 
@@ -63,7 +63,9 @@ def cancel(context: Context, name: str) -> None:
 
 @click.command()
 @click.argument("name", type=NAME, required=False)
-@click.option("-n", "count", type=click.IntRange(1), help=f"How many, newest first.  [default: {SHOWN}; JSON: all]")
+@click.option(
+    "-n", "count", type=click.IntRange(1, MAX_BIGINT), help=f"How many, newest first.  [default: {SHOWN}; JSON: all]"
+)
 @click.option("--outcome", type=click.Choice(OUTCOMES), help="Only runs that ended so.")
 @json_option
 @click.pass_obj
@@ -90,7 +92,7 @@ def history(context: Context, name: str | None, count: int | None, outcome: str 
 @click.command()
 @click.argument("name", type=NAME)
 @click.option("-f", "--follow", is_flag=True, help="Go on until interrupted, through the runs to come.")
-@click.option("--run", "number", type=click.IntRange(1), help="This run; default: the last one.")
+@click.option("--run", "number", type=click.IntRange(1, MAX_BIGINT), help="This run; default: the last one.")
 @json_option
 @click.pass_obj
 def logs(context: Context, name: str, follow: bool, number: int | None, as_json: bool) -> None:

@@ -112,7 +112,7 @@ def reload(context: Context) -> None:
     if answer is None:
         raise _silent(context)
     if "error" in answer:
-        raise JobdError(answer["error"], answer.get("hint", ""))
+        raise JobdError.of_lines(answer["error"].split("\n"), answer.get("hint", ""))
     click.echo("reloaded")
 
 

@@ -8,8 +8,20 @@ from jobd.job import Job
 
 
 def check_task(context: Context, job: Job) -> None:
-    """Raise BadValue, with near names, when no plugin offers the job's task. Programs and module:function pass."""
-    if job.options.command is not None or ":" in job.task:
+    """Raise BadValue, with near names, when no plugin offers the job's task. Programs pass.
+
+    Of module:function only the module is looked for.
+    """
+    if job.options.command is not None:
+        return
+    if ":" in job.task:
+        from jobd.runner.catalogue import file_of
+
+        if file_of(context.settings.plugins, job.task) is None:
+            module = job.task.partition(":")[0]
+            raise BadValue(
+                f"there is no module {module!r} in {context.settings.plugins}", "see `jobd tasks` (or --force)"
+            )
         return
     from jobd.runner.listing import list_tasks
 

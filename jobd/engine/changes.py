@@ -82,7 +82,7 @@ class Looker:
         if job is None or one.problem is not None:
             problem = one.problem or "its definition cannot be read"
             self._errors.append((job.name if job else f"job {change.job_id}", problem))
-            self._plans[change.job_id] = plan._replace(due=None, ready=None, basis="", error=problem)
+            self._plans[change.job_id] = plan._replace(due=None, ready=None, attempt=0, basis="", error=problem)
         elif change.what == "changed":
             plan = lifecycle.plan(job, plan, self._now, self._zone)
             if plan.error is not None:
@@ -94,7 +94,7 @@ class Looker:
             )
         elif change.what == "run" and not job.deleted:
             self._plans[change.job_id] = lifecycle.request(plan, self._now)
-        elif change.what == "cancel" and plan.attempt:
+        elif change.what == "cancel" and plan.attempt and plan.due is not None:
             step = lifecycle.cancel(lifecycle.filled(job, self._defaults), plan, self._now, self._zone)
             table.settle(session, [Settlement(0, plan.token, step.plan, step.run, ())])
             self._plans[change.job_id] = step.plan

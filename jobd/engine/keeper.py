@@ -41,7 +41,7 @@ from jobd.engine.messages import (
 )
 from jobd.engine.spool import Spool
 from jobd.engine.startup import STEP, check_clock, start_jobs
-from jobd.engine.takeover import Begun, take_over
+from jobd.engine.takeover import Begun, adopt, take_over
 from jobd.engine.turn import Done, Work, turn
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
 from jobd.store import nodes, prune
@@ -172,12 +172,13 @@ class Keeper:
         self._store = self._open_store()
         self._register()
         self._deliver_spool()
+        now, zone = self._clock.wall(), self._settings.timezone
+        self._store.transact(lambda session: adopt(session, self._begun, now, self._settings))
         for row in self._store.transact(nodes.live):
             # The lock on the state directory is ours, so whoever ran here before is dead, whatever its heartbeat says.
             if row.instance == self._instance and row.id != self._node:
                 self._bury(row, "its daemon died")
         self._begun.clear()
-        now, zone = self._clock.wall(), self._settings.timezone
         self._store.transact(lambda session: check_clock(session, now))
         self._store.transact(lambda session: start_jobs(session, now, zone))
         self._outbox.put(Opened(self._node))
@@ -206,6 +207,7 @@ class Keeper:
                 self._soon(now + self._gather)
             case Recalled(job_id=job_id):
                 self._recalled.discard(job_id)
+                self._reconcile |= job_id not in self._held  # the table says that we hold it, and we do not
                 self._soon(now)
             case Look():
                 self._looks.append(message)

@@ -33,6 +33,12 @@ def take_over(
     return give_on(session, node.id, {}, begun, now, settings, reason)
 
 
+def adopt(session: Session, begun: Begun, now: int, settings: Settings) -> None:
+    """Give on what nodes have claimed that nobody has ever heard of, or that have signed off."""
+    for node in table.orphans(session):
+        give_on(session, node, {}, begun, now, settings, "its node is not known")
+
+
 def give_on(
     session: Session, node: int, kept: Mapping[int, int], begun: Begun, now: int, settings: Settings, reason: str
 ) -> Losses:

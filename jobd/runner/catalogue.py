@@ -140,10 +140,8 @@ class Catalogue:
 
     def _in_full(self, name: str) -> Callable[..., Any]:
         module, _, attribute = name.partition(":")
-        parts = module.split(".")
-        path = os.path.join(self._plugins, *parts)
-        file = path + ".py" if os.path.isfile(path + ".py") else os.path.join(path, "__init__.py")
-        if not all(part.isidentifier() for part in [*parts, attribute]) or not os.path.isfile(file):
+        file = file_of(self._plugins, name)
+        if file is None:
             raise Unresolved(f"unknown task {name!r}: the plugins folder has no module {module!r}")
         function = getattr(self._import(module, file), attribute, None)
         if not callable(function):
@@ -167,6 +165,16 @@ class Catalogue:
         code = getattr(function, "__code__", None)
         line = f":{code.co_firstlineno}" if code is not None and code.co_filename == path else ""
         return self.relative(path) + line
+
+
+def file_of(plugins: str, name: str) -> str | None:
+    """The file in the plugins folder that the module of `module:function` is; None: there is none."""
+    module, _, attribute = name.partition(":")
+    parts = module.split(".")
+    if not all(part.isidentifier() for part in [*parts, attribute]):
+        return None
+    path = os.path.join(plugins, *parts)
+    return next((file for file in (path + ".py", os.path.join(path, "__init__.py")) if os.path.isfile(file)), None)
 
 
 def announce_tasks(plugins: str, descriptor: int, skipped: list[str]) -> None:

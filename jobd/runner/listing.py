@@ -11,6 +11,8 @@ import time
 from collections import Counter
 from typing import NamedTuple
 
+from jobd.errors import JobdError
+
 LIMIT = 10.0  # seconds that a plugin may take to load
 
 
@@ -25,6 +27,11 @@ class TaskInfo(NamedTuple):
 
 def list_tasks(plugins: str, limit: float = LIMIT) -> list[TaskInfo]:
     """All tasks, by name; what is broken comes last. Each plugin may take `limit` seconds to load."""
+    try:
+        os.scandir(plugins).close()
+    except OSError as error:
+        hint = "change `plugins` in jobd.toml, or make the folder"
+        raise JobdError(f"the plugins folder {plugins} cannot be read: {error.strerror}", hint) from None
     broken: dict[str, TaskInfo] = {}
     while True:
         tasks, culprit, why = _attempt(plugins, limit, list(broken))

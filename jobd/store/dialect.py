@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from jobd.errors import DatabaseAltered, DatabaseUnavailable
 from jobd.store.url import Target
 
 ROWS = 500  # in one statement
 AGAIN = "again"  # the transaction was rolled back by a conflict: repeat it whole
 LOST = "lost"  # the connection broke
 AWAY = "away"  # the database cannot be reached or written
-MISSING = "jobd makes no table anew that was there: restore it from a backup"
+ALTERED = "altered"  # a table or a column is missing: jobd makes nothing anew that was there
 
 
 class Dialect:
@@ -30,12 +31,20 @@ class Dialect:
         """Raise DatabaseUnavailable when the connection is open on something else than the target names by now."""
 
     def classify(self, error: Exception) -> str | None:
-        """AGAIN, LOST, AWAY, or None when the error is nobody's but jobd's."""
+        """AGAIN, LOST, AWAY, ALTERED, or None when the error is nobody's but jobd's."""
         raise NotImplementedError
 
     def explain(self, error: Exception, target: Target) -> tuple[str, str]:
         """What went wrong in one line, and what to do."""
         raise NotImplementedError
+
+    def refusal(self, error: Exception, target: Target) -> DatabaseUnavailable:
+        """The error that a person is shown for a driver's."""
+        if self.classify(error) != ALTERED:
+            return DatabaseUnavailable(*self.explain(error, target))
+        text = " ".join(str(error.args[-1]).split())
+        hint = "somebody has changed them: put them back, or restore the database from a backup"
+        return DatabaseAltered(f"the tables in {target.label} are not those that jobd made: {text}", hint)
 
     def among(self, column: str, count: int) -> str:
         """The condition that `column` is one of `count` numbers."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, AWAY, LOST, MISSING, Dialect
+from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Dialect
 from jobd.store.url import Target
 
 DEADLINE = 10  # seconds for a call
@@ -59,7 +59,7 @@ class Mysql(Dialect):
             with connection.cursor() as cursor:
                 self._set_up(cursor)
             return connection
-        except (pymysql.Error, OSError) as error:
+        except (pymysql.Error, OSError, UnicodeError) as error:  # a host name may be none in any encoding
             if connection is not None:
                 connection.close()
             raise DatabaseUnavailable(*self.explain(error, target)) from None
@@ -100,8 +100,7 @@ class Mysql(Dialect):
             return AGAIN
         if number in _BROKEN or number == 0 or isinstance(error, OSError):
             return LOST
-        # 1040 too many connections, 1021/1114 full, 1290/1836 read-only, 1044/1045/1142/1143 not allowed,
-        # 1146/1054 somebody has dropped a table or a column
+        # 1040 too many connections, 1021/1114 full, 1290/1836 read-only, 1044/1045/1142/1143 not allowed
         if number in {
             1040,
             1203,
@@ -115,8 +114,6 @@ class Mysql(Dialect):
             1045,
             1142,
             1143,
-            1146,
-            1054,
             2002,
             2003,
             2005,
@@ -124,7 +121,7 @@ class Mysql(Dialect):
             1969,
         }:
             return AWAY
-        return None
+        return ALTERED if number in (1054, 1146) else None
 
     def explain(self, error: Exception, target: Target) -> tuple[str, str]:
         number = _number(error)
@@ -134,8 +131,6 @@ class Mysql(Dialect):
             1045: "check the user and the password",
             1044: f"let the user in: GRANT ALL ON {target.database}.* TO …",
             1049: f"create it: CREATE DATABASE {target.database}",
-            1146: MISSING,
-            1054: MISSING,
             2002: "is the server running?",
             2003: "is the server running, and may this machine reach it?",
             1419: "SET GLOBAL log_bin_trust_function_creators = 1 lets jobd create its triggers",

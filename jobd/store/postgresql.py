@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, AWAY, LOST, MISSING, Dialect, listed
+from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Dialect, listed
 from jobd.store.url import Target
 
 MOST_ROWS = 2_000  # in one statement
@@ -58,7 +58,7 @@ class Postgresql(Dialect):
                     f"create one with: createdb --encoding UTF8 --template template0 {target.database}",
                 )
             return connection
-        except (psycopg.Error, OSError) as error:
+        except (psycopg.Error, OSError, UnicodeError) as error:  # a host name may be none in any encoding
             if connection is not None:
                 connection.close()
             raise DatabaseUnavailable(*self.explain(error, target)) from None
@@ -71,22 +71,19 @@ class Postgresql(Dialect):
         # 08: connection; 57P01-3: shutting down
         if state.startswith("08") or state in ("57P01", "57P02", "57P03", "25P03"):
             return LOST
-        # 42P01, 42703: somebody has dropped a table or a column
         # 53: resources; 57014: deadline; 25006: read-only; 28, 42501: not allowed; 58: I/O
-        if state[:2] in ("53", "28", "58") or state in ("57014", "25006", "42501", "42P01", "42703"):
+        if state[:2] in ("53", "28", "58") or state in ("57014", "25006", "42501"):
             return AWAY
         if not state and type(error).__name__ in ("OperationalError", "InterfaceError"):
             return LOST
-        return None
+        return ALTERED if state in ("42703", "42P01") else None
 
     def explain(self, error: Exception, target: Target) -> tuple[str, str]:
         text = " ".join(str(error).split()) or type(error).__name__
         if target.password:
             text = text.replace(target.password, "***")
         hint = ""
-        if getattr(error, "sqlstate", None) in ("42P01", "42703"):
-            hint = MISSING
-        elif "does not exist" in text and "database" in text:
+        if "does not exist" in text and "database" in text:
             hint = f"create it: createdb {target.database}"
         elif "refused" in text or "No such file" in text:
             hint = "is the server running?"

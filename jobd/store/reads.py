@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from jobd.config import Settings
-from jobd.errors import DatabaseUnavailable, JobdError
+from jobd.errors import JobdError
 from jobd.job import Job, Plan, Run
 from jobd.store import rows, schema
 from jobd.store.connect import connect, dialect_of
@@ -179,7 +179,7 @@ class Reader:
         except Exception as error:
             if self._dialect.classify(error) is None:
                 raise
-            raise DatabaseUnavailable(*self._dialect.explain(error, self._target)) from None
+            raise self._dialect.refusal(error, self._target) from None
 
 
 def open_reader(settings: Settings) -> Reader:
@@ -190,6 +190,8 @@ def open_reader(settings: Settings) -> Reader:
 def _listed(row: tuple[Any, ...]) -> Listed:
     job, problem = rows.read_job(row[:_PLAN_AT])
     plan = rows.read_plan(row[_PLAN_AT:_RUN_AT]) if row[_PLAN_AT] is not None else None
+    if plan is not None and plan.basis == rows.UNSOUND:
+        problem = problem or plan.error
     last = Run(*row[_RUN_AT:]) if row[_RUN_AT] is not None else None
     return Listed(job or Job(f"(job {row[0]})", id=row[0]), plan, last, problem)
 

@@ -5,12 +5,12 @@ The columns stand here once, in the order in which every statement reads and wri
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from jobd.clock import from_datetime, to_datetime
+from jobd.clock import LATEST, from_datetime, to_datetime
 from jobd.errors import BadValue
-from jobd.job import PLAIN, Job, Options, Plan, Run, check_name, check_options, check_retry_times
+from jobd.job import DEFAULT_POOL, PLAIN, Job, Options, Plan, Run, check_name, check_options, check_retry_times
 
 JOB = (
     "id",
@@ -37,6 +37,14 @@ RUN = (
     "job_id", "number", "due_time", "started_time", "finished_time", "attempts", "outcome", "node_id",
     "error", "result", "missed",
 )  # fmt: skip
+_NUMBERS = {"timeout", "backoff", "backoff_max", "grace", "jitter", "starts", "ends", "priority", "paused"}
+_KINDS = [int if name in _NUMBERS else str for name in OPTIONS]
+_MOMENTS = [SCHEDULE.index(name) for name in ("due_time", "ready_time", "anchor", "resume_time", "started_time")]
+_TEXTS = {"pool", "basis", "error"}
+MAX_NUMBER = 2**62
+UNSOUND = "unsound"  # the basis of a plan whose row made no sense: it is planned anew as soon as somebody may
+_FIRST = from_datetime(datetime(1, 1, 3, tzinfo=UTC))  # with the next one: what exists in every time zone
+_LAST = from_datetime(datetime(9999, 12, 29, tzinfo=UTC))
 MAX_ERROR = 2_000
 MAX_PLAN_ERROR = 500
 
@@ -66,7 +74,7 @@ def read_job(row: Sequence[Any]) -> tuple[Job | None, str | None]:
     except BadValue as error:
         problem, options = str(error), PLAIN
     try:
-        times = [read_time(value) for value in (created, updated, finished)]
+        times = [_time(value) for value in (created, updated, finished)]
     except (TypeError, ValueError, OverflowError):
         problem, times = "a time is not a time", [0, 0, None]
     job = Job(
@@ -88,6 +96,9 @@ def _read_options(row: Sequence[Any]) -> Options:
     """The options; a row of NULLs (there is none) gives the defaults. Raises BadValue."""
     if not any(row):
         return PLAIN
+    for what, value, kind in zip(OPTIONS, row, _KINDS, strict=True):
+        if value is not None and type(value) is not kind:
+            raise BadValue(f"{what} is {ascii(value)[:80]}, not {'text' if kind is str else 'a whole number'}")
     task, command, args, secrets = row[:4]
     skip_dates, instead, after_jobs, priority, on_lost, isolation, paused = row[-7:]
     plain = dict(zip(_PLAIN, row[4:-7], strict=True))
@@ -138,8 +149,43 @@ def options_row(options: Options) -> tuple[Any, ...] | None:
 
 
 def read_plan(row: Sequence[Any]) -> Plan:
-    """The plan, from the SCHEDULE columns."""
-    return Plan._make((*row[:8], bool(row[8]), *row[9:13], bool(row[13]), *row[14:]))
+    """The plan, from the SCHEDULE columns. Of a row that makes no sense the claim is left, and why it makes none."""
+    plan = Plan._make((*row[:8], bool(row[8]), *row[9:13], bool(row[13]), *row[14:]))
+    flaw = _flaw(row, plan)
+    if flaw is None:
+        return plan
+    return Plan(
+        plan.job_id,
+        pool=plan.pool if isinstance(plan.pool, str) else DEFAULT_POOL,
+        basis=UNSOUND,
+        error=f"its row of the table `schedule` makes no sense: {flaw}",
+        guarded=plan.guarded,
+        node=plan.node if type(plan.node) is int else 0,
+        token=plan.token,
+    )
+
+
+def _flaw(row: Sequence[Any], plan: Plan) -> str | None:
+    """What makes no sense in a row of `schedule`."""
+    if tuple(map(type, row)) not in _shapes:
+        for what, value in zip(SCHEDULE, row, strict=True):
+            if type(value) is not (str if what in _TEXTS else int) and not (value is None and what in _NULLABLE):
+                return f"{what} is {ascii(value)[:80]}"
+        _shapes.add(tuple(map(type, row)))
+    for at in _MOMENTS:
+        if row[at] is not None and not 0 <= row[at] <= LATEST:
+            return f"{SCHEDULE[at]} is {row[at]}"
+    if plan.number > MAX_NUMBER:
+        return f"number is {plan.number}"
+    if plan.number < 1 or plan.attempt < 0 or plan.losses < 0 or plan.missed < 0:
+        return "a count is negative"
+    if plan.due is None and (plan.ready is not None or plan.started is not None):
+        return "due_time is missing"
+    return None
+
+
+_NULLABLE = {"due_time", "ready_time", "anchor", "resume_time", "error", "started_time"}
+_shapes: set[tuple[type, ...]] = set()  # the types of rows that were found to be right
 
 
 def plan_row(plan: Plan) -> tuple[Any, ...]:
@@ -158,6 +204,14 @@ def read_time(value: Any) -> int | None:
     if value is None:
         return None
     return from_datetime(value if isinstance(value, datetime) else datetime.fromisoformat(value))
+
+
+def _time(value: Any) -> int | None:
+    """The moment of a column of `job`, when it can be shown in every time zone."""
+    moment = read_time(value)
+    if moment is not None and not _FIRST <= moment <= _LAST:
+        raise ValueError(value)
+    return moment
 
 
 def write_time(moment: int) -> str:

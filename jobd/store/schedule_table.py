@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jobd.job import SKIPPED, Job, Plan, Run
 from jobd.store import dependencies, output, rows
 from jobd.store.output import Part
-from jobd.store.store import Session
+from jobd.store.store import MOST_IDS, Session
 
 _PLAN = rows.columns("schedule", rows.SCHEDULE)
 _DEFINITION = f"{rows.columns('job', rows.JOB)}, {rows.columns('job_options', rows.OPTIONS)}"
@@ -63,14 +63,21 @@ class Change(NamedTuple):
 def claim(session: Session, node: int, pool: str, until: int, limit: int) -> list[Claimed]:
     """Claim up to `limit` jobs of `pool` that are ready by `until`, and give them oldest first."""
     ids = session.dialect.claim(session.cursor, node, pool, until, limit)
-    claimed = [_claimed(row) for row in session.among(_JOINED, "schedule.job_id", ids)]
+    claimed = _numbered(session, [_claimed(row) for row in session.among(_JOINED, "schedule.job_id", ids)])
     return sorted(claimed, key=lambda one: one.plan.ready or 0)
 
 
 def claims_of(session: Session, node: int) -> list[Claimed]:
     """All that `node` has claimed."""
     # served by the index schedule_node
-    return [_claimed(row) for row in session.rows(_JOINED + "schedule.node_id = ?", (node,))]
+    return _numbered(session, [_claimed(row) for row in session.rows(_JOINED + "schedule.node_id = ?", (node,))])
+
+
+def orphans(session: Session) -> list[int]:
+    """The nodes that have claims and are not alive: none of jobd's doing, but perhaps of somebody's hands."""
+    # served by the index schedule_node
+    sql = "SELECT DISTINCT node_id FROM schedule WHERE node_id <> 0 AND node_id NOT IN"
+    return [node for (node,) in session.rows(f"{sql} (SELECT id FROM node WHERE stopped_time IS NULL)")]
 
 
 def tokens_of(session: Session, node: int) -> dict[int, int]:
@@ -87,7 +94,8 @@ def settle(session: Session, settlements: Sequence[Settlement]) -> set[int]:
     held = {job_id: (node, token) for job_id, node, token in found}
     good = [one for one in settlements if held.get(one.plan.job_id) == (one.node, one.token)]
     runs = [one.run for one in good if one.run is not None]
-    session.write_rows("run", rows.RUN, [rows.run_row(run) for run in runs])
+    # A number that is taken can only be that of a run which somebody has put back by hand.
+    session.write_rows("run", rows.RUN, [rows.run_row(run) for run in runs], key=("job_id", "number"))
     output.save(session, [part for one in good for part in one.output])
     _write_plans(session, (one.plan for one in good))
     dependencies.ended(session, ((one.plan, one.run) for one in good if one.run is not None))
@@ -124,7 +132,7 @@ def next_ready(session: Session, pool: str) -> int | None:
     """When the next unclaimed job of `pool` is ready."""
     # served by the index schedule_ready
     found = session.rows("SELECT min(ready_time) FROM schedule WHERE pool = ? AND node_id = 0", (pool,))
-    return None if found[0][0] is None else int(found[0][0])
+    return found[0][0] if isinstance(found[0][0], int) else None
 
 
 def changes(session: Session, limit: int) -> list[Change]:
@@ -175,9 +183,41 @@ def stand(session: Session, job_ids: Sequence[int]) -> list[Standing]:
 
 
 def plans(session: Session, job_ids: Sequence[int]) -> dict[int, Plan]:
-    """The plans of these jobs, as far as they have any; they stay as they are until the transaction ends."""
+    """The plans of these jobs, as far as they have any; they stay as they are until the transaction ends.
+
+    A job without one that has a history (somebody has deleted its row) goes on with the number after its last run.
+    """
     sql = f"SELECT {_PLAN} FROM schedule WHERE "
-    return {row[0]: rows.read_plan(row) for row in session.among(sql, "job_id", sorted(job_ids), lock=True)}
+    found = {row[0]: rows.read_plan(row) for row in session.among(sql, "job_id", sorted(job_ids), lock=True)}
+    unsure = [job_id for job_id in job_ids if job_id not in found or found[job_id].basis == rows.UNSOUND]
+    for job_id, number in _last_numbers(session, unsure).items():
+        found[job_id] = found.get(job_id, Plan(job_id))._replace(number=number + 1)
+    return found
+
+
+def _last_numbers(session: Session, job_ids: Sequence[int]) -> dict[int, int]:
+    """job id → the number of its last run, of those that have one."""
+    found: dict[int, int] = {}
+    for start in range(0, len(job_ids), MOST_IDS):
+        some = job_ids[start : start + MOST_IDS]
+        condition = session.dialect.among("job_id", len(some))
+        sql = f"SELECT job_id, max(number) FROM run WHERE {condition} GROUP BY job_id"
+        found |= dict(session.rows(sql, session.dialect.among_values(some)))
+    return found
+
+
+def _numbered(session: Session, claimed: list[Claimed]) -> list[Claimed]:
+    """`claimed`, with those whose row made no sense numbered after their history."""
+    unsound = [one.plan.job_id for one in claimed if one.plan.basis == rows.UNSOUND]
+    if not unsound:
+        return claimed
+    last = _last_numbers(session, unsound)
+    return [
+        one._replace(plan=one.plan._replace(number=last.get(one.plan.job_id, 0) + 1))
+        if one.plan.basis == rows.UNSOUND
+        else one
+        for one in claimed
+    ]
 
 
 def replan(session: Session, changed: Sequence[Plan]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, AWAY, MISSING, Dialect
+from jobd.store.dialect import AGAIN, ALTERED, AWAY, Dialect
 from jobd.store.url import Target
 
 BUSY_SECONDS = 5.0
@@ -111,8 +111,8 @@ class Sqlite(Dialect):
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return AGAIN
-        if str(error).startswith(("no such table", "no such column")):
-            return AWAY
+        if str(error).startswith(("no such table", "no such column", "table job")):
+            return ALTERED
         if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) and code in (
             sqlite3.SQLITE_FULL,
             sqlite3.SQLITE_IOERR,
@@ -142,7 +142,7 @@ class Sqlite(Dialect):
                 return f"{path} is damaged: {error}", "restore it from a backup; jobd does not touch it"
             case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
                 return f"{path} cannot be opened: {error}", "check that this user may read and write it"
-        return f"{path}: {error}", MISSING if str(error).startswith("no such") else ""
+        return f"{path}: {error}", ""
 
     def among(self, column: str, count: int) -> str:
         return f"{column} IN (SELECT value FROM json_each(?))"

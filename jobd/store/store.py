@@ -138,6 +138,8 @@ class Store:
             raise
         try:
             session.execute("COMMIT")
+        except KeyboardInterrupt:
+            raise OutcomeUnknown("interrupted during the commit", "look before repeating") from None
         except Exception as error:
             kind = self.dialect.classify(_cause(error))
             self._roll_back(session, error)
@@ -193,7 +195,7 @@ class Store:
         return None
 
     def _unavailable(self, error: Exception) -> DatabaseUnavailable:
-        return DatabaseUnavailable(*self.dialect.explain(_cause(error), self.target))
+        return self.dialect.refusal(_cause(error), self.target)
 
 
 class _CommitBroke(Exception):

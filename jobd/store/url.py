@@ -55,8 +55,10 @@ def parse_url(url: str, password: str | None = None) -> Target:
         raise ConfigError(f"the database URL begins with {parts.scheme!r}", f"write {_FORMS}")
     if kind == "sqlite":
         path = unquote(parts.path[1:])
-        if parts.netloc or not path or path == ":memory:":
+        if parts.netloc or not path or path == ":memory:" or "\0" in path:
             raise ConfigError("the database URL names no file", "write sqlite:///FILE, or sqlite:////ABSOLUTE/FILE")
+        if parts.query or parts.fragment:
+            raise ConfigError("the database URL has options, and SQLite takes none", "write ? as %3F and # as %23")
         return Target(kind, path=os.path.abspath(path))
     name = unquote(parts.path[1:])
     if not name or "/" in name:

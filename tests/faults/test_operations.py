@@ -408,13 +408,14 @@ def test_a_table_that_is_dropped_under_the_daemon_is_not_made_anew(make_house: C
         house.fine("add", "quick", "--every", "100ms")
         house.ended("quick", 3)
         _drop(server, kind, url.rpartition("/")[2], "run")
-        until(
-            lambda: house.status().get("database", "ok") != "ok" or daemon.poll() is not None, "the loss to be noticed"
-        )
+        until(lambda: house.status()["database"] != "ok", "the loss to be noticed")
+        daemon.terminate()
+        ends(daemon)
         assert "Traceback" not in house.log()
-        again = house.jobd("start", "--foreground") if daemon.poll() is not None else house.jobd("list")
-        assert "bug in jobd" not in again.stderr
-        assert "Traceback" not in again.stderr
+        for refused in (house.jobd("history", "quick"), house.jobd("start", "--foreground")):
+            assert refused.returncode == 78, refused
+            assert "are not those that jobd made" in refused.stderr
+            assert "Traceback" not in refused.stderr
 
 
 def _drop(server: servers.Server, kind: str, database: str, table: str) -> None:
