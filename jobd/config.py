@@ -107,8 +107,19 @@ def _find(path: str | None, environ: Mapping[str, str]) -> str:
     places = [os.path.abspath(FILE), os.path.join(personal, "jobd", FILE), os.path.join(SYSTEM_FOLDER, FILE)]
     for place in places:
         if os.path.exists(place):
+            _refuse_planted(place)
             return place
     raise ConfigError(f"there is no {FILE} here, in {personal}/jobd or in {SYSTEM_FOLDER}", "run `jobd init`")
+
+
+def _refuse_planted(file: str) -> None:
+    """Raise ConfigError for a file that somebody else has put into a folder like /tmp: its plugins would run as us."""
+    trusted = (0, os.geteuid())
+    owners = {os.lstat(file).st_uid, os.stat(file).st_uid}
+    if os.stat(os.path.dirname(file)).st_mode & stat.S_IWOTH and not owners <= set(trusted):
+        raise ConfigError(
+            f"{file} is another user's, in a folder that anybody can write into", "if you trust it, name it: --config"
+        )
 
 
 def _read(file: str) -> str:

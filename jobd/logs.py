@@ -52,6 +52,7 @@ def setup(settings: LogSettings) -> None:
             "retention": _retention(settings.retention),
             "encoding": "utf-8",
             "errors": "backslashreplace",
+            "opener": _open_file,
         }
     logger.remove()
     _State.logger = None
@@ -152,6 +153,11 @@ def _json_escape(char: str) -> str:
 def _time(record: "Record") -> str:
     moment: datetime = record["time"]
     return moment.isoformat(timespec="seconds")
+
+
+def _open_file(path: str, flags: int) -> int:
+    """No link is followed to a file of somebody else's, and a file that is made is this user's alone."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def _write(message: "Message") -> None:

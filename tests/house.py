@@ -12,7 +12,7 @@ from typing import Any
 
 from jobd.daemon.control import ask
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 CONFIG = 'database = "{database}"\ncommands = true\nworkers = {workers}\n{more}\n[log]\nformat = "json"\n'
 PLUGIN = "import jobd\n\n@jobd.task\ndef hello():\n    print('hello')\n"
 PATIENCE = 20.0

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -50,7 +50,7 @@ class Server:
     def __init__(self, command: list[str], folder: Path, port: int, environ: dict[str, str] | None = None) -> None:
         self.folder = folder
         self.port = port
-        self._command = command
+        self.command = command
         self._environ = environ
         self._made = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -71,13 +71,13 @@ class Server:
         """Start it and wait until it answers."""
         log = (self.folder / "log").open("ab")
         self._process = subprocess.Popen(
-            self._command, stdout=log, stderr=log, start_new_session=True, env=self._environ
+            self.command, stdout=log, stderr=log, start_new_session=True, env=self._environ
         )
         log.close()
         deadline = time.monotonic() + PATIENCE
         while not self.ping():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{self._command[0]} did not start:\n{(self.folder / 'log').read_text()[-2000:]}")
+                raise RuntimeError(f"{self.command[0]} did not start:\n{(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.05)
 
     def signal(self, number: int) -> None:
@@ -106,13 +106,11 @@ class MariaDB(Server):
 
     def __init__(self, folder: Path, settings: Sequence[str]) -> None:
         _own(folder, "mysql")
-        subprocess.run(
+        _made(
             [
                 *("mariadb-install-db", "--no-defaults", *_as("mysql"), f"--datadir={folder}/data", "--skip-test-db"),
                 "--auth-root-authentication-method=normal",
-            ],
-            check=True,
-            capture_output=True,
+            ]
         )
         port = free_port()
         command = [shutil.which("mariadbd") or "/usr/sbin/mariadbd", "--no-defaults", *_as("mysql")]
@@ -147,7 +145,7 @@ class PostgreSQL(Server):
         _own(folder, "postgres")
         programs = _postgresql_programs()
         initdb = [f"{programs}/initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "postgres", "--no-sync"]
-        subprocess.run(_run_as("postgres", initdb), check=True, capture_output=True)
+        _made(_run_as("postgres", initdb))
         port = free_port()
         command = [f"{programs}/postgres", "-D", f"{folder}/data", "-k", str(folder), "-p", str(port)]
         command += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=50", *settings]
@@ -172,8 +170,13 @@ class PostgreSQL(Server):
 
 
 @contextlib.contextmanager
-def running(kind: str, settings: Sequence[str] = ()) -> Iterator[Server]:
-    """A server of this kind ("mariadb" or "postgresql"), set up with `settings`, for as long as the block lasts."""
+def running(
+    kind: str, settings: Sequence[str] = (), prepare: Callable[[Path], list[str]] = lambda folder: []
+) -> Iterator[Server]:
+    """A server of this kind ("mariadb" or "postgresql"), set up with `settings`, for as long as the block lasts.
+
+    `prepare` may put files into its folder, and returns further settings.
+    """
     if kind == "mariadb" and not shutil.which("mariadb-install-db"):
         missing("MariaDB", "apt-get install mariadb-server")
     if kind == "postgresql" and not _postgresql_programs():
@@ -182,6 +185,7 @@ def running(kind: str, settings: Sequence[str] = ()) -> Iterator[Server]:
     server = None
     try:
         server = MariaDB(folder, settings) if kind == "mariadb" else PostgreSQL(folder, settings)
+        server.command += prepare(folder)
         server.start()
         yield server
     finally:
@@ -205,6 +209,13 @@ def free_port() -> int:
 def _postgresql_programs() -> str | None:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     return str(found[-1].parent) if found else None
+
+
+def _made(command: list[str]) -> None:
+    """Run what makes a server's data."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{command[0]} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
 def _own(folder: Path, user: str) -> None:

@@ -9,10 +9,12 @@ import time
 import uuid
 
 from jobd.config import Settings
+from jobd.daemon.pidfile import NAME
 from jobd.errors import ConfigError, JobdError, cannot
+from jobd.runner.listing import check_writers
 
 LEFT_OVER_PATIENCE = 15.0  # seconds
-PR_SET_TIMERSLACK, PR_SET_CHILD_SUBREAPER = 29, 36
+PR_SET_DUMPABLE, PR_SET_TIMERSLACK, PR_SET_CHILD_SUBREAPER = 4, 29, 36
 
 
 def check_plugins(settings: Settings) -> None:
@@ -23,21 +25,30 @@ def check_plugins(settings: Settings) -> None:
         raise ConfigError(f"cannot use the plugins folder {settings.plugins}: {error.strerror}", "create it") from None
     if not stat.S_ISDIR(mode):
         raise ConfigError(f"the plugins folder {settings.plugins} is not a folder")
-    if os.geteuid() == 0 and mode & stat.S_IWOTH:
-        raise ConfigError(
-            f"anybody can write into the plugins folder {settings.plugins}",
-            f"jobd runs as root: chmod o-w {settings.plugins}",
-        )
+    check_writers(settings.plugins)
 
 
 def make_state_dir(state_dir: str) -> None:
     """Create the state directory, for this user alone. Raises JobdError."""
     try:
         os.makedirs(state_dir, mode=0o700, exist_ok=True)
-        if stat.S_IMODE(os.stat(state_dir).st_mode) & 0o077:
-            os.chmod(state_dir, 0o700)
+        descriptor = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise cannot(f"use the state directory {state_dir}", error) from None
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid():
+            raise ConfigError(f"the state directory {state_dir} belongs to another user", "run jobd as that user")
+        if status.st_mode & 0o077:
+            held = os.listdir(descriptor)
+            if held and NAME not in held:  # /etc, named by mistake or through a link
+                raise ConfigError(
+                    f"the state directory {state_dir} holds other things, and others can look into it",
+                    "give jobd a folder of its own",
+                )
+            os.fchmod(descriptor, 0o700)
+    finally:
+        os.close(descriptor)
 
 
 def instance_of(state_dir: str) -> str:
@@ -94,8 +105,10 @@ def open_standard_streams() -> None:
 
 
 def tune_process() -> None:
-    """Be the parent of orphans, so that none gets away; wake on the microsecond; pass the interpreter on quickly."""
+    """Keep memory and environment, which may hold a password, from this user's other processes, tasks among them; be
+    the parent of orphans, so that none gets away; wake on the microsecond; pass the interpreter on quickly."""
     libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     libc.prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
     sys.setswitchinterval(0.0005)

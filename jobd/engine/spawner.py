@@ -17,12 +17,11 @@ import sys
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-import jobd
 from jobd.clock import SECOND
+from jobd.runner.environment import without_secrets
 
 OUTPUT_PIPE = 256 * 1024  # bytes the kernel may hold of what a worker prints
 DESCENDANT = "JOBD_WORKER"  # in the environment of all that descends from a worker
-_PRIVATE = ("JOBD_", "NOTIFY_SOCKET", "WATCHDOG_", "CREDENTIALS_DIRECTORY", "LISTEN_", "JOURNAL_STREAM", "MYSQL_", "PG")
 _LINUX_F_SETPIPE_SZ = 1031
 
 
@@ -120,7 +119,7 @@ class ProcessSpawner:
             self._command.append("--commands")
         self._directory = directory
         self._lock = lock  # guardians hold it on until their worker and all its descendants are gone
-        self._environ = worker_environment(environ)
+        self._environ = {**without_secrets(environ), DESCENDANT: "1"}
 
     def start(self) -> ProcessChild:
         ours, theirs = socket.socketpair()
@@ -163,16 +162,6 @@ class ProcessSpawner:
 
 def _numbers(**descriptors: int) -> list[str]:
     return [word for name, number in descriptors.items() for word in (f"--{name}", str(number))]
-
-
-def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a worker's environment is: the daemon's without what is the daemon's own (configuration, passwords)."""
-    kept = {name: value for name, value in environ.items() if not name.startswith(_PRIVATE)}
-    kept[DESCENDANT] = "1"
-    home = os.path.dirname(os.path.dirname(os.path.abspath(jobd.__file__)))
-    if os.path.basename(home) not in ("site-packages", "dist-packages"):  # run from a source tree
-        kept["PYTHONPATH"] = os.pathsep.join(filter(None, [home, environ.get("PYTHONPATH")]))
-    return kept
 
 
 def _children() -> list[int]:

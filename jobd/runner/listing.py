@@ -5,13 +5,15 @@ hangs, exits or crashes when it is imported is only told as broken.
 import json
 import os
 import select
+import stat
 import subprocess
 import sys
 import time
 from collections import Counter
 from typing import NamedTuple
 
-from jobd.errors import JobdError
+from jobd.errors import ConfigError, JobdError
+from jobd.runner.environment import without_secrets
 
 LIMIT = 10.0  # seconds that a plugin may take to load
 
@@ -26,12 +28,16 @@ class TaskInfo(NamedTuple):
 
 
 def list_tasks(plugins: str, limit: float = LIMIT) -> list[TaskInfo]:
-    """All tasks, by name; what is broken comes last. Each plugin may take `limit` seconds to load."""
+    """All tasks, by name; what is broken comes last. Each plugin may take `limit` seconds to load.
+
+    Raises JobdError when the folder cannot be read, or this user had better not import what is there.
+    """
     try:
         os.scandir(plugins).close()
     except OSError as error:
         hint = "change `plugins` in jobd.toml, or make the folder"
         raise JobdError(f"the plugins folder {plugins} cannot be read: {error.strerror}", hint) from None
+    check_writers(plugins)
     broken: dict[str, TaskInfo] = {}
     while True:
         tasks, culprit, why = _attempt(plugins, limit, list(broken))
@@ -48,6 +54,21 @@ def list_tasks(plugins: str, limit: float = LIMIT) -> list[TaskInfo]:
     return sorted([*listed, *broken.values()], key=lambda task: (not task.name, task.name, task.origin))
 
 
+def check_writers(plugins: str) -> None:
+    """Raise ConfigError if jobd runs as root and anybody can write the plugins folder or something in it."""
+    if os.geteuid() != 0:
+        return
+    for folder, _, files in os.walk(plugins):
+        for path in (folder, *(os.path.join(folder, name) for name in files)):
+            try:
+                mode = os.stat(path).st_mode
+            except OSError:  # removed meanwhile, or a link that leads nowhere
+                continue
+            if mode & stat.S_IWOTH:
+                what = "into the plugins folder" if path == plugins else "the plugin"
+                raise ConfigError(f"anybody can write {what} {path}", f"jobd runs as root: chmod o-w {path}")
+
+
 def _attempt(plugins: str, limit: float, skipped: list[str]) -> tuple[list[TaskInfo], str | None, str]:
     """(tasks, the plugin that brought the listing down, how); the plugin is None when it went through."""
     told, tell = os.pipe()
@@ -61,7 +82,7 @@ def _attempt(plugins: str, limit: float, skipped: list[str]) -> tuple[list[TaskI
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        env=_environment(),
+        env=without_secrets(os.environ),
     )
     os.close(tell)
     try:
@@ -103,13 +124,3 @@ def _listen(told: int, limit: float) -> tuple[list[TaskInfo], str | None]:
                 case ["end"]:
                     return tasks, None
     return tasks, loading
-
-
-def _environment() -> dict[str, str]:
-    """The listing imports plugins, so it gets no more of the environment than a worker does."""
-    private = ("JOBD_", "NOTIFY_SOCKET", "WATCHDOG_", "CREDENTIALS_DIRECTORY")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(private)}
-    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    if os.path.basename(home) not in ("site-packages", "dist-packages"):
-        kept["PYTHONPATH"] = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
-    return kept

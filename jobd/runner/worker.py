@@ -34,6 +34,7 @@ class Worker:
 
     def __init__(self, descriptor: int, plugins: str, commands: bool) -> None:
         self._socket = socket.socket(fileno=descriptor)
+        self._socket.set_inheritable(False)  # no program that a task starts may speak for this worker
         self._pid = os.getpid()
         self._commands = commands
         self._catalogue = Catalogue(plugins)

@@ -4,7 +4,7 @@ The session is READ COMMITTED, strict, UTC, with affected rows counted as found 
 already there counts), and every call has a deadline. ANSI_QUOTES lets one spelling of names serve all databases.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
@@ -21,6 +21,7 @@ SQL_MODE = (
 _CONFLICTS = {1020, 1205, 1213, 1062}  # 1062: another has added the same key meanwhile
 _BROKEN = {2006, 2013, 2014, 2055, 1053, 1927, 4031}
 _TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
+_FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 class Mysql(Dialect):
@@ -44,7 +45,7 @@ class Mysql(Dialect):
                 host=target.host or "localhost",
                 port=target.port or 3306,
                 user=target.user,
-                password=target.password or "",
+                password=(target.password or "").encode(),  # text would be sent as Latin-1
                 database=target.database,
                 unix_socket=target.options.get("unix_socket"),
                 charset="utf8mb4",
@@ -135,6 +136,8 @@ class Mysql(Dialect):
             2003: "is the server running, and may this machine reach it?",
             1419: "SET GLOBAL log_bin_trust_function_creators = 1 lets jobd create its triggers",
         }.get(number or 0, "")
+        if "CERTIFICATE_VERIFY_FAILED" in text:
+            hint = "check ssl_ca, and that the server's certificate is for this host"
         return f"{target.label}: {text}", hint
 
     def among(self, column: str, count: int) -> str:
@@ -181,22 +184,45 @@ def check_version(version: str) -> None:
 
 
 def _tls(target: Target) -> dict[str, Any]:
-    """TLS arguments of the driver: the certificate is verified as soon as an authority is named."""
-    unknown = set(target.options) - {"unix_socket", "tls", *_TLS}
-    if unknown:
+    """TLS arguments of the driver: the server is verified as soon as an authority is named or that is asked for."""
+    options = target.options
+    if unknown := set(options) - {"unix_socket", "tls", *_TLS}:
         raise ConfigError(
             f"the database URL has an unknown option {min(unknown)!r}", f"known: unix_socket, tls, {', '.join(_TLS)}"
         )
-    given: dict[str, Any] = {name: target.options[name] for name in _TLS if name in target.options}
-    for name in ("ssl_verify_cert", "ssl_verify_identity"):
-        if name in given:
-            given[name] = given[name].lower() in ("1", "true", "yes", "on")
-    if "ssl_ca" in given:
-        given.setdefault("ssl_verify_cert", True)
-        given.setdefault("ssl_verify_identity", True)
-    elif target.options.get("tls") == "require":
-        given["ssl"] = {"check_hostname": False}
-    return given
+    if options.get("tls", "require") != "require":
+        raise ConfigError("the option tls of the database URL is not understood", "write tls=require, or leave it out")
+    named = "ssl_ca" in options
+    identity = _flag(options, "ssl_verify_identity", named)
+    verified = _flag(options, "ssl_verify_cert", named) or identity
+    if not verified and not {"tls", "ssl_cert", "ssl_key"} & set(options):
+        return {}  # the driver uses TLS if the server offers it
+    import ssl
+
+    try:
+        context = ssl.create_default_context(cafile=options.get("ssl_ca"))
+        if "ssl_cert" in options:
+            context.load_cert_chain(options["ssl_cert"], options.get("ssl_key"))
+    except OSError as error:
+        raise DatabaseUnavailable(
+            f"{target.label}: the files for TLS cannot be used: {error.strerror or error}",
+            "check ssl_ca, ssl_cert and ssl_key; give absolute paths",
+        ) from None
+    # As the driver has it: the certificates that MySQL makes for itself are not strictly right.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.check_hostname = identity
+    context.verify_mode = ssl.CERT_REQUIRED if verified else ssl.CERT_NONE
+    return {"ssl": context}
+
+
+def _flag(options: Mapping[str, str], name: str, default: bool) -> bool:
+    """A truth value; one that is misspelt must not turn a check off."""
+    text = options.get(name)
+    if text is None:
+        return default
+    if text.lower() not in _FLAGS:
+        raise ConfigError(f"the option {name} of the database URL is not understood", "write true or false")
+    return _FLAGS[text.lower()]
 
 
 def _number(error: Exception) -> int | None:

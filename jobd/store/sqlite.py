@@ -87,6 +87,8 @@ class Sqlite(Dialect):
 
     def _check_file(self, path: str, create: bool) -> None:
         folder = os.path.dirname(path)
+        if os.path.islink(path):
+            raise ConfigError(f"{path} is a symbolic link", "write the path it leads to")
         if not os.path.exists(path):
             if not create:
                 raise DatabaseUnavailable(f"there is no database at {path}", "`jobd add` and `jobd start` create it")

@@ -20,6 +20,7 @@ SCHEMES = {
     "postgres": "postgresql",
 }
 _FORMS = "sqlite:///FILE, mysql://USER@HOST/NAME, mariadb://USER@HOST/NAME or postgresql://USER@HOST/NAME"
+_ESCAPES = "in a password, / ? # [ ] @ % are written %2F %3F %23 %5B %5D %40 %25; or use password_file"
 
 
 class Target(NamedTuple):
@@ -48,8 +49,8 @@ def parse_url(url: str, password: str | None = None) -> Target:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise ConfigError(f"the database URL cannot be read: {error}", f"write {_FORMS}") from None
+    except ValueError:  # its text may hold a piece of the password
+        raise ConfigError("the database URL cannot be read", f"write {_FORMS}; {_ESCAPES}") from None
     kind = SCHEMES.get(parts.scheme)
     if kind is None:
         raise ConfigError(f"the database URL begins with {parts.scheme!r}", f"write {_FORMS}")
@@ -60,6 +61,8 @@ def parse_url(url: str, password: str | None = None) -> Target:
         if parts.query or parts.fragment:
             raise ConfigError("the database URL has options, and SQLite takes none", "write ? as %3F and # as %23")
         return Target(kind, path=os.path.abspath(path))
+    if "@" in parts.path:  # what was meant as password must not be shown as the name of the database
+        raise ConfigError("the database URL has an @ after the host", _ESCAPES)
     name = unquote(parts.path[1:])
     if not name or "/" in name:
         raise ConfigError("the database URL names no database", f"write {_FORMS}")
