@@ -164,6 +164,8 @@ def put_back(job: Job, current: Plan, now: int, zone: str, far: bool) -> Plan:
         schedule = schedule_of(job, zone)
     except BadValue:
         return current
+    if current.losses and not current.attempt:
+        return current._replace(ready=now)  # what was lost is run again at once
     if current.attempt or current.manual:
         longest = job.options.backoff_max if job.options.backoff_max is not None else HOUR
         return current._replace(ready=min(current.ready, now + longest))

@@ -157,12 +157,12 @@ def test_a_grace_skips_what_is_too_old_to_be_of_use() -> None:
 
 
 def test_what_may_have_begun_when_its_node_died_is_guarded_and_counted_when_it_is_lost_again() -> None:
-    plan = lose(ONCE, claimed(ONCE), T0, "UTC", "died").plan
+    plan = lose(ONCE, claimed(ONCE)).plan
     assert (plan.guarded, plan.losses, plan.number) == (True, 0, 1)
-    step = lose(ONCE, plan._replace(node=1, started=T0), T0, "UTC", "died")
+    step = lose(ONCE, plan._replace(node=1, started=T0))
     assert step.run is not None
     assert (step.run.outcome, step.plan.losses, step.plan.guarded) == ("lost", 2, True)
-    step = lose(ONCE, step.plan._replace(node=1, started=T0), T0, "UTC", "died")
+    step = lose(ONCE, step.plan._replace(node=1, started=T0))
     assert step.run is not None
     assert step.run.outcome == "failed"
 
@@ -289,6 +289,13 @@ def test_cancelling_a_wait_for_the_next_attempt_ends_the_run() -> None:
 
 
 # Nodes that die
+
+
+def test_what_was_lost_is_run_again_at_once_also_when_the_clock_was_put_back_since() -> None:
+    again = lose(ONCE, claimed(ONCE)._replace(started=T0)).plan
+    assert again.ready == T0 + MINUTE
+    put_back = lifecycle.put_back(ONCE, again, T0 - HOUR, "UTC", False)
+    assert put_back.ready == T0 - HOUR
 
 
 def lose(job: Job, plan: Plan) -> Step:

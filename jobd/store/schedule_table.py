@@ -152,7 +152,8 @@ def drop_changes(session: Session, ids: Sequence[int]) -> None:
 def note_clock(session: Session, now: int, what: str) -> None:
     """Have every job looked at that waits for a time which the clock, put back to `now`, has yet to show again."""
     session.execute(
-        "INSERT INTO job_change (job_id, what) SELECT job_id, ? FROM schedule WHERE due_time > ?", (what, now)
+        "INSERT INTO job_change (job_id, what) SELECT job_id, ? FROM schedule WHERE due_time > ? OR ready_time > ?",
+        (what, now, now),
     )
 
 

@@ -50,7 +50,7 @@ def parse_url(url: str, password: str | None = None) -> Target:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:  # its text may hold a piece of the password
-        raise ConfigError("the database URL cannot be read", f"write {_FORMS}; {_ESCAPES}") from None
+        raise ConfigError("the database URL has no good host or port", f"write {_FORMS}; {_ESCAPES}") from None
     kind = SCHEMES.get(parts.scheme)
     if kind is None:
         raise ConfigError(f"the database URL begins with {parts.scheme!r}", f"write {_FORMS}")

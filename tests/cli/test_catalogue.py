@@ -425,9 +425,9 @@ CONFIGURED: list[tuple[str, bytes, str]] = [
             (b"oracle://h/d", "begins with 'oracle'"),
             (b"jobd.db", "begins with ''"),
             (b"mysql://u:geheim@h", "names no database"),
-            (b"mysql://u:geheim@h:99999/d", "Port out of range"),
-            (b"mysql://u:geheim@h:x/d", "Port could not be"),
-            (b"mysql://u:geheim@[::1/d", "IPv6"),
+            (b"mysql://u:geheim@h:99999/d", "no good host or port"),
+            (b"mysql://u:geheim@h:x/d", "no good host or port"),
+            (b"mysql://u:geheim@[::1/d", "no good host or port"),
             (b"mysql://u:geheim@h/d?foo=1", "unknown option 'foo'"),
         )
     ],
