@@ -62,6 +62,7 @@ class Processor:
         self._report = report
         self._note = note  # job id, fencing token and moment of each run that begins
         self._guarded: dict[int, Item] = {}  # by job id; they begin when their beginning is on record
+        self._dying: dict[int, Item | None] = {}  # by job id of runs ended without a record: what begins after them
         self._workers: dict[int, Worker] = {}  # by process id
         self._idle: list[Worker] = []
         self._deadline = 0  # until when workers may run without hearing from here
@@ -80,7 +81,7 @@ class Processor:
 
         (To count only what waits would have the daemon ask for more, in vain, while long runs keep all workers busy.)
         """
-        return len(self.queue) + len(self._guarded) + len(self.running())
+        return len(self.queue) + len(self._guarded) + len(self._dying) + len(self.running())
 
     def running(self) -> list[Worker]:
         """The workers that are in a run."""
@@ -186,7 +187,7 @@ class Processor:
         if waiting:
             self._report(Abandoned(waiting))
         for worker in self.running():
-            worker.forgotten = self._end_without_record(worker, reason)
+            self._end_without_record(worker, reason)
 
     def drop(self, job_id: int, token: int, reason: str) -> None:
         """This claim is gone: take the job out of the queue, or end its run, without a record."""
@@ -236,19 +237,23 @@ class Processor:
 
     # How it is done
 
-    def _end_without_record(self, worker: Worker, reason: str) -> Execution | None:
-        execution = worker.release()
+    def _end_without_record(self, worker: Worker, reason: str) -> None:
+        execution = worker.forgotten = worker.release()
         if execution is not None:
             self._say("error", execution.item, f"{execution.item.job.name}: {reason}")
+            self._dying[execution.item.job.id] = None
         worker.end(self._clock.monotonic())
-        return execution
 
     def _take_back(self, job_id: int) -> Item | None:
-        return self.queue.take_back(job_id) or self._guarded.pop(job_id, None)
+        item = self.queue.take_back(job_id) or self._guarded.pop(job_id, None) or self._dying.get(job_id)
+        if job_id in self._dying:
+            self._dying[job_id] = None
+        return item
 
     def _take_all(self) -> list[Item]:
-        items = self.queue.take_all() + list(self._guarded.values())
+        items = self.queue.take_all() + list(self._guarded.values()) + [item for item in self._dying.values() if item]
         self._guarded.clear()
+        self._dying = dict.fromkeys(self._dying)
         return items
 
     def _short(self) -> bool:
@@ -261,6 +266,9 @@ class Processor:
             item = self.queue.pop(wall)
             if item is None:
                 return
+            if item.job.id in self._dying:
+                self._dying[item.job.id] = item
+                continue
             if item.plan.guarded and item.plan.started is None:
                 self._guarded[item.job.id] = item
                 self._report(Began(item.job.id, item.plan.token, wall, first=True))
@@ -360,6 +368,9 @@ class Processor:
         if worker.forgotten is not None:
             plan = worker.forgotten.item.plan
             self._report(Abandoned({plan.job_id: (plan.token, worker.forgotten.started)}))
+            following = self._dying.pop(plan.job_id, None)
+            if following is not None:
+                self.queue.put(following, following.plan.ready or 0)
         execution = worker.release()
         if execution is not None:
             if done is None and worker.child.lapsed and (execution.doom is None or execution.doom[0] == FAILED):
