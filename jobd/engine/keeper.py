@@ -39,12 +39,13 @@ from jobd.engine.messages import (
     Retune,
     Vanished,
 )
+from jobd.engine.pruner import Pruner
 from jobd.engine.spool import Spool
-from jobd.engine.startup import STEP, check_clock, start_jobs
+from jobd.engine.sweep import STEP, Sweep, put_back_since
 from jobd.engine.takeover import Begun, adopt, take_over
 from jobd.engine.turn import Done, Work, turn
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
-from jobd.store import nodes, prune
+from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.output import Part
 from jobd.store.schedule_table import Settlement
@@ -55,8 +56,6 @@ GATHER_TURNS = 4  # or so many times as long as the last turn took: under load, 
 AHEAD = 250 * MILLISECOND  # claims reach this much further than the next poll
 MOST_AT_ONCE = 2_000  # outcomes in a transaction, and claims
 RETRY_FIRST, RETRY_LAST = 50 * MILLISECOND, 5 * SECOND  # between tries while the database is away
-PRUNE_EVERY = MINUTE
-PRUNE_AT_ONCE = 1_000
 PATIENCE = 10 * SECOND  # how long a stopping daemon tries to write what it knows
 REMEMBERED = 1_000  # invalid jobs that the log has been told of
 
@@ -101,17 +100,17 @@ class Keeper:
         self._next_ready: dict[str, int | None] = {}
         self._left_over = True  # changes may be waiting in the table
         self._reconcile = False  # what the table says of our claims may differ from what we hold
-        self._wake_unresolved = True  # tasks that were unknown may be known to the plugins of now
+        self._sweeps = [Sweep(starting=True, wake=True)]  # what concerns all jobs, one after the other
+        self._pruner = Pruner(clock)
         self._reported: dict[tuple[str, str], None] = {}
         self._draining = False
         self._gather = GATHER
         self._leave_by: int | None = None
         self._now_at: int | None = 0  # when a turn is due for what has gathered; None: nothing has
-        self._poll_at = self._retry_at = self._prune_at = 0
+        self._poll_at = self._retry_at = 0
         self._failures = self._said_at = 0
         self._spool_trouble = False
         self._ahead = clock.wall() - clock.monotonic()  # how far the wall clock is ahead of the monotonic one
-        self._put_back = 0  # by how much it was put back, as far as the jobs have not been looked at
 
     # The loop
 
@@ -143,10 +142,11 @@ class Keeper:
         if now < self._retry_at:
             return
         try:
-            if not self._due(now):
+            if self._due(now):
+                self._turn(now)
+            elif now < self._pruner.at:
                 return
-            self._turn(now)
-            self._prune(now)
+            self._pruner.step(self._store, self._settings.history)
         except OutcomeUnknown as error:
             self._reconcile = True
             self._database_away(error, now)
@@ -164,7 +164,7 @@ class Keeper:
         """Notice that the wall clock was put back: what waits for a time must not wait for it to come round again."""
         ahead = self._clock.wall() - now
         if ahead < self._ahead - STEP:
-            self._put_back += self._ahead - ahead
+            self._sweeps.append(Sweep(put_back=self._ahead - ahead))
             self._soon(now)
         self._ahead = ahead
 
@@ -172,15 +172,15 @@ class Keeper:
         self._store = self._open_store()
         self._register()
         self._deliver_spool()
-        now, zone = self._clock.wall(), self._settings.timezone
+        now = self._clock.wall()
         self._store.transact(lambda session: adopt(session, self._begun, now, self._settings))
         for row in self._store.transact(nodes.live):
             # The lock on the state directory is ours, so whoever ran here before is dead, whatever its heartbeat says.
             if row.instance == self._instance and row.id != self._node:
                 self._bury(row, "its daemon died")
         self._begun.clear()
-        self._store.transact(lambda session: check_clock(session, now))
-        self._store.transact(lambda session: start_jobs(session, now, zone))
+        if put_back := self._store.transact(lambda session: put_back_since(session, now)):
+            self._sweeps.append(Sweep(put_back=put_back))
         self._outbox.put(Opened(self._node))
 
     def _register(self) -> None:
@@ -229,7 +229,7 @@ class Keeper:
                 self._soon(now)
             case Retune(settings=settings):
                 self._settings = settings
-                self._wake_unresolved = True
+                self._sweeps.append(Sweep(wake=True))
                 self._soon(now)
 
     def _soon(self, at: int) -> None:
@@ -251,7 +251,7 @@ class Keeper:
 
     def _wait(self) -> int:
         """Microseconds until something is due by itself."""
-        moments = [self.lease.renewal_due(), self._poll_at]
+        moments = [self.lease.renewal_due(), self._poll_at, self._pruner.at]
         if self._now_at is not None:
             moments.append(self._now_at)
         return max(min(moments), self._retry_at) - self._clock.monotonic()
@@ -287,14 +287,15 @@ class Keeper:
             del self._held[job_id]
             self._outbox.put(Vanished(job_id, token))
         self._now_at = now if self._settlements else None
-        self._reconcile = self._wake_unresolved = False
-        self._put_back = 0
+        self._reconcile = False
+        self._go_on(done.sweep)
         answered = self._clock.monotonic()
         if work.beat:
             self.lease.renewed(now)
             self._outbox.put(Renewed())
         self._gather = max(GATHER, min(GATHER_TURNS * (answered - now), GATHER_MOST))
         self._let_go(work.settlements, done.accepted)
+        self._pruner.ended((one.run for one in work.settlements if one.run is not None), self._settings.history)
         self._announce(done)
         if done.live is not None:
             self._take_over(now, answered, done.live)
@@ -314,8 +315,7 @@ class Keeper:
             printed=list(self._printed),
             held={job_id: token for job_id, (token, _) in self._held.items()} if beat else {},
             begun=self._begun,
-            wake_unresolved=self._wake_unresolved,
-            put_back=self._put_back,
+            sweep=self._sweeps[0] if self._sweeps else None,
             wanted={} if self._draining else self._wanted(settlements),
         )
 
@@ -329,6 +329,12 @@ class Keeper:
             # Claims come in batches too: there is no hurry while half of what is wanted is in hand.
             wanted[pool] = most - holding if 2 * holding <= most else 0
         return wanted
+
+    def _go_on(self, left: Sweep | None) -> None:
+        """A slice of the first sweep is done; this is `left` of it."""
+        self._sweeps[:1] = [left] if left is not None else []
+        if self._sweeps:
+            self._soon(self._clock.monotonic())
 
     def _let_go(self, settlements: Sequence[Settlement], accepted: set[int]) -> None:
         for one in settlements:
@@ -407,14 +413,6 @@ class Keeper:
             self._said_at = now
             logs.log("error", f"{error}; trying again until it is back")
         self.trouble = str(error)
-
-    def _prune(self, now: int) -> None:
-        if now < self._prune_at or self._settlements:
-            return
-        history = self._settings.history
-        before = self._clock.wall() - history.keep
-        deleted = self._store.transact(lambda s: prune.prune(s, before, history.keep_per_job, PRUNE_AT_ONCE))
-        self._prune_at = now + (SECOND if deleted >= PRUNE_AT_ONCE else PRUNE_EVERY)
 
     def _keep_outcomes(self) -> None:
         """The database is away: have the outcomes survive this process."""

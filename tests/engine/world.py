@@ -141,7 +141,7 @@ class World:
         self._folder = folder
         self._spool = open_spool(str(folder), "world")
         self.puppets: list[Puppet] = []
-        self._settings = _settings(folder, poll)
+        self._settings = settings(folder, poll)
         self._workers = workers
         self.store = Store(Target("sqlite", str(folder / "jobd.db")))
         self.start()
@@ -156,7 +156,7 @@ class World:
         self._keeper = Keeper(
             self._settings, self._open, "instance", self.clock, appetites, {}, self._spool, Mailbox(), self._inbox
         )
-        self._keeper._prune_at = 2**62  # in these worlds nothing is forgotten
+        self._keeper._pruner.at = 2**62  # in these worlds nothing is forgotten
         self._keeper._open()
         self._turn()
 
@@ -251,7 +251,7 @@ def listen(processor: Processor) -> None:
             processor.handle(worker, "socket")
 
 
-def _settings(folder: Path, poll: int) -> Settings:
+def settings(folder: Path, poll: int) -> Settings:
     return Settings(
         path=str(folder / "jobd.toml"),
         database="",
