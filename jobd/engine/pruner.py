@@ -15,7 +15,7 @@ from jobd.store.store import Store
 
 LONGEST = 5 * MILLISECOND  # that a batch is to take
 REST = 3  # so many times as long as a batch took nothing is forgotten
-FIRST, LEAST, MOST = 50, 10, 1_000  # runs in a batch
+FIRST, LEAST, MOST = 50, 10, 200  # runs in a batch
 SOON, LATER = SECOND, MINUTE  # until the next look: when jobs have grown too many runs, and when nothing was found
 REMEMBERED = 10_000  # jobs with too many runs; of the others it is noticed when they run again
 

@@ -11,7 +11,7 @@ from jobd.schedule import is_at_start
 from jobd.store import schedule_table as table
 from jobd.store.store import Session
 
-SLICE = 5_000  # jobs at a time
+SLICE = 2_000  # jobs at a time
 STEP = SECOND  # by less than this a clock is not put back, but kept right
 FAR = 3 * HOUR  # by more than this it was wrong before
 
