@@ -88,22 +88,24 @@ def tokens_of(session: Session, node: int) -> dict[int, int]:
 
 def settle(session: Session, settlements: Sequence[Settlement]) -> set[int]:
     """Write what became of claims; the ids of the jobs whose claim still held. At most one settlement a job."""
-    settlements = sorted(settlements, key=lambda one: one.plan.job_id)  # one order everywhere, so that none deadlock
+    settlements = sorted(settlements, key=_job_of)  # one order everywhere, so that none deadlock
     ids = [one.plan.job_id for one in settlements]
     found = session.among("SELECT job_id, node_id, token FROM schedule WHERE ", "job_id", ids, lock=True)
-    held = {job_id: (node, token) for job_id, node, token in found}
-    good = [one for one in settlements if held.get(one.plan.job_id) == (one.node, one.token)]
+    held = set(found)
+    good = [one for one in settlements if (one.plan.job_id, one.node, one.token) in held]
     runs = [one.run for one in good if one.run is not None]
     # A number that is taken can only be that of a run which somebody has put back by hand.
     session.write_rows("run", rows.RUN, [rows.run_row(run) for run in runs], key=("job_id", "number"))
-    output.save(session, [part for one in good for part in one.output])
+    output.save(session, [part for one in good if one.output for part in one.output])
     _write_plans(session, (one.plan for one in good))
     dependencies.ended(session, ((one.plan, one.run) for one in good if one.run is not None))
     finished = [(run.job_id, rows.write_time(run.finished)) for run in runs if run.outcome != SKIPPED]
     if finished:
         session.dialect.stamp_finished(session.cursor, finished)
     accepted = {one.plan.job_id for one in good}
-    return accepted | _recorded_before(session, [one for one in settlements if one.plan.job_id not in accepted])
+    if len(accepted) < len(settlements):
+        accepted |= _recorded_before(session, [one for one in settlements if one.plan.job_id not in accepted])
+    return accepted
 
 
 def mark_started(session: Session, node: int, started: Iterable[tuple[int, int, int]]) -> set[int]:
@@ -251,6 +253,10 @@ def _recorded_before(session: Session, rest: Sequence[Settlement]) -> set[int]:
         ):
             known.add(run.job_id)
     return known
+
+
+def _job_of(one: Settlement) -> int:
+    return one.plan.job_id
 
 
 def _claimed(row: tuple[Any, ...]) -> Claimed:
