@@ -69,20 +69,20 @@ def claim(session: Session, node: int, pool: str, until: int, limit: int) -> lis
 
 def claims_of(session: Session, node: int) -> list[Claimed]:
     """All that `node` has claimed."""
-    # served by the index schedule_node
+    # served by the index schedule_claim
     return _numbered(session, [_claimed(row) for row in session.rows(_JOINED + "schedule.node_id = ?", (node,))])
 
 
 def orphans(session: Session) -> list[int]:
     """The nodes that have claims and are not alive: none of jobd's doing, but perhaps of somebody's hands."""
-    # served by the index schedule_node
+    # served by the index schedule_claim
     sql = "SELECT DISTINCT node_id FROM schedule WHERE node_id <> 0 AND node_id NOT IN"
     return [node for (node,) in session.rows(f"{sql} (SELECT id FROM node WHERE stopped_time IS NULL)")]
 
 
 def tokens_of(session: Session, node: int) -> dict[int, int]:
     """The fencing tokens of all that `node` has claimed, by job id."""
-    # served by the index schedule_node
+    # served by the index schedule_claim
     return dict(session.rows("SELECT job_id, token FROM schedule WHERE node_id = ?", (node,)))
 
 
@@ -132,7 +132,7 @@ def give_up(session: Session, one: Settlement, reason: str) -> None:
 
 def next_ready(session: Session, pool: str) -> int | None:
     """When the next unclaimed job of `pool` is ready."""
-    # served by the index schedule_ready
+    # served by the index schedule_claim
     found = session.rows("SELECT min(ready_time) FROM schedule WHERE pool = ? AND node_id = 0", (pool,))
     return found[0][0] if isinstance(found[0][0], int) else None
 

@@ -155,7 +155,7 @@ class Sqlite(Dialect):
 
     def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
         cursor.execute(
-            # served by the index schedule_ready
+            # served by the index schedule_claim
             "UPDATE schedule SET node_id = ?, token = token + 1, started_time = NULL"
             " WHERE job_id IN (SELECT job_id FROM schedule WHERE pool = ? AND node_id = 0 AND ready_time <= ?"
             " ORDER BY ready_time LIMIT ?) RETURNING job_id",
