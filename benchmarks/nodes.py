@@ -58,7 +58,11 @@ def drain(server: servers.Server, kind: str, nodes: int, jobs: int, folder: Path
             stack.callback(house.close)
             houses.append(house)
         for house in houses:
-            house.processes.append(subprocess.Popen(house.command("start", "--foreground"), env=house.environ, text=True, stderr=subprocess.DEVNULL))
+            house.processes.append(
+                subprocess.Popen(
+                    house.command("start", "--foreground"), env=house.environ, text=True, stderr=subprocess.DEVNULL
+                )
+            )
         for house in houses:
             until(lambda house=house: house.status().get("workers") == 2, "the start")
         before = number(store, CONFLICTS[kind]), number(store, COMMITS[kind])

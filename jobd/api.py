@@ -23,7 +23,7 @@ class CurrentRun(NamedTuple):
     """The fencing token of the claim: a later claim of the same job has a higher one."""
 
 
-_current: CurrentRun | None = None
+_current: Callable[[], CurrentRun] | None = None
 
 
 def task(function: _Function) -> _Function:
@@ -36,10 +36,10 @@ def current_run() -> CurrentRun:
     """The run that the calling task is in. Raises RuntimeError outside a run."""
     if _current is None:
         raise RuntimeError("jobd.current_run() was called outside a run")
-    return _current
+    return _current()
 
 
-def enter_run(run: CurrentRun | None) -> None:
-    """Called by the worker around each run, not by tasks."""
+def enter_run(run: Callable[[], CurrentRun] | None) -> None:
+    """Called by the worker around each run, not by tasks. Few tasks ask, so the answer is made when they do."""
     global _current
     _current = run

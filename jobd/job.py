@@ -202,6 +202,8 @@ def check_options(options: Options) -> Options:
     check_args(options.args)
     if options.task is not None and not options.task.strip():
         raise BadValue("the task name is empty")
+    if options.task is not None and len(options.task) > MAX_NAME:
+        raise BadValue(f"the task name has {len(options.task)} characters", f"use at most {MAX_NAME}")
     for what, text in (("task", options.task), ("pool", options.pool), ("timezone", options.timezone)):
         _check_text(what, text or "")
     if options.command is not None:
@@ -209,6 +211,9 @@ def check_options(options: Options) -> Options:
             raise BadValue("the command is empty", "give a program after --")
         for word in options.command:
             _check_text("command", word)
+        size = len(json.dumps(options.command, ensure_ascii=False).encode())
+        if size > MAX_ARGS:
+            raise BadValue(f"the command takes {size} bytes", f"at most {MAX_ARGS}")
         if options.task is not None:
             raise BadValue("a job runs either a task or a command", "leave one of them out")
         if options.args:

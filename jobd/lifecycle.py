@@ -66,21 +66,26 @@ def filled(job: Job, defaults: Options) -> Job:
 
     What follows a claim (take, settle, lose, cancel) wants jobs that are filled in.
     """
-    return job._replace(options=effective(job.options, defaults))
+    return Job._make((*job[:4], effective(job.options, defaults), *job[5:]))
 
 
 def effective(options: Options, defaults: Options) -> Options:
     """`options`, with what they leave open filled in from `defaults` and then from the built-in values."""
-    global _backdrop
-    if _backdrop is None or _backdrop[0] is not defaults:
-        filled_in = [own if own is not None else last for own, last in zip(defaults, BUILT_IN, strict=True)]
-        _backdrop = defaults, Options._make(filled_in)._replace(task=None, command=None)
-    return Options._make(
-        [own if own is not None else default for own, default in zip(options, _backdrop[1], strict=True)]
-    )
+    known = _effective.get(id(options))
+    if known is not None and known[0] is options and known[1] is defaults:
+        return known[2]
+    behind = [own if own is not None else last for own, last in zip(defaults, BUILT_IN, strict=True)]
+    backdrop = Options._make(behind)._replace(task=None, command=None)
+    result = Options._make([own if own is not None else last for own, last in zip(options, backdrop, strict=True)])
+    if len(_effective) >= MAX_EFFECTIVE:
+        _effective.clear()
+    _effective[id(options)] = options, defaults, result
+    return result
 
 
-_backdrop: tuple[Options, Options] | None = None  # the last (defaults, those with the built-in values behind them)
+MAX_EFFECTIVE = 1_024
+# Jobs that are alike share their options (see jobd.store.rows), so this is asked the same again and again.
+_effective: dict[int, tuple[Options, Options, Options]] = {}
 
 
 def basis(job: Job) -> str:
@@ -263,39 +268,41 @@ def cancel(job: Job, current: Plan, now: int, zone: str) -> Step:
 def _over(job: Job, current: Plan, zone: str, ended: Ended, started: int, attempts: int) -> Step:
     """A run is over: the plan for the next due time, and the record, with how many due times are passed over for it."""
     following = _advance(job, current, zone, started, ended.finished)
-    record = _record(current, ended, attempts)
-    return Step(following, record._replace(missed=following.missed - current.missed))
+    return Step(following, _record(current, ended, attempts, following.missed - current.missed))
 
 
 def _advance(job: Job, current: Plan, zone: str, started: int, finished: int) -> Plan:
     """The plan for the next due time, after a run that is over."""
-    free = current._replace(
-        node=0,
-        started=None,
-        number=current.number + 1,
-        attempt=0,
-        losses=0,
-        manual=False,
-        due=current.resume if current.manual else None,
-        ready=current.resume if current.manual else None,
-        resume=None,
-        error=None,
-        guarded=job.options.on_lost == "fail",
-    )
     if current.manual:
-        return _resting(free, job)
+        return _resting(_after_run(job, current, current.resume), job)
     if job.runonce:
-        return free
+        return _after_run(job, current, None)
     try:
         schedule = schedule_of(job, zone)
     except BadValue as error:
-        return free._replace(error=_one_line(error), basis="")
+        return _after_run(job, current, None)._replace(error=_one_line(error), basis="")
     due, anchor = _due(current), current.anchor or _due(current)
     following = schedule.after(_resume_after(schedule, job.options, due, anchor, started, finished), anchor)
     missed = 0
     if following is not None and not schedule.from_finish:
         missed = schedule.count(due, following - 1, anchor)
-    return _resting(free._replace(due=following, ready=following, missed=current.missed + missed), job)
+    return _resting(_after_run(job, current, following, missed), job)
+
+
+def _after_run(job: Job, current: Plan, due: int | None, missed: int = 0) -> Plan:
+    """The plan of a job whose run is over and that is next due at `due`. (Made in one go: every run comes by here.)"""
+    return Plan(
+        current.job_id,
+        due,
+        due,
+        number=current.number + 1,
+        anchor=current.anchor,
+        pool=current.pool,
+        missed=current.missed + missed,
+        basis=current.basis,
+        guarded=job.options.on_lost == "fail",
+        token=current.token,
+    )
 
 
 def _resume_after(schedule: Schedule, options: Options, due: int, anchor: int, started: int, finished: int) -> int:
@@ -349,7 +356,7 @@ def _resume(job: Job, current: Plan, schedule: Schedule, now: int) -> Plan:
 
 
 def _resting(current: Plan, job: Job) -> Plan:
-    return current._replace(ready=None) if job.options.paused or job.deleted else current
+    return current._replace(ready=None) if job.deleted or job.options.paused else current
 
 
 def _give_back(current: Plan) -> Plan:
@@ -364,7 +371,7 @@ def _backoff(options: Options, attempts: int, random: float) -> int:
     return max(1, round(delay * (1 + JITTER * (2 * random - 1))))
 
 
-def _record(current: Plan, ended: Ended, attempts: int) -> Run:
+def _record(current: Plan, ended: Ended, attempts: int, missed: int = 0) -> Run:
     return Run(
         current.job_id,
         current.number,
@@ -376,6 +383,7 @@ def _record(current: Plan, ended: Ended, attempts: int) -> Run:
         current.node,
         ended.error,
         ended.result,
+        missed,
     )
 
 

@@ -1,39 +1,47 @@
-"""What the daemon and a worker say to each other: one JSON array per line over a socket pair.
+"""What the daemon and a worker say to each other: JSON arrays, each a packet of its own, over a socket pair.
 
-    daemon → worker   ["run", {order}]       start this execution; one at a time
-                      ["stop"]               end when idle
+    daemon → worker   ["run", order…]        run this after what you have been told before
     worker → daemon   ["ready", VERSION]     plugins can be run
-                      ["done", outcome, error, result, retire]
+                      ["done", serial, outcome, error, result, retire, printed]
 
-`outcome` is "succeeded", "failed" or "unresolved" (no such task here: the execution did not happen). What a task
-prints does not pass here: standard output and error are a pipe of their own, on which a line that begins with
-LEVEL_MARK is a record of a logging library: the mark, the level's name, a blank, the message as a JSON string.
+A worker runs one order at a time and takes the next one out of the socket when it has told the end of the last; what
+it has not taken, the daemon can take back. `serial` is the order's. `outcome` is "succeeded", "failed" or "unresolved"
+(no such task here: the execution did not happen). With `retire` it takes no further order.
 
-A worker is not trusted: a line over MAX_MESSAGE or one that is not understood ends it, never the daemon.
+What a task prints does not pass here: standard output and error are a pipe of their own, on which a line that begins
+with LEVEL_MARK is a record of a logging library: the mark, the level's name, a blank, the message as a JSON string.
+When the pipe still holds some of a run's output at its end (`printed`), `end_mark` follows it.
+
+A worker is not trusted: a message that is too long or not understood ends it, never the daemon.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-VERSION = 1
-MAX_MESSAGE = 256 * 1024
+VERSION = 2
+MAX_ORDER = 160 * 1024  # bytes; a socket takes packets of up to about 200 KiB
+MAX_MESSAGE = 32 * 1024  # bytes, from a worker
 MAX_ERROR = 2_000
 MAX_RESULT = 4 * 1024
 LEVEL_MARK = "\x1e"
 UNRESOLVED = "unresolved"
+_OUTCOMES = ("succeeded", "failed", UNRESOLVED)
+_decode = json.JSONDecoder().decode
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode_short = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class Order(NamedTuple):
     """One execution, as the worker is told of it."""
 
+    serial: int  # counts what this worker is told
     job: str
     number: int
     task: str | None
-    command: tuple[str, ...] | None
+    command: Sequence[str] | None
     args: Mapping[str, Any]
-    due_time: str
+    due: int
     attempt: int
     deadline: float | None  # time.monotonic(), seconds
     token: int
@@ -46,6 +54,8 @@ class Done(NamedTuple):
     error: str | None
     result: str | None  # JSON
     retire: bool  # the worker asks to be replaced: something could not be put back
+    printed: bool = False  # some of its output is still on the way, up to `end_mark`
+    serial: int = 0  # of the order
 
 
 class WireError(Exception):
@@ -53,19 +63,24 @@ class WireError(Exception):
 
 
 def encode(*message: object) -> bytes:
-    """The line for `message`."""
-    return _encode(message).encode() + b"\n"
+    """The packet for `message`."""
+    return _encode(message).encode()
 
 
 def encode_order(order: Order) -> bytes:
-    """The line that starts an execution."""
-    return encode("run", order._asdict())
+    """The packet that orders an execution."""
+    return _encode_short(("run", *order)).encode()
 
 
-def decode(line: bytes) -> list[Any]:
-    """The message in `line`. Raises WireError when it is not a JSON array that begins with a word."""
+def end_mark(serial: int) -> bytes:
+    """What follows the output of the run with this serial number."""
+    return b"%send %d\n" % (LEVEL_MARK.encode(), serial)
+
+
+def decode(packet: bytes) -> list[Any]:
+    """The message in `packet`. Raises WireError when it is not a JSON array that begins with a word."""
     try:
-        message = json.loads(line)
+        message = _decode(packet.decode())
     except (ValueError, RecursionError) as error:
         raise WireError(f"not JSON: {error}") from None
     if not isinstance(message, list) or not message or not isinstance(message[0], str):
@@ -73,10 +88,9 @@ def decode(line: bytes) -> list[Any]:
     return message
 
 
-def decode_order(value: Mapping[str, Any]) -> Order:
+def decode_order(message: Sequence[Any]) -> Order:
     """The execution that the daemon ordered."""
-    order = Order(**value)
-    return order._replace(command=tuple(order.command) if order.command is not None else None)
+    return Order._make(message[1:])
 
 
 def _text(text: str | None, most: int) -> str | None:
@@ -86,11 +100,11 @@ def _text(text: str | None, most: int) -> str | None:
 
 def decode_done(message: list[Any]) -> Done:
     """How it ended. Raises WireError when a part is missing or of a wrong type."""
-    match message:
-        case [_, str(outcome), str() | None as error, str() | None as result, bool(retire)] if outcome in (
-            "succeeded",
-            "failed",
-            UNRESOLVED,
-        ):
-            return Done(outcome, _text(error, MAX_ERROR), _text(result, MAX_RESULT), retire)
+    if len(message) == 7:
+        _, serial, outcome, error, result, retire, printed = message
+        if type(serial) is int and outcome in _OUTCOMES and type(retire) is bool and type(printed) is bool:
+            if error is None and result is None:
+                return Done(outcome, None, None, retire, printed, serial)
+            if isinstance(error, str | None) and isinstance(result, str | None):
+                return Done(outcome, _text(error, MAX_ERROR), _text(result, MAX_RESULT), retire, printed, serial)
     raise WireError("'done' has parts that are not understood")

@@ -3,19 +3,22 @@
 It steps without threads: whoever owns the one wait calls `handle` for what is readable and `step` when something is
 due. It decides with the pure functions of jobd.lifecycle what the end of an attempt means, reports that, and starts a
 retry without back-off at once. It never waits for the database.
+
+While runs are so short that the way to a worker and back takes longer than they do, further ones stand in line behind
+the one in progress. When that takes longer than expected, they are taken back: a slow task delays no other.
 """
 
-import contextlib
 from collections.abc import Callable
 from typing import NamedTuple
 
 from jobd import lifecycle, logs
-from jobd.clock import MILLISECOND, SECOND, Clock, iso
+from jobd.clock import MILLISECOND, SECOND, Clock
 from jobd.engine.messages import Abandoned, Began, Printed
 from jobd.engine.queue import Item, WorkQueue
 from jobd.engine.spawner import Spawner
-from jobd.engine.worker import TERM_GRACE, Execution, Worker, describe
-from jobd.job import CANCELLED, FAILED, LOST, SUCCEEDED, TIMED_OUT
+from jobd.engine.telling import Lines, pass_on, say, tell
+from jobd.engine.worker import LINE_MOVES, TERM_GRACE, Execution, Worker, describe
+from jobd.job import CANCELLED, FAILED, LOST, TIMED_OUT
 from jobd.lifecycle import Ended
 from jobd.store.output import Part
 from jobd.store.schedule_table import Settlement
@@ -25,10 +28,11 @@ SHOW_AFTER = 50 * MILLISECOND  # a run that takes longer is shown as running to 
 PRINT_EVERY = SECOND  # how often what a run prints is put where `logs -f` sees it
 MAX_RUNS = 100_000  # after which a worker is replaced: a leak in a task stays small
 RESPAWN_FIRST, RESPAWN_LAST = 100 * MILLISECOND, 5 * SECOND
-SILENCE = 200 * MILLISECOND  # from the end of a worker's connection to the end of the worker
 PACE_GUESS = 20 * MILLISECOND  # how long a run takes, before one has been seen
-END_PATIENCE = 2 * SECOND  # for a worker process to end when the daemon does
 PACE_WEIGHT = 16  # the newest run counts for one part in this many
+LINE = MILLISECOND  # so much work a worker may have in hand, by the pace of late
+LONGEST_LINE = 16  # orders
+END_PATIENCE = 2 * SECOND  # for a worker process to end when the daemon does
 
 
 class Rules(NamedTuple):
@@ -36,6 +40,15 @@ class Rules(NamedTuple):
 
     zone: str
     output: int  # bytes kept of what a run prints
+
+
+class Over(NamedTuple):
+    """An attempt that is over, and when."""
+
+    execution: Execution
+    done: Done
+    wall: int
+    monotonic: int
 
 
 class Processor:
@@ -65,6 +78,8 @@ class Processor:
         self._dying: dict[int, Item | None] = {}  # by job id of runs ended without a record: what begins after them
         self._workers: dict[int, Worker] = {}  # by process id
         self._idle: list[Worker] = []
+        self._over: list[Over] = []  # of these the books are still to be done
+        self._serial = 0
         self._deadline = 0  # until when workers may run without hearing from here
         self._spawn_at = 0
         self._failures = 0
@@ -81,7 +96,8 @@ class Processor:
 
         (To count only what waits would have the daemon ask for more, in vain, while long runs keep all workers busy.)
         """
-        return len(self.queue) + len(self._guarded) + len(self._dying) + len(self.running())
+        inhand = sum(worker.load() for worker in self._workers.values())
+        return len(self.queue) + len(self._guarded) + len(self._dying) + len(self._over) + inhand
 
     def running(self) -> list[Worker]:
         """The workers that are in a run."""
@@ -100,8 +116,7 @@ class Processor:
         found = {}
         for worker in self._workers.values():
             child = worker.child
-            if not worker.deaf:
-                found[child.socket.fileno()] = (worker, "socket")
+            found[child.line] = (worker, "line")
             if not worker.mute:
                 found[child.output] = (worker, "output")
             found[child.ended] = (worker, "ended")
@@ -111,10 +126,9 @@ class Processor:
         """Microseconds until `step` has something to do; None: not by itself."""
         waits = []
         monotonic = self._clock.monotonic()
-        if self._idle:
-            moment = self.queue.next_moment()
-            if moment is not None:
-                waits.append(moment - self._clock.wall())
+        following = self.queue.peek()
+        if following is not None and self._taker(following[1]) is not None:
+            waits.append(following[0] - self._clock.wall())
         if self._short():
             waits.append(self._spawn_at - monotonic)
         for worker in self._workers.values():
@@ -126,12 +140,17 @@ class Processor:
     # What happens
 
     def step(self) -> None:
-        """Do what is due: start runs, end what has run too long, replace workers."""
+        """Do what is due: start runs, do the books of those that are over, end what takes too long, replace workers."""
         self._start_due()
+        if self._over:
+            self._do_books()
+            self._start_due()
         monotonic = self._clock.monotonic()
         for worker in list(self._workers.values()):
-            self._mind(worker, monotonic)
-            worker.press(monotonic)
+            at = worker.next_at()
+            if at is not None and monotonic >= at:
+                self._mind(worker, monotonic)
+                worker.press(monotonic)
         if self._short() and monotonic >= self._spawn_at:
             self._spawn(monotonic)
 
@@ -139,22 +158,23 @@ class Processor:
         """Something of `worker` is readable."""
         if worker.child.pid not in self._workers:
             return
+        self._listen(worker)
         if source == "output":
             self._log_output(worker, worker.read_output())
             self.renewed |= worker.mute
         elif source == "ended":
             self._bury(worker)
-        else:
-            self._listen(worker)
 
     def recall(self, job_id: int) -> None:
         """Give a job back if it has not started."""
+        self._clear_lines_of(job_id)
         item = self._take_back(job_id)
         if item is not None:
             self._hand_in(item, lifecycle.Step(lifecycle.give_back(item.plan)))
 
     def cancel(self, job_id: int) -> None:
         """End the run of a job, or its wait for the next attempt."""
+        self._clear_lines_of(job_id)
         for worker in self.running():
             if worker.execution and worker.execution.item.job.id == job_id:
                 worker.condemn(CANCELLED, "cancelled", self._clock.monotonic())
@@ -169,11 +189,13 @@ class Processor:
     def give_back_all(self) -> None:
         """Give back what has not started; start nothing more."""
         self.draining = True
+        self._clear_lines()
         for item in self._take_all():
             self._hand_in(item, lifecycle.Step(lifecycle.give_back(item.plan)))
 
     def stop_runs(self, reason: str, grace: bool) -> None:
         """End every run in progress; they are recorded as lost."""
+        self._clear_lines()
         monotonic = self._clock.monotonic()
         for worker in self.running():
             worker.condemn(LOST, reason, monotonic, TERM_GRACE if grace else 0)
@@ -183,6 +205,8 @@ class Processor:
 
         Each claim is reported as abandoned when nothing of it can run any more.
         """
+        self._clear_lines()
+        self._do_books()
         waiting = {item.job.id: (item.plan.token, item.plan.started) for item in self._take_all()}
         if waiting:
             self._report(Abandoned(waiting))
@@ -191,6 +215,7 @@ class Processor:
 
     def drop(self, job_id: int, token: int, reason: str) -> None:
         """This claim is gone: take the job out of the queue, or end its run, without a record."""
+        self._clear_lines_of(job_id)
         item = self._take_back(job_id)
         if item is not None and item.plan.token != token:
             self.queue.put(item, item.plan.ready or 0)  # a newer claim
@@ -214,6 +239,7 @@ class Processor:
         """New settings or plugin code: every worker is replaced, those in a run when it is over."""
         self.size, self._rules, self._spawner = size, rules, spawner
         self._spawn_at = self._failures = 0
+        self._clear_lines()
         for worker in self._workers.values():
             worker.retire = True
             if worker.execution is None:
@@ -238,9 +264,10 @@ class Processor:
     # How it is done
 
     def _end_without_record(self, worker: Worker, reason: str) -> None:
-        execution = worker.forgotten = worker.release()
+        execution = worker.forgotten = worker.execution
         if execution is not None:
-            self._say("error", execution.item, f"{execution.item.job.name}: {reason}")
+            worker.execution = None
+            say("error", execution.item, f"{execution.item.job.name}: {reason}")
             self._dying[execution.item.job.id] = None
         worker.end(self._clock.monotonic())
 
@@ -261,78 +288,131 @@ class Processor:
         return not self.draining and sum(not worker.retire for worker in self._workers.values()) < self.size
 
     def _start_due(self) -> None:
-        while self._idle:
-            wall = self._clock.wall()
-            item = self.queue.pop(wall)
-            if item is None:
+        wall = self._clock.wall()
+        while (following := self.queue.peek()) is not None and following[0] <= wall:
+            item = following[1]
+            worker = self._taker(item)
+            if worker is None:
                 return
+            self.queue.pop(wall)
             if item.job.id in self._dying:
                 self._dying[item.job.id] = item
-                continue
-            if item.plan.guarded and item.plan.started is None:
+            elif item.plan.guarded and item.plan.started is None:
                 self._guarded[item.job.id] = item
                 self._report(Began(item.job.id, item.plan.token, wall, first=True))
+            elif not self._give(worker, item, wall):
+                return
+
+    def _taker(self, item: Item) -> Worker | None:
+        """Who takes this item now: a free worker, or one with the shortest line that it may stand in."""
+        if self._idle:
+            return self._idle[-1]
+        longest = min(LINE // max(self.pace, 1), LONGEST_LINE)
+        if longest < 2 or not _in_company(item):
+            return None
+        best = None
+        for worker in self._workers.values():
+            run = worker.execution
+            if run is None or worker.retire or len(worker.line) + 1 >= longest or not _in_company(run.item):
                 continue
-            worker = self._idle.pop()
-            monotonic = self._clock.monotonic()
-            timeout = item.job.options.timeout or 0
-            execution = Execution(item, wall, monotonic, timeout, self._rules.output)
-            execution.show_at += SHOW_AFTER
-            self._note(item.job.id, item.plan.token, wall)
-            try:
-                worker.start(execution, _order(item, monotonic, timeout))
-            except OSError:
-                self.queue.put(item, wall)
-                worker.end(monotonic)
+            if best is None or len(worker.line) < len(best.line):
+                best = worker
+        return best
+
+    def _give(self, worker: Worker, item: Item, wall: int) -> bool:
+        """Have a worker take an item; False: it goes back into the queue."""
+        monotonic = self._clock.monotonic()
+        self._serial += 1
+        self._note(item.job.id, item.plan.token, wall)
+        if worker.execution is None:
+            self._idle.remove(worker)
+        if worker.start(item, _order(item, self._serial, monotonic), wall, monotonic):
+            return True
+        if worker.execution is None:
+            worker.end(monotonic)
+        self.queue.put(item, wall)
+        return False
 
     def _listen(self, worker: Worker) -> None:
+        """Hear what a worker says."""
         was_ready = worker.ready
         try:
-            done = worker.receive()
+            while (done := worker.receive()) is not None:
+                self._take_off(worker, done)
+                if worker.execution is None:
+                    break
         except WireError as error:
+            self._take_line(worker)
             worker.end(self._clock.monotonic(), f"its process talked nonsense: {error}")
             return
-        if done is not None:
-            execution = self._take_off(worker)
-            self._next(worker, done.retire)
-            # The worker has its next order before the books of this one are done.
-            self._start_due()
-            self._finish(execution, done)
-        elif worker.deaf:
-            # Either it is about to end, which will tell more, or it cannot report any more.
-            self.renewed = True
-            worker.end(self._clock.monotonic(), "its process closed its connection to the daemon", SILENCE)
-        elif worker.ready and not was_ready:
+        if worker.ready and not was_ready:
             self._failures = 0
-            self._next(worker, worker.retire)
+            self._free(worker)
 
-    def _take_off(self, worker: Worker) -> Execution:
-        """The run of `worker` is over: all that it printed has been read, and the worker is free."""
-        self._log_output(worker, worker.read_output())
-        execution = worker.release()
-        assert execution is not None
-        if execution.doom is not None or execution.item.job.options.isolation == "fresh":
+    def _take_off(self, worker: Worker, done: Done) -> None:
+        """The run in progress of `worker` is over; the worker is free, or in its next run."""
+        self._log_output(worker, worker.rest_of_output(done.printed))
+        wall, monotonic = self._clock.wall(), self._clock.monotonic()
+        execution = worker.finish(wall, monotonic)
+        self._over.append(Over(execution, done, wall, monotonic))
+        if (
+            done.retire
+            or execution.doom is not None
+            or worker.runs >= MAX_RUNS
+            or execution.item.job.options.isolation == "fresh"
+        ):
             worker.retire = True
-        return execution
+        if worker.retire:
+            self._take_line(worker)
+        if worker.execution is None:
+            self._free(worker)
 
-    def _next(self, worker: Worker, retire: bool) -> None:
-        """The worker is free: have it take the next run, or replace it."""
-        if retire or worker.retire or worker.runs >= MAX_RUNS:
+    def _free(self, worker: Worker) -> None:
+        """The worker has nothing in hand: have it take the next run, or replace it."""
+        if worker.retire:
             worker.end(self._clock.monotonic())
-        else:
+        elif worker not in self._idle:
             self._idle.append(worker)
 
-    def _finish(self, execution: Execution, done: Done) -> None:
+    def _take_line(self, worker: Worker) -> None:
+        """Put what the worker has not begun back into the queue."""
+        for item in worker.take_back(self._clock.wall(), self._clock.monotonic()):
+            self.queue.put(item, item.plan.ready or 0)
+
+    def _clear_line(self, worker: Worker) -> None:
+        """What the worker has in hand after this, it is running."""
+        if worker.execution is not None:
+            self._take_line(worker)
+            self._listen(worker)
+            if worker.execution is None and worker.ready:
+                self._free(worker)
+
+    def _clear_lines(self) -> None:
+        for worker in self._workers.values():
+            if worker.line:
+                self._clear_line(worker)
+
+    def _clear_lines_of(self, job_id: int) -> None:
+        """What this job has in a worker's hand is running, if there is any."""
+        for worker in self._workers.values():
+            if any(item.job.id == job_id for item in worker.items()):
+                self._clear_line(worker)
+
+    def _do_books(self) -> None:
+        over, self._over = self._over, []
+        for one in over:
+            self._finish(*one)
+
+    def _finish(self, execution: Execution, done: Done, wall: int, monotonic: int) -> None:
         """An attempt is over: decide what follows, hand it in, and retry at once if that is what follows."""
         item = execution.item
         if execution.doom is not None:
             done = Done(*execution.doom, None, True)
-        wall = self._clock.wall()
-        self._log_lines(item, execution.output.end())
-        self.pace += (self._clock.monotonic() - execution.started_at - self.pace) // PACE_WEIGHT
+        pass_on(item, execution.last_lines())
+        self.pace += (monotonic - execution.started_at - self.pace) // PACE_WEIGHT
         step = self._decide(execution, done, wall)
         self._hand_in(item, step, execution.next_part())
-        self._tell(item, step, done, wall)
+        tell(item, step, done, wall)
         if step.run is None and step.plan.node and step.plan.ready is not None:
             retry = Item(item.job, step.plan)
             if self.draining:
@@ -356,9 +436,8 @@ class Processor:
 
     def _bury(self, worker: Worker) -> None:
         """The process of `worker` has ended."""
-        done = None
-        with contextlib.suppress(WireError):
-            done = worker.receive()
+        wanted, worker.retire = not worker.retire, True
+        self._clear_line(worker)
         self._log_output(worker, worker.read_output())
         status = worker.child.reap()
         del self._workers[worker.child.pid]
@@ -371,12 +450,14 @@ class Processor:
             following = self._dying.pop(plan.job_id, None)
             if following is not None:
                 self.queue.put(following, following.plan.ready or 0)
-        execution = worker.release()
+        execution = worker.execution
         if execution is not None:
-            if done is None and worker.child.lapsed and (execution.doom is None or execution.doom[0] == FAILED):
+            worker.execution = None
+            if worker.child.lapsed and (execution.doom is None or execution.doom[0] == FAILED):
                 execution.doom = (LOST, "the lease of its node was over")
-            self._finish(execution, done or Done(FAILED, describe(status), None, True))
-        elif not worker.ready and not worker.retire and not self.draining:
+            done = Done(FAILED, describe(status), None, True)
+            self._over.append(Over(execution, done, self._clock.wall(), self._clock.monotonic()))
+        elif wanted and not worker.ready and not self.draining:
             self._respawn_later(f"a worker could not start: {describe(status)}{_last_words(worker)}")
 
     def _spawn(self, monotonic: int) -> None:
@@ -386,7 +467,7 @@ class Processor:
             self._respawn_later(f"a worker could not be started: {error}")
             return
         child.trust_until(self._deadline)
-        self._workers[child.pid] = Worker(child, self._rules.output)
+        self._workers[child.pid] = Worker(child, self._rules.output, SHOW_AFTER)
         self.renewed = True
 
     def _respawn_later(self, reason: str) -> None:
@@ -396,16 +477,21 @@ class Processor:
         logs.log("error", f"{reason}; next try in {delay / SECOND:g} s")
 
     def _mind(self, worker: Worker, monotonic: int) -> None:
-        """Look after a run in progress: its timeout, and what others are to see of it."""
-        execution = worker.execution
-        if execution is None:
+        """Look after a run in progress: its line, its timeout, and what others are to see of it."""
+        run = worker.execution
+        if run is None:
             return
-        if execution.expires_at is not None and monotonic >= execution.expires_at:
-            limit = (execution.expires_at - execution.started_at) / SECOND
+        expired = run.expires_at is not None and monotonic >= run.expires_at
+        if expired or (worker.line and monotonic >= run.started_at + LINE_MOVES):
+            self._clear_line(worker)
+        if worker.execution is not run:
+            return
+        if expired and run.expires_at is not None:
+            limit = (run.expires_at - run.started_at) / SECOND
             worker.condemn(TIMED_OUT, f"it ran longer than its timeout of {limit:g} s", monotonic)
-        if monotonic >= execution.show_at:
-            self._show(execution)
-            execution.show_at = monotonic + PRINT_EVERY
+        if monotonic >= run.show_at:
+            self._show(run)
+            run.show_at = monotonic + PRINT_EVERY
 
     def _show(self, execution: Execution) -> None:
         plan = execution.item.plan
@@ -416,49 +502,34 @@ class Processor:
         if part is not None:
             self._report(Printed(part))
 
-    def _log_output(self, worker: Worker, lines: list[tuple[str, str]]) -> None:
+    def _log_output(self, worker: Worker, lines: Lines) -> None:
         if worker.execution is not None:
-            self._log_lines(worker.execution.item, lines)
+            pass_on(worker.execution.item, lines)
         else:
             for level, line in lines:
                 logs.log(level, line)
 
-    def _log_lines(self, item: Item, lines: list[tuple[str, str]]) -> None:
-        for level, line in lines:
-            logs.log(level, line, item.job.name, item.plan.number)
 
-    def _tell(self, item: Item, step: lifecycle.Step, done: Done, wall: int) -> None:
-        """Say in one line what happened, unless all went well."""
-        name, attempt, attempts = item.job.name, item.plan.attempt + 1, item.job.retry_times + 1
-        if done.outcome == SUCCEEDED:
-            return
-        what = done.outcome.replace("_", " ")
-        error = f": {done.error}" if done.error else ""
-        if done.outcome == UNRESOLVED:
-            self._say("error", item, f"{name} cannot run{error}")
-        elif step.run is None and step.plan.ready is not None and done.outcome != LOST:
-            wait = step.plan.ready - wall
-            when = f"in {wait / SECOND:.3g} s" if wait > 0 else "now"
-            self._say("warning", item, f"{name} {what}, attempt {attempt} of {attempts}, next {when}{error}")
-        else:
-            self._say("error", item, f"{name} {what} after {attempt} attempt{'s'[: attempt > 1]}{error}")
-
-    def _say(self, level: str, item: Item, message: str) -> None:
-        logs.log(level, message, item.job.name, item.plan.number)
+def _in_company(item: Item) -> bool:
+    """Whether it may stand in line with others: not what takes long, nor what must not be begun for nothing."""
+    options = item.job.options
+    return options.command is None and options.isolation != "fresh" and not item.plan.guarded
 
 
-def _order(item: Item, monotonic: int, timeout: int) -> Order:
+def _order(item: Item, serial: int, monotonic: int) -> Order:
     job, plan = item
+    options = job.options
     return Order(
-        job=job.name,
-        number=plan.number,
-        task=None if job.options.command else job.task,
-        command=job.options.command,
-        args=job.options.args,
-        due_time=iso(plan.due or 0),
-        attempt=plan.attempt + 1,
-        deadline=(monotonic + timeout) / SECOND if timeout else None,
-        token=plan.token,
+        serial,
+        job.name,
+        plan.number,
+        None if options.command else job.task,
+        options.command,
+        options.args,
+        plan.due or 0,
+        plan.attempt + 1,
+        (monotonic + options.timeout) / SECOND if options.timeout else None,
+        plan.token,
     )
 
 

@@ -34,6 +34,11 @@ class WorkQueue:
         self._live[item.job.id] = self._serial
         heapq.heappush(self._heap, (moment, -item.job.options.priority, self._serial, item))
 
+    def peek(self) -> tuple[int, Item] | None:
+        """The next item and its moment; None when the queue is empty."""
+        self._drop_dead()
+        return (self._heap[0][0], self._heap[0][3]) if self._heap else None
+
     def pop(self, now: int) -> Item | None:
         """The next item whose moment has come, or None."""
         self._drop_dead()
@@ -42,11 +47,6 @@ class WorkQueue:
         item = heapq.heappop(self._heap)[3]
         del self._live[item.job.id]
         return item
-
-    def next_moment(self) -> int | None:
-        """When the next item comes out; None when the queue is empty."""
-        self._drop_dead()
-        return self._heap[0][0] if self._heap else None
 
     def take_back(self, job_id: int) -> Item | None:
         """Remove the item of a job before its moment; None when it is not in the queue."""

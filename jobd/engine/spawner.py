@@ -1,8 +1,9 @@
 """Starts, signals and reaps worker processes: the seam behind which the operating system lies.
 
 A worker is a fresh interpreter with a session of its own, no database password, and three lines to the daemon: a
-socket (orders and outcomes), a pipe (all that it prints) and its guardian's lifeline (a socket; it dies when the
-daemon's end closes).
+socket (orders and outcomes, each a packet), a pipe (all that it prints) and its guardian's lifeline (a socket; it dies
+when the daemon's end closes). The daemon keeps the worker's end of the socket open too: what the worker has not taken
+out of it, the daemon takes back, and no order is ever both taken and taken back.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from typing import Protocol
 
 from jobd.clock import SECOND
 from jobd.runner.environment import without_secrets
+from jobd.wire import MAX_MESSAGE, MAX_ORDER
 
 OUTPUT_PIPE = 256 * 1024  # bytes the kernel may hold of what a worker prints
 DESCENDANT = "JOBD_WORKER"  # in the environment of all that descends from a worker
@@ -29,10 +31,19 @@ class Child(Protocol):
     """A worker process, from outside."""
 
     pid: int
-    socket: socket.socket
+    line: int  # descriptor that becomes readable when it has said something
     output: int
     ended: int  # descriptor that becomes readable when the process has ended
     lapsed: bool  # it was ended by its guardian, because the lease was over; known once it has been reaped
+
+    def send(self, packet: bytes) -> bool:
+        """Put an order where it takes them from; False: that cannot be done, for want of room or of the process."""
+
+    def receive(self) -> bytes | None:
+        """The next packet that it has sent; None: there is none."""
+
+    def take_back(self) -> list[bytes]:
+        """Take away orders that it has not taken: these. (What it takes meanwhile may be later than one of them.)"""
 
     def trust_until(self, deadline: int) -> None:
         """Tell it until when (monotonic microseconds, 0: for ever) it may run without hearing from the daemon."""
@@ -67,15 +78,42 @@ class ProcessChild:
     """A real worker process."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], ours: socket.socket, output: int, lifeline: socket.socket
+        self,
+        process: subprocess.Popen[bytes],
+        ours: socket.socket,
+        theirs: socket.socket,
+        output: int,
+        lifeline: socket.socket,
     ) -> None:
         self._process = process
         self._lifeline = lifeline
+        self._socket = ours
+        self._theirs = theirs
         self.pid = process.pid
-        self.socket = ours
+        self.line = ours.fileno()
         self.output = output
         self.ended = os.pidfd_open(process.pid)
         self.lapsed = False
+
+    def send(self, packet: bytes) -> bool:
+        try:
+            self._socket.send(packet, socket.MSG_DONTWAIT)
+        except OSError:
+            return False
+        return True
+
+    def receive(self) -> bytes | None:
+        try:
+            return self._socket.recv(MAX_MESSAGE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+
+    def take_back(self) -> list[bytes]:
+        taken = []
+        with contextlib.suppress(BlockingIOError):
+            while packet := self._theirs.recv(MAX_ORDER, socket.MSG_DONTWAIT):
+                taken.append(packet)
+        return taken
 
     def trust_until(self, deadline: int) -> None:
         with contextlib.suppress(OSError):
@@ -99,7 +137,8 @@ class ProcessChild:
     def reap(self) -> int:
         status = self._process.wait()
         self.end()
-        self.socket.close()
+        self._socket.close()
+        self._theirs.close()
         os.close(self.output)
         os.close(self.ended)
         return status
@@ -122,7 +161,7 @@ class ProcessSpawner:
         self._environ = {**without_secrets(environ), DESCENDANT: "1"}
 
     def start(self) -> ProcessChild:
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         output, write_output = os.pipe()
         lifeline, their_lifeline = socket.socketpair()
         try:
@@ -138,19 +177,18 @@ class ProcessSpawner:
             )
         except OSError:
             ours.close()
+            theirs.close()
             os.close(output)
             lifeline.close()
             raise
         finally:
-            theirs.close()
             os.close(write_output)
             their_lifeline.close()
         with contextlib.suppress(OSError):
             fcntl.fcntl(output, _LINUX_F_SETPIPE_SZ, OUTPUT_PIPE)
-        ours.setblocking(False)
         os.set_blocking(output, False)
         lifeline.setblocking(False)
-        return ProcessChild(process, ours, output, lifeline)
+        return ProcessChild(process, ours, theirs, output, lifeline)
 
     def sweep(self, known: Collection[int]) -> None:
         for pid in _children():

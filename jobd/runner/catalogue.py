@@ -52,15 +52,16 @@ class Catalogue:
 
     def __init__(self, plugins: str) -> None:
         self._plugins = plugins
-        self._known: dict[str, Callable[..., Any]] = {}
+        self._known: dict[str, tuple[Callable[..., Any], bool]] = {}
         self._entry_points: list[EntryPoint] | None = None
         if plugins not in sys.path:
             sys.path.append(plugins)
 
-    def find(self, name: str) -> Callable[..., Any]:
-        """The function of a task. Raises Unresolved."""
+    def find(self, name: str) -> tuple[Callable[..., Any], bool]:
+        """The function of a task, and whether it is an `async def`. Raises Unresolved."""
         if name not in self._known:
-            self._known[name] = self._in_full(name) if ":" in name else self._by_name(name)
+            function = self._in_full(name) if ":" in name else self._by_name(name)
+            self._known[name] = function, _is_async(function)
         return self._known[name]
 
     def files(self) -> list[str]:
@@ -230,10 +231,14 @@ def _declared(folder: str) -> Iterator[EntryPoint]:
                 yield EntryPoint(task.strip(), value.partition("[")[0].strip(), name.partition("-")[0])
 
 
-def _kind(function: Callable[..., Any]) -> str:
+def _is_async(function: Callable[..., Any]) -> bool:
     from inspect import iscoroutinefunction
 
-    return "async function" if iscoroutinefunction(function) else "function"
+    return iscoroutinefunction(function)
+
+
+def _kind(function: Callable[..., Any]) -> str:
+    return "async function" if _is_async(function) else "function"
 
 
 def _failure(error: BaseException) -> str:

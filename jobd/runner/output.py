@@ -4,14 +4,18 @@ A print is a plain line. What a logging library logs travels in the same pipe as
 jobd.wire), so that the daemon's log has it at its own level, in order with the prints.
 """
 
+import fcntl
 import json
 import os
+import struct
 import sys
+import termios
 from io import TextIOWrapper
 from typing import Any
 
-from jobd.wire import LEVEL_MARK
+from jobd.wire import LEVEL_MARK, end_mark
 
+_NO_BYTES = bytes(4)
 _LEVELS = ((40, "error"), (30, "warning"), (20, "info"), (0, "debug"))
 
 
@@ -39,9 +43,14 @@ class Output:
         """Send a record of a logging library, or of jobd's own about this run."""
         for stream in self._streams:
             stream.flush()
-        line = f"{LEVEL_MARK}{level} {json.dumps(message)}\n".encode()
-        while line:
-            line = line[os.write(1, line) :]
+        _write(f"{LEVEL_MARK}{level} {json.dumps(message)}\n".encode())
+
+    def mark_end(self, serial: int) -> bool:
+        """Mark where the output of this run ends, unless the daemon has read all of it; whether that was needed."""
+        if not struct.unpack("i", fcntl.ioctl(1, termios.FIONREAD, _NO_BYTES))[0]:
+            return False
+        _write(end_mark(serial))
+        return True
 
     def catch_libraries(self) -> None:
         """Have logging and loguru, once somebody has imported them, hand their records to `record`."""
@@ -81,6 +90,11 @@ class Output:
         except ValueError:
             return  # the plugin has set loguru up by itself
         logger.add(sink, format="{message}", diagnose=False, backtrace=False)
+
+
+def _write(data: bytes) -> None:
+    while data:
+        data = data[os.write(1, data) :]
 
 
 def _level(number: int) -> str:

@@ -10,20 +10,28 @@ import signal
 import sys
 import threading
 
+# What is below signal.getsignal, which makes an enum of each answer: that took longer than all else here.
+from _signal import getsignal as _handler
+
 from jobd.runner import linux
 from jobd.runner.output import Output
 
 GROWTH = 256 * 1024  # KiB
 CHECK_MEMORY_EVERY = 64  # runs
 CHILDREN_END_WITHIN = 1.0  # seconds
-_WATCHED = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGALRM,
-    signal.SIGCHLD,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
+_WATCHED = tuple(
+    map(
+        int,
+        (
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGHUP,
+            signal.SIGALRM,
+            signal.SIGCHLD,
+            signal.SIGUSR1,
+            signal.SIGUSR2,
+        ),
+    )
 )
 
 
@@ -37,7 +45,7 @@ class State:
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._environ = dict(_raw_environment())
-        self._handlers = {number: signal.getsignal(number) for number in _WATCHED}
+        self._handlers = {number: _handler(number) for number in _WATCHED}
         self._limits = {name: resource.getrlimit(name) for name in (resource.RLIMIT_NOFILE, resource.RLIMIT_AS)}
         self._priority = os.getpriority(os.PRIO_PROCESS, 0)
         self._pipe = os.fstat(1)
@@ -57,9 +65,9 @@ class State:
         if _raw_environment() != self._environ:
             os.environb.clear()
             os.environb.update(self._environ)
-        for number in _WATCHED:
-            if signal.getsignal(number) is not self._handlers[number]:
-                signal.signal(number, self._handlers[number])
+        for number, handler in self._handlers.items():
+            if _handler(number) is not handler:
+                signal.signal(number, handler)
         signal.setitimer(signal.ITIMER_REAL, 0)
         if linux.has_children() and not linux.kill_descendants(CHILDREN_END_WITHIN):
             return False

@@ -1,28 +1,27 @@
 """The worker proper: takes an order, runs the task or program, puts the process back in order, and says how it ended.
 
-One run at a time, in the main thread. Whatever a task raises, SystemExit and KeyboardInterrupt included, is the failure
-of its run and of nothing else.
+One run at a time, in the main thread; further orders wait in the socket, where the daemon can take them back. Whatever
+a task raises, SystemExit and KeyboardInterrupt included, is the failure of its run and of nothing else.
 """
 
-import inspect
 import json
 import os
 import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobd.api import CurrentRun, enter_run
+from jobd.clock import iso
 from jobd.runner import linux
 from jobd.runner.catalogue import Catalogue, Unresolved
 from jobd.runner.output import Output
 from jobd.runner.reset import State
-from jobd.wire import MAX_ERROR, MAX_MESSAGE, MAX_RESULT, UNRESOLVED, VERSION, Order, decode, decode_order, encode
+from jobd.wire import MAX_ERROR, MAX_ORDER, MAX_RESULT, UNRESOLVED, VERSION, Order, decode, decode_order, encode
 
 NO_PROGRAMS = "programs may not run on this node (commands = false in jobd.toml)"
-CHUNK = 64 * 1024
 
 
 class Failure(Exception):
@@ -42,29 +41,22 @@ class Worker:
         self._state = State(descriptor)
 
     def serve(self) -> None:
-        """Take orders until told to stop, or until the daemon is gone."""
+        """Take orders until the daemon is gone, or this process is not fit for another."""
         self._send("ready", VERSION)
-        received = bytearray()
-        while True:
-            data = self._socket.recv(CHUNK)
-            if not data:
+        packet = memoryview(bytearray(MAX_ORDER))
+        while size := self._socket.recv_into(packet):
+            if not self._run(decode_order(decode(bytes(packet[:size])))):
                 return
-            received += data
-            if len(received) > 2 * MAX_MESSAGE:
-                return
-            while (end := received.find(b"\n")) >= 0:
-                message = decode(bytes(received[:end]))
-                del received[: end + 1]
-                if message[0] == "stop":
-                    return
-                self._run(decode_order(message[1]))
 
-    def _run(self, order: Order) -> None:
+    def _run(self, order: Order) -> bool:
+        """Run it and tell how it ended; whether this process can go on."""
         outcome, error, result = self._execute(order)
         if os.getpid() != self._pid:
             os._exit(0)  # a copy of this process that the task forked and that came back: only the original reports
         intact = self._state.restore(self._output)
-        self._send("done", outcome, error, result, not intact)
+        printed = not intact or self._output.mark_end(order.serial)
+        self._send("done", order.serial, outcome, error, result, not intact, printed)
+        return intact
 
     def _execute(self, order: Order) -> tuple[str, str | None, str | None]:
         """(outcome, error, result as JSON)"""
@@ -73,7 +65,7 @@ class Worker:
         except Unresolved as error:
             return UNRESOLVED, str(error)[:MAX_ERROR], None
         self._output.catch_libraries()
-        enter_run(CurrentRun(order.job, order.number, order.due_time, order.attempt, order.deadline, order.token))
+        enter_run(lambda: described(order))
         try:
             value = work()
         except Failure as failure:
@@ -92,8 +84,8 @@ class Worker:
             command = order.command
             return lambda: run_program(command)
         assert order.task is not None
-        function = self._catalogue.find(order.task)
-        if inspect.iscoroutinefunction(function):
+        function, is_async = self._catalogue.find(order.task)
+        if is_async:
             return lambda: run_async(function, dict(order.args))
         return lambda: function(**order.args)
 
@@ -126,6 +118,11 @@ class Worker:
         self._socket.sendall(encode(*message))
 
 
+def described(order: Order) -> CurrentRun:
+    """What a task is told of the run that it is in."""
+    return CurrentRun(order.job, order.number, iso(order.due), order.attempt, order.deadline, order.token)
+
+
 def summary(error: BaseException) -> str:
     """One line about an exception."""
     if isinstance(error, SystemExit):
@@ -145,7 +142,7 @@ def run_async(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     return asyncio.run(function(**arguments))
 
 
-def run_program(command: tuple[str, ...]) -> None:
+def run_program(command: Sequence[str]) -> None:
     """Run a program, without a shell, and wait for it. Raises Failure unless it ends with exit code 0."""
     import subprocess
 

@@ -44,6 +44,8 @@ def ended(session: Session, ends: Iterable[tuple[Plan, Run]]) -> None:
         if run.outcome != SKIPPED and not (run.outcome == LOST and plan.losses):  # else it is still to come
             final[run.job_id] = run
     ids = sorted(final)
+    if not ids or not session.rows("SELECT 1 FROM job_dependency LIMIT 1"):
+        return
     # served by the index job_dependency_on
     waiting = [job_id for (job_id,) in session.among("SELECT job_id FROM job_dependency WHERE ", "on_job_id", ids)]
     # The lock makes two nodes that each bring the last thing but one look one after the other.

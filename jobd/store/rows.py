@@ -6,9 +6,11 @@ The columns stand here once, in the order in which every statement reads and wri
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, NamedTuple
 
-from jobd.clock import LATEST, from_datetime, to_datetime
+from jobd.clock import LATEST, SECOND, from_datetime, to_datetime
 from jobd.errors import BadValue
 from jobd.job import DEFAULT_POOL, PLAIN, Job, Options, Plan, Run, check_name, check_options, check_retry_times
 
@@ -39,7 +41,8 @@ RUN = (
 )  # fmt: skip
 _NUMBERS = {"timeout", "backoff", "backoff_max", "grace", "jitter", "starts", "ends", "priority", "paused"}
 _KINDS = [int if name in _NUMBERS else str for name in OPTIONS]
-_MOMENTS = [SCHEDULE.index(name) for name in ("due_time", "ready_time", "anchor", "resume_time", "started_time")]
+_MOMENT_NAMES = ("due_time", "ready_time", "anchor", "resume_time", "started_time")
+_moments = itemgetter(*(SCHEDULE.index(name) for name in _MOMENT_NAMES))
 _TEXTS = {"pool", "basis", "error"}
 MAX_NUMBER = 2**62
 UNSOUND = "unsound"  # the basis of a plan whose row made no sense: it is planned anew as soon as somebody may
@@ -59,37 +62,59 @@ def read_job(row: Sequence[Any]) -> tuple[Job | None, str | None]:
     job_id, name, retry_times, runonce, interval, created, updated, finished, is_delete = row[: len(JOB)]
     if not isinstance(name, str):
         return None, "name is not text"
-    problem = None
+    kind, problem = _read_kind(retry_times, runonce, interval, is_delete, *row[len(JOB) :])
     try:
         if check_name(name) != name:
             raise BadValue("the name is not in Unicode's normal form NFC")
+    except BadValue as error:
+        problem = str(error)
+    times: tuple[int | None, ...] = (None, None, None)
+    if created is not None or updated is not None or finished is not None:
+        try:
+            times = (_time(created), _time(updated), _time(finished))
+        except (TypeError, ValueError, OverflowError):
+            problem = "a time is not a time"
+    job = Job(
+        name, kind.interval, kind.runonce, kind.retry_times, kind.options, job_id, times[0] or 0, times[1] or 0,
+        times[2], kind.deleted,
+    )  # fmt: skip
+    return job, problem
+
+
+class _Kind(NamedTuple):
+    """What a definition says beside its name, number and times."""
+
+    retry_times: int
+    runonce: bool
+    interval: str | None
+    deleted: bool
+    options: Options
+
+
+# Many jobs are alike: what they have in common is read and checked once, and is the same object in all of them.
+@lru_cache(maxsize=1_024, typed=True)
+def _read_kind(
+    retry_times: Any, runonce: Any, interval: Any, is_delete: Any, *options: Any
+) -> tuple[_Kind, str | None]:
+    problem, read = None, PLAIN
+    try:
         check_retry_times(retry_times)
         for what, flag in (("runonce", runonce), ("is_delete", is_delete)):
             if flag not in (0, 1):
                 raise BadValue(f"{what} is {flag!r}, not 0 or 1")
         if interval is not None and not isinstance(interval, str):
             raise BadValue("interval is not text")
-        options = _read_options(row[len(JOB) :])
-        check_options(options)
+        read = check_options(_read_options(options))
     except BadValue as error:
-        problem, options = str(error), PLAIN
-    try:
-        times = [_time(value) for value in (created, updated, finished)]
-    except (TypeError, ValueError, OverflowError):
-        problem, times = "a time is not a time", [0, 0, None]
-    job = Job(
-        name,
-        interval if isinstance(interval, str) else None,
-        runonce == 1,
+        problem, read = str(error), PLAIN
+    kind = _Kind(
         retry_times if isinstance(retry_times, int) else 0,
-        options,
-        job_id,
-        times[0] or 0,
-        times[1] or 0,
-        times[2],
+        runonce == 1,
+        interval if isinstance(interval, str) else None,
         is_delete not in (0, None),
+        read,
     )
-    return job, problem
+    return kind, problem
 
 
 def _read_options(row: Sequence[Any]) -> Options:
@@ -167,17 +192,18 @@ def read_plan(row: Sequence[Any]) -> Plan:
 
 def _flaw(row: Sequence[Any], plan: Plan) -> str | None:
     """What makes no sense in a row of `schedule`."""
-    if tuple(map(type, row)) not in _shapes:
+    shape = tuple(map(type, row))
+    if shape not in _shapes:
         for what, value in zip(SCHEDULE, row, strict=True):
             if type(value) is not (str if what in _TEXTS else int) and not (value is None and what in _NULLABLE):
                 return f"{what} is {ascii(value)[:80]}"
-        _shapes.add(tuple(map(type, row)))
-    for at in _MOMENTS:
-        if row[at] is not None and not 0 <= row[at] <= LATEST:
-            return f"{SCHEDULE[at]} is {row[at]}"
-    if plan.number > MAX_NUMBER:
+        _shapes.add(shape)
+    for moment, what in zip(_moments(row), _MOMENT_NAMES, strict=True):
+        if moment is not None and not 0 <= moment <= LATEST:
+            return f"{what} is {moment}"
+    if not 1 <= plan.number <= MAX_NUMBER:
         return f"number is {plan.number}"
-    if plan.number < 1 or plan.attempt < 0 or plan.losses < 0 or plan.missed < 0:
+    if plan.attempt < 0 or plan.losses < 0 or plan.missed < 0:
         return "a count is negative"
     if plan.due is None and (plan.ready is not None or plan.started is not None):
         return "due_time is missing"
@@ -216,4 +242,10 @@ def _time(value: Any) -> int | None:
 
 def write_time(moment: int) -> str:
     """A moment as every database takes it for a datetime column."""
-    return to_datetime(moment).isoformat(" ", "microseconds")[:-6]
+    seconds, rest = divmod(moment, SECOND)
+    return f"{_write_second(seconds)}.{rest:06d}"
+
+
+@lru_cache(maxsize=16)
+def _write_second(seconds: int) -> str:
+    return to_datetime(seconds * SECOND).isoformat(" ", "seconds")[:-6]

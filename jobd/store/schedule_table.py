@@ -69,7 +69,7 @@ def claim(session: Session, node: int, pool: str, until: int, limit: int) -> lis
 
 def claims_of(session: Session, node: int) -> list[Claimed]:
     """All that `node` has claimed."""
-    # served by the index schedule_node
+    # served by the index schedule_claim
     return _numbered(session, [_claimed(row) for row in session.rows(_JOINED + "schedule.node_id = ?", (node,))])
 
 
@@ -77,7 +77,7 @@ def orphans(session: Session) -> list[int]:
     """The nodes that have claims and are not alive: none of jobd's doing, but perhaps of somebody's hands."""
     alive = {0, *(node for (node,) in session.rows("SELECT id FROM node WHERE stopped_time IS NULL"))}
     found, last = [], -(2**63)
-    # served by the index schedule_node, one step a node: DISTINCT would read the entries of all jobs
+    # served by the index schedule_claim, one step a node: DISTINCT would read the entries of all jobs
     next_node = "SELECT node_id FROM schedule WHERE node_id > ? ORDER BY node_id LIMIT 1"
     while row := session.rows(next_node, (last,)):
         last = row[0][0]
@@ -88,28 +88,30 @@ def orphans(session: Session) -> list[int]:
 
 def tokens_of(session: Session, node: int) -> dict[int, int]:
     """The fencing tokens of all that `node` has claimed, by job id."""
-    # served by the index schedule_node
+    # served by the index schedule_claim
     return dict(session.rows("SELECT job_id, token FROM schedule WHERE node_id = ?", (node,)))
 
 
 def settle(session: Session, settlements: Sequence[Settlement]) -> set[int]:
     """Write what became of claims; the ids of the jobs whose claim still held. At most one settlement a job."""
-    settlements = sorted(settlements, key=lambda one: one.plan.job_id)  # one order everywhere, so that none deadlock
+    settlements = sorted(settlements, key=_job_of)  # one order everywhere, so that none deadlock
     ids = [one.plan.job_id for one in settlements]
     found = session.among("SELECT job_id, node_id, token FROM schedule WHERE ", "job_id", ids, lock=True)
-    held = {job_id: (node, token) for job_id, node, token in found}
-    good = [one for one in settlements if held.get(one.plan.job_id) == (one.node, one.token)]
+    held = set(found)
+    good = [one for one in settlements if (one.plan.job_id, one.node, one.token) in held]
     runs = [one.run for one in good if one.run is not None]
     # A number that is taken can only be that of a run which somebody has put back by hand.
     session.write_rows("run", rows.RUN, [rows.run_row(run) for run in runs], key=("job_id", "number"))
-    output.save(session, [part for one in good for part in one.output])
+    output.save(session, [part for one in good if one.output for part in one.output])
     _write_plans(session, (one.plan for one in good))
     dependencies.ended(session, ((one.plan, one.run) for one in good if one.run is not None))
     finished = [(run.job_id, rows.write_time(run.finished)) for run in runs if run.outcome != SKIPPED]
     if finished:
         session.dialect.stamp_finished(session.cursor, finished)
     accepted = {one.plan.job_id for one in good}
-    return accepted | _recorded_before(session, [one for one in settlements if one.plan.job_id not in accepted])
+    if len(accepted) < len(settlements):
+        accepted |= _recorded_before(session, [one for one in settlements if one.plan.job_id not in accepted])
+    return accepted
 
 
 def mark_started(session: Session, node: int, started: Iterable[tuple[int, int, int]]) -> set[int]:
@@ -136,7 +138,7 @@ def give_up(session: Session, one: Settlement, reason: str) -> None:
 
 def next_ready(session: Session, pool: str) -> int | None:
     """When the next unclaimed job of `pool` is ready."""
-    # served by the index schedule_ready
+    # served by the index schedule_claim
     found = session.rows("SELECT min(ready_time) FROM schedule WHERE pool = ? AND node_id = 0", (pool,))
     return found[0][0] if isinstance(found[0][0], int) else None
 
@@ -248,7 +250,7 @@ def replan(session: Session, changed: Sequence[Plan]) -> None:
 def wake_unresolved(session: Session, after: int, until: int) -> None:
     """Offer the jobs of a slice again whose task was unknown: the plugins may have it now."""
     session.execute(
-        # served by the primary key, not by schedule_node, where all free jobs are alike
+        # served by the primary key, not by schedule_claim, where all free jobs are alike
         "UPDATE schedule SET ready_time = due_time WHERE job_id > ? AND job_id <= ? AND node_id + 0 = 0"
         " AND error IS NOT NULL AND ready_time IS NOT NULL AND attempt = 0 AND due_time < ready_time",
         (after, until),
@@ -272,6 +274,10 @@ def _recorded_before(session: Session, rest: Sequence[Settlement]) -> set[int]:
         ):
             known.add(run.job_id)
     return known
+
+
+def _job_of(one: Settlement) -> int:
+    return one.plan.job_id
 
 
 def _claimed(row: tuple[Any, ...]) -> Claimed:

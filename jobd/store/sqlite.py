@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
@@ -154,7 +155,7 @@ class Sqlite(Dialect):
 
     def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
         cursor.execute(
-            # served by the index schedule_ready
+            # served by the index schedule_claim
             "UPDATE schedule SET node_id = ?, token = token + 1, started_time = NULL"
             " WHERE job_id IN (SELECT job_id FROM schedule WHERE pool = ? AND node_id = 0 AND ready_time <= ?"
             " ORDER BY ready_time LIMIT ?) RETURNING job_id",
@@ -163,9 +164,11 @@ class Sqlite(Dialect):
         return [job_id for (job_id,) in cursor.fetchall()]
 
     def stamp_finished(self, cursor: Any, finished: Sequence[tuple[int, str]]) -> None:
-        cursor.executemany(
-            'UPDATE job SET "lastFinished_time" = ? WHERE id = ?', [(moment, job_id) for job_id, moment in finished]
-        )
+        start = 0
+        for size in self.batches(len(finished)):
+            some = finished[start : start + size]
+            start += size
+            cursor.execute(_stamp(size), [value for pair in some for value in pair])
 
     def batches(self, count: int) -> list[int]:
         # Preparing a large statement takes longer than running it, so only three sizes, which stay prepared; and not
@@ -177,6 +180,13 @@ class Sqlite(Dialect):
     def changed(self, connection: Any, seen: object) -> tuple[bool, object]:
         (version,) = connection.execute("PRAGMA data_version").fetchone()
         return version != seen, version
+
+
+@lru_cache(maxsize=8)
+def _stamp(count: int) -> str:
+    pairs = ", ".join(["(?, ?)"] * count)
+    ended = f"(VALUES {pairs}) AS ended"
+    return f'UPDATE job SET "lastFinished_time" = ended.column2 FROM {ended} WHERE job.id = ended.column1'
 
 
 def _file_system(folder: str) -> str:

@@ -19,9 +19,9 @@ def test_an_item_comes_out_at_its_moment_and_not_before() -> None:
     queue = WorkQueue()
     queue.put(item(1), 100)
     assert queue.pop(99) is None
-    assert queue.next_moment() == 100
+    assert queue.peek() == (100, item(1))
     assert drained(queue, 100) == [1]
-    assert queue.next_moment() is None
+    assert queue.peek() is None
 
 
 def test_items_come_out_in_the_order_of_their_moments_then_priority_then_arrival() -> None:
@@ -40,7 +40,7 @@ def test_what_is_taken_back_does_not_come_out() -> None:
     assert taken.job.id == 1
     assert queue.take_back(1) is None
     assert len(queue) == 1
-    assert queue.next_moment() == 20
+    assert queue.peek() == (20, item(2))
     assert drained(queue, 100) == [2]
 
 

@@ -23,13 +23,15 @@ def spawner(tmp_path: Path) -> Iterator[ProcessSpawner]:
     os.close(lock)
 
 
+def order(serial: int, *command: str) -> bytes:
+    return encode_order(Order(serial, "job", 1, None, command, {}, 0, 1, None, 1))
+
+
 def in_a_run(spawner: ProcessSpawner, command: list[str]) -> ProcessChild:
     """A worker that has begun to run a program and was heard to do so."""
     child = spawner.start()
-    select.select([child.socket], [], [])
-    child.socket.sendall(
-        encode_order(Order("job", 1, None, ("sh", "-c", "echo begun; exec " + " ".join(command)), {}, "", 1, None, 1))
-    )
+    select.select([child.line], [], [])
+    assert child.send(order(1, "sh", "-c", "echo begun; exec " + " ".join(command)))
     select.select([child.output], [], [])
     return child
 

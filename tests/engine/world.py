@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jobd.clock import DAY, HOUR, MILLISECOND, SECOND
+from jobd.clock import DAY, HOUR, MILLISECOND, SECOND, iso
 from jobd.config import HistorySettings, LogSettings, Settings
 from jobd.engine.keeper import Keeper
 from jobd.engine.mailbox import Mailbox
@@ -19,7 +19,7 @@ from jobd.job import DEFAULT_POOL, Job, Options
 from jobd.store import definitions
 from jobd.store.store import Store
 from jobd.store.url import Target
-from jobd.wire import VERSION, Order, decode, decode_order, encode
+from jobd.wire import VERSION, Order, decode, decode_order, encode, encode_order
 
 START = 1_798_761_600 * SECOND  # 2027-01-01 00:00 UTC
 BARELY = MILLISECOND  # how long a run takes
@@ -53,14 +53,16 @@ class Puppet:
 
     def __init__(self, pid: int, world: Any) -> None:
         self.pid = pid
-        self.socket: Any = self  # it is its own socket
+        self.line = pid
         self.output, self._write = os.pipe()
         self.ended = pid + 1_000_000
         self.lapsed = False
         self.order: Order | None = None
         self.done_at: int | None = None
         self._world = world
-        self._said = encode("ready", VERSION)
+        self._said = [encode("ready", VERSION)]
+        self.line_was = 0  # the most orders that ever waited behind a run
+        self._orders: list[Order] = []  # told and not taken
         os.set_blocking(self.output, False)
 
     @property
@@ -68,26 +70,33 @@ class Puppet:
         """Whether there is something to receive."""
         return bool(self._said)
 
-    def sendall(self, data: bytes) -> None:
-        self.order = decode_order(decode(data)[1])
-        self.done_at = self._world.clock.monotonic() + self._world.takes(self.order)
+    def send(self, packet: bytes) -> bool:
+        self._orders.append(decode_order(decode(packet)))
+        self._take()
+        self.line_was = max(self.line_was, len(self._orders))
+        return True
 
-    def recv(self, size: int) -> bytes:
-        said, self._said = self._said, b""
-        if not said:
-            raise BlockingIOError
-        return said
+    def receive(self) -> bytes | None:
+        return self._said.pop(0) if self._said else None
+
+    def take_back(self) -> list[bytes]:
+        taken = [encode_order(order) for order in self._orders]
+        self._orders.clear()
+        return taken
 
     def finish(self) -> None:
         """The run in hand is over."""
         assert self.order is not None
         clock = self._world.clock
-        self._world.ran.append(Ran(self.order.job, self.order.due_time, clock.wall(), clock.monotonic()))
-        self._said = encode("done", "succeeded", None, None, False)
+        self._world.ran.append(Ran(self.order.job, iso(self.order.due), clock.wall(), clock.monotonic()))
+        self._said.append(encode("done", self.order.serial, "succeeded", None, None, False, False))
         self.order = self.done_at = None
+        self._take()
 
-    def fileno(self) -> int:
-        return self.pid
+    def _take(self) -> None:
+        if self.order is None and self._orders:
+            self.order = self._orders.pop(0)
+            self.done_at = self._world.clock.monotonic() + self._world.takes(self.order)
 
     def trust_until(self, deadline: int) -> None:
         pass
@@ -109,9 +118,6 @@ class Puppet:
             os.close(self.output)
             os.close(self._write)
         return 0
-
-    def close(self) -> None:
-        pass
 
 
 class Stage:
@@ -248,7 +254,7 @@ def listen(processor: Processor) -> None:
     """Have the processor hear what its puppets say."""
     for worker in list(processor._workers.values()):
         if worker.child.speaks:  # type: ignore[attr-defined]
-            processor.handle(worker, "socket")
+            processor.handle(worker, "line")
 
 
 def settings(folder: Path, poll: int) -> Settings:

@@ -52,7 +52,7 @@ class Checks:
         """A run begins."""
         world, node = self._world, puppet.node
         now = world.events.now
-        began = Began(order.job, order.number, order.attempt, order.token, order.due_time, node.number, now)
+        began = Began(order.job, order.number, order.attempt, order.token, order.due, node.number, now)
         world.say(f"{order.job} #{order.number} attempt {order.attempt} begins on {node.number}, token {order.token}")
         for other, its in self._live[order.job]:
             if not self._excused(its) and not self._excused(puppet):

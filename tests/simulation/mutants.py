@@ -13,9 +13,12 @@ from jobd.engine import changes, keeper, takeover, turn
 from jobd.engine.engine import Engine
 from jobd.engine.keeper import Keeper
 from jobd.engine.lease import Lease, Watch
+from jobd.engine.processor import Processor
+from jobd.engine.worker import Worker
 from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.sqlite import Sqlite
+from jobd.wire import encode_order
 from tests.simulation.node import MemoryMarks, MemorySpool
 from tests.simulation.puppets import Puppet
 
@@ -142,6 +145,16 @@ def _orphan(self: Puppet) -> None:
     """A run outlives its daemon."""
 
 
+def _forget_the_line(self: Processor, worker: Worker) -> None:
+    """What is taken out of a worker's line goes nowhere."""
+    worker.take_back(self._clock.wall(), self._clock.monotonic())
+
+
+def _take_back_a_copy(self: Puppet) -> list[bytes]:
+    """The worker has and runs what has been taken back."""
+    return [encode_order(order) for order in self._orders]
+
+
 @contextlib.contextmanager
 def _no_marks() -> Iterator[None]:
     """Nobody knows which runs had begun, and nobody minds."""
@@ -182,6 +195,8 @@ MUTANTS: dict[str, Mutant] = {
     "nothing tells that a run had begun": _no_marks,
     "a run is cancelled twice": _instead(changes.Looker, "_free", _cancel_twice),
     "the spool keeps half": _instead(MemorySpool, "load", _load_half),
+    "what is taken back is forgotten": _instead(Processor, "_take_line", _forget_the_line),
+    "what is taken back is run all the same": _instead(Puppet, "take_back", _take_back_a_copy),
 }  # fmt: skip
 
 # Where to look first: a seed that has found it. When the code changes, another may; the search goes on from 0.
@@ -206,4 +221,6 @@ HINTS = {
     "nothing tells that a run had begun": 1,
     "a run is cancelled twice": 1,
     "the spool keeps half": 116,
+    "what is taken back is forgotten": 0,
+    "what is taken back is run all the same": 0,
 }

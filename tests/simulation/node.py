@@ -244,7 +244,7 @@ class Node:
         self._step_at = None
         engine = self.engine
         engine.readers()
-        ready = {puppet.pid for puppet in self.puppets if puppet.said or not puppet.alive}
+        ready = {puppet.pid for puppet in self.puppets if puppet.said}
         ready |= {puppet.ended for puppet in self.puppets if puppet.gone}
         ready.add(engine._inbox.descriptor)
         try:

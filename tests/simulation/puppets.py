@@ -9,9 +9,10 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from jobd.clock import MILLISECOND
-from jobd.wire import UNRESOLVED, VERSION, Order, decode, decode_order, encode
+from jobd.wire import UNRESOLVED, VERSION, Order, decode, decode_order, encode, encode_order
 
 KILL_TAKES = 200 * MILLISECOND  # at most, from the order to kill to the end of the run
+TAKING_TAKES = 200  # µs, at most, until it takes the next order out of its line
 
 
 class Act(NamedTuple):
@@ -22,11 +23,11 @@ class Act(NamedTuple):
 
 
 class Puppet:
-    """A worker process; it is its own socket."""
+    """A worker process."""
 
     def __init__(self, node: Any, pid: int, silence: int) -> None:
         self.pid = pid
-        self.socket: Any = self
+        self.line = pid
         self.output = silence
         self.ended = pid + 1_000_000
         self.node = node
@@ -34,38 +35,28 @@ class Puppet:
         self.alive = True
         self.lapsed = False
         self.gone = False  # it has ended and can be reaped
-        self.said = encode("ready", VERSION)
+        self.said = [encode("ready", VERSION)]
+        self._orders: list[Order] = []  # told and not taken
         self._deadline = 0
         self._status = 0
         self._run = 0  # the runs are counted, so that an old one's end does not end the next
 
     # As the daemon sees it
 
-    def sendall(self, data: bytes) -> None:
-        if not self.alive:
-            raise BrokenPipeError
+    def send(self, packet: bytes) -> bool:
         self.node.effect("order")
-        self.order = decode_order(decode(data)[1])
-        self._run += 1
-        run = self._run
-        world = self.node.world
-        world.checks.started(self, self.order)
-        act = world.act(self.order)
-        if act.end != "never":
-            self.node.own(act.takes, lambda: self._over(run, act.end))
+        self._orders.append(decode_order(decode(packet)))
+        self._take_soon()
         self.node.effect("ordered")
+        return True
 
-    def recv(self, size: int) -> bytes:
-        said, self.said = self.said, b""
-        if not said and self.alive:
-            raise BlockingIOError
-        return said
+    def receive(self) -> bytes | None:
+        return self.said.pop(0) if self.said else None
 
-    def fileno(self) -> int:
-        return self.pid
-
-    def close(self) -> None:
-        pass
+    def take_back(self) -> list[bytes]:
+        taken = [encode_order(order) for order in self._orders]
+        self._orders.clear()
+        return taken
 
     def trust_until(self, deadline: int) -> None:
         self._deadline = deadline
@@ -103,6 +94,21 @@ class Puppet:
             self.gone = True
             self.node.wake()
 
+    def _take_soon(self) -> None:
+        self.node.own(self.node.world.delay(TAKING_TAKES), self._take)
+
+    def _take(self) -> None:
+        if not self.alive or self.order is not None or not self._orders:
+            return
+        self.order = self._orders.pop(0)
+        self._run += 1
+        run = self._run
+        world = self.node.world
+        world.checks.started(self, self.order)
+        act = world.act(self.order)
+        if act.end != "never":
+            self.node.own(act.takes, lambda: self._over(run, act.end))
+
     def _over(self, run: int, end: str) -> None:
         if not self.alive or run != self._run or self.order is None:
             return
@@ -110,9 +116,10 @@ class Puppet:
             self.die(1)
             return
         self.node.world.checks.ended(self, end)
-        self.order = None
+        serial, self.order = self.order.serial, None
         outcome = UNRESOLVED if end == "unresolved" else end
-        self.said = encode("done", outcome, None if end == "succeeded" else end, None, False)
+        self.said.append(encode("done", serial, outcome, None if end == "succeeded" else end, None, False, False))
+        self._take_soon()
         self.node.wake()
 
     def _check_deadline(self) -> None:

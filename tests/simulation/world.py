@@ -11,6 +11,7 @@ from pathlib import Path
 from jobd import logs
 from jobd.clock import DAY, HOUR, MILLISECOND, SECOND
 from jobd.config import HistorySettings, LogSettings, Settings
+from jobd.engine import processor, worker
 from jobd.engine.messages import Look
 from jobd.errors import JobdError
 from jobd.job import DEFAULT_POOL, Job, Options
@@ -49,11 +50,16 @@ class World:
         self.clocks_moved = False
         self.nodes = [Node(self, number) for number in range(1, 1 + self.random.choice([1, 2, 2, 3, 3, 5]))]
         self._faults = self._choose_faults()
+        # Whether runs stand in line behind others although those may take long, and when that is mended.
+        self._line = self.random.choice([processor.LINE, 100 * SECOND])
+        self._line_moves = self.random.choice([worker.LINE_MOVES, SECOND // 3])
 
     def run(self) -> None:
         """Let it come to pass. Raises Violation."""
         before = logs.log
         logs.log = self._log  # what jobd says is part of the story
+        lines = processor.LINE, worker.LINE_MOVES
+        processor.LINE, worker.LINE_MOVES = self._line, self._line_moves
         try:
             self._add_jobs()
             for node in self.nodes:
@@ -67,6 +73,7 @@ class World:
             self.checks.at_rest()
         finally:
             logs.log = before
+            processor.LINE, worker.LINE_MOVES = lines
             for node in self.nodes:
                 if node.up:
                     node._end()

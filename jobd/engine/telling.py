@@ -1,0 +1,37 @@
+"""What the daemon's log says of runs: a line about each attempt that did not go well, and what tasks print."""
+
+from jobd import lifecycle, logs
+from jobd.clock import SECOND
+from jobd.engine.queue import Item
+from jobd.job import LOST, SUCCEEDED
+from jobd.wire import UNRESOLVED, Done
+
+Lines = list[tuple[str, str]]  # of output: level and text
+
+
+def say(level: str, item: Item, message: str) -> None:
+    """Log a line about a run."""
+    logs.log(level, message, item.job.name, item.plan.number)
+
+
+def pass_on(item: Item, lines: Lines) -> None:
+    """Log what a run printed."""
+    for level, line in lines:
+        say(level, item, line)
+
+
+def tell(item: Item, step: lifecycle.Step, done: Done, wall: int) -> None:
+    """Say in one line how an attempt ended and what follows, unless all went well."""
+    if done.outcome == SUCCEEDED:
+        return
+    name, attempt, attempts = item.job.name, item.plan.attempt + 1, item.job.retry_times + 1
+    what = done.outcome.replace("_", " ")
+    error = f": {done.error}" if done.error else ""
+    if done.outcome == UNRESOLVED:
+        say("error", item, f"{name} cannot run{error}")
+    elif step.run is None and step.plan.ready is not None and done.outcome != LOST:
+        wait = step.plan.ready - wall
+        when = f"in {wait / SECOND:.3g} s" if wait > 0 else "now"
+        say("warning", item, f"{name} {what}, attempt {attempt} of {attempts}, next {when}{error}")
+    else:
+        say("error", item, f"{name} {what} after {attempt} attempt{'s'[: attempt > 1]}{error}")

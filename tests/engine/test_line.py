@@ -1,0 +1,142 @@
+"""Orders that stand in line behind a run: taken by the worker itself, or taken back, and never both or neither."""
+
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from jobd.clock import MILLISECOND, SECOND
+from jobd.engine.queue import Item
+from jobd.engine.worker import Worker
+from jobd.job import Job, Options, Plan
+from jobd.wire import Order, decode, decode_order, encode, encode_order
+from tests.engine.world import World
+
+QUICK, SLOW = MILLISECOND // 10, SECOND
+
+
+class Line:
+    """A worker process of which the test says what it takes, and when."""
+
+    def __init__(self) -> None:
+        self.sent: deque[bytes] = deque()
+        self.said: deque[bytes] = deque()
+        self.at_take_back: list[int] = []  # what the process takes while orders are being taken back
+
+    def send(self, packet: bytes) -> bool:
+        self.sent.append(packet)
+        return True
+
+    def receive(self) -> bytes | None:
+        return self.said.popleft() if self.said else None
+
+    def take_back(self) -> list[bytes]:
+        packets = list(self.sent)
+        self.sent.clear()
+        return [one for number, one in enumerate(packets) if number not in self.at_take_back]
+
+    def takes(self) -> int:
+        """The process takes the next order; its serial number."""
+        return decode_order(decode(self.sent.popleft())).serial
+
+    def ends(self, serial: int) -> None:
+        self.said.append(encode("done", serial, "succeeded", None, None, False, False))
+
+
+def item(number: int) -> Item:
+    return Item(Job(f"job{number}", id=number), Plan(number, due=0, ready=0))
+
+
+def worker_with(count: int) -> tuple[Worker, Any]:
+    """A worker that has been given items 1 to `count`, and its process."""
+    line = Line()
+    worker = Worker(line, 1024, 50 * MILLISECOND)  # type: ignore[arg-type]
+    for number in range(1, count + 1):
+        order = Order(number, f"job{number}", 1, "task", None, {}, 0, 1, None, 1)
+        assert worker.start(item(number), order, 0, 0)
+    return worker, line
+
+
+def in_hand(worker: Worker) -> list[int]:
+    return [one.job.id for one in worker.items()]
+
+
+def test_what_has_not_been_taken_is_taken_back() -> None:
+    worker, line = worker_with(4)
+    line.takes()
+    assert [one.job.id for one in worker.take_back(0, 0)] == [2, 3, 4]
+    assert in_hand(worker) == [1]
+
+
+def test_what_is_taken_at_the_moment_of_taking_back_stays_and_keeps_its_place() -> None:
+    worker, line = worker_with(4)
+    line.takes()
+    line.ends(1)
+    line.at_take_back = [1]  # after item 2 has been taken back, the process takes item 3
+    assert [one.job.id for one in worker.take_back(0, 0)] == [2, 4]
+    assert in_hand(worker) == [1, 3]
+    done = worker.receive()
+    assert done is not None
+    assert worker.finish(0, 0).item.job.id == 1
+    line.ends(3)
+    assert worker.receive() is not None
+    assert worker.finish(0, 0).item.job.id == 3
+    assert worker.load() == 0
+
+
+def test_an_order_that_was_never_taken_is_taken_back_although_it_was_the_first() -> None:
+    worker, line = worker_with(2)
+    line.at_take_back = [1]
+    assert [one.job.id for one in worker.take_back(7, 8)] == [1]
+    assert worker.execution is not None
+    assert (worker.execution.item.job.id, worker.execution.started, worker.execution.started_at) == (2, 7, 8)
+
+
+def test_the_time_of_a_run_in_line_is_counted_from_when_it_begins() -> None:
+    worker, line = worker_with(0)
+    job = Job("job", id=1, options=Options(timeout=SECOND))
+    for serial in (1, 2):
+        order = Order(serial, "job", 1, "task", None, {}, 0, 1, None, 1)
+        worker.start(Item(job, Plan(1)), order, 10, 20)
+    line.takes()
+    line.ends(1)
+    worker.receive()
+    worker.finish(3 * SECOND, 4 * SECOND)
+    assert worker.execution is not None
+    assert worker.execution.expires_at == 5 * SECOND
+
+
+def test_every_order_fits_into_a_packet() -> None:
+    odd = "\x01" * 10_900  # six characters each in JSON: as long as arguments may be
+    options = Options(task="t" * 255, args={"a": odd}, command=None)
+    packet = encode_order(Order(2**60, "n" * 255, 2**60, options.task, None, options.args, 2**60, 2**60, 1e9, 2**60))
+    assert len(packet) < 160 * 1024
+
+
+def test_a_slow_task_delays_none_behind_it(tmp_path: Path) -> None:
+    world = World(tmp_path, workers=2)
+    world.takes = lambda order: SLOW if order.job == "slow" else QUICK
+    world.add(*(Job(f"quick{number}", runonce=True) for number in range(300)))
+    world.pass_time(SECOND)
+    assert len(world.ran) == 300
+    began = world.clock.monotonic()
+    world.add(*(Job(name, runonce=True) for name in ("a", "slow", *(f"late{number}" for number in range(40)))))
+    world.pass_time(2 * SECOND)
+    late = [one.monotonic - began for one in world.ran if one.job.startswith("late")]
+    assert len(late) == 40
+    assert max(late) < 20 * MILLISECOND
+    assert any(worker.line_was for worker in world.puppets), "nobody ever stood in line: this test shows nothing"
+
+
+def test_what_must_not_begin_for_nothing_stands_in_no_line(tmp_path: Path) -> None:
+    world = World(tmp_path, workers=1)
+    world.takes = lambda order: QUICK
+    world.add(*(Job(f"quick{number}", runonce=True) for number in range(200)))
+    world.pass_time(SECOND)
+    for puppet in world.puppets:
+        puppet.line_was = 0
+    careful = [Job(f"careful{number}", runonce=True, options=Options(on_lost="fail")) for number in range(20)]
+    fresh = [Job(f"fresh{number}", runonce=True, options=Options(isolation="fresh")) for number in range(3)]
+    program = [Job(f"program{number}", runonce=True, options=Options(command=("true",))) for number in range(20)]
+    world.add(*careful, *program, *fresh)
+    world.pass_time(SECOND)
+    assert not any(puppet.line_was for puppet in world.puppets)
