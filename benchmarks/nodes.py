@@ -58,9 +58,10 @@ def drain(server: servers.Server, kind: str, nodes: int, jobs: int, folder: Path
             stack.callback(house.close)
             houses.append(house)
         for house in houses:
+            command = house.command("start", "--foreground")
             house.processes.append(
                 subprocess.Popen(
-                    house.command("start", "--foreground"), env=house.environ, text=True, stderr=subprocess.DEVNULL
+                    command, env=house.environ, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
                 )
             )
         for house in houses:

@@ -269,7 +269,7 @@ class Engine:
         """Ask for more before the workers run dry, where there is more."""
         for pool in list(self._more):
             processor = self._processors[pool]
-            if processor.holding() * 2 <= processor.appetite(FEED):
+            if processor.holding() * 2 <= min(processor.appetite(FEED), self.keeper.most_claims()):
                 self._more.discard(pool)
                 self.keeper.inbox.put(Hungry(pool))
 

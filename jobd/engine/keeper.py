@@ -55,6 +55,7 @@ GATHER, GATHER_MOST = 10 * MILLISECOND, 50 * MILLISECOND  # how long outcomes wa
 GATHER_TURNS = 4  # or so many times as long as the last turn took: under load, turns take a fifth of the time
 AHEAD = 250 * MILLISECOND  # claims reach this much further than the next poll
 MOST_AT_ONCE = 2_000  # outcomes in a transaction, and claims
+MOST_SHARED = 500  # claims of a pool beside other nodes, so that all have their share to the end
 RETRY_FIRST, RETRY_LAST = 50 * MILLISECOND, 5 * SECOND  # between tries while the database is away
 PATIENCE = 10 * SECOND  # how long a stopping daemon tries to write what it knows
 REMEMBERED = 1_000  # invalid jobs that the log has been told of
@@ -325,7 +326,7 @@ class Keeper:
         wanted = {}
         for pool, appetite in self._appetites.items():
             holding = sum(name == pool and job_id not in released for job_id, (_, name) in self._held.items())
-            most = min(appetite(self._horizon()), MOST_AT_ONCE)
+            most = min(appetite(self._horizon()), self.most_claims())
             # Claims come in batches too: there is no hurry while half of what is wanted is in hand.
             wanted[pool] = most - holding if 2 * holding <= most else 0
         return wanted
@@ -335,6 +336,10 @@ class Keeper:
         self._sweeps[:1] = [left] if left is not None else []
         if self._sweeps:
             self._soon(self._clock.monotonic())
+
+    def most_claims(self) -> int:
+        """How many claims of a pool may be in hand."""
+        return MOST_AT_ONCE if self.watch.alone() else MOST_SHARED
 
     def _let_go(self, settlements: Sequence[Settlement], accepted: set[int]) -> None:
         for one in settlements:
