@@ -289,7 +289,6 @@ class Keeper:
             self._outbox.put(Vanished(job_id, token))
         self._now_at = now if self._settlements else None
         self._reconcile = False
-        self._go_on(done.sweep)
         answered = self._clock.monotonic()
         if work.beat:
             self.lease.renewed(now)
@@ -298,6 +297,11 @@ class Keeper:
         self._let_go(work.settlements, done.accepted)
         self._pruner.ended((one.run for one in work.settlements if one.run is not None), self._settings.history)
         self._announce(done)
+        self._sweeps[:1] = [done.sweep] if done.sweep is not None else []
+        if self._sweeps or done.found.more:
+            self._soon(
+                2 * answered - now
+            )  # others, who may wait for this database, have as much time as this turn took
         if done.live is not None:
             self._take_over(now, answered, done.live)
 
@@ -331,12 +335,6 @@ class Keeper:
             wanted[pool] = most - holding if 2 * holding <= most else 0
         return wanted
 
-    def _go_on(self, left: Sweep | None) -> None:
-        """A slice of the first sweep is done; this is `left` of it."""
-        self._sweeps[:1] = [left] if left is not None else []
-        if self._sweeps:
-            self._soon(self._clock.monotonic())
-
     def most_claims(self) -> int:
         """How many claims of a pool may be in hand."""
         return MOST_AT_ONCE if self.watch.alone() else MOST_SHARED
@@ -356,8 +354,6 @@ class Keeper:
             self._outbox.put(Claims(done.items, frozenset(done.more)))
         self._next_ready.update(done.next_ready)
         self._left_over = done.found.left_over
-        if done.found.more:
-            self._soon(self._clock.monotonic())
         for job_id in done.found.recall - self._recalled:
             self._recalled.add(job_id)
             self._outbox.put(Recall(job_id))
