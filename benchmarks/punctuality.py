@@ -1,32 +1,78 @@
-"""Punctuality: one job every second on an idle machine, and how late it starts."""
+"""Punctuality: interval jobs, due spread evenly; how many due times ran, how late they began, and what that cost.
 
-import argparse
-import select
+A round is a window of some seconds of one daemon's life. The limit: by how much select() wakes up late by itself.
+"""
+
 import time
+from itertools import pairwise
+from typing import NamedTuple
 
-from benchmarks.common import figure, installation, percentile
+from benchmarks.common import Installation, arguments, at, figure, house, percentile, ratio
+from benchmarks.limits import wake_ups
+from benchmarks.processes import family_seconds, processor_seconds
+
+
+class Case(NamedTuple):
+    """So many jobs, each due every so many seconds; the length of a round; the databases when none is named."""
+
+    jobs: int
+    every: int
+    window: float
+    databases: tuple[str, ...]
+
+
+CASES = (
+    Case(10_000, 10, 5, ("sqlite", "mariadb", "postgresql")),
+    Case(1_000, 10, 5, ("sqlite",)),
+    Case(1, 1, 10, ("sqlite",)),
+)
+
+
+def run(jobd: Installation, case: Case, rounds: int) -> None:
+    """Measure a case and print it."""
+    first = time.time() + 4 + case.jobs / 2_500  # when the jobs are defined and the workers warm
+    spread = case.every / case.jobs
+    jobd.define(case.jobs, lambda n: f'interval = "{case.every}s"\nstarts = "{at(first + n * spread)}"')
+    alone, together = [], []
+    with jobd.daemon() as process:
+        start = first + 1 + spread / 2  # between two due times
+        time.sleep(max(0.0, start - time.time()))
+        marks = [(time.perf_counter(), processor_seconds(process.pid), family_seconds(process.pid))]
+        for number in range(rounds):
+            time.sleep(max(0.0, start + (number + 1) * case.window - time.time()))
+            marks.append((time.perf_counter(), processor_seconds(process.pid), family_seconds(process.pid)))
+        time.sleep(2)  # what is late in the last round
+    for before, after in pairwise(marks):
+        alone.append(100 * (after[1] - before[1]) / (after[0] - before[0]))
+        together.append(100 * (after[2] - before[2]) / (after[0] - before[0]))
+    late = [lateness(jobd, start + number * case.window, case.window) for number in range(rounds)]
+    due = case.window / spread
+    middle = figure("lateness p50", [percentile(one, 0.5) for one in late], "ms", 3)
+    figure("lateness p99", [percentile(one, 0.99) for one in late], "ms", 3)
+    figure("lateness max", [max(one) for one in late], "ms", 3)
+    figure("due times that ran", [100 * len(one) / due for one in late], "%", 2)
+    figure("processor, daemon", alone, "% of a core", 2)
+    figure("processor, daemon and workers", together, "% of a core", 2)
+    ratio("lateness p50 / limit", middle, figure("limit: select() wakes up late by", wake_ups(), "ms", 3))
+
+
+def lateness(jobd: Installation, start: float, window: float) -> list[float]:
+    """By how many ms the runs that were due in a window began late."""
+    begin, end = round(start * 1e6), round((start + window) * 1e6)
+    sql = f"SELECT started_time - due_time FROM run WHERE due_time >= {begin} AND due_time < {end}"
+    return [late / 1_000 for (late,) in jobd.rows(sql)]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=60)
+    parser = arguments(__doc__, databases=())
+    parser.add_argument("--jobs", type=int, help="only the case with so many jobs")
     options = parser.parse_args()
-    with installation() as jobd:
-        jobd.jobd("add", "tick", "--task", "noop", "--every", "1s")
-        with jobd.daemon():
-            jobd.wait_for("SELECT count(*) FROM run", options.seconds + 1, options.seconds + 30)
-        late = [
-            (started - due) / 1_000
-            for due, started in jobd.rows("SELECT due_time, started_time FROM run ORDER BY number LIMIT -1 OFFSET 1")
-        ]
-    figure("start - due", late, "ms", 3)
-    print(f"p50 {percentile(late, 0.5):.3f} ms, p99 {percentile(late, 0.99):.3f} ms")
-    overshoot = []
-    for _ in range(50):
-        began = time.perf_counter()
-        select.select([], [], [], 0.02)
-        overshoot.append((time.perf_counter() - began - 0.02) * 1_000)
-    figure("limit: select() wakes up late by", overshoot, "ms", 3)
+    for case in CASES:
+        if options.jobs in (None, case.jobs):
+            for kind in options.databases or case.databases:
+                print(f"{kind}: {case.jobs:,} jobs every {case.every} s, rounds of {case.window} s")
+                with house(kind) as fresh, fresh() as jobd:
+                    run(jobd, case, options.rounds)
 
 
 if __name__ == "__main__":
