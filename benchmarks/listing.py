@@ -6,7 +6,7 @@ The limit: a Python that fetches as many rows of the same tables with plain sqli
 import sys
 
 from benchmarks.common import JOBD, Installation, arguments, figure, house, later, ratio
-from benchmarks.processes import seconds_and_peak
+from benchmarks.processes import Cost, cost
 from jobd.store.url import parse_url
 
 PLAIN = """
@@ -18,9 +18,9 @@ for row in rows:
 FEW = 1_000
 
 
-def listed(jobd: Installation) -> tuple[float, float]:
-    """(seconds, MiB at the peak) of the command."""
-    return seconds_and_peak([*JOBD, "list", "--json"], jobd.environ)
+def listed(jobd: Installation) -> Cost:
+    """What the command took."""
+    return cost([*JOBD, "list", "--json"], jobd.environ)
 
 
 def main() -> None:
@@ -37,13 +37,15 @@ def main() -> None:
                 large.append(listed(many))
                 if kind == "sqlite":
                     command = [sys.executable, "-c", PLAIN, parse_url(many.url).path]
-                    plain.append(seconds_and_peak(command, many.environ))
-        took = figure(f"{kind}: jobd list --json, {options.jobs:,} jobs", [took for took, _ in large], "s", 3)
+                    plain.append(cost(command, many.environ))
+        took = figure(f"{kind}: jobd list --json, {options.jobs:,} jobs", [one.seconds for one in large], "s", 3)
         if plain:
-            limit = figure("limit: fetched and written by plain sqlite3 and json", [took for took, _ in plain], "s", 3)
+            limit = figure(
+                "limit: fetched and written by plain sqlite3 and json", [one.seconds for one in plain], "s", 3
+            )
             ratio(f"{kind}: listed / limit", took, limit)
-        peak = figure(f"{kind}: peak memory, {options.jobs:,} jobs", [peak for _, peak in large], "MiB")
-        least = figure(f"{kind}: peak memory, {FEW:,} jobs", [peak for _, peak in small], "MiB")
+        peak = figure(f"{kind}: peak memory, {options.jobs:,} jobs", [one.peak for one in large], "MiB")
+        least = figure(f"{kind}: peak memory, {FEW:,} jobs", [one.peak for one in small], "MiB")
         ratio(f"{kind}: peak memory, many jobs / few", peak, least)
 
 

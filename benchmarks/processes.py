@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 # Run a command from a process that is small itself, since a process inherits the peak memory of the one that made it.
 _MEASURE = """
@@ -15,7 +16,9 @@ began = time.perf_counter()
 pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ,
                      file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)])
 _, status, used = os.wait4(pid, 0)
-print(json.dumps([time.perf_counter() - began, used.ru_maxrss / 1024, os.waitstatus_to_exitcode(status)]))
+took = time.perf_counter() - began
+code = os.waitstatus_to_exitcode(status)
+print(json.dumps([took, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, code]))
 """
 
 
@@ -57,10 +60,18 @@ def seconds(command: Sequence[str], environ: dict[str, str]) -> float:
     return time.perf_counter() - began
 
 
-def seconds_and_peak(command: Sequence[str], environ: dict[str, str]) -> tuple[float, float]:
-    """How long a command takes, and the most memory that it had, in MiB."""
+class Cost(NamedTuple):
+    """What a command took: seconds, of which the processor worked for it; MiB at the peak."""
+
+    seconds: float
+    processor: float
+    peak: float
+
+
+def cost(command: Sequence[str], environ: dict[str, str]) -> Cost:
+    """Run a command, its output thrown away."""
     measuring = [sys.executable, "-I", "-S", "-c", _MEASURE, *command]
-    took, peak, code = json.loads(subprocess.run(measuring, env=environ, capture_output=True, check=True).stdout)
+    *found, code = json.loads(subprocess.run(measuring, env=environ, capture_output=True, check=True).stdout)
     if code:
         raise RuntimeError(f"{command} ended with {code}")
-    return took, peak
+    return Cost(*found)

@@ -8,7 +8,7 @@ import time
 
 from benchmarks.common import FINISHED, arguments, figure, house, later, ratio
 from benchmarks.limits import python
-from benchmarks.processes import resident, seconds_and_peak
+from benchmarks.processes import cost, resident
 
 BARE = "import click, sqlite3, sys; [sys.modules.setdefault(n, None) for n in ('psycopg', 'pymysql')]; import peewee"
 
@@ -23,7 +23,7 @@ def main() -> None:
             jobd.define(options.jobs, later)
             for number in range(options.rounds):
                 bare_seconds.append(python(BARE, jobd.environ))
-                bare_memory.append(seconds_and_peak([sys.executable, "-c", BARE], jobd.environ)[1])
+                bare_memory.append(cost([sys.executable, "-c", BARE], jobd.environ).peak)
                 jobd.jobd("add", f"first{number}", "--task", "noop", "--once")
                 began = time.time()
                 with jobd.daemon() as process:
