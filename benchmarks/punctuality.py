@@ -28,31 +28,44 @@ CASES = (
 )
 
 
-def run(jobd: Installation, case: Case, rounds: int) -> None:
-    """Measure a case and print it."""
+class Window(NamedTuple):
+    """A round: ms that each run was late, % of the due times that ran, % of a core without and with the workers."""
+
+    late: list[float]
+    ran: float
+    alone: float
+    together: float
+
+
+def observe(jobd: Installation, case: Case, rounds: int) -> list[Window]:
+    """Define the jobs of a case and watch a daemon run them."""
     first = time.time() + 4 + case.jobs / 2_500  # when the jobs are defined and the workers warm
     spread = case.every / case.jobs
     jobd.define(case.jobs, lambda n: f'interval = "{case.every}s"\nstarts = "{at(first + n * spread)}"')
-    alone, together = [], []
+    begins = [first + 1 + spread / 2 + number * case.window for number in range(rounds + 1)]  # between two due times
+    marks = []
     with jobd.daemon() as process:
-        start = first + 1 + spread / 2  # between two due times
-        time.sleep(max(0.0, start - time.time()))
-        marks = [(time.perf_counter(), processor_seconds(process.pid), family_seconds(process.pid))]
-        for number in range(rounds):
-            time.sleep(max(0.0, start + (number + 1) * case.window - time.time()))
+        for moment in begins:
+            time.sleep(max(0.0, moment - time.time()))
             marks.append((time.perf_counter(), processor_seconds(process.pid), family_seconds(process.pid)))
         time.sleep(2)  # what is late in the last round
-    for before, after in pairwise(marks):
-        alone.append(100 * (after[1] - before[1]) / (after[0] - before[0]))
-        together.append(100 * (after[2] - before[2]) / (after[0] - before[0]))
-    late = [lateness(jobd, start + number * case.window, case.window) for number in range(rounds)]
-    due = case.window / spread
-    middle = figure("lateness p50", [percentile(one, 0.5) for one in late], "ms", 3)
-    figure("lateness p99", [percentile(one, 0.99) for one in late], "ms", 3)
-    figure("lateness max", [max(one) for one in late], "ms", 3)
-    figure("due times that ran", [100 * len(one) / due for one in late], "%", 2)
-    figure("processor, daemon", alone, "% of a core", 2)
-    figure("processor, daemon and workers", together, "% of a core", 2)
+    windows = []
+    for begin, (before, after) in zip(begins, pairwise(marks), strict=False):
+        late = lateness(jobd, begin, case.window)
+        wall, alone, together = (later - earlier for earlier, later in zip(before, after, strict=True))
+        windows.append(Window(late, 100 * len(late) * spread / case.window, 100 * alone / wall, 100 * together / wall))
+    return windows
+
+
+def run(jobd: Installation, case: Case, rounds: int) -> None:
+    """Measure a case and print it."""
+    windows = observe(jobd, case, rounds)
+    middle = figure("lateness p50", [percentile(one.late, 0.5) for one in windows], "ms", 3)
+    figure("lateness p99", [percentile(one.late, 0.99) for one in windows], "ms", 3)
+    figure("lateness max", [max(one.late) for one in windows], "ms", 3)
+    figure("due times that ran", [one.ran for one in windows], "%", 2)
+    figure("processor, daemon", [one.alone for one in windows], "% of a core", 2)
+    figure("processor, daemon and workers", [one.together for one in windows], "% of a core", 2)
     ratio("lateness p50 / limit", middle, figure("limit: select() wakes up late by", wake_ups(), "ms", 3))
 
 
