@@ -16,14 +16,17 @@ NAMES = (
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all")
-    names = parser.parse_args().names or NAMES
+    parser.add_argument("--rounds", type=int, help="of each; default: what each program finds enough")
+    options = parser.parse_args()
+    names = options.names or NAMES
     if unknown := set(names) - set(NAMES):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    rounds = [] if options.rounds is None else ["--rounds", str(options.rounds)]
     began, failed = time.monotonic(), []
     for name in names:
         print(f"== {name}", flush=True)
         start = time.monotonic()
-        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], cwd=ROOT).returncode:
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *rounds], cwd=ROOT).returncode:
             failed.append(name)
         print(f"({time.monotonic() - start:.0f} s)\n", flush=True)
     print(f"all of it: {time.monotonic() - began:.0f} s")

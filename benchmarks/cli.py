@@ -6,7 +6,7 @@
 import statistics
 import sys
 
-from benchmarks.common import JOBD, arguments, figure, house, ratio
+from benchmarks.common import JOBD, TAB, arguments, figure, house, ratio
 from benchmarks.processes import seconds
 from jobd.cli.group import COMMANDS
 
@@ -37,12 +37,11 @@ def main() -> None:
         "jobd list --json": [*JOBD, "list", "--json"],
         "Tab on a name": JOBD,
     }
-    tab = {"_JOBD_COMPLETE": "bash_complete", "COMP_WORDS": "jobd show bench1", "COMP_CWORD": "2"}
     helps = {f"jobd {name} --help".replace("  ", " "): [*JOBD, *name.split(), "--help"] for name in ("", *COMMANDS)}
     for kind in options.databases:
         with house(kind) as fresh, fresh() as jobd:
             jobd.define(20, lambda number: 'interval = "1h"')
-            times = interleaved(commands, {"Tab on a name": jobd.environ | tab}, jobd.environ, options.rounds)
+            times = interleaved(commands, {"Tab on a name": jobd.environ | TAB}, jobd.environ, options.rounds)
             helped = interleaved({PASS: commands[PASS]} | helps, {}, jobd.environ, max(1, options.rounds // 3))
         middle = {name: figure(f"{kind}: {name}", values, "ms") for name, values in times.items()}
         for name in list(commands)[3:]:

@@ -33,6 +33,7 @@ SETTINGS = {
     "mariadb": ["--innodb-flush-log-at-trx-commit=1", "--skip-log-bin", "--innodb-buffer-pool-size=512M"],
     "postgresql": ["-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "shared_buffers=512MB"],
 }
+TAB = {"_JOBD_COMPLETE": "bash_complete", "COMP_WORDS": "jobd show bench1", "COMP_CWORD": "2"}
 FINISHED = "SELECT count(*) FROM run"
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.common import Installation, installation, later, once
+from benchmarks.common import ROOT, TAB, Installation, installation, later, once
 from jobd.job import Plan, Run
 from jobd.store import schedule_table
 from jobd.store.schedule_table import Claimed, Settlement
@@ -19,14 +19,13 @@ APPLIED = 200
 LISTED = 300
 CLAIMED = 1_000
 STORED = 5_000
-TAB = {"_JOBD_COMPLETE": "bash_complete", "COMP_WORDS": "jobd show bench1", "COMP_CWORD": "2"}
 
 
-def command(jobd: Installation, warm: list[str], counted: list[str]) -> tuple[int, int]:
+def command(jobd: Installation, warm: list[str], counted: list[str], **environ: str) -> tuple[int, int]:
     """(bytecodes of `counted`, modules that `warm` has loaded)."""
     traced = [sys.executable, "-m", "benchmarks.traced", json.dumps(warm), json.dumps(counted)]
-    environ = jobd.environ | {"PYTHONHASHSEED": "0"}
-    done = subprocess.run(traced, env=environ, cwd=Path(__file__).parent.parent, capture_output=True, check=True)
+    environ = jobd.environ | environ | {"PYTHONHASHSEED": "0"}
+    done = subprocess.run(traced, env=environ, cwd=ROOT, capture_output=True, check=True)
     bytecodes, modules = done.stderr.decode().splitlines()[-1].split()
     return int(bytecodes), int(modules)
 
@@ -46,6 +45,7 @@ def commands() -> dict[str, float]:
         as_json, _ = command(jobd, ["list", "--json"], ["list", "--json"])
         _, modules_help = command(jobd, ["--help"], ["--help"])
         _, modules_show = command(jobd, ["show", "bench1"], ["list"])
+        _, modules_tab = command(jobd, [], [], **TAB)
     return {
         "bytecodes of `jobd apply`, a job": applied / APPLIED,
         "bytecodes of `jobd list`, a job": listed / LISTED,
@@ -53,6 +53,7 @@ def commands() -> dict[str, float]:
         "modules that `jobd list` loads": modules,
         "modules that `jobd --help` loads": modules_help,
         "modules that `jobd show` loads": modules_show,
+        "modules that Tab on a name loads": modules_tab,
     }
 
 

@@ -98,11 +98,11 @@ def _raw(target: Target) -> Iterator[Any]:
         yield connection.cursor()
 
 
-def wake_ups(count: int = 50, pause: float = 0.02) -> list[float]:
-    """By how many milliseconds select() wakes up late, asked to be as exact as it can."""
+def wake_ups(until: float, pause: float = 0.02) -> list[float]:
+    """By how many milliseconds select() wakes up late, asked to be as exact as it can, until a moment has come."""
     ctypes.CDLL(None).prctl(29, 1, 0, 0, 0)  # PR_SET_TIMERSLACK, in nanoseconds
     late = []
-    for _ in range(count):
+    while time.time() < until - pause:
         began = time.perf_counter()
         select.select([], [], [], pause)
         late.append((time.perf_counter() - began - pause) * 1_000)

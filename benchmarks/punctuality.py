@@ -1,6 +1,7 @@
 """Punctuality: interval jobs, due spread evenly; how many due times ran, how late they began, and what that cost.
 
-A round is a window of some seconds of one daemon's life. The limit: by how much select() wakes up late by itself.
+A round is a window of some seconds of one daemon's life. The limit: by how much select() wakes up late in a process
+that does nothing else, during the same seconds.
 """
 
 import time
@@ -35,6 +36,7 @@ class Window(NamedTuple):
     ran: float
     alone: float
     together: float
+    limit: list[float]  # ms that a bare select() was late meanwhile
 
 
 def observe(jobd: Installation, case: Case, rounds: int) -> list[Window]:
@@ -43,30 +45,33 @@ def observe(jobd: Installation, case: Case, rounds: int) -> list[Window]:
     spread = case.every / case.jobs
     jobd.define(case.jobs, lambda n: f'interval = "{case.every}s"\nstarts = "{at(first + n * spread)}"')
     begins = [first + 1 + spread / 2 + number * case.window for number in range(rounds + 1)]  # between two due times
-    marks = []
+    marks, limits = [], []
     with jobd.daemon() as process:
         for moment in begins:
+            limits.append(wake_ups(moment))
             time.sleep(max(0.0, moment - time.time()))
             marks.append((time.perf_counter(), processor_seconds(process.pid), family_seconds(process.pid)))
         time.sleep(2)  # what is late in the last round
     windows = []
-    for begin, (before, after) in zip(begins, pairwise(marks), strict=False):
+    for begin, (before, after), limit in zip(begins, pairwise(marks), limits[1:], strict=False):
         late = lateness(jobd, begin, case.window)
         wall, alone, together = (later - earlier for earlier, later in zip(before, after, strict=True))
-        windows.append(Window(late, 100 * len(late) * spread / case.window, 100 * alone / wall, 100 * together / wall))
+        ran = 100 * len(late) * spread / case.window
+        windows.append(Window(late, ran, 100 * alone / wall, 100 * together / wall, limit))
     return windows
 
 
 def run(jobd: Installation, case: Case, rounds: int) -> None:
     """Measure a case and print it."""
     windows = observe(jobd, case, rounds)
-    middle = figure("lateness p50", [percentile(one.late, 0.5) for one in windows], "ms", 3)
-    figure("lateness p99", [percentile(one.late, 0.99) for one in windows], "ms", 3)
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        middle = figure(f"lateness {name}", [percentile(one.late, share) for one in windows], "ms", 3)
+        limit = figure(f"limit: a bare select() {name}", [percentile(one.limit, share) for one in windows], "ms", 3)
+        ratio(f"lateness {name} / limit", middle, limit)
     figure("lateness max", [max(one.late) for one in windows], "ms", 3)
     figure("due times that ran", [one.ran for one in windows], "%", 2)
     figure("processor, daemon", [one.alone for one in windows], "% of a core", 2)
     figure("processor, daemon and workers", [one.together for one in windows], "% of a core", 2)
-    ratio("lateness p50 / limit", middle, figure("limit: select() wakes up late by", wake_ups(), "ms", 3))
 
 
 def lateness(jobd: Installation, start: float, window: float) -> list[float]:
