@@ -5,9 +5,10 @@
 
 import statistics
 import sys
+from collections.abc import Iterable
 
 from benchmarks.common import JOBD, TAB, arguments, figure, house, ratio
-from benchmarks.processes import seconds
+from benchmarks.processes import Cost, cost
 from jobd.cli.group import COMMANDS
 
 PASS = "python -c pass"
@@ -15,15 +16,25 @@ PASS = "python -c pass"
 
 def interleaved(
     commands: dict[str, list[str]], environs: dict[str, dict[str, str]], plain: dict[str, str], rounds: int
-) -> dict[str, list[float]]:
-    """Milliseconds of each command in each round; the first round only warms the caches."""
-    times: dict[str, list[float]] = {name: [] for name in commands}
+) -> dict[str, list[Cost]]:
+    """What each command took in each round; the first round only warms the caches."""
+    costs: dict[str, list[Cost]] = {name: [] for name in commands}
     for number in range(rounds + 1):
         for name, command in commands.items():
-            took = 1_000 * seconds(command, environs.get(name, plain))
+            one = cost(command, environs.get(name, plain))
             if number:
-                times[name].append(took)
-    return times
+                costs[name].append(one)
+    return costs
+
+
+def show(costs: dict[str, list[Cost]], of_interest: Iterable[str]) -> None:
+    """Print how long each command took, and how those of interest stand to `python -c pass`."""
+    times = {name: [1_000 * one.seconds for one in found] for name, found in costs.items()}
+    medians = {name: figure(name, values, "ms") for name, values in times.items()}
+    worked = {name: statistics.median(one.processor for one in found) for name, found in costs.items()}
+    for name in of_interest:
+        ratio(f"{name} / {PASS}", medians[name], medians[PASS])
+        ratio(f"{name} / {PASS}, processor time", worked[name], worked[PASS])
 
 
 def main() -> None:
@@ -41,16 +52,15 @@ def main() -> None:
     for kind in options.databases:
         with house(kind) as fresh, fresh() as jobd:
             jobd.define(20, lambda number: 'interval = "1h"')
-            times = interleaved(commands, {"Tab on a name": jobd.environ | TAB}, jobd.environ, options.rounds)
+            costs = interleaved(commands, {"Tab on a name": jobd.environ | TAB}, jobd.environ, options.rounds)
             helped = interleaved({PASS: commands[PASS]} | helps, {}, jobd.environ, max(1, options.rounds // 3))
-        middle = {name: figure(f"{kind}: {name}", values, "ms") for name, values in times.items()}
-        for name in list(commands)[3:]:
-            ratio(f"{kind}: {name} / {PASS}", middle[name], middle[PASS])
-        medians = {name: statistics.median(values) for name, values in helped.items()}
+        print(f"{kind}:")
+        show(costs, list(commands)[3:])
+        medians = {name: statistics.median(one.seconds for one in found) for name, found in helped.items()}
         bare = medians.pop(PASS)
         slowest = max(medians, key=lambda name: medians[name])
-        figure(f"every --help, medians of {len(medians)} commands", list(medians.values()), "ms")
-        ratio(f"the slowest, {slowest} / {PASS}", medians[slowest], bare)
+        figure(f"every --help / {PASS}, {len(medians)} commands", [value / bare for value in medians.values()], "x", 2)
+        print(f"the slowest: {slowest}")
 
 
 if __name__ == "__main__":

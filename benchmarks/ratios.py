@@ -15,7 +15,7 @@ from benchmarks.common import FINISHED, JOBD, Installation, installation, once
 from benchmarks.processes import cost, family, family_seconds, processor_seconds, resident
 
 JOBS = 4_000
-ROUNDS = 5
+ROUNDS = 4
 IDLE = 4.0  # seconds
 LISTS = 15
 
