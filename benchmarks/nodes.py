@@ -1,105 +1,74 @@
-"""Nodes: one daemon, then four, drain run-once jobs from one MariaDB or PostgreSQL; how evenly, with which conflicts.
+"""Nodes: four daemons on one server against one: their rate in sum, how evenly they claim, what had to be repeated.
 
-All daemons are up before the jobs become due.
+All nodes are up before the jobs are due. The limit is the rate of one node, measured turn and turn about. Three rounds
+only, since each takes half a minute.
 """
 
-import argparse
 import contextlib
-import subprocess
-import tempfile
 import time
-from pathlib import Path
-from typing import NamedTuple
 
-from benchmarks.common import NOOP, figure
-from jobd.job import Job, Options
-from jobd.store import definitions
-from jobd.store.store import Store
-from jobd.store.url import parse_url
-from tests import servers
-from tests.house import House, until
+from benchmarks.common import FINISHED, Installation, arguments, at, figure, installation, ratio, server
+from tests.servers import Server
 
-CONFLICTS = {
-    "mariadb": "SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'INNODB_DEADLOCKS'",
-    "postgresql": "SELECT sum(deadlocks) FROM pg_stat_database",
-}
-COMMITS = {
-    "mariadb": "SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'COM_COMMIT'",
-    "postgresql": "SELECT sum(xact_commit) FROM pg_stat_database",
-}
+# Transactions that were rolled back, and all, since the server began: what a deadlock or a conflict has repeated.
+_MARIADB = """SELECT max(CASE variable_name WHEN 'COM_ROLLBACK' THEN variable_value + 0 END),
+    max(CASE variable_name WHEN 'COM_COMMIT' THEN variable_value + 0 END)
+    FROM information_schema.global_status WHERE variable_name IN ('COM_ROLLBACK', 'COM_COMMIT')"""
+_POSTGRESQL = "SELECT sum(xact_rollback), sum(xact_rollback + xact_commit) FROM pg_stat_database"
+COUNTERS = {"mariadb": _MARIADB, "postgresql": _POSTGRESQL}
 
 
-class Drained(NamedTuple):
-    """What a drain came to. `shares`: of the runs, by node."""
-
-    rate: float
-    shares: list[float]
-    deadlocks: int
-    transactions: int
-
-
-def number(store: Store, sql: str) -> int:
-    """The one number that a statement gives."""
-    return int(store.transact(lambda session: session.rows(sql))[0][0] or 0)
-
-
-def drain(server: servers.Server, kind: str, nodes: int, jobs: int, folder: Path) -> Drained:
-    """Have so many nodes drain so many jobs."""
-    url = server.new_database()
+def together(jobd: list[Installation], jobs: int, counters: str) -> tuple[float, list[int], float]:
+    """(runs a second in sum, runs of each node, share in % of transactions that were rolled back)."""
+    due = time.time() + 4 + jobs / 4_000
+    jobd[0].define(jobs, lambda number: f'interval = "at {at(due)}"')
     with contextlib.ExitStack() as stack:
-        store = stack.enter_context(contextlib.closing(Store(parse_url(url))))
-        noop = [Job(f"bench{count}", None, True, options=Options(task="noop")) for count in range(jobs)]
-        definitions.add(store, noop, int(time.time() * 1e6), "UTC")
-        store.transact(lambda session: session.execute("UPDATE schedule SET ready_time = NULL") and None)
-        houses = []
-        for count in range(nodes):
-            house = House(folder / f"{kind}{nodes}-{count}", url, NOOP)
-            house.configure("", 2, 'poll = "200ms"\n')
-            stack.callback(house.close)
-            houses.append(house)
-        for house in houses:
-            command = house.command("start", "--foreground")
-            house.processes.append(
-                subprocess.Popen(
-                    command, env=house.environ, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
-                )
-            )
-        for house in houses:
-            until(lambda house=house: house.status().get("workers") == 2, "the start")
-        before = number(store, CONFLICTS[kind]), number(store, COMMITS[kind])
-        store.transact(lambda session: session.execute("UPDATE schedule SET ready_time = due_time") and None)
-        deadline = time.monotonic() + 300
-        while number(store, "SELECT count(*) FROM run") < jobs and time.monotonic() < deadline:
-            time.sleep(0.1)
-        deadlocks, transactions = (
-            number(store, sql) - start for sql, start in zip((CONFLICTS[kind], COMMITS[kind]), before, strict=True)
-        )
-        by_node = store.transact(lambda session: session.rows("SELECT node_id, count(*) FROM run GROUP BY node_id"))
-        ends = "SELECT min(started_time), max(finished_time) FROM run"
-        ((began, ended),) = store.transact(lambda session: session.rows(ends))
-    shares = [count / jobs for _, count in by_node]
-    return Drained(jobs / ((ended - began) / 1e6), shares, deadlocks, transactions)
+        for one in jobd:
+            stack.enter_context(one.daemon())
+        time.sleep(max(0.0, due - 1 - time.time()))
+        ((undone, done),) = jobd[0].rows(counters)
+        jobd[0].wait_for(FINISHED, jobs, 240, pause=0.5)
+    ((undone_then, done_then),) = jobd[0].rows(counters)
+    ((first, last),) = jobd[0].rows("SELECT min(started_time), max(finished_time) FROM run")
+    shares = [count for (count,) in jobd[0].rows("SELECT count(*) FROM run GROUP BY node_id")]
+    shares += [0] * (len(jobd) - len(shares))
+    return (
+        jobs * 1e6 / (last - max(first, due * 1e6)),
+        shares,
+        float(100 * (undone_then - undone) / max(1, done_then - done)),
+    )
+
+
+def measure(found: Server, kind: str, nodes: int, jobs: int, rounds: int) -> None:
+    """One node and several, turn and turn about."""
+    alone, several, uneven, repeated = [], [], [], []
+    for _ in range(rounds):
+        for number, rates in ((1, alone), (nodes, several)):
+            url = found.new_database()
+            with contextlib.ExitStack() as stack:
+                places = [stack.enter_context(installation(url)) for _ in range(number)]
+                rate, shares, undone = together(places, jobs, COUNTERS[kind])
+            rates.append(rate)
+        mean = jobs / nodes
+        uneven.append(max(abs(share / mean - 1) * 100 for share in shares))
+        repeated.append(undone)
+    one = figure(f"{kind}: limit, one node", alone, "runs/s", 0)
+    sum_of_all = figure(f"{kind}: {nodes} nodes in sum", several, "runs/s", 0)
+    ratio(f"{kind}: {nodes} nodes / one", sum_of_all, one)
+    figure(f"{kind}: furthest from an equal share", uneven, "%")
+    figure(f"{kind}: transactions rolled back", repeated, "%", 2)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kinds", nargs="+", default=["mariadb", "postgresql"])
+    parser = arguments(__doc__, rounds=3, databases=("mariadb", "postgresql"))
     parser.add_argument("--jobs", type=int, default=10_000)
-    parser.add_argument("--nodes", type=int, nargs="+", default=[1, 4])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--nodes", type=int, default=4)
     options = parser.parse_args()
-    for kind in options.kinds:
-        for nodes in options.nodes:
-            with servers.running(kind) as server, tempfile.TemporaryDirectory(prefix="jobd-bench-") as folder:
-                done = []
-                for turn in range(options.rounds):
-                    (Path(folder) / str(turn)).mkdir()
-                    done.append(drain(server, kind, nodes, options.jobs, Path(folder) / str(turn)))
-            figure(f"{kind}, {nodes} nodes: drained", [one.rate for one in done], "runs/s", 0)
-            uneven = max(abs(share * nodes - 1) for one in done for share in one.shares)
-            deadlocks, transactions = sum(one.deadlocks for one in done), sum(one.transactions for one in done)
-            print(f"{kind}, {nodes} nodes: shares off by up to {100 * uneven:.0f} %", end="; ")
-            print(f"{deadlocks} deadlocks in {transactions} transactions")
+    for kind in options.databases:
+        if kind == "sqlite":
+            parser.error("nodes share a server; SQLite is for one machine")
+        with server(kind) as found:
+            measure(found, kind, options.nodes, options.jobs, options.rounds)
 
 
 if __name__ == "__main__":
