@@ -4,8 +4,6 @@ A `Job` is the definition, the nine columns of table `job` and its `Options`; a 
 holds of it, where it stands; a `Run` is one finished execution, a row of the table `run`.
 """
 
-import json
-import unicodedata
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -133,23 +131,33 @@ def check_name(name: str) -> str:
     Raises BadValue when it is empty, longer than 255 characters, begins with `-`, has a blank at either end, or holds
     a control, format, surrogate, private or line character: a name must be typed, shown and logged without surprises.
     """
-    if not name.isascii():
-        name = unicodedata.normalize("NFC", name)
+    plain = name.isascii() and name.isprintable()
+    if not plain:
+        from unicodedata import normalize
+
+        name = normalize("NFC", name)
     if not name:
         raise BadValue("the job name is empty")
     if len(name) > MAX_NAME:
         raise BadValue(f"the job name has {len(name)} characters", f"use at most {MAX_NAME}")
-    for position, char in enumerate("" if name.isascii() and name.isprintable() else name, 1):
-        if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
-            raise BadValue(
-                f"the job name {ascii(name)[:80]} holds the character U+{ord(char):04X} at position {position}",
-                "control, format and line characters are not allowed in names",
-            )
+    if not plain:
+        _check_characters(name)
     if name[0].isspace() or name[-1].isspace():
         raise BadValue(f"the job name {name!r} has a blank at its end or beginning", "remove it")
     if name[0] == "-":
         raise BadValue(f"the job name {name!r} begins with '-'", "it would be read as an option")
     return name
+
+
+def _check_characters(name: str) -> None:
+    from unicodedata import category
+
+    for position, char in enumerate(name, 1):
+        if category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
+            raise BadValue(
+                f"the job name {ascii(name)[:80]} holds the character U+{ord(char):04X} at position {position}",
+                "control, format and line characters are not allowed in names",
+            )
 
 
 def split_dependency(text: str) -> tuple[str, bool]:
@@ -178,6 +186,8 @@ def check_args(args: object) -> Mapping[str, Any]:
             raise BadValue(f"{key!r} cannot be the name of an argument", "use letters, digits and _")
     if _depth(args) > MAX_DEPTH:
         raise BadValue("the arguments are nested too deeply", f"at most {MAX_DEPTH} levels")
+    import json  # here, because most jobs have none
+
     try:
         text = json.dumps(args, ensure_ascii=False, allow_nan=False)
         size = len(text.encode())

@@ -16,7 +16,6 @@ from difflib import get_close_matches
 from typing import Any
 
 from jobd.cli.documents import DURATIONS, MOMENTS, WORDS, options_of
-from jobd.config import parse_toml
 from jobd.errors import BadValue
 from jobd.job import (
     CATCH_UP,
@@ -33,6 +32,7 @@ from jobd.job import (
 )
 from jobd.lifecycle import check
 from jobd.schedule.duration import parse_duration
+from jobd.toml import parse_toml
 
 COLUMNS = ("interval", "runonce", "retry_times")
 LISTS = ("command", "secrets", "skip_dates", "after_jobs")

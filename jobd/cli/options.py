@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from jobd.cli.completion import complete_names
+from jobd.cli.quick import names_like
 from jobd.errors import BadValue
 from jobd.job import CATCH_UP, INSTEAD, ISOLATION, ON_LOST, check_name, check_retry_times
 
@@ -90,7 +90,8 @@ class Name(click.ParamType[str]):
         return check_name(value)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(name) for name in complete_names(ctx, incomplete)]
+        config = ctx.find_root().params.get("config")
+        return [CompletionItem(name) for name in names_like(config, incomplete)]
 
 
 class Retries(click.ParamType[int]):

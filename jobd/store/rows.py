@@ -3,7 +3,6 @@
 The columns stand here once, in the order in which every statement reads and writes them.
 """
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -144,6 +143,8 @@ def _read_options(row: Sequence[Any]) -> Options:
 
 
 def _json(text: Any, what: str, kind: type) -> Any:
+    import json
+
     try:
         value = json.loads(text)
     except (TypeError, ValueError, RecursionError):
@@ -157,6 +158,8 @@ def options_row(options: Options) -> tuple[Any, ...] | None:
     """The values of the OPTIONS columns; None when all are the defaults, so that no row is needed."""
     if options == PLAIN:
         return None
+    import json
+
     return (
         options.task,
         None if options.command is None else json.dumps(options.command, ensure_ascii=False),
