@@ -186,11 +186,8 @@ def check_args(args: object) -> Mapping[str, Any]:
             raise BadValue(f"{key!r} cannot be the name of an argument", "use letters, digits and _")
     if _depth(args) > MAX_DEPTH:
         raise BadValue("the arguments are nested too deeply", f"at most {MAX_DEPTH} levels")
-    import json  # here, because most jobs have none
-
     try:
-        text = json.dumps(args, ensure_ascii=False, allow_nan=False)
-        size = len(text.encode())
+        size = _size(args)
     except (TypeError, ValueError) as error:
         raise BadValue(f"the arguments cannot be stored as JSON: {error}") from None
     if size > MAX_ARGS:
@@ -221,7 +218,7 @@ def check_options(options: Options) -> Options:
             raise BadValue("the command is empty", "give a program after --")
         for word in options.command:
             _check_text("command", word)
-        size = len(json.dumps(options.command, ensure_ascii=False).encode())
+        size = _size(options.command)
         if size > MAX_ARGS:
             raise BadValue(f"the command takes {size} bytes", f"at most {MAX_ARGS}")
         if options.task is not None:
@@ -264,6 +261,13 @@ def _check_text(what: str, text: str) -> None:
         raise BadValue(f"{what} holds a NUL character")
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
         raise BadValue(f"{what} {_short(text)} is not UTF-8")
+
+
+def _size(value: object) -> int:
+    """Bytes that it takes as JSON. Raises TypeError or ValueError."""
+    import json  # here, because most jobs have neither arguments nor a command
+
+    return len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
 
 
 def _depth(value: object) -> int:
