@@ -201,9 +201,9 @@ def _flaw(row: Sequence[Any], plan: Plan) -> str | None:
             if type(value) is not (str if what in _TEXTS else int) and not (value is None and what in _NULLABLE):
                 return f"{what} is {ascii(value)[:80]}"
         _shapes.add(shape)
-    for moment, what in zip(_moments(row), _MOMENT_NAMES, strict=True):
+    for moment in _moments(row):
         if moment is not None and not 0 <= moment <= LATEST:
-            return f"{what} is {moment}"
+            return f"{_MOMENT_NAMES[_moments(row).index(moment)]} is {moment}"
     if not 1 <= plan.number <= MAX_NUMBER:
         return f"number is {plan.number}"
     if plan.attempt < 0 or plan.losses < 0 or plan.missed < 0:

@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import methodcaller
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
@@ -17,6 +18,8 @@ from jobd.store.dialect import AGAIN, ALTERED, AWAY, Dialect
 from jobd.store.url import Target
 
 BUSY_SECONDS = 5.0
+# Text as a foreign program may have left it: SQLite takes any bytes, and one such row must hide no other.
+_text = methodcaller("decode", "utf-8", "replace")
 _NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs", "lustre"}
 
 
@@ -203,8 +206,3 @@ def _file_system(folder: str) -> str:
     except OSError:
         pass
     return kind
-
-
-def _text(raw: bytes) -> str:
-    """Text as a foreign program may have left it: SQLite takes any bytes, and one such row must hide no other."""
-    return raw.decode("utf-8", "replace")
