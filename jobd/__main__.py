@@ -14,10 +14,8 @@ def main() -> None:
 
     argv = sys.argv[1:]
     work = quick(argv, os.environ)
-    if work is None:
-        sys.exit(finish(lambda: run_click(argv)))
-    code = finish(work)
-    if code:
+    code = finish(work or (lambda: run_click(argv)))
+    if code or (work is None and argv[-1:] != ["--help"]):
         sys.exit(code)
     os._exit(0)  # all is written and closed; to take the interpreter apart would be a tenth of the time
 
@@ -34,7 +32,6 @@ def run_click(argv: list[str]) -> int:
     """Whatever has no quick path."""
     from jobd.cli.group import run as run_group
 
-    gc.enable()
     return run_group(argv)
 
 

@@ -212,7 +212,8 @@ def check_options(options: Options) -> Options:
     if options.task is not None and len(options.task) > MAX_NAME:
         raise BadValue(f"the task name has {len(options.task)} characters", f"use at most {MAX_NAME}")
     for what, text in (("task", options.task), ("pool", options.pool), ("timezone", options.timezone)):
-        _check_text(what, text or "")
+        if text is not None:
+            _check_text(what, text)
     if options.command is not None:
         if not options.command or not options.command[0]:
             raise BadValue("the command is empty", "give a program after --")
@@ -225,12 +226,12 @@ def check_options(options: Options) -> Options:
             raise BadValue("a job runs either a task or a command", "leave one of them out")
         if options.args:
             raise BadValue("a command takes no --arg", "write its arguments after --")
-    for what in ("timeout", "backoff", "backoff_max", "grace", "jitter"):
-        value = getattr(options, what)
-        if value is not None and not 0 <= value <= MAX_DURATION:
-            raise BadValue(f"{what} is {value}", "give a duration from 0 to ten years")
-    for what in ("starts", "ends"):
-        value = getattr(options, what)
+    spans = (options.timeout, options.backoff, options.backoff_max, options.grace, options.jitter)
+    if any(spans):  # most have none, and zero is allowed
+        for what, value in zip(("timeout", "backoff", "backoff_max", "grace", "jitter"), spans, strict=True):
+            if value is not None and not 0 <= value <= MAX_DURATION:
+                raise BadValue(f"{what} is {value}", "give a duration from 0 to ten years")
+    for what, value in (("starts", options.starts), ("ends", options.ends)):
         if value is not None and not EARLIEST <= value <= LATEST:
             raise BadValue(f"{what} is {value}", "give a time from 1970-01-02 to 9998-12-31")
     if options.starts is not None and options.ends is not None and options.ends < options.starts:

@@ -78,7 +78,7 @@ def _value(text: str) -> str | int | None:
 
 def _is_bare(key: str) -> bool:
     """Whether a key is one that needs no quotes."""
-    return key.isascii() and key.replace("_", "x").replace("-", "x").isalnum()
+    return key.isascii() and (key.isalnum() or key.replace("_", "x").replace("-", "x").isalnum())
 
 
 def _is_over(rest: str) -> bool:

@@ -18,7 +18,6 @@ from jobd.errors import BadValue
 from jobd.job import Job
 from jobd.lifecycle import check, schedule_of
 from jobd.schedule import Schedule
-from jobd.store import definitions
 from jobd.store.reads import Listed
 
 
@@ -71,6 +70,8 @@ def add(
       jobd add mail-bob --task mail --in 20m --arg to=bob --arg copies=2
       jobd add backup --every 1d -- /usr/local/bin/backup --full
     """
+    from jobd.store import definitions
+
     now = context.now()
     given["skip_dates"] = read_days(context, given["skip_dates"])
     job = edited(Job(name, retry_times=context.settings.retry_times), given, command, now, context.zone)
@@ -105,6 +106,8 @@ def set_(
       jobd set ping --timeout none --backoff default
       jobd set mail-bob --arg to=alice --no-arg copies
     """
+    from jobd.store import definitions
+
     if command is None and not any(value not in (None, (), False) for value in given.values()):
         raise BadValue("nothing to change was given", "see `jobd set --help`")
     given["skip_dates"] = read_days(context, given["skip_dates"])
@@ -146,6 +149,8 @@ def rm(context: Context, names: tuple[str, ...]) -> None:
     \b
       jobd rm report ping
     """
+    from jobd.store import definitions
+
     definitions.delete(context.store, names, context.now(), context.zone)
     _tell(context, "deleted", names)
 
@@ -159,6 +164,8 @@ def restore(context: Context, names: tuple[str, ...]) -> None:
     \b
       jobd restore report
     """
+    from jobd.store import definitions
+
     definitions.restore(context.store, names, context.now(), context.zone)
     _tell(context, "restored", names)
 
@@ -172,6 +179,8 @@ def pause(context: Context, names: tuple[str, ...]) -> None:
     \b
       jobd pause report ping
     """
+    from jobd.store import definitions
+
     definitions.set_paused(context.store, names, True, context.now(), context.zone)
     _tell(context, "paused", names)
 
@@ -185,6 +194,8 @@ def resume(context: Context, names: tuple[str, ...]) -> None:
     \b
       jobd resume report ping
     """
+    from jobd.store import definitions
+
     definitions.set_paused(context.store, names, False, context.now(), context.zone)
     _tell(context, "resumed", names)
 

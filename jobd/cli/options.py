@@ -3,7 +3,6 @@
 `default` takes an option back to what [defaults] in jobd.toml says.
 """
 
-import json
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -151,6 +150,8 @@ def _ask(key: str) -> str:
 
 
 def _json_or_text(text: str) -> Any:
+    import json
+
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

@@ -20,7 +20,8 @@ def parse(interval: str | None, runonce: bool, zone: str, name: str = "") -> Sch
     Raises ScheduleError.
     """
     if interval is not None:
-        return _parse(interval, zone, name if "H" in interval.upper() else "")
+        # The name is for the H of a cron expression, which has blanks: `1h` is one schedule, whoever has it.
+        return _parse(interval, zone, name if "H" in interval.upper() and not interval.isalnum() else "")
     if runonce:
         from jobd.schedule.once import Once
 

@@ -5,14 +5,16 @@ Long lists come a page at a time, each found through an index, so that memory st
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from jobd.config import Settings
 from jobd.errors import JobdError
 from jobd.job import Job, Plan, Run
 from jobd.store import rows, schema
 from jobd.store.connect import connect, dialect_of
 from jobd.store.url import Target, parse_url
+
+if TYPE_CHECKING:
+    from jobd.config import Settings
 
 Result = TypeVar("Result")
 PAGE = 1_000
@@ -183,7 +185,7 @@ class Reader:
             raise self._dialect.refusal(error, self._target) from None
 
 
-def open_reader(settings: Settings) -> Reader:
+def open_reader(settings: "Settings") -> Reader:
     """The database that the settings name, to look at. Raises JobdError when there is none."""
     return Reader(parse_url(settings.database, settings.password))
 

@@ -47,6 +47,7 @@ MAX_NUMBER = 2**62
 UNSOUND = "unsound"  # the basis of a plan whose row made no sense: it is planned anew as soon as somebody may
 _FIRST = from_datetime(datetime(1, 1, 3, tzinfo=UTC))  # with the next one: what exists in every time zone
 _LAST = from_datetime(datetime(9999, 12, 29, tzinfo=UTC))
+CACHED = 256  # values of each kind: in a long list the same ones come again and again
 MAX_ERROR = 2_000
 MAX_PLAN_ERROR = 500
 
@@ -91,7 +92,7 @@ class _Kind(NamedTuple):
 
 
 # Many jobs are alike: what they have in common is read and checked once, and is the same object in all of them.
-@lru_cache(maxsize=1_024, typed=True)
+@lru_cache(maxsize=CACHED, typed=True)
 def _read_kind(
     retry_times: Any, runonce: Any, interval: Any, is_delete: Any, *options: Any
 ) -> tuple[_Kind, str | None]:
@@ -103,7 +104,7 @@ def _read_kind(
                 raise BadValue(f"{what} is {flag!r}, not 0 or 1")
         if interval is not None and not isinstance(interval, str):
             raise BadValue("interval is not text")
-        read = check_options(_read_options(options))
+        read = _read_options(options)
     except BadValue as error:
         problem, read = str(error), PLAIN
     kind = _Kind(
@@ -117,7 +118,7 @@ def _read_kind(
 
 
 def _read_options(row: Sequence[Any]) -> Options:
-    """The options; a row of NULLs (there is none) gives the defaults. Raises BadValue."""
+    """The options, checked; a row of NULLs (there is none) gives the defaults. Raises BadValue."""
     if not any(row):
         return PLAIN
     for what, value, kind in zip(OPTIONS, row, _KINDS, strict=True):
@@ -126,7 +127,7 @@ def _read_options(row: Sequence[Any]) -> Options:
     task, command, args, secrets = row[:4]
     skip_dates, instead, after_jobs, priority, on_lost, isolation, paused = row[-7:]
     plain = dict(zip(_PLAIN, row[4:-7], strict=True))
-    return Options(
+    options = Options(
         task=task,
         command=None if command is None else tuple(_json(command, "command", list)),
         args={} if args is None else _json(args, "args", dict),
@@ -140,6 +141,7 @@ def _read_options(row: Sequence[Any]) -> Options:
         paused=bool(paused),
         **plain,
     )
+    return check_options(options)
 
 
 def _json(text: Any, what: str, kind: type) -> Any:
@@ -235,6 +237,7 @@ def read_time(value: Any) -> int | None:
     return from_datetime(value if isinstance(value, datetime) else datetime.fromisoformat(value))
 
 
+@lru_cache(maxsize=CACHED)
 def _time(value: Any) -> int | None:
     """The moment of a column of `job`, when it can be shown in every time zone."""
     moment = read_time(value)

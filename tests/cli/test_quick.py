@@ -158,6 +158,15 @@ def test_the_quick_path_loads_little(named: Person, words: list[str], more: dict
     assert SLOW & set(done.stderr.split()) == needed
 
 
+def test_a_long_list_is_one_json_document_with_a_job_on_each_line(jobd: Person) -> None:
+    jobd.fine("apply", "-", "--yes", stdin="".join(f'[job.j{n:04}]\ninterval = "1h"\n' for n in range(2_500)))
+    jobd.sql("UPDATE job SET \"interval\" = '1 banana' WHERE name = 'j0007'")
+    answer = jobd.fine("list", "--json")
+    assert [job["name"] for job in answer.json] == [f"j{n:04}" for n in range(2_500)]
+    assert [job["name"] for job in answer.json if "error" in job] == ["j0007"]
+    assert answer.out.count("\n") == 2_500
+
+
 def test_a_list_that_is_cut_off_in_the_middle_ends_as_it_should(named: Person) -> None:
     read, write = os.pipe()
     os.close(read)
@@ -172,3 +181,17 @@ def test_a_list_that_is_cut_off_in_the_middle_ends_as_it_should(named: Person) -
         )
         assert (done.returncode, done.stderr) == (141, b"")
     os.close(write)
+
+
+def test_help_loads_neither_database_nor_configuration(named: Person) -> None:
+    program = (
+        "import sys; from jobd.__main__ import run\n"
+        f"for word in {[*COMMANDS]}:\n"
+        "    assert run([word, '--help']) == 0\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=named.folder, env=named.env, capture_output=True, text=True, check=True
+    )
+    slow = {"peewee", "sqlite3", "tomllib", "difflib", "zoneinfo", "urllib.parse", "jobd.config", "jobd.store.store"}
+    assert slow & set(done.stderr.split()) == set()
