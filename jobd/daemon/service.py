@@ -283,7 +283,8 @@ class _Service:
 
 
 def _spawner(lock: int, settings: Settings) -> Spawner:
-    return ProcessSpawner(settings.plugins, settings.state_dir, settings.commands, os.environ, lock)
+    # The state directory is where the daemon is, also when somebody has moved it.
+    return ProcessSpawner(settings.plugins, ".", settings.commands, os.environ, lock)
 
 
 def _catch_signals() -> socket.socket:
