@@ -157,11 +157,7 @@ def systemd(context: Context) -> None:
 def _start(context: Context) -> None:
     from jobd.daemon.service import start_detached
 
-    try:
-        pid = start_detached(context.settings)
-    except JobdError as error:
-        raise JobdError(str(error), error.hint) from None  # exit code 1, whatever the reason
-    click.echo(f"jobd is running (pid {pid})")
+    click.echo(f"jobd is running (pid {start_detached(context.settings)})")
 
 
 def _stop(context: Context, now: bool, timeout: int | None) -> bool:

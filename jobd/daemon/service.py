@@ -71,7 +71,9 @@ def start_detached(settings: Settings) -> int:
         raise JobdError("the daemon ended before it was up", f"see the log in {settings.state_dir}")
     outcome: Document = json.loads(text)
     if "error" in outcome:
-        raise JobdError(outcome["error"], outcome["hint"])
+        refusal = JobdError(outcome["error"], outcome["hint"])
+        refusal.exit_code = outcome["code"]
+        raise refusal
     pid: int = outcome["pid"]
     return pid
 
@@ -121,10 +123,10 @@ def _be_daemon(settings: Settings, lock: pidfile.Lock, ready: int) -> None:
             )
         code = 0
     except JobdError as error:
-        tell({"error": str(error), "hint": error.hint})
         code = error.exit_code
+        tell({"error": str(error), "hint": error.hint, "code": code})
     except BaseException as error:  # noqa: BLE001 - nothing may pass up into the command line that was forked
-        tell({"error": f"a bug in jobd: {_where(error)}", "hint": "please report it"})
+        tell({"error": f"a bug in jobd: {_where(error)}", "hint": "please report it", "code": code})
     finally:
         os._exit(code)
 
