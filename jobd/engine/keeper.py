@@ -108,7 +108,7 @@ class Keeper:
         self._gather = GATHER
         self._leave_by: int | None = None
         self._now_at: int | None = 0  # when a turn is due for what has gathered; None: nothing has
-        self._poll_at = self._retry_at = 0
+        self._poll_at = self._look_at = self._retry_at = 0
         self._failures = self._said_at = 0
         self._spool_trouble = False
         self._ahead = clock.wall() - clock.monotonic()  # how far the wall clock is ahead of the monotonic one
@@ -303,6 +303,7 @@ class Keeper:
                 2 * answered - now
             )  # others, who may wait for this database, have as much time as this turn took
         if done.live is not None:
+            self._look_at = now + self._settings.poll
             self._take_over(now, answered, done.live)
 
     def _work(self, now: int) -> Work:
@@ -314,7 +315,7 @@ class Keeper:
             wall=self._clock.wall(),
             until=self._clock.wall() + self._horizon(),
             beat=beat,
-            look_around=beat or not self.watch.alone(),
+            look_around=beat or now >= self._look_at,
             settlements=settlements,
             began=list(self._began.values()),
             printed=list(self._printed),
