@@ -19,8 +19,10 @@ LEVELS = ("trace", "debug", "info", "success", "warning", "error", "critical")
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
+    if not isinstance(value, str) or "\0" in value:
         raise BadValue("give a text in quotes")
+    if not value:
+        raise BadValue("give a text that is not empty")
     return value
 
 

@@ -153,7 +153,8 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         ("[pool.a]\nworkers = 240", "all pools together"),
         ("[pool.a]\nworker = 2", "did you mean"),
         ("log = 3", "it is a table of"),
-        ("plugins = ''", "text in quotes"),
+        ("plugins = ''", "not empty"),
+        ("plugins = 3", "text in quotes"),
         ("password_file = 'missing'", "cannot read"),
     ],
 )

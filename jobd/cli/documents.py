@@ -85,7 +85,18 @@ def run_document(row: History) -> dict[str, Any]:
         "node": row.node,
         "error": run.error,
         "missed": run.missed,
+        "result": _result(run),
     }
+
+
+def _result(run: Run) -> Any:
+    """What the task returned; None: nothing."""
+    import json
+
+    try:
+        return None if run.result is None else json.loads(run.result)
+    except ValueError:  # somebody else wrote it
+        return run.result
 
 
 @lru_cache(maxsize=256)  # in a long list the same ones come again and again

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from jobd.cli import say
 from jobd.cli.context import Context
 from jobd.cli.days import read_days
 from jobd.cli.documents import job_document
@@ -82,6 +83,7 @@ def add(
     if not force:
         _check_future(job, schedule, now)
         check_task(context, job)
+    _mind_pool(context, given["pool"])
     added = definitions.add(context.store, [job], now, context.zone, if_not_exists=if_not_exists)
     if added:
         context.changed()
@@ -122,6 +124,7 @@ def set_(
 
     if given["task"] is not None and not force:
         check_task(context, edit(context.reader.job(name).job))
+    _mind_pool(context, given["pool"])
     definitions.change(context.store, name, edit, now, context.zone)
     context.changed()
     _echo(context, "changed", name, as_json)
@@ -134,6 +137,13 @@ def _check_future(job: Job, schedule: Schedule, now: int) -> None:
         raise BadValue(f"{job.interval!r} will never be due", "--force stores it all the same")
     if first is not None and first < now:
         raise BadValue(f"{job.interval!r} lies in the past", "--force stores it all the same; it is due at once then")
+
+
+def _mind_pool(context: Context, pool: Any) -> None:
+    """Say so when no node with this configuration has the pool: another may."""
+    if isinstance(pool, str) and pool not in context.settings.pools:
+        known = ", ".join(context.settings.pools)
+        say(f"warning: no pool {pool!r} is configured here, so no daemon of this jobd.toml runs it; there is: {known}")
 
 
 def _names(function: Any) -> Any:

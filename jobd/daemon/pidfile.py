@@ -70,6 +70,11 @@ def holder(state_dir: str) -> int | None:
     return int(pid) if pid.isdecimal() and _started(int(pid)) == started else None
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether the process stands still, as after SIGSTOP."""
+    return _status_of(pid)[:1] == ["T"]
+
+
 class Process:
     """The daemon of a state directory, held by a pidfd: no other process can be meant when its number is given away."""
 
@@ -110,11 +115,16 @@ def find(state_dir: str) -> Process | None:
 
 def _started(pid: int) -> str:
     """When the process began, in ticks since the machine did: with the number it names a process for good."""
+    return "".join(_status_of(pid)[19:20])
+
+
+def _status_of(pid: int) -> list[str]:
+    """What the kernel tells of a process, from its state on; nothing when there is none."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[19].decode()
+            return file.read().rpartition(b")")[2].decode().split()
     except OSError:
-        return ""
+        return []
 
 
 def _lock(descriptor: int, kind: int) -> bool:

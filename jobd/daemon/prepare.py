@@ -30,6 +30,8 @@ def check_plugins(settings: Settings) -> None:
 
 def make_state_dir(state_dir: str) -> None:
     """Create the state directory, for this user alone. Raises JobdError."""
+    if os.path.exists(state_dir) and not os.path.isdir(state_dir):
+        raise ConfigError(f"the state directory {state_dir} is a file", "give jobd a folder of its own")
     try:
         os.makedirs(state_dir, mode=0o700, exist_ok=True)
         descriptor = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

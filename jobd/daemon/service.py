@@ -40,6 +40,7 @@ from jobd.engine.engine import Engine
 from jobd.engine.spawner import ProcessSpawner, Spawner
 from jobd.errors import JobdError
 
+LOOK = 5.0  # seconds between two looks at the control socket, or until the keeper wakes the loop at the next heartbeat
 LOG_FILE = "jobd.log"  # in the state directory, of a daemon in the background
 
 
@@ -161,7 +162,7 @@ class _Service:
         self._background = Background()
         self._reloader = Reloader(settings, self._background, read_settings, self._put_into_effect)
         self._interval = watchdog_interval()
-        self._alive_at = 0.0
+        self._alive_at = self._look_at = 0.0
         self._stopping = False
 
     def run(self, up: Callable[[], None]) -> None:
@@ -211,7 +212,7 @@ class _Service:
         if self._background.descriptor in ready:
             self._background.handle()
         self._engine.step(ready)
-        self._show_life()
+        self._look_after_itself()
 
     def _timeout(self) -> float | None:
         wait = self._engine.timeout()
@@ -220,8 +221,11 @@ class _Service:
         until = max(0.0, self._alive_at + self._interval - time.monotonic())
         return until if wait is None else min(wait, until)
 
-    def _show_life(self) -> None:
+    def _look_after_itself(self) -> None:
         now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK
+            self._control.look_after()
         if self._interval is not None and now >= self._alive_at + self._interval and self._engine.healthy():
             self._alive_at = now
             notify("WATCHDOG=1")
