@@ -14,7 +14,7 @@ from jobd.engine.messages import Leave
 from jobd.errors import DatabaseUnavailable
 from jobd.store.store import Store
 from jobd.store.url import Target
-from tests.engine.world import Stage, _settings
+from tests.engine.world import Stage, settings
 from tests.house import until
 
 POLL = 5 * MINUTE
@@ -48,7 +48,7 @@ class Rig:
         store.transact = disturbed  # type: ignore[method-assign]
         stage = Stage(SimpleNamespace(puppets=[], clock=self.clock))
         self.engine = Engine(
-            _settings(folder, POLL), "instance", lambda settings: stage, self.clock, store=lambda settings: store
+            settings(folder, POLL), "instance", lambda settings: stage, self.clock, store=lambda settings: store
         )
         self.engine.start()
 
