@@ -123,7 +123,7 @@ def logs(context: Context, name: str, follow: bool, number: int | None, as_json:
         sys.stdout.flush()
         if not follow:
             return
-        time.sleep(POLL)
+        time.sleep(POLL)  # noqa: TID251 - a command, not the daemon
 
 
 def _wait(reader: Reader, name: str, number: int, as_json: bool) -> int:
@@ -155,4 +155,4 @@ def _ends(reader: Reader, job_id: int, number: int) -> Iterator[History]:
         elif not reader.nodes():
             raise JobdError("the last node has stopped; the run is still asked for", "start one with `jobd start`")
         else:
-            time.sleep(WAIT_POLL)
+            time.sleep(WAIT_POLL)  # noqa: TID251 - a command, not the daemon

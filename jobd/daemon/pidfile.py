@@ -49,7 +49,7 @@ def acquire(state_dir: str) -> Lock | None:
         if _lock(descriptor, fcntl.LOCK_EX):
             os.ftruncate(descriptor, 0)  # whoever stands there is dead
             return Lock(path, descriptor)
-        time.sleep(PAUSE)
+        time.sleep(PAUSE)  # noqa: TID251 - no loop turns yet
     os.close(descriptor)
     return None
 

@@ -96,7 +96,7 @@ def wait_for_workers(state_dir: str) -> int:
                     f"workers of the daemon before this one have not ended after {LEFT_OVER_PATIENCE:g} s",
                     "look for them with `ps -ef | grep jobd.runner`; a process that waits for a dead disk cannot end",
                 ) from None
-            time.sleep(0.005)
+            time.sleep(0.005)  # noqa: TID251 - no loop turns yet
 
 
 def open_standard_streams() -> None:

@@ -59,7 +59,7 @@ def start_detached(settings: Settings) -> int:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    child = os.fork()
+    child = os.fork()  # noqa: TID251 - no thread has been started yet
     if child == 0:
         os.close(read_end)
         _be_daemon(settings, lock, write_end)

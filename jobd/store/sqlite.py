@@ -83,7 +83,7 @@ class Sqlite(Dialect):
                 # Several processes that open a new file at once: the switch ignores the busy timeout.
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
-                time.sleep(0.01)
+                time.sleep(0.01)  # noqa: TID251 - in the keeper's thread
         connection.execute("PRAGMA synchronous=FULL")
         (level,) = connection.execute("PRAGMA synchronous").fetchone()
         if mode != "wal" or level != 2:
