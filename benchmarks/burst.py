@@ -5,7 +5,7 @@ The limit: how long the plain driver takes to record as many runs, 100 a commit.
 
 import time
 
-from benchmarks.common import FINISHED, arguments, at, figure, house, ratio
+from benchmarks.common import FINISHED, arguments, due_at, figure, house, ratio
 from benchmarks.limits import recorded_runs
 
 
@@ -19,8 +19,7 @@ def main() -> None:
             for _ in range(options.rounds):
                 with fresh() as jobd:
                     limits.append(options.jobs * 1e3 / recorded_runs(jobd.url))
-                    due = time.time() + 4 + options.jobs / 2_500
-                    jobd.define(options.jobs, lambda number, due=due: f'interval = "at {at(due)}"')
+                    due = jobd.define_ahead(options.jobs, due_at, 3 + options.jobs / 2_500)
                     with jobd.daemon():
                         time.sleep(max(0.0, due - time.time()))
                         jobd.wait_for(FINISHED, options.jobs, 60, pause=0.5)

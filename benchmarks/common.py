@@ -34,6 +34,7 @@ SETTINGS = {
     "postgresql": ["-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "shared_buffers=512MB"],
 }
 TAB = {"_JOBD_COMPLETE": "bash_complete", "COMP_WORDS": "jobd show bench1", "COMP_CWORD": "2"}
+AHEAD = 2.0  # seconds that a daemon has to start in
 FINISHED = "SELECT count(*) FROM run"
 
 
@@ -56,17 +57,27 @@ class Installation:
             self.environ["PYTHONPATH"] = str(ROOT)
 
     def jobd(self, *arguments: str, stdin: str | None = None) -> str:
-        """Run the command; its output. Raises CalledProcessError when it fails."""
-        return subprocess.run(
-            [*JOBD, *arguments], env=self.environ, input=stdin, capture_output=True, text=True, check=True
-        ).stdout
+        """Run the command; its output. Raises RuntimeError, with what it said, when it fails."""
+        done = subprocess.run([*JOBD, *arguments], env=self.environ, input=stdin, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"jobd {' '.join(arguments)} ended with {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
 
-    def define(self, count: int, definition: Callable[[int], str]) -> float:
+    def define(self, count: int, definition: Callable[[int], str], prefix: str = "bench") -> float:
         """Define so many jobs through `jobd apply`; `definition` gives the lines of the n-th. Seconds it took."""
-        lines = [f'[job.bench{number}]\ntask = "noop"\n{definition(number)}\n' for number in range(count)]
+        lines = [f'[job.{prefix}{number}]\ntask = "noop"\n{definition(number)}\n' for number in range(count)]
         began = time.perf_counter()
         self.jobd("apply", "--yes", "-", stdin="".join(lines))
         return time.perf_counter() - began
+
+    def define_ahead(self, count: int, definition: Callable[[int, float], str], lead: float) -> float:
+        """Define so many jobs that are due from a moment on; the moment, which has been stored well before it comes."""
+        while True:
+            first = time.time() + lead
+            self.define(count, lambda number, first=first: definition(number, first))
+            if time.time() + AHEAD < first:
+                return first
+            lead *= 2
 
     def rows(self, sql: str) -> list[tuple[int, ...]]:
         """Ask the database, by a connection of its own."""
@@ -131,6 +142,11 @@ def arguments(purpose: str | None, rounds: int = 5, databases: Sequence[str] = K
 def at(moment: float) -> str:
     """A moment as definitions spell it."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")
+
+
+def due_at(number: int, moment: float) -> str:
+    """The definition of a job that is due at a moment, and once."""
+    return f'interval = "at {at(moment)}"'
 
 
 def once(number: int) -> str:

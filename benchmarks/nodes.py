@@ -7,7 +7,7 @@ only, since each takes half a minute.
 import contextlib
 import time
 
-from benchmarks.common import FINISHED, Installation, arguments, at, figure, installation, ratio, server
+from benchmarks.common import FINISHED, Installation, arguments, due_at, figure, installation, ratio, server
 from tests.servers import Server
 
 # Transactions that were rolled back, and all, since the server began: what a deadlock or a conflict has repeated.
@@ -20,8 +20,7 @@ COUNTERS = {"mariadb": _MARIADB, "postgresql": _POSTGRESQL}
 
 def together(jobd: list[Installation], jobs: int, counters: str) -> tuple[float, list[int], float]:
     """(runs a second in sum, runs of each node, share in % of transactions that were rolled back)."""
-    due = time.time() + 4 + jobs / 4_000
-    jobd[0].define(jobs, lambda number: f'interval = "at {at(due)}"')
+    due = jobd[0].define_ahead(jobs, due_at, 3 + jobs / 4_000)
     with contextlib.ExitStack() as stack:
         for one in jobd:
             stack.enter_context(one.daemon())

@@ -41,9 +41,12 @@ class Window(NamedTuple):
 
 def observe(jobd: Installation, case: Case, rounds: int) -> list[Window]:
     """Define the jobs of a case and watch a daemon run them."""
-    first = time.time() + 4 + case.jobs / 2_500  # when the jobs are defined and the workers warm
     spread = case.every / case.jobs
-    jobd.define(case.jobs, lambda n: f'interval = "{case.every}s"\nstarts = "{at(first + n * spread)}"')
+
+    def definition(number: int, first: float) -> str:
+        return f'interval = "{case.every}s"\nstarts = "{at(first + number * spread)}"'
+
+    first = jobd.define_ahead(case.jobs, definition, 3 + case.jobs / 2_500)
     begins = [first + 1 + spread / 2 + number * case.window for number in range(rounds + 1)]  # between two due times
     marks, limits = [], []
     with jobd.daemon() as process:
