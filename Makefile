@@ -23,7 +23,7 @@ help:
 	@echo 'make chaos          break real daemons, servers, disks and clocks for some minutes'
 	@echo 'make check          lint, format and type checks'
 	@echo 'make format         put the format right'
-	@echo 'make bench          run the benchmarks, some ten minutes'
+	@echo 'make bench          run the benchmarks, a quarter of an hour or more'
 	@echo 'make bench-check    fail when jobd has become slower than benchmarks/baseline.json says'
 	@echo 'make bench-baseline write that file anew'
 	@echo 'make bench-peers    other schedulers on the same work, side by side'
