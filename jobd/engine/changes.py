@@ -93,6 +93,7 @@ class Looker:
                 lifecycle.filled(job, self._defaults), plan, self._now, self._zone, change.what == "far back"
             )
         elif change.what == "run" and not job.deleted:
+            plan = lifecycle.plan(job, plan, self._now, self._zone)
             self._plans[change.job_id] = lifecycle.request(plan, self._now)
         elif change.what == "cancel" and plan.attempt and plan.due is not None:
             step = lifecycle.cancel(lifecycle.filled(job, self._defaults), plan, self._now, self._zone)

@@ -97,7 +97,8 @@ class Keeper:
         self._began: dict[int, Began] = {}
         self._printed: list[Part] = []
         self._looks: list[Look] = []
-        self._recalled: set[int] = set()
+        self._recalled: set[int] = set()  # of these the answer is to come
+        self._called: dict[int, int] = {}  # job → the token under which it was called back: once is enough
         self._next_ready: dict[str, int | None] = {}
         self._left_over = True  # changes may be waiting in the table
         self._reconcile = False  # what the table says of our claims may differ from what we hold
@@ -347,7 +348,11 @@ class Keeper:
         self._left_over = done.found.left_over
         if done.found.more:
             self._soon(self._clock.monotonic())
-        for job_id in done.found.recall - self._recalled:
+        before, self._called = (
+            self._called,
+            {job_id: self._held.get(job_id, (0, ""))[0] for job_id in done.found.recall},
+        )
+        for job_id, _ in self._called.items() - before.items():
             self._recalled.add(job_id)
             self._outbox.put(Recall(job_id))
         for job_id in done.found.cancel:
@@ -393,6 +398,7 @@ class Keeper:
         self._began.clear()
         self._printed.clear()
         self._recalled.clear()
+        self._called.clear()
         self._register()
         self._outbox.put(Buried(self._node))
 

@@ -60,4 +60,5 @@ def give_on(
         settlements.append(Settlement(node, plan.token, step.plan, step.run, ()))
     if settlements:
         table.settle(session, settlements)
+    table.drop_jobless(session, node)
     return Losses(runs, len(settlements) - runs)

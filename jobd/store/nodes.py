@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from jobd.store.dialect import grown
 from jobd.store.store import Session
 
 
@@ -30,7 +31,8 @@ def register(session: Session, host: str, pid: int, version: str, instance: str,
 
 def beat(session: Session, node: int) -> bool:
     """Move the heartbeat on; False when another node has declared this one dead."""
-    cursor = session.execute("UPDATE node SET heartbeat = heartbeat + 1 WHERE id = ? AND stopped_time IS NULL", (node,))
+    sql = f"UPDATE node SET heartbeat = {grown('heartbeat', '0')} WHERE id = ? AND stopped_time IS NULL"
+    cursor = session.execute(sql, (node,))
     return bool(cursor.rowcount == 1)
 
 

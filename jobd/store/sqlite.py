@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, ALTERED, AWAY, Dialect
+from jobd.store.dialect import AGAIN, ALTERED, AWAY, Dialect, grown
 from jobd.store.url import Target
 
 BUSY_SECONDS = 5.0
@@ -156,10 +156,10 @@ class Sqlite(Dialect):
     def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
         cursor.execute(
             # served by the index schedule_ready
-            "UPDATE schedule SET node_id = ?, token = token + 1, started_time = NULL"
+            f"UPDATE schedule SET node_id = ?, token = {grown('token', '?')}, started_time = NULL"
             " WHERE job_id IN (SELECT job_id FROM schedule WHERE pool = ? AND node_id = 0 AND ready_time <= ?"
             " ORDER BY ready_time LIMIT ?) RETURNING job_id",
-            (node, pool, until, limit),
+            (node, until, pool, until, limit),
         )
         return [job_id for (job_id,) in cursor.fetchall()]
 
