@@ -13,6 +13,7 @@ from jobd.engine import changes, keeper, takeover, turn
 from jobd.engine.engine import Engine
 from jobd.engine.keeper import Keeper
 from jobd.engine.lease import Lease, Watch
+from jobd.engine.processor import Processor
 from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.sqlite import Sqlite
@@ -142,6 +143,26 @@ def _orphan(self: Puppet) -> None:
     """A run outlives its daemon."""
 
 
+def _adopt_at_once(self: Keeper, done: Any) -> None:
+    """Claims of nodes that are not registered are taken as soon as they are seen."""
+    _announce(self, done)
+    for one in done.gone or ():
+        self._adopt(one)
+
+
+_announce = Keeper._announce
+
+
+def _empty_hands(self: Processor, worker: Any, item: Any, wall: int) -> bool:
+    """What is claimed anew begins beside what of the same job has not ended."""
+    given = _give(self, worker, item, wall)
+    self._hands.clear()
+    return given
+
+
+_give = Processor._give
+
+
 @contextlib.contextmanager
 def _no_marks() -> Iterator[None]:
     """Nobody knows which runs had begun, and nobody minds."""
@@ -182,6 +203,8 @@ MUTANTS: dict[str, Mutant] = {
     "nothing tells that a run had begun": _no_marks,
     "a run is cancelled twice": _instead(changes.Looker, "_free", _cancel_twice),
     "the spool keeps half": _instead(MemorySpool, "load", _load_half),
+    "claims of the gone are taken at once": _instead(Keeper, "_announce", _adopt_at_once),
+    "what is in hand is not waited for": _instead(Processor, "_give", _empty_hands),
 }  # fmt: skip
 
 # Where to look first: a seed that has found it. When the code changes, another may; the search goes on from 0.
@@ -206,4 +229,6 @@ HINTS = {
     "nothing tells that a run had begun": 1,
     "a run is cancelled twice": 1,
     "the spool keeps half": 116,
+    "claims of the gone are taken at once": 4,
+    "what is in hand is not waited for": 156,
 }
