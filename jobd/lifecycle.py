@@ -35,6 +35,7 @@ from jobd.schedule import Schedule, parse
 from jobd.schedule.follows import Follows
 from jobd.schedule.window import Shifted, Window, offset_of
 
+MAX_TOKEN = 2**62
 MAX_LOSSES = 3  # a run that took its node down this often is not tried again
 MAX_CATCH_UP = 1_000  # due times that catch_up = "all" makes good, the newest ones
 UNRESOLVED_PAUSE = 30 * SECOND  # a job whose task is unknown here is offered again after this; another node may have it
@@ -137,7 +138,13 @@ def plan(job: Job, old: Plan | None, now: int, zone: str) -> Plan:
     What does not touch the schedule keeps the due times and the run in hand. Claims are left as they are.
     """
     old = old or Plan(job.id)
-    current = old._replace(pool=job.options.pool or DEFAULT_POOL, guarded=job.options.on_lost == "fail", error=None)
+    current = old._replace(
+        pool=job.options.pool or DEFAULT_POOL,
+        guarded=job.options.on_lost == "fail",
+        error=None,
+        # A row that is made anew may have had a forerunner: tokens begin with the time, which leaves all of its behind.
+        token=old.token if 0 < old.token <= MAX_TOKEN else now,
+    )
     try:
         schedule = check(job, zone)
     except BadValue as error:

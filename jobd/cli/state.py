@@ -111,6 +111,9 @@ def reason(listed: Listed, nodes: list[NodeRow], now: int) -> str | None:
 
     job, plan, state = listed.job, listed.plan, state_of(listed)
     after = job.options.after_jobs
+    if state in ("queued", "running") and plan is not None and plan.node not in {node.id for node in nodes}:
+        other = "another takes it over within a lease or two" if nodes else "`jobd start` starts one that takes it over"
+        return f"node {plan.node}, which has claimed it, is gone; {other}"
     if state == "running":
         return None
     if state == "deleted":

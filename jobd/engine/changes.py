@@ -9,6 +9,7 @@ from typing import NamedTuple
 from jobd import lifecycle
 from jobd.job import Options, Plan
 from jobd.store import schedule_table as table
+from jobd.store.rows import UNSOUND
 from jobd.store.schedule_table import Settlement
 from jobd.store.store import Session
 
@@ -83,7 +84,7 @@ class Looker:
             problem = one.problem or "its definition cannot be read"
             self._errors.append((job.name if job else f"job {change.job_id}", problem))
             self._plans[change.job_id] = plan._replace(due=None, ready=None, attempt=0, basis="", error=problem)
-        elif change.what == "changed":
+        elif change.what == "changed" or plan.basis == UNSOUND:
             plan = lifecycle.plan(job, plan, self._now, self._zone)
             if plan.error is not None:
                 self._errors.append((job.name, plan.error))
@@ -93,6 +94,7 @@ class Looker:
                 lifecycle.filled(job, self._defaults), plan, self._now, self._zone, change.what == "far back"
             )
         elif change.what == "run" and not job.deleted:
+            plan = lifecycle.plan(job, plan, self._now, self._zone)
             self._plans[change.job_id] = lifecycle.request(plan, self._now)
         elif change.what == "cancel" and plan.attempt and plan.due is not None:
             step = lifecycle.cancel(lifecycle.filled(job, self._defaults), plan, self._now, self._zone)

@@ -78,6 +78,7 @@ class Engine:
         begun = self._marks.read()  # by the daemon before this one
         self._inbox = mailbox()
         self._processors: dict[str, Processor] = {}
+        self._hands: set[int] = set()
         self._readers: dict[int, tuple[Processor, Worker, str]] = {}
         self._more: set[str] = set()
         self._state = "running"
@@ -220,7 +221,7 @@ class Engine:
 
     def _processor(self, size: int) -> Processor:
         chance, note = self._chance, self._marks.note
-        return Processor(size, self._rules(), self._spawner, self._clock, chance, self._report, note)
+        return Processor(size, self._rules(), self._spawner, self._clock, chance, self._report, note, self._hands)
 
     def _report(self, message: object) -> None:
         self.keeper.inbox.put(message, urgent=isinstance(message, Began) and message.first)

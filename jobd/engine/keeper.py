@@ -42,7 +42,7 @@ from jobd.engine.messages import (
 from jobd.engine.pruner import Pruner
 from jobd.engine.spool import Spool
 from jobd.engine.sweep import STEP, Sweep, put_back_since
-from jobd.engine.takeover import Begun, adopt, take_over
+from jobd.engine.takeover import Begun, Gone, Losses, adopt, gone, take_over
 from jobd.engine.turn import Done, Work, turn
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
 from jobd.store import nodes
@@ -79,6 +79,7 @@ class Keeper:
         self.inbox = inbox
         self.lease = Lease(settings.lease)
         self.watch = Watch(settings.lease)
+        self._gone = Watch(settings.lease)  # of those that have claims and are not registered
         self.turned_at = clock.monotonic()  # when the loop last went round
         self.trouble: str | None = None  # what is wrong with the database, in words
         self._settings = settings
@@ -97,7 +98,8 @@ class Keeper:
         self._began: dict[int, Began] = {}
         self._printed: list[Part] = []
         self._looks: list[Look] = []
-        self._recalled: set[int] = set()
+        self._recalled: set[int] = set()  # of these the answer is to come
+        self._called: dict[int, int] = {}  # job → the token under which it was called back: once is enough
         self._next_ready: dict[str, int | None] = {}
         self._left_over = True  # changes may be waiting in the table
         self._reconcile = False  # what the table says of our claims may differ from what we hold
@@ -173,14 +175,15 @@ class Keeper:
         self._store = self._open_store()
         self._register()
         self._deliver_spool()
-        now = self._clock.wall()
-        self._store.transact(lambda session: adopt(session, self._begun, now, self._settings))
+        for one in self._store.transact(gone):
+            if one.instance == self._instance:
+                self._adopt(one)
         for row in self._store.transact(nodes.live):
             # The lock on the state directory is ours, so whoever ran here before is dead, whatever its heartbeat says.
             if row.instance == self._instance and row.id != self._node:
                 self._bury(row, "its daemon died")
         self._begun.clear()
-        if put_back := self._store.transact(lambda session: put_back_since(session, now)):
+        if put_back := self._store.transact(lambda session: put_back_since(session, self._clock.wall())):
             self._sweeps.append(Sweep(put_back=put_back))
         self._outbox.put(Opened(self._node))
 
@@ -265,7 +268,7 @@ class Keeper:
     def _turn(self, now: int) -> None:
         work = self._work(now)
         try:
-            done = self._store.transact(lambda session: turn(session, work, self._settings))
+            done = self._store.transact(lambda session: turn(session, self._of_now(work), self._settings))
         except JobdError:
             raise
         except Exception as error:
@@ -305,6 +308,14 @@ class Keeper:
         if done.live is not None:
             self._look_at = now + self._settings.poll
             self._take_over(now, answered, done.live)
+        if done.gone is not None:
+            seen = {one.node: one for one in done.gone}
+            for node in self._gone.observe(now, answered, seen.items()):
+                self._adopt(seen[node])
+
+    def _of_now(self, work: Work) -> Work:
+        """`work`, when the transaction has begun, which may have taken long: by an old time a clock seems put back."""
+        return work._replace(wall=self._clock.wall())
 
     def _work(self, now: int) -> Work:
         """What there is to do in the database; only a turn that has been committed takes any of it away."""
@@ -316,6 +327,7 @@ class Keeper:
             until=self._clock.wall() + self._horizon(),
             beat=beat,
             look_around=beat or now >= self._look_at,
+            look_for_gone=beat or not self._gone.alone(),
             settlements=settlements,
             began=list(self._began.values()),
             printed=list(self._printed),
@@ -355,7 +367,11 @@ class Keeper:
             self._outbox.put(Claims(done.items, frozenset(done.more)))
         self._next_ready.update(done.next_ready)
         self._left_over = done.found.left_over
-        for job_id in done.found.recall - self._recalled:
+        before, self._called = (
+            self._called,
+            {job_id: self._held.get(job_id, (0, ""))[0] for job_id in done.found.recall},
+        )
+        for job_id, _ in self._called.items() - before.items():
             self._recalled.add(job_id)
             self._outbox.put(Recall(job_id))
         for job_id in done.found.cancel:
@@ -385,12 +401,18 @@ class Keeper:
     def _bury(self, row: nodes.NodeRow, reason: str) -> None:
         wall = self._clock.wall()
         losses = self._store.transact(lambda s: take_over(s, row, self._begun, wall, self._settings, reason))
+        self._taken_over(losses, f"node {row.id} ({row.host}, process {row.pid}) is dead")
+
+    def _adopt(self, one: Gone) -> None:
+        wall = self._clock.wall()
+        losses = self._store.transact(lambda s: adopt(s, one, self._begun, wall, self._settings))
+        self._taken_over(losses, f"node {one.node}, which has claimed jobs, is not registered")
+
+    def _taken_over(self, losses: Losses | None, what: str) -> None:
         if losses is not None:
             self._soon(self._clock.monotonic())
             logs.log(
-                "warning",
-                f"node {row.id} ({row.host}, process {row.pid}) is dead: {losses.runs} of its runs were lost, "
-                f"{losses.waiting} of its jobs had not begun",
+                "warning", f"{what}: {losses.runs} of its runs were lost, {losses.waiting} of its jobs had not begun"
             )
 
     def _start_over(self) -> None:
@@ -401,6 +423,8 @@ class Keeper:
         self._began.clear()
         self._printed.clear()
         self._recalled.clear()
+        self._called.clear()
+        self._reconcile = True  # whoever declared it so may have left its claims as they were
         self._register()
         self._outbox.put(Buried(self._node))
 
@@ -491,7 +515,8 @@ class Keeper:
     def _leave(self, session: Session) -> None:
         if not self._settlements:
             # Claimed while the dispatch loop was already winding down: no run of these has begun.
-            left = [one.plan for one in table.claims_of(session, self._node)]
+            # (Whoever finds a row that makes no sense plans it anew.)
+            left = [plan for plan, *_ in table.claims_of(session, self._node) if plan.due is not None]
             if left:
                 table.settle(
                     session, [Settlement(self._node, plan.token, lifecycle.give_back(plan), None, ()) for plan in left]

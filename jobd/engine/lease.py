@@ -60,9 +60,9 @@ class Watch:
 
     def __init__(self, lease: int) -> None:
         self._lease = lease
-        self._seen: dict[int, tuple[int, int]] = {}  # node → (counter, when it was first seen at that value)
+        self._seen: dict[int, tuple[object, int]] = {}  # node → (counter, when it was first seen at that value)
 
-    def observe(self, asked: int, answered: int, heartbeats: Iterable[tuple[int, int]]) -> list[int]:
+    def observe(self, asked: int, answered: int, heartbeats: Iterable[tuple[int, object]]) -> list[int]:
         """Note the live nodes' (id, counter); the ids of those that have stood still for a whole lease.
 
         The counters were read at some moment between `asked` and `answered`, which a slow database may put far apart.

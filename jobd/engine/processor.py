@@ -63,6 +63,7 @@ class Processor:
         random: Callable[[], float],
         report: Callable[[object], None],
         note: Callable[[int, int, int], None],
+        hands: set[int] | None = None,
     ) -> None:
         self.size = size
         self.queue = WorkQueue()
@@ -75,7 +76,10 @@ class Processor:
         self._report = report
         self._note = note  # job id, fencing token and moment of each run that begins
         self._guarded: dict[int, Item] = {}  # by job id; they begin when their beginning is on record
-        self._dying: dict[int, Item | None] = {}  # by job id of runs ended without a record: what begins after them
+        # The ids of the jobs that a worker has in hand, until nothing of them can run any more. All pools of a node
+        # share them: what is claimed anew meanwhile (somebody has freed it by hand) begins after that.
+        self._hands = set() if hands is None else hands
+        self._held_back: dict[int, Item] = {}  # by job id
         self._workers: dict[int, Worker] = {}  # by process id
         self._idle: list[Worker] = []
         self._over: list[Over] = []  # of these the books are still to be done
@@ -97,7 +101,7 @@ class Processor:
         (To count only what waits would have the daemon ask for more, in vain, while long runs keep all workers busy.)
         """
         inhand = sum(worker.load() for worker in self._workers.values())
-        return len(self.queue) + len(self._guarded) + len(self._dying) + len(self._over) + inhand
+        return len(self.queue) + len(self._guarded) + len(self._held_back) + len(self._over) + inhand
 
     def running(self) -> list[Worker]:
         """The workers that are in a run."""
@@ -129,6 +133,8 @@ class Processor:
         following = self.queue.peek()
         if following is not None and self._taker(following[1]) is not None:
             waits.append(following[0] - self._clock.wall())
+        if not self._hands.issuperset(self._held_back):
+            waits.append(0)
         if self._short():
             waits.append(self._spawn_at - monotonic)
         for worker in self._workers.values():
@@ -141,6 +147,8 @@ class Processor:
 
     def step(self) -> None:
         """Do what is due: start runs, do the books of those that are over, end what takes too long, replace workers."""
+        if self._held_back:
+            self._let_begin()
         self._start_due()
         if self._over:
             self._do_books()
@@ -259,7 +267,7 @@ class Processor:
             del self._guarded[job_id]
             if held:
                 wall = self._clock.wall()
-                self.queue.put(Item(item.job, item.plan._replace(started=wall)), wall)
+                self.queue.put(Item(item.job, item.plan._replace(started=wall)), item.plan.ready or 0)
 
     # How it is done
 
@@ -268,20 +276,22 @@ class Processor:
         if execution is not None:
             worker.execution = None
             say("error", execution.item, f"{execution.item.job.name}: {reason}")
-            self._dying[execution.item.job.id] = None
         worker.end(self._clock.monotonic())
 
     def _take_back(self, job_id: int) -> Item | None:
-        item = self.queue.take_back(job_id) or self._guarded.pop(job_id, None) or self._dying.get(job_id)
-        if job_id in self._dying:
-            self._dying[job_id] = None
-        return item
+        return self.queue.take_back(job_id) or self._guarded.pop(job_id, None) or self._held_back.pop(job_id, None)
 
     def _take_all(self) -> list[Item]:
-        items = self.queue.take_all() + list(self._guarded.values()) + [item for item in self._dying.values() if item]
+        items = [*self.queue.take_all(), *self._guarded.values(), *self._held_back.values()]
         self._guarded.clear()
-        self._dying = dict.fromkeys(self._dying)
+        self._held_back.clear()
         return items
+
+    def _let_begin(self) -> None:
+        """What was held back, and whose forerunner is over, waits for a worker again."""
+        for job_id in self._held_back.keys() - self._hands:
+            item = self._held_back.pop(job_id)
+            self.queue.put(item, item.plan.ready or 0)
 
     def _short(self) -> bool:
         """Whether a worker is missing; one that is on its way out has its successor warming up."""
@@ -295,8 +305,8 @@ class Processor:
             if worker is None:
                 return
             self.queue.pop(wall)
-            if item.job.id in self._dying:
-                self._dying[item.job.id] = item
+            if item.job.id in self._hands:
+                self._held_back[item.job.id] = item
             elif item.plan.guarded and item.plan.started is None:
                 self._guarded[item.job.id] = item
                 self._report(Began(item.job.id, item.plan.token, wall, first=True))
@@ -327,10 +337,11 @@ class Processor:
         if worker.execution is None:
             self._idle.remove(worker)
         if worker.start(item, _order(item, self._serial, monotonic), wall, monotonic):
+            self._hands.add(item.job.id)
             return True
         if worker.execution is None:
             worker.end(monotonic)
-        self.queue.put(item, wall)
+        self.queue.put(item, item.plan.ready or 0)
         return False
 
     def _listen(self, worker: Worker) -> None:
@@ -377,7 +388,9 @@ class Processor:
     def _take_line(self, worker: Worker) -> None:
         """Put what the worker has not begun back into the queue."""
         for item in worker.take_back(self._clock.wall(), self._clock.monotonic()):
-            self.queue.put(item, item.plan.ready or 0)
+            self._hands.discard(item.job.id)
+            if not self._has_newer(item.job.id):
+                self.queue.put(item, item.plan.ready or 0)
 
     def _clear_line(self, worker: Worker) -> None:
         """What the worker has in hand after this, it is running."""
@@ -406,6 +419,7 @@ class Processor:
     def _finish(self, execution: Execution, done: Done, wall: int, monotonic: int) -> None:
         """An attempt is over: decide what follows, hand it in, and retry at once if that is what follows."""
         item = execution.item
+        self._hands.discard(item.job.id)
         if execution.doom is not None:
             done = Done(*execution.doom, None, True)
         pass_on(item, execution.last_lines())
@@ -417,8 +431,12 @@ class Processor:
             retry = Item(item.job, step.plan)
             if self.draining:
                 self._hand_in(retry, lifecycle.Step(lifecycle.give_back(step.plan)))
-            else:
+            elif not self._has_newer(item.job.id):
                 self.queue.put(retry, step.plan.ready)
+
+    def _has_newer(self, job_id: int) -> bool:
+        """Whether a newer claim of a job that was in hand is here: then the older one is of no more use."""
+        return job_id in self._held_back or job_id in self.queue
 
     def _decide(self, execution: Execution, done: Done, wall: int) -> lifecycle.Step:
         job, plan = execution.item
@@ -447,9 +465,7 @@ class Processor:
         if worker.forgotten is not None:
             plan = worker.forgotten.item.plan
             self._report(Abandoned({plan.job_id: (plan.token, worker.forgotten.started)}))
-            following = self._dying.pop(plan.job_id, None)
-            if following is not None:
-                self.queue.put(following, following.plan.ready or 0)
+            self._hands.discard(plan.job_id)
         execution = worker.execution
         if execution is not None:
             worker.execution = None

@@ -28,6 +28,9 @@ class WorkQueue:
     def __len__(self) -> int:
         return len(self._live)
 
+    def __contains__(self, job_id: int) -> bool:
+        return job_id in self._live
+
     def put(self, item: Item, moment: int) -> None:
         """Put `item` in, to come out at `moment`. A job is in the queue at most once: the last one in counts."""
         self._serial += 1

@@ -33,10 +33,34 @@ def take_over(
     return give_on(session, node.id, {}, begun, now, settings, reason)
 
 
-def adopt(session: Session, begun: Begun, now: int, settings: Settings) -> None:
-    """Give on what nodes have claimed that nobody has ever heard of, or that have signed off."""
-    for node in table.orphans(session):
-        give_on(session, node, {}, begun, now, settings, "its node is not known")
+class Gone(NamedTuple):
+    """A node that has claims although it has signed off, or nobody has ever heard of it (its heartbeat is -1)."""
+
+    node: int
+    heartbeat: int
+    tokens: int  # of its claims, added up: other claims under the same name are to be watched anew
+    instance: str
+
+
+def gone(session: Session) -> list[Gone]:
+    """The nodes that have claims and are not registered.
+
+    Not jobd but somebody's hands make such, so what the tables say proves nothing: the node may be alive. But it finds
+    in its next turn that it is taken for dead, or at its next heartbeat that these claims are not its own, and ends its
+    runs; and if it cannot have a turn, it ends them when its lease is over. So it is with these as with a heartbeat
+    that stands still: whoever has seen them unchanged for a whole lease may take over.
+    """
+    ids = table.orphans(session)
+    known = nodes.look_up(session, ids) if ids else {}
+    tokens = {node: sum(table.tokens_of(session, node).values()) for node in ids}
+    return [Gone(node, known.get(node, (-1, ""))[0], tokens[node], known.get(node, (-1, ""))[1]) for node in ids]
+
+
+def adopt(session: Session, seen: Gone, begun: Begun, now: int, settings: Settings) -> Losses | None:
+    """Give on what a node has claimed that is gone, if it still is as it was seen; None: it is not."""
+    if seen not in gone(session):
+        return None
+    return give_on(session, seen.node, {}, begun, now, settings, "its node is gone")
 
 
 def give_on(
@@ -60,4 +84,5 @@ def give_on(
         settlements.append(Settlement(node, plan.token, step.plan, step.run, ()))
     if settlements:
         table.settle(session, settlements)
+    table.drop_jobless(session, node)
     return Losses(runs, len(settlements) - runs)

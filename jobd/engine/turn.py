@@ -12,7 +12,7 @@ from jobd.engine.changes import Findings, Looker
 from jobd.engine.messages import Began
 from jobd.engine.queue import Item
 from jobd.engine.sweep import Sweep, sweep
-from jobd.engine.takeover import Begun, give_on
+from jobd.engine.takeover import Begun, Gone, give_on, gone
 from jobd.job import Job
 from jobd.store import nodes, output
 from jobd.store import schedule_table as table
@@ -29,6 +29,7 @@ class Work(NamedTuple):
     until: int
     beat: bool  # move the heartbeat on, and see whether the table agrees with `held`
     look_around: bool  # read who else lives
+    look_for_gone: bool  # and who has claims although it does not
     settlements: Sequence[Settlement]
     began: Sequence[Began]
     printed: Sequence[Part]
@@ -43,6 +44,7 @@ class Done:
 
     def __init__(self) -> None:
         self.live: list[nodes.NodeRow] | None = None
+        self.gone: list[Gone] | None = None
         self.buried = False
         self.accepted: set[int] = set()
         self.marked: set[int] = set()
@@ -64,6 +66,8 @@ def turn(session: Session, work: Work, settings: Settings) -> Done:
         return done
     if work.look_around:
         done.live = nodes.live(session)
+    if work.look_for_gone:
+        done.gone = gone(session)
     if work.settlements:
         done.accepted = table.settle(session, work.settlements)
     if work.beat:

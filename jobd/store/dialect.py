@@ -11,6 +11,7 @@ ROWS = 500  # in one statement
 AGAIN = "again"  # the transaction was rolled back by a conflict: repeat it whole
 LOST = "lost"  # the connection broke
 AWAY = "away"  # the database cannot be reached or written
+MOST = 2**62  # a counter that somebody has put beyond this, or below 0, begins anew instead of ending all writes
 ALTERED = "altered"  # a table or a column is missing: jobd makes nothing anew that was there
 
 
@@ -96,6 +97,11 @@ class Dialect:
         """The end of an INSERT that updates what is there already."""
         values = ", ".join(f'"{column}" = excluded."{column}"' for column in columns if column not in key)
         return f" ON CONFLICT ({listed(key)}) DO UPDATE SET {values}"
+
+
+def grown(counter: str, anew: str) -> str:
+    """The expression that adds one to a counter, or begins with `anew`."""
+    return f"CASE WHEN {counter} >= 0 AND {counter} < {MOST} THEN {counter} + 1 ELSE {anew} END"
 
 
 def listed(columns: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Dialect
+from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Dialect, grown
 from jobd.store.url import Target
 
 DEADLINE = 10  # seconds for a call
@@ -156,9 +156,9 @@ class Mysql(Dialect):
         ids = [job_id for (job_id,) in cursor.fetchall()]
         if ids:
             cursor.execute(
-                "UPDATE schedule SET node_id = %s, token = token + 1, started_time = NULL"
+                f"UPDATE schedule SET node_id = %s, token = {grown('token', '%s')}, started_time = NULL"
                 f" WHERE job_id IN ({', '.join(['%s'] * len(ids))})",
-                (node, *ids),
+                (node, until, *ids),
             )
         return ids
 

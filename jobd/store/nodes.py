@@ -1,7 +1,9 @@
 """The table `node`: one row per start of a daemon, never reused. Who is alive, and who was."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from jobd.store.dialect import grown
 from jobd.store.store import Session
 
 
@@ -31,7 +33,8 @@ def register(session: Session, host: str, pid: int, version: str, instance: str,
 
 def beat(session: Session, node: int) -> bool:
     """Move the heartbeat on; False when another node has declared this one dead."""
-    cursor = session.execute("UPDATE node SET heartbeat = heartbeat + 1 WHERE id = ? AND stopped_time IS NULL", (node,))
+    sql = f"UPDATE node SET heartbeat = {grown('heartbeat', 'started_time')} WHERE id = ? AND stopped_time IS NULL"
+    cursor = session.execute(sql, (node,))
     return bool(cursor.rowcount == 1)
 
 
@@ -48,6 +51,12 @@ def live(session: Session) -> list[NodeRow]:
         "SELECT id, host, pid, instance, heartbeat, started_time FROM node WHERE stopped_time IS NULL ORDER BY id"
     )
     return [NodeRow(*row) for row in found]
+
+
+def look_up(session: Session, ids: Sequence[int]) -> dict[int, tuple[int, str]]:
+    """The heartbeat counter and the instance of these nodes, as far as they are there."""
+    found = session.among("SELECT id, heartbeat, instance FROM node WHERE ", "id", ids)
+    return {node: (heartbeat, instance) for node, heartbeat, instance in found}
 
 
 def bury(session: Session, node: int, heartbeat: int, now: int) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Dialect, listed
+from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Dialect, grown, listed
 from jobd.store.url import Target
 
 MOST_ROWS = 2_000  # in one statement
@@ -111,10 +111,10 @@ class Postgresql(Dialect):
     def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
         cursor.execute(
             # served by the index schedule_claim
-            "UPDATE schedule SET node_id = %s, token = token + 1, started_time = NULL"
+            f"UPDATE schedule SET node_id = %s, token = {grown('token', '%s')}, started_time = NULL"
             " WHERE job_id IN (SELECT job_id FROM schedule WHERE pool = %s AND node_id = 0 AND ready_time <= %s"
             " ORDER BY ready_time LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING job_id",
-            (node, pool, until, limit),
+            (node, until, pool, until, limit),
         )
         return [job_id for (job_id,) in cursor.fetchall()]
 

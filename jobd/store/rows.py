@@ -208,8 +208,10 @@ def _flaw(row: Sequence[Any], plan: Plan) -> str | None:
             return f"{_MOMENT_NAMES[_moments(row).index(moment)]} is {moment}"
     if not 1 <= plan.number <= MAX_NUMBER:
         return f"number is {plan.number}"
-    if plan.attempt < 0 or plan.losses < 0 or plan.missed < 0:
-        return "a count is negative"
+    if not (0 <= plan.attempt <= MAX_NUMBER and 0 <= plan.losses <= MAX_NUMBER and 0 <= plan.missed <= MAX_NUMBER):
+        return "a count is negative, or beyond all counting"
+    if not 0 <= plan.token <= MAX_NUMBER:
+        return f"token is {plan.token}"
     if plan.due is None and (plan.ready is not None or plan.started is not None):
         return "due_time is missing"
     return None

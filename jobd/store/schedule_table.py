@@ -64,7 +64,21 @@ def claim(session: Session, node: int, pool: str, until: int, limit: int) -> lis
     """Claim up to `limit` jobs of `pool` that are ready by `until`, and give them oldest first."""
     ids = session.dialect.claim(session.cursor, node, pool, until, limit)
     claimed = _numbered(session, [_claimed(row) for row in session.among(_JOINED, "schedule.job_id", ids)])
+    if len(claimed) < len(ids):
+        _drop(session, sorted({*ids} - {one.plan.job_id for one in claimed}))
     return sorted(claimed, key=lambda one: one.plan.ready or 0)
+
+
+def drop_jobless(session: Session, node: int) -> None:
+    """Forget what `node` has claimed of jobs that are no more."""
+    # served by the index schedule_claim
+    sql = "SELECT job_id FROM schedule WHERE node_id = ? AND NOT EXISTS (SELECT 1 FROM job WHERE id = schedule.job_id)"
+    _drop(session, [job_id for (job_id,) in session.rows(sql, (node,))])
+
+
+def _drop(session: Session, job_ids: Sequence[int]) -> None:
+    for job_id in job_ids:
+        session.execute("DELETE FROM schedule WHERE job_id = ?", (job_id,))
 
 
 def claims_of(session: Session, node: int) -> list[Claimed]:

@@ -10,11 +10,12 @@ MySQL commits each statement by itself and one may die between two.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
 from jobd.store.rows import JOB
+from jobd.store.strict import fourth as _fourth
 
 LOCK_SECONDS = 30
 _LOCK_NUMBER = 0x6A6F6264  # "jobd"
@@ -216,7 +217,7 @@ def _third(kind: str) -> list[str]:
     return steps
 
 
-STEPS: list[Callable[[str], list[str]]] = [_first, _second, _third]
+STEPS: list[Callable[[str], Sequence[str | Callable[[Any], None]]]] = [_first, _second, _third, _fourth]
 VERSION = len(STEPS)
 
 
@@ -234,7 +235,10 @@ def upgrade(connection: Any, kind: str, label: str) -> None:
         cursor.execute("CREATE TABLE IF NOT EXISTS jobd_schema (version BIGINT NOT NULL)")
         for number, step in enumerate(STEPS[version:], version + 1):
             for statement in step(kind):
-                _execute(cursor, kind, statement)
+                if isinstance(statement, str):
+                    _execute(cursor, kind, statement)
+                else:
+                    statement(cursor)
             cursor.execute("DELETE FROM jobd_schema")
             cursor.execute(f"INSERT INTO jobd_schema (version) VALUES ({number})")
         _check_columns(cursor, label)

@@ -14,7 +14,7 @@ from operator import methodcaller
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, ALTERED, AWAY, Asked, Dialect
+from jobd.store.dialect import AGAIN, ALTERED, AWAY, Asked, Dialect, grown
 from jobd.store.url import Target
 
 BUSY_SECONDS = 5.0
@@ -181,9 +181,9 @@ class Sqlite(Dialect):
         )
         (ids,) = cursor.fetchone()
         cursor.execute(
-            "UPDATE schedule SET node_id = ?, token = token + 1, started_time = NULL"
+            f"UPDATE schedule SET node_id = ?, token = {grown('token', '?')}, started_time = NULL"
             " WHERE job_id IN (SELECT value FROM json_each(?))",
-            (node, ids),
+            (node, until, ids),
         )
         return list(json.loads(ids))
 

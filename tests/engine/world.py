@@ -12,7 +12,7 @@ from jobd.clock import DAY, HOUR, MILLISECOND, SECOND, iso
 from jobd.config import HistorySettings, LogSettings, Settings
 from jobd.engine.keeper import Keeper
 from jobd.engine.mailbox import Mailbox
-from jobd.engine.messages import Cancel, Claims, Look, Looked, Opened, Recall, Recalled
+from jobd.engine.messages import Cancel, Claims, Look, Looked, Opened, Recall, Recalled, Vanished
 from jobd.engine.processor import Processor, Rules
 from jobd.engine.spool import open_spool
 from jobd.job import DEFAULT_POOL, Job, Options
@@ -84,12 +84,12 @@ class Puppet:
         self._orders.clear()
         return taken
 
-    def finish(self) -> None:
+    def finish(self, outcome: str = "succeeded") -> None:
         """The run in hand is over."""
         assert self.order is not None
         clock = self._world.clock
         self._world.ran.append(Ran(self.order.job, iso(self.order.due), clock.wall(), clock.monotonic()))
-        self._said.append(encode("done", self.order.serial, "succeeded", None, None, False, False))
+        self._said.append(encode("done", self.order.serial, outcome, None, None, False, False))
         self.order = self.done_at = None
         self._take()
 
@@ -240,6 +240,8 @@ class World:
                 self._keeper.inbox.put(Recalled(job_id))
             case Cancel(job_id=job_id):
                 self._processor.cancel(job_id)
+            case Vanished(job_id=job_id, token=token):
+                self._processor.drop(job_id, token, "its claim is gone")
             case Looked(reply=reply):
                 reply()
             case Opened():

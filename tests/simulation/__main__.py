@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from tests.simulation.world import World
 
 CHUNK = 20
-TOLD = 60  # lines of a story
+TOLD = int(os.environ.get("TOLD", "60"))  # lines of a story
 
 
 def main() -> None:

@@ -145,6 +145,26 @@ def _orphan(self: Puppet) -> None:
     """A run outlives its daemon."""
 
 
+def _adopt_at_once(self: Keeper, done: Any) -> None:
+    """Claims of nodes that are not registered are taken as soon as they are seen."""
+    _announce(self, done)
+    for one in done.gone or ():
+        self._adopt(one)
+
+
+_announce = Keeper._announce
+
+
+def _empty_hands(self: Processor, worker: Any, item: Any, wall: int) -> bool:
+    """What is claimed anew begins beside what of the same job has not ended."""
+    given = _give(self, worker, item, wall)
+    self._hands.clear()
+    return given
+
+
+_give = Processor._give
+
+
 def _forget_the_line(self: Processor, worker: Worker) -> None:
     """What is taken out of a worker's line goes nowhere."""
     worker.take_back(self._clock.wall(), self._clock.monotonic())
@@ -195,6 +215,8 @@ MUTANTS: dict[str, Mutant] = {
     "nothing tells that a run had begun": _no_marks,
     "a run is cancelled twice": _instead(changes.Looker, "_free", _cancel_twice),
     "the spool keeps half": _instead(MemorySpool, "load", _load_half),
+    "claims of the gone are taken at once": _instead(Keeper, "_announce", _adopt_at_once),
+    "what is in hand is not waited for": _instead(Processor, "_give", _empty_hands),
     "what is taken back is forgotten": _instead(Processor, "_take_line", _forget_the_line),
     "what is taken back is run all the same": _instead(Puppet, "take_back", _take_back_a_copy),
 }  # fmt: skip
@@ -221,6 +243,8 @@ HINTS = {
     "nothing tells that a run had begun": 1,
     "a run is cancelled twice": 1,
     "the spool keeps half": 116,
+    "claims of the gone are taken at once": 4,
+    "what is in hand is not waited for": 156,
     "what is taken back is forgotten": 0,
     "what is taken back is run all the same": 0,
 }

@@ -28,6 +28,19 @@ POLL = SECOND // 2
 TROUBLE = 20 * SECOND  # how long faults come
 REST = LEASE + 2 * POLL + 15 * SECOND  # and how long they have been over when all must be well
 SILENCE = silent_pipe()
+MEDDLING = {
+    "claims of nobody": ["UPDATE schedule SET node_id = 99 WHERE node_id <> 0"],
+    "nodes stopped": ["UPDATE node SET stopped_time = 1 WHERE stopped_time IS NULL"],
+    "nodes deleted": ["DELETE FROM node"],
+    "tokens at their end": [f"UPDATE schedule SET token = {2**63 - 1} WHERE job_id % 3 = 0"],
+    "counters at their end": [f"UPDATE node SET heartbeat = {2**63 - 1}"],
+    "jobs replaced": [
+        "CREATE TEMP TABLE kept AS SELECT * FROM job WHERE name LIKE 'edited%'",
+        "DELETE FROM job WHERE name LIKE 'edited%'",
+        "INSERT INTO job SELECT * FROM kept",
+        "DROP TABLE kept",
+    ],
+}
 
 
 class World:
@@ -50,6 +63,9 @@ class World:
         self.clocks_moved = False
         self.nodes = [Node(self, number) for number in range(1, 1 + self.random.choice([1, 2, 2, 3, 3, 5]))]
         self._faults = self._choose_faults()
+        self._meddler = random.Random(f"meddler of {seed}")
+        self._done_once: set[str] = set()
+        self.meddling = self._meddler.random() < 0.25  # somebody writes to tables that are jobd's own
         # Whether runs stand in line behind others although those may take long, and when that is mended.
         self._line = self.random.choice([processor.LINE, 100 * SECOND])
         self._line_moves = self.random.choice([worker.LINE_MOVES, SECOND // 3])
@@ -66,6 +82,8 @@ class World:
                 self.events.after(self.delay(3 * SECOND), node.start)
             self.events.after(SECOND, self._fault)
             self.events.after(SECOND, self._edit)
+            if self.meddling:
+                self.events.after(SECOND, self._meddle)
             self.events.run(TROUBLE)
             self._heal()
             self.events.run(TROUBLE + REST)
@@ -188,6 +206,16 @@ class World:
         except JobdError as error:
             self.say(f"    answer: {error}")
         self._knock()
+
+    def _meddle(self) -> None:
+        if self._quiet:
+            return
+        self.events.after(round(4 * SECOND * self._meddler.random()), self._meddle)
+        what = self._meddler.choice(sorted(MEDDLING.keys() - self._done_once))
+        if what == "counters at their end":
+            self._done_once.add(what)  # to somebody who missed all between, a second time would look like no time
+        self.say(f"somebody's hands: {what}")
+        self._store.transact(lambda session: [session.execute(sql) for sql in MEDDLING[what]] and None)
 
     def _do(self, what: str, name: str, now: int) -> None:
         store = self._store

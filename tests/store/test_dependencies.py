@@ -132,4 +132,4 @@ def test_a_plan_without_dependencies_is_untouched(store: Store) -> None:
     add(store, Job("a", "1h"))
     run(store, "a")
     (plan,) = store.transact(lambda session: table.plans(session, [1])).values()
-    assert plan == Plan(1, anchor=plan.anchor, number=2, basis=plan.basis)
+    assert plan == Plan(1, anchor=plan.anchor, number=2, basis=plan.basis, token=plan.token)

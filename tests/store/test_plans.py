@@ -42,7 +42,7 @@ WHOLE = {
 
 def work(**more: object) -> Work:
     empty: dict[str, object] = {"settlements": [], "began": [], "printed": [], "held": {}, "begun": {}, "wanted": {}}
-    flags = {"beat": False, "look_around": True, "sweep": None}
+    flags = {"beat": False, "look_around": True, "look_for_gone": True, "sweep": None}
     return Work(node=LIVE, wall=NOW, until=NOW + SECOND, **{**empty, **flags, **more})  # type: ignore[arg-type]
 
 
@@ -50,7 +50,8 @@ def a_daemons_life(store: Store) -> None:
     """All that a keeper does in the database."""
     store.transact(lambda s: nodes.register(s, "host", 1, "1", "instance", NOW))
     (dead,) = [row for row in store.transact(nodes.live) if row.id == DEAD]
-    store.transact(lambda s: takeover.adopt(s, {}, NOW, SETTINGS))
+    (lost,) = store.transact(takeover.gone)
+    assert store.transact(lambda s: takeover.adopt(s, lost, {}, NOW, SETTINGS)) is not None
     assert store.transact(lambda s: takeover.take_over(s, dead, {}, NOW, SETTINGS, "it died")) is not None
     assert store.transact(lambda s: sweep.put_back_since(s, NOW)) == 0
     for at in (0, SIZE.jobs // 2, SIZE.jobs - 3 * CLAIMS):

@@ -1,0 +1,85 @@
+"""The fourth step of the schema: jobd's own tables take no nonsense, and a job that is removed under its run comes to
+no harm.
+
+SQLite keeps whatever is put into a column, text where a number belongs too, unless a table is STRICT. (`job` cannot be:
+its column types are an interface. It has CHECKs.) The other databases are strict by themselves.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+TABLES = ("job_options", "schedule", "run", "output", "node", "job_change", "job_dependency")
+# A row of `schedule` that is claimed is left until its node has let go of it: should the job come back under its id
+# meanwhile, nobody begins it a second time, and its tokens go on.
+_REMOVED = """
+        DELETE FROM schedule WHERE job_id = OLD.id AND node_id = 0;
+        DELETE FROM job_options WHERE job_id = OLD.id;
+        DELETE FROM job_change WHERE job_id = OLD.id;"""
+_TRIGGERS = {
+    "sqlite": [
+        "DROP TRIGGER IF EXISTS job_removed",
+        f"CREATE TRIGGER job_removed AFTER DELETE ON job BEGIN{_REMOVED}\n    END",
+    ],
+    "mysql": [
+        "DROP TRIGGER IF EXISTS job_removed",
+        f"CREATE TRIGGER job_removed AFTER DELETE ON job FOR EACH ROW BEGIN{_REMOVED}\n    END",
+    ],
+    "postgresql": [
+        "CREATE OR REPLACE FUNCTION jobd_job_removed() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN{_REMOVED} RETURN NULL; END $$",
+    ],
+}
+_KINDS = {"BIGINT": "INTEGER", "SMALLINT": "INTEGER", "INT": "INTEGER", "VARCHAR": "TEXT"}
+_KIND = re.compile(rf"\b({'|'.join(_KINDS)})\b(\(\d+\))?")
+
+
+def fourth(kind: str) -> Sequence[str | Callable[[Any], None]]:
+    """The statements of the step, and what is done by more than a statement."""
+    rebuilt = [partial(make_strict, table) for table in TABLES] if kind == "sqlite" else []
+    return [*_TRIGGERS[kind], *rebuilt]
+
+
+def make_strict(table: str, cursor: Any) -> None:
+    """Make an SQLite table STRICT. Its indexes and the rows that make sense are kept, the others told and dropped."""
+    definition, indexes = _definition(cursor, table)
+    if definition.endswith("STRICT"):
+        return
+    definition = _KIND.sub(lambda found: _KINDS[found[1]], definition)
+    definition += ", STRICT" if definition.endswith("ROWID") else " STRICT"
+    columns = cursor.execute(f"PRAGMA table_info({table})").fetchall()
+    sound = " AND ".join(
+        f'typeof("{name}") IN ({_types(declared, required or key)})' for _, name, declared, required, _, key in columns
+    )
+    (rows,) = cursor.execute(f"SELECT count(*) FROM {table}").fetchone()
+    counted = cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+    # Not by way of ALTER TABLE RENAME: that minds the triggers, which speak of tables that are not there meanwhile.
+    cursor.execute(f"CREATE TEMP TABLE jobd_kept AS SELECT * FROM {table} WHERE {sound}")
+    cursor.execute(f"DROP TABLE {table}")
+    cursor.execute(definition)
+    cursor.execute(f"INSERT INTO {table} SELECT * FROM jobd_kept")
+    cursor.execute("DROP TABLE jobd_kept")
+    for index in indexes:
+        cursor.execute(index)
+    if counted is not None:  # an id is never used again
+        cursor.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+        cursor.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, *counted))
+    (kept,) = cursor.execute(f"SELECT count(*) FROM {table}").fetchone()
+    if kept < rows:
+        from jobd import logs
+
+        logs.log("warning", f"{rows - kept} rows of the table {table} made no sense and were dropped")
+
+
+def _definition(cursor: Any, table: str) -> tuple[str, list[str]]:
+    """The statements that made a table and its indexes."""
+    found = cursor.execute("SELECT type, sql FROM sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL", (table,))
+    statements = found.fetchall()
+    (definition,) = (sql for kind, sql in statements if kind == "table")
+    return definition.strip(), [sql for kind, sql in statements if kind == "index"]
+
+
+def _types(declared: str, required: int) -> str:
+    kind = "'text'" if declared.startswith(("VARCHAR", "TEXT")) else "'integer'"
+    return kind if required else f"{kind}, 'null'"

@@ -1,0 +1,177 @@
+"""A job that is in hand here begins again only when that is over, whatever somebody does to the tables meanwhile."""
+
+from pathlib import Path
+
+import pytest
+
+from jobd.clock import SECOND
+from jobd.engine.messages import Abandoned
+from jobd.engine.processor import Processor, Rules
+from jobd.engine.queue import Item
+from jobd.job import Job, Options, Plan
+from jobd.store.schedule_table import Settlement
+from jobd.wire import Order
+from tests.engine.world import START, HandClock, Puppet, Ran, Stage, World, forget, listen
+
+TAKES = 3 * SECOND
+
+
+class Watched(World):
+    """A world in which every beginning is watched."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, poll=SECOND)
+        self.began: list[Order] = []
+        self.takes = self._begin
+
+    def _begin(self, order: Order) -> int:
+        inhand = [one.order.job for one in self.puppets if one.order is not None]
+        assert inhand.count(order.job) == 1, f"{order.job} overlaps itself"
+        self.began.append(order)
+        return TAKES
+
+    def write(self, *statements: str) -> None:
+        """Another program writes."""
+        self.store.transact(lambda session: [session.execute(sql) for sql in statements] and None)
+
+    def one(self, sql: str) -> object:
+        return self.store.transact(lambda session: session.rows(sql))[0][0]
+
+
+INSERT = "INSERT INTO job (id, name, \"interval\") VALUES (1, 'slow', '1s')"
+REMOVALS = {
+    "replaced": ["REPLACE" + INSERT.removeprefix("INSERT")],
+    "deleted and inserted": ["DELETE FROM job WHERE id = 1", INSERT],
+    "its schedule deleted": ["DELETE FROM schedule", "UPDATE job SET retry_times = retry_times + 1"],
+    "its schedule replaced": ["DELETE FROM schedule", "INSERT INTO job_change (job_id, what) VALUES (1, 'run')"],
+    "set free": ["UPDATE schedule SET node_id = 0, ready_time = 1"],
+}
+
+
+@pytest.mark.parametrize("how", REMOVALS)
+def test_a_job_whose_rows_are_exchanged_under_its_run_waits_for_its_end(tmp_path: Path, how: str) -> None:
+    world = Watched(tmp_path)
+    world.add(Job("slow", "1s"))
+    world.pass_time(SECOND)
+    for _ in range(2):
+        world.write(*REMOVALS[how])
+        world.pass_time(2 * SECOND)
+    world.pass_time(4 * TAKES)
+    tokens = [order.token for order in world.began]
+    assert len(tokens) >= 4, "it goes on"
+    assert tokens == sorted(set(tokens)), "tokens only grow"
+
+
+def test_a_run_whose_job_is_removed_ends_in_peace_and_leaves_only_its_history(tmp_path: Path) -> None:
+    world = Watched(tmp_path)
+    world.add(Job("slow", "1s"))
+    world.pass_time(SECOND)
+    world.write("DELETE FROM job")
+    world.pass_time(4 * TAKES)
+    assert len(world.began) == 1
+    assert world.one("SELECT count(*) FROM run WHERE outcome = 'succeeded'") == 1
+    assert world.one("SELECT count(*) FROM schedule") == 0
+
+
+class Pools:
+    """Two pools of one node, each with one worker, and what they report."""
+
+    def __init__(self) -> None:
+        self.clock = HandClock(START)
+        self.ran: list[Ran] = []
+        self.puppets: list[Puppet] = []
+        self.reports: list[object] = []
+        hands: set[int] = set()
+        self.first, self.second = (
+            Processor(1, Rules("UTC", 1024), Stage(self), self.clock, lambda: 0.5, self.reports.append, forget, hands)
+            for _ in range(2)
+        )
+        self.step()
+
+    def takes(self, order: Order) -> int:
+        return TAKES
+
+    def give(self, pool: Processor, token: int, **options: object) -> None:
+        """A job, claimed under this token, is due."""
+        job = Job("slow", "1s", retry_times=9, id=1, options=Options(**options))  # type: ignore[arg-type]
+        pool.queue.put(Item(job, Plan(1, START, START, anchor=START, node=1, token=token)), START)
+        self.step()
+
+    def step(self) -> None:
+        for pool in (self.first, self.second):
+            listen(pool)
+            pool.step()
+            listen(pool)
+            pool.step()
+
+    def running(self) -> list[int]:
+        """The tokens of what runs."""
+        return [one.order.token for one in self.puppets if one.order is not None]
+
+    def end(self, outcome: str = "succeeded") -> None:
+        """What runs ends."""
+        for one in self.puppets:
+            if one.order is not None:
+                one.finish(outcome)
+        self.step()
+
+
+def test_a_newer_claim_waits_for_the_end_of_the_run_also_in_another_pool() -> None:
+    pools = Pools()
+    pools.give(pools.first, 1)
+    pools.give(pools.second, 2)
+    assert pools.running() == [1]
+    assert pools.second.timeout() is None
+    assert pools.second.holding() == 1
+    pools.end()
+    assert pools.running() == [2]
+
+
+def test_what_has_a_newer_claim_is_not_tried_again() -> None:
+    pools = Pools()
+    pools.give(pools.first, 1)
+    pools.give(pools.first, 2)
+    assert pools.running() == [1]
+    pools.end("failed")
+    assert pools.running() == [2]
+    pools.end("failed")
+    assert pools.running() == [2], "this one is"
+
+
+@pytest.mark.parametrize("how", ["recall", "cancel", "drain", "forget"])
+def test_what_waits_for_the_end_of_a_run_is_given_back_like_what_waits_for_its_moment(how: str) -> None:
+    pools = Pools()
+    pools.give(pools.first, 1)
+    pools.give(pools.second, 2)
+    pools.reports.clear()
+    match how:
+        case "recall":
+            pools.second.recall(1)
+        case "cancel":
+            pools.second.cancel(1)
+        case "drain":
+            pools.second.give_back_all()
+        case "forget":
+            pools.second.forget("it is over")
+    (report,) = pools.reports
+    if how == "forget":
+        assert report == Abandoned({1: (2, None)})
+    else:
+        assert isinstance(report, Settlement)
+        assert (report.token, report.plan.node) == (2, 0)
+    assert pools.second.holding() == 0
+    pools.end()
+    assert pools.running() == []
+
+
+def test_a_claim_that_is_gone_is_not_waited_for_and_a_newer_one_stays() -> None:
+    pools = Pools()
+    pools.give(pools.first, 1)
+    pools.give(pools.first, 2)
+    pools.first.drop(1, 2, "it is gone")
+    pools.end()
+    assert pools.running() == []
+    pools.give(pools.first, 3)
+    pools.give(pools.first, 4)
+    pools.first.drop(1, 3, "it is gone")
+    assert pools.first.holding() == 1
