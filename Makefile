@@ -10,7 +10,7 @@ SEEDS ?= 2000
 FIRST ?= 0
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH JOBD_CONFIG JOBD_DATABASE
 
-.PHONY: help run fresh test test-systemd model chaos simulate check format bench install uninstall clean
+.PHONY: help run fresh test test-systemd model chaos simulate check format bench bench-check bench-baseline bench-peers install uninstall clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,7 +23,10 @@ help:
 	@echo 'make chaos          break real daemons, servers, disks and clocks for some minutes'
 	@echo 'make check          lint, format and type checks'
 	@echo 'make format         put the format right'
-	@echo 'make bench          run the benchmarks'
+	@echo 'make bench          run the benchmarks, a quarter of an hour or more'
+	@echo 'make bench-check    fail when jobd has become slower than benchmarks/baseline.json says'
+	@echo 'make bench-baseline write that file anew'
+	@echo 'make bench-peers    other schedulers on the same work, side by side'
 	@echo 'make install        install program, unit and configuration (PREFIX, DESTDIR)'
 	@echo 'make uninstall      remove them; configuration, plugins and data stay'
 	@echo 'make clean          remove what the other targets made'
@@ -66,7 +69,18 @@ format: $(VENV)/dev
 	$(BIN)/ruff format .
 
 bench: $(VENV)/dev
-	@for name in schedules listing punctuality scale idle drain; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@tests/install-servers.sh
+	$(BIN)/python -m benchmarks
+
+bench-check: $(VENV)/dev
+	$(BIN)/python -m benchmarks.check
+
+bench-baseline: $(VENV)/dev
+	$(BIN)/python -m benchmarks.check --write
+
+bench-peers: $(VENV)/dev
+	@tests/install-servers.sh
+	$(BIN)/python -m benchmarks.peers
 
 # What a person may have changed (configuration, plugins, data) is neither overwritten nor removed.
 LIB := $(DESTDIR)$(PREFIX)/lib/jobd

@@ -1,31 +1,51 @@
-"""Drain: run-once jobs, all due; each runs in a worker process and is durably recorded. SQLite, synchronous=FULL."""
+"""Drain: run-once jobs, all due; each runs in a worker process and is durably recorded. Three databases.
 
-import argparse
+The limit: recorded runs a second of the plain driver on the same database, 100 a commit, one connection;
+and round trips of a message over a socket pair, as each run needs one.
+"""
 
-from benchmarks.common import figure, installation, raw_commits
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from benchmarks.common import FINISHED, Installation, arguments, figure, house, once, ratio
+from benchmarks.limits import recorded_runs, socket_trips
+
+SPAN = "SELECT min(started_time), max(finished_time) FROM run WHERE outcome = 'succeeded'"
+
+
+def drained(jobd: Installation, jobs: int) -> float:
+    """Runs a second, from the first start to the last end."""
+    jobd.define(jobs, once)
+    with jobd.daemon():
+        jobd.wait_for(FINISHED, jobs, 240)
+    ((began, ended),) = jobd.rows(SPAN)
+    ((good,),) = jobd.rows("SELECT count(*) FROM run WHERE outcome = 'succeeded'")
+    if good != jobs:
+        raise RuntimeError(f"{good} of {jobs} succeeded")
+    return jobs * 1e6 / (ended - began)
+
+
+def measure(kind: str, fresh: Callable[[], AbstractContextManager[Installation]], jobs: int, rounds: int) -> None:
+    """Drain and limit, turn and turn about."""
+    rates, limits = [], []
+    for _ in range(rounds):
+        with fresh() as jobd:
+            limits.append(recorded_runs(jobd.url))
+            rates.append(drained(jobd, jobs))
+    rate = figure(f"{kind}: drained {jobs:,} jobs", rates, "runs/s", 0)
+    limit = figure(f"{kind}: limit, recorded runs by the plain driver, 100 a commit", limits, "runs/s", 0)
+    ratio(f"{kind}: drained / limit", rate, limit)
+    trips = figure("limit: round trips over a socket pair", [socket_trips() for _ in range(rounds)], "trips/s", 0)
+    ratio(f"{kind}: drained / round trips", rate, trips)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--jobs", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    rates, defines, limits = [], [], []
-    for _ in range(options.rounds):
-        limits.append(raw_commits())
-        with installation() as jobd:
-            defines.append(options.jobs / jobd.define(options.jobs, None, True))
-            with jobd.daemon():
-                jobd.wait_for("SELECT count(*) FROM run", options.jobs, 120)
-            ((began, ended, good),) = jobd.rows(
-                "SELECT min(started_time), max(finished_time), sum(outcome = 'succeeded') FROM run"
-            )
-            assert good == options.jobs, f"{good} of {options.jobs} succeeded"
-            rates.append(options.jobs / ((ended - began) / 1e6))
-    drained = figure("drained", rates, "runs/s", 0)
-    figure("defined by `jobd apply`", defines, "jobs/s", 0)
-    limit = figure("limit: recorded runs, 100 a commit, plain sqlite3", limits, "runs/s", 0)
-    print(f"drained / limit: {drained / limit:.3f}")
+    for kind in options.databases:
+        with house(kind) as fresh:
+            measure(kind, fresh, options.jobs, options.rounds)
 
 
 if __name__ == "__main__":

@@ -1,43 +1,50 @@
-"""Idle: what the daemon and its workers cost while nothing is due."""
+"""Idle: what the daemon and its workers cost while nothing is due for an hour. A round is some seconds of one daemon.
 
-import argparse
-import os
+The limit is nothing at all; what is printed beside is the least that a look at the database can cost: PRAGMA
+data_version of plain sqlite3, once a second.
+"""
+
+import sqlite3
+import tempfile
 import time
-from pathlib import Path
+from itertools import pairwise
 
-from benchmarks.common import installation
-
-
-def family(pid: int) -> list[int]:
-    """A process and all that descends from it."""
-    found = [pid]
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += family(int(child))
-    return found
+from benchmarks.common import arguments, at, figure, house
+from benchmarks.processes import family, family_seconds
 
 
-def processor_seconds(pid: int) -> float:
-    """User and system time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def look(count: int = 10_000) -> float:
+    """Seconds of a minute that one look a second takes."""
+    with tempfile.TemporaryDirectory(prefix="jobd-bench-") as folder:
+        database = sqlite3.connect(f"{folder}/raw.db")
+        database.execute("PRAGMA journal_mode=WAL")
+        began = time.process_time()
+        for _ in range(count):
+            database.execute("PRAGMA data_version").fetchone()
+        used = time.process_time() - began
+        database.close()
+    return 60 * used / count
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__, databases=("sqlite",))
     parser.add_argument("--jobs", type=int, default=1_000)
-    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--seconds", type=float, default=10)
     options = parser.parse_args()
-    with installation() as jobd:
-        jobd.define(options.jobs, "at 2099-01-01T00:00:00+00:00", False)
-        with jobd.daemon() as process:
-            time.sleep(5)
-            pids = family(process.pid)
-            before = sum(map(processor_seconds, pids))
-            time.sleep(options.seconds)
-            used = sum(map(processor_seconds, pids)) - before
-    print(f"idle, {options.jobs:,} jobs due later, {len(pids)} processes: {used:.2f} s in {options.seconds} s")
-    print(f"share of one core: {100 * used / options.seconds:.2f} %")
+    for kind in options.databases:
+        with house(kind) as fresh, fresh() as jobd:
+            definition = f'interval = "1h"\nstarts = "{at(time.time() + 3600)}"'
+            jobd.define(options.jobs, lambda number, same=definition: same)
+            with jobd.daemon() as process:
+                time.sleep(4)
+                marks = [family_seconds(process.pid)]
+                for _ in range(options.rounds):
+                    time.sleep(options.seconds)
+                    marks.append(family_seconds(process.pid))
+                processes = len(family(process.pid))
+        used = [60 * (after - before) / options.seconds for before, after in pairwise(marks)]
+        figure(f"{kind}: {options.jobs:,} jobs due later, {processes} processes", used, "s a minute", 3)
+        figure("limit: one look at the database a second, plain sqlite3", [look() for _ in range(5)], "s a minute", 5)
 
 
 if __name__ == "__main__":

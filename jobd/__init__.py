@@ -6,7 +6,21 @@ The public API, all of it, and cheap to import:
     jobd.current_run()         inside a task: job, run, due time, attempt and deadline
 """
 
-from jobd.api import CurrentRun, current_run, task
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jobd.api import CurrentRun as CurrentRun
+    from jobd.api import current_run as current_run
+    from jobd.api import task as task
 
 __version__ = "0.1.0"
 __all__ = ["CurrentRun", "__version__", "current_run", "task"]
+
+
+def __getattr__(name: str) -> object:
+    """What plugins use is loaded when one does: the command line, which is started anew each time, never does."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from jobd import api
+
+    globals()[name] = found = getattr(api, name)
+    return found

@@ -9,21 +9,22 @@ import errno
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple, TextIO
 
 from jobd.clock import MILLISECOND, SECOND
-from jobd.config_keys import CALENDAR, DEFAULTS, KEYS, MAX_WORKERS, WORKERS, Key
+from jobd.config_keys import CALENDAR, DEFAULTS, KEYS, MAX_WORKERS, WORKERS, ZONES, Key
 from jobd.errors import BadValue, ConfigError
 from jobd.job import DEFAULT_POOL, Options
+from jobd.toml import parse_toml
 
 FILE = "jobd.toml"
 SYSTEM_FOLDER, SYSTEM_STATE = "/etc/jobd", "/var/lib/jobd"
 CREDENTIAL = "jobd-database-password"
 MIN_LEASE, MIN_POLL = 5 * SECOND, 20 * MILLISECOND
-ZONES = "/usr/share/zoneinfo/"
 MAX_FILE = 2**20  # characters
+BOM = "\ufeff"  # with which some editors begin a file; the codec that knows it would have to be loaded
 MOST_TABLES = 100  # one within the other
 
 
@@ -74,10 +75,6 @@ def masked_url(settings: Settings) -> str:
     return re.sub(r"^(\w+://[^/@:]*):.*@", r"\1:***@", settings.database)
 
 
-_CALENDAR = re.compile(r"calendar\.(.+)\.dates", re.DOTALL)
-_POOL = re.compile(r"pool\.(.+)\.workers", re.DOTALL)
-
-
 def load(path: str | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of the file at `path`, or of the first one found. Raises ConfigError with all that is wrong."""
     file = _find(path, environ)
@@ -87,16 +84,6 @@ def load(path: str | None = None, environ: Mapping[str, str] = os.environ) -> Se
     except BadValue as error:
         raise ConfigError(f"{file}: {error}") from None
     return _Reading(file, text, document, environ).settings()
-
-
-def parse_toml(text: str) -> dict[str, Any]:
-    """The document that `text` is. Raises BadValue."""
-    try:
-        return tomllib.loads(text)
-    except ValueError as error:  # of tomllib, or of int() for a number of thousands of digits
-        raise BadValue(str(error).partition(";")[0]) from None
-    except RecursionError:
-        raise BadValue("it is nested too deeply") from None
 
 
 def _find(path: str | None, environ: Mapping[str, str]) -> str:
@@ -131,7 +118,7 @@ def _read(file: str) -> str:
             text = stream.read(MAX_FILE + 1)
             if len(text) > MAX_FILE:
                 raise ConfigError(f"{file} is larger than 1 MiB", "it cannot be a configuration of jobd")
-            return text
+            return text.removeprefix(BOM)
     except OSError as error:
         hint = "run `jobd init`" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(f"cannot read {file}: {error.strerror}", hint) from None
@@ -147,7 +134,7 @@ def _opened(file: str) -> TextIO:
         os.close(descriptor)
         code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
         raise OSError(code, os.strerror(code) if stat.S_ISDIR(mode) else "it is not a regular file", file)
-    return open(descriptor, encoding="utf-8-sig")
+    return open(descriptor, encoding="utf-8")
 
 
 class _Reading:
@@ -155,8 +142,8 @@ class _Reading:
 
     def __init__(self, file: str, text: str, document: dict[str, Any], environ: Mapping[str, str]) -> None:
         self._file = file
+        self._text = text
         self._environ = environ
-        self._lines = _lines(text)
         self._problems: list[str] = []
         self._from: dict[str, str] = {}  # key → variable, for those that the environment overrides
         self._given = dict(_flat(document))
@@ -164,7 +151,7 @@ class _Reading:
         self._values = {name: self._value(name, key) for name, key in KEYS.items()}
         self._pools = self._read_pools()
         self._calendars = {
-            name[9:-6]: self._value(name, CALENDAR) or () for name in self._given if _CALENDAR.fullmatch(name)
+            calendar: self._value(name, CALENDAR) or () for name in self._given if (calendar := _calendar(name))
         }
         for name in self._given:
             self._refuse_unknown(name)
@@ -203,15 +190,17 @@ class _Reading:
         """Put what the environment says over what the file says."""
         known = {"JOBD_" + name.upper().replace(".", "__"): name for name in KEYS}
         for variable, text in self._environ.items():
+            if not variable.startswith("JOBD_"):
+                continue
             name = known.get(variable)
             if pool := re.fullmatch(r"JOBD_POOL__(.+)__WORKERS", variable):
-                written = {key.upper(): key for key in self._given if _POOL.fullmatch(key)}
+                written = {key.upper(): key for key in self._given if _pool(key)}
                 name = written.get(f"POOL.{pool[1]}.WORKERS", f"pool.{pool[1].lower()}.workers")
             if name is None:
                 if re.match(r"JOBD_(LOG|HISTORY|DEFAULTS|POOL)__", variable):
                     key = variable[5:].lower().replace("__", ".")
                     self._problems.append(f"${variable}: there is no such key{_nearest(key)}")
-                elif variable.startswith("JOBD_") and variable not in ("JOBD_CONFIG", "JOBD_DEBUG"):
+                elif variable not in ("JOBD_CONFIG", "JOBD_DEBUG"):
                     from difflib import get_close_matches
 
                     # Others may have variables that begin like ours (Kubernetes gives some); a slip is spelt alike.
@@ -233,8 +222,7 @@ class _Reading:
 
     def _read_pools(self) -> dict[str, int]:
         pools = {DEFAULT_POOL: self._values["workers"] or min(max(2, len(os.sched_getaffinity(0))), MAX_WORKERS)}
-        for name in [name for name in self._given if _POOL.fullmatch(name)]:
-            pool = name[5:-8]
+        for name, pool in [(name, pool) for name in self._given if (pool := _pool(name))]:
             if pool == DEFAULT_POOL:
                 self._problem(name, "the default pool has the workers of the top-level key `workers`")
             elif len(pool) > 64 or not pool.isprintable():
@@ -254,7 +242,7 @@ class _Reading:
             self._problem("workers", f"all pools together have more than {MAX_WORKERS} workers")
 
     def _refuse_unknown(self, name: str) -> None:
-        if name not in KEYS and not _POOL.fullmatch(name) and not _CALENDAR.fullmatch(name):
+        if name not in KEYS and not _pool(name) and not _calendar(name):
             self._problem(name, f"there is no such key{_nearest(name)}")
 
     def _problem(self, name: str, message: str) -> None:
@@ -304,7 +292,7 @@ class _Reading:
             return None
         try:
             with _opened(path) as stream:
-                return stream.read(MAX_FILE).rstrip("\r\n")
+                return stream.read(MAX_FILE).removeprefix(BOM).rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             self._problem("password_file", f"cannot read {path}: {reason}")
@@ -313,6 +301,20 @@ class _Reading:
     def _log(self) -> LogSettings:
         log = LogSettings(*(self._values[f"log.{field}"] for field in LogSettings._fields))
         return log if log.file is None else log._replace(file=self._path(log.file))
+
+    @cached_property
+    def _lines(self) -> dict[str, int]:
+        return _lines(self._text)
+
+
+def _pool(name: str) -> str:
+    """The NAME of the key `pool.NAME.workers`; "" for another key."""
+    return name[5:-8] if name.startswith("pool.") and name.endswith(".workers") else ""
+
+
+def _calendar(name: str) -> str:
+    """The NAME of the key `calendar.NAME.dates`; "" for another key."""
+    return name[9:-6] if name.startswith("calendar.") and name.endswith(".dates") else ""
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

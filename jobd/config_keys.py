@@ -3,6 +3,7 @@
 A reader returns the value as `jobd.config.Settings` holds it, or raises BadValue with what is allowed.
 """
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,12 +14,15 @@ from jobd.job import CATCH_UP, ISOLATION, MAX_BIGINT, MAX_RETRIES, ON_LOST
 from jobd.schedule.duration import parse_duration
 
 MAX_WORKERS = 240  # select() takes descriptors below 1024, and a worker has four
+ZONES = "/usr/share/zoneinfo/"
 LEVELS = ("trace", "debug", "info", "success", "warning", "error", "critical")
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
+    if not isinstance(value, str) or "\0" in value:
         raise BadValue("give a text in quotes")
+    if not value:
+        raise BadValue("give a text that is not empty")
     return value
 
 
@@ -93,14 +97,27 @@ def _retention(value: object) -> str | int:
 
 
 def _timezone(value: object) -> str:
+    name = _text(value)
+    if has_zone_file(name):
+        return name
     from zoneinfo import ZoneInfo
 
-    name = _text(value)
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise BadValue('there is no such time zone; give a name like "Europe/Berlin"') from None
     return name
+
+
+def has_zone_file(name: str) -> bool:
+    """Whether the system has the time zone `name`. No is no answer: zoneinfo looks into more places, and costs more."""
+    if name[0] in "/." or os.path.normpath(name) != name:
+        return False
+    try:
+        with open(ZONES + name, "rb") as file:
+            return file.read(4) == b"TZif"
+    except (OSError, ValueError):
+        return False
 
 
 def _days(value: object) -> tuple[str, ...]:

@@ -4,8 +4,6 @@ A `Job` is the definition, the nine columns of table `job` and its `Options`; a 
 holds of it, where it stands; a `Run` is one finished execution, a row of the table `run`.
 """
 
-import json
-import unicodedata
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -133,23 +131,33 @@ def check_name(name: str) -> str:
     Raises BadValue when it is empty, longer than 255 characters, begins with `-`, has a blank at either end, or holds
     a control, format, surrogate, private or line character: a name must be typed, shown and logged without surprises.
     """
-    if not name.isascii():
-        name = unicodedata.normalize("NFC", name)
+    plain = name.isascii() and name.isprintable()
+    if not plain:
+        from unicodedata import normalize
+
+        name = normalize("NFC", name)
     if not name:
         raise BadValue("the job name is empty")
     if len(name) > MAX_NAME:
         raise BadValue(f"the job name has {len(name)} characters", f"use at most {MAX_NAME}")
-    for position, char in enumerate("" if name.isascii() and name.isprintable() else name, 1):
-        if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
-            raise BadValue(
-                f"the job name {ascii(name)[:80]} holds the character U+{ord(char):04X} at position {position}",
-                "control, format and line characters are not allowed in names",
-            )
+    if not plain:
+        _check_characters(name)
     if name[0].isspace() or name[-1].isspace():
         raise BadValue(f"the job name {name!r} has a blank at its end or beginning", "remove it")
     if name[0] == "-":
         raise BadValue(f"the job name {name!r} begins with '-'", "it would be read as an option")
     return name
+
+
+def _check_characters(name: str) -> None:
+    from unicodedata import category
+
+    for position, char in enumerate(name, 1):
+        if category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
+            raise BadValue(
+                f"the job name {ascii(name)[:80]} holds the character U+{ord(char):04X} at position {position}",
+                "control, format and line characters are not allowed in names",
+            )
 
 
 def split_dependency(text: str) -> tuple[str, bool]:
@@ -179,8 +187,7 @@ def check_args(args: object) -> Mapping[str, Any]:
     if _depth(args) > MAX_DEPTH:
         raise BadValue("the arguments are nested too deeply", f"at most {MAX_DEPTH} levels")
     try:
-        text = json.dumps(args, ensure_ascii=False, allow_nan=False)
-        size = len(text.encode())
+        size = _size(args)
     except (TypeError, ValueError) as error:
         raise BadValue(f"the arguments cannot be stored as JSON: {error}") from None
     if size > MAX_ARGS:
@@ -205,25 +212,26 @@ def check_options(options: Options) -> Options:
     if options.task is not None and len(options.task) > MAX_NAME:
         raise BadValue(f"the task name has {len(options.task)} characters", f"use at most {MAX_NAME}")
     for what, text in (("task", options.task), ("pool", options.pool), ("timezone", options.timezone)):
-        _check_text(what, text or "")
+        if text is not None:
+            _check_text(what, text)
     if options.command is not None:
         if not options.command or not options.command[0]:
             raise BadValue("the command is empty", "give a program after --")
         for word in options.command:
             _check_text("command", word)
-        size = len(json.dumps(options.command, ensure_ascii=False).encode())
+        size = _size(options.command)
         if size > MAX_ARGS:
             raise BadValue(f"the command takes {size} bytes", f"at most {MAX_ARGS}")
         if options.task is not None:
             raise BadValue("a job runs either a task or a command", "leave one of them out")
         if options.args:
             raise BadValue("a command takes no --arg", "write its arguments after --")
-    for what in ("timeout", "backoff", "backoff_max", "grace", "jitter"):
-        value = getattr(options, what)
-        if value is not None and not 0 <= value <= MAX_DURATION:
-            raise BadValue(f"{what} is {value}", "give a duration from 0 to ten years")
-    for what in ("starts", "ends"):
-        value = getattr(options, what)
+    spans = (options.timeout, options.backoff, options.backoff_max, options.grace, options.jitter)
+    if any(spans):  # most have none, and zero is allowed
+        for what, value in zip(("timeout", "backoff", "backoff_max", "grace", "jitter"), spans, strict=True):
+            if value is not None and not 0 <= value <= MAX_DURATION:
+                raise BadValue(f"{what} is {value}", "give a duration from 0 to ten years")
+    for what, value in (("starts", options.starts), ("ends", options.ends)):
         if value is not None and not EARLIEST <= value <= LATEST:
             raise BadValue(f"{what} is {value}", "give a time from 1970-01-02 to 9998-12-31")
     if options.starts is not None and options.ends is not None and options.ends < options.starts:
@@ -254,6 +262,13 @@ def _check_text(what: str, text: str) -> None:
         raise BadValue(f"{what} holds a NUL character")
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
         raise BadValue(f"{what} {_short(text)} is not UTF-8")
+
+
+def _size(value: object) -> int:
+    """Bytes that it takes as JSON. Raises TypeError or ValueError."""
+    import json  # here, because most jobs have neither arguments nor a command
+
+    return len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
 
 
 def _depth(value: object) -> int:

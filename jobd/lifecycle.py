@@ -267,6 +267,7 @@ def lose(job: Job, current: Plan, now: int, zone: str, reason: str) -> Step:
 
 def cancel(job: Job, current: Plan, now: int, zone: str) -> Step:
     """What follows when a person cancels a run that waits for its next attempt."""
+    now = max(now, _due(current))  # a clock that is behind, or a slow way, must not bring that time again
     ended = Ended(CANCELLED, now, now, "cancelled")
     step = _over(job, current, zone, ended, now, current.attempt)
     return step._replace(run=step.run and step.run._replace(started=None))

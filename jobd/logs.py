@@ -44,6 +44,8 @@ def setup(settings: LogSettings) -> None:
     """Log as `settings` say from now on. May be called again. Raises ConfigError when the file cannot be written."""
     from loguru import logger
 
+    if settings.file is not None and not os.path.isdir(folder := os.path.dirname(os.path.abspath(settings.file))):
+        raise ConfigError(f"cannot write the log {settings.file}: there is no folder {folder}", "create it")
     line = _Json(settings.context) if settings.format == "json" else _Text(settings.context, _to_journal(settings))
     options: dict[str, Any] = {}
     if settings.file is not None:

@@ -1,7 +1,7 @@
 """Real database servers for the tests: private instances on a temporary folder, started here and ended by process id.
 
 Nothing relies on a service that happens to run. Where a server is not installed its tests are skipped and say so; with
-JOBD_TEST_REQUIRE=all (as in CI) that is a failure.
+JOBD_TEST_REQUIRE=all (as in CI) that is a failure. MySQL proper is tested where JOBD_TEST_MYSQL_URL names a server.
 """
 
 import contextlib
@@ -14,10 +14,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 
+from jobd.store.connect import dialect_of
+from jobd.store.url import parse_url
+
+MYSQL = os.environ.get("JOBD_TEST_MYSQL_URL")
 KINDS = ("sqlite", "mariadb", "postgresql")
 # Servers as somebody else may have set them up: what jobd needs, it must ask for itself.
 ODD = {
@@ -192,6 +196,34 @@ def running(
         if server is not None:
             server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class Elsewhere:
+    """A MySQL server that somebody else runs: JOBD_TEST_MYSQL_URL names a database of it and who may make others."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._made: list[str] = []
+
+    def new_database(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"jobd{len(self._made)}_{os.getpid()}"
+        self._sql(f"CREATE DATABASE {name}")
+        self._made.append(name)
+        return urlsplit(self._url)._replace(path=f"/{name}").geturl()
+
+    def close(self) -> None:
+        """Remove what was made."""
+        for name in self._made:
+            self._sql(f"DROP DATABASE {name}")
+
+    def _sql(self, statement: str) -> None:
+        target = parse_url(self._url)
+        connection = dialect_of(target).connect(target, create=False)
+        try:
+            connection.cursor().execute(statement)
+        finally:
+            connection.close()
 
 
 def sqlite_url(folder: Path) -> str:

@@ -2,13 +2,14 @@
 
 import os
 from pathlib import Path
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 
 from jobd import config, template
 from jobd.clock import DAY, HOUR, MILLISECOND, SECOND
 from jobd.config import load, masked_url
-from jobd.config_keys import KEYS, MAX_WORKERS
+from jobd.config_keys import KEYS, MAX_WORKERS, has_zone_file
 from jobd.errors import ConfigError
 
 
@@ -152,7 +153,8 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         ("[pool.a]\nworkers = 240", "all pools together"),
         ("[pool.a]\nworker = 2", "did you mean"),
         ("log = 3", "it is a table of"),
-        ("plugins = ''", "text in quotes"),
+        ("plugins = ''", "not empty"),
+        ("plugins = 3", "text in quotes"),
         ("password_file = 'missing'", "cannot read"),
     ],
 )
@@ -257,3 +259,16 @@ def test_the_documentation_names_every_key_and_default() -> None:
         table, _, key = name.rpartition(".")
         shown = f"[{table}] {key}" if table else key
         assert f"`{shown}`" in text or f"`{key}`" in text, name
+
+
+NO_ZONES = ["Europe//Berlin", "Europe/Berlin/", "./UTC", "/etc/localtime", "Europe/../UTC", "Europe", "tzdata.zi", ".."]
+
+
+@pytest.mark.parametrize("name", [*NO_ZONES, "x" * 300, "\udcff"])
+def test_what_zoneinfo_refuses_is_found_in_no_folder(name: str) -> None:
+    assert not has_zone_file(name)
+
+
+def test_every_zone_that_a_folder_has_is_one_to_zoneinfo() -> None:
+    found = [name for name in available_timezones() if has_zone_file(name)]
+    assert {name: ZoneInfo(name).key for name in found} == {name: name for name in found}

@@ -288,6 +288,13 @@ def test_cancelling_a_wait_for_the_next_attempt_ends_the_run() -> None:
     assert step.plan.due == T0 + 10 * SECOND
 
 
+def test_a_wait_that_is_cancelled_by_a_clock_that_is_behind_does_not_bring_the_due_time_again() -> None:
+    job = EVERY._replace(retry_times=1, options=Options(backoff=5 * SECOND))
+    waiting = end(job, claimed(job), "failed", T0 + SECOND).plan
+    step = lifecycle.cancel(lifecycle.filled(job, NONE), waiting, T0 - SECOND, "UTC")
+    assert step.plan.due == T0 + 10 * SECOND
+
+
 # Nodes that die
 
 

@@ -1,7 +1,7 @@
 """The command line: what a person types, and the one place where errors are shown.
 
-Every command ends here, with the exit codes that docs/cli.md lists: an error is one line on stderr that says what,
-where and what to do, never a traceback. Nothing in this file imports click, so that `jobd list` need not.
+Every command ends here, with the exit codes that docs/operations.md lists: an error is one line on stderr that says
+what, where and what to do, never a traceback. Nothing in this file imports click, so that `jobd list` need not.
 """
 
 import os
@@ -47,6 +47,15 @@ def say(text: str) -> None:
     _print(f"jobd: {escape(text)}")
 
 
+def tell(text: str) -> None:
+    """Say on stdout what has been done; it is done also when that cannot be said."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError:
+        _forget(1)
+
+
 def _print(line: str) -> None:
     try:
         print(line, file=sys.stderr)  # noqa: T201
@@ -67,19 +76,22 @@ def _refuse(error: JobdError) -> int:
 
 
 def _mend_streams() -> None:
-    """What was closed before we began leads nowhere: else the next file that is opened would take its number."""
+    """What was closed before we began leads nowhere: else the next file that is opened would take its number.
+
+    Output that cannot be written is an error, so this is a nowhere that refuses to be written.
+    """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            _forget(descriptor)
+            _forget(descriptor, os.O_RDONLY if descriptor == 1 else os.O_RDWR)
             setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not what a test has put in its place
             stream.reconfigure(errors="backslashreplace")
 
 
-def _forget(descriptor: int) -> None:
+def _forget(descriptor: int, mode: int = os.O_RDWR) -> None:
     """Python writes what is left in the buffer when it ends, and would complain about a reader that has gone."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
+    nowhere = os.open(os.devnull, mode)
     if nowhere != descriptor:
         os.dup2(nowhere, descriptor)
         os.close(nowhere)

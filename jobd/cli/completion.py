@@ -4,22 +4,6 @@ import os
 
 import click
 
-from jobd.cli.context import Context
-from jobd.errors import JobdError
-
-LONGEST_LIST = 200  # names offered at one Tab
-
-
-def complete_names(ctx: click.Context, incomplete: str) -> list[str]:
-    """The job names that begin with `incomplete`. Whatever goes wrong, Tab stays silent."""
-    context = Context(ctx.find_root().params.get("config"))
-    try:
-        return context.reader.names(incomplete, LONGEST_LIST)
-    except (JobdError, OSError):
-        return []
-    finally:
-        context.close()
-
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), required=False)

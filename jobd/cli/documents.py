@@ -4,11 +4,12 @@ A definition is a table of the design's own words: what differs from the default
 are named and never shown.
 """
 
+from functools import lru_cache
 from typing import Any
 
 from jobd.cli.state import error_of, next_due, state_of
 from jobd.clock import iso
-from jobd.job import Job, Run
+from jobd.job import PLAIN, Job, Run
 from jobd.store.reads import History, Listed
 
 HIDDEN = "***"
@@ -20,7 +21,9 @@ WORDS = ("task", "timezone", "catch_up", "pool", "on_lost", "isolation", "instea
 def options_of(job: Job) -> dict[str, Any]:
     """The options that are set, in the words of the configuration. Secret arguments are left out of `args`."""
     options = job.options
-    table: dict[str, Any] = {word: getattr(options, word) for word in WORDS if getattr(options, word) is not None}
+    if options is PLAIN:
+        return {}
+    table: dict[str, Any] = {word: value for word in WORDS if (value := getattr(options, word)) is not None}
     if options.command is not None:
         table["command"] = list(options.command)
     shown = {key: value for key, value in options.args.items() if key not in options.secrets}
@@ -28,7 +31,7 @@ def options_of(job: Job) -> dict[str, Any]:
         table["args"] = shown
     if options.secrets:
         table["secrets"] = list(options.secrets)
-    spans = {word: getattr(options, word) for word in DURATIONS if getattr(options, word) is not None}
+    spans = {word: value for word in DURATIONS if (value := getattr(options, word)) is not None}
     if spans:
         from jobd.schedule.duration import format_duration
 
@@ -57,8 +60,8 @@ def job_document(listed: Listed, zone: str) -> dict[str, Any]:
         "retry_times": job.retry_times,
         "runonce": int(job.runonce),
         "interval": job.interval,
-        "created_time": iso(job.created),
-        "updated_time": iso(job.updated),
+        "created_time": _time(job.created),
+        "updated_time": _time(job.updated),
         "lastFinished_time": _time(job.last_finished),
         "is_delete": int(job.deleted),
         **options,
@@ -82,8 +85,20 @@ def run_document(row: History) -> dict[str, Any]:
         "node": row.node,
         "error": run.error,
         "missed": run.missed,
+        "result": _result(run),
     }
 
 
+def _result(run: Run) -> Any:
+    """What the task returned; None: nothing."""
+    import json
+
+    try:
+        return None if run.result is None else json.loads(run.result)
+    except ValueError:  # somebody else wrote it
+        return run.result
+
+
+@lru_cache(maxsize=256)  # in a long list the same ones come again and again
 def _time(moment: int | None) -> str | None:
     return None if moment is None else iso(moment)

@@ -1,7 +1,10 @@
 """Jobs as a file: `apply` makes the database match it, `export` writes it."""
 
+import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,8 +14,9 @@ from jobd.cli.options import json_option
 from jobd.cli.show import STYLES, coloured, escape, print_json
 from jobd.errors import BadValue, JobdError
 from jobd.job import Job
-from jobd.store import definitions
-from jobd.store.definitions import Difference
+
+if TYPE_CHECKING:
+    from jobd.store.definitions import Difference
 
 MOST_SHOWN = 200  # lines of a difference
 MAX_FILE = 64 * 2**20
@@ -43,6 +47,9 @@ def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as
       backoff = "10s"                 # backoff_max, catch_up, grace, pool, priority,
                                       # on_lost, isolation, paused
     """
+    from jobd.store import definitions
+
+    gc.disable()  # jobs by the thousand, all needed to the end: there is nothing to collect
     text, source = _read(file)
     stored = definitions.all_jobs(context.store)
     wanted = jobfile.load(text, source, context.zone, {job.name: job for job in stored}, context.settings.retry_times)
@@ -96,7 +103,7 @@ def _read(file: str) -> tuple[str, str]:
     return text, source
 
 
-def _show(difference: Difference, as_json: bool) -> None:
+def _show(difference: "Difference", as_json: bool) -> None:
     if as_json:
         print_json(
             {
@@ -106,18 +113,25 @@ def _show(difference: Difference, as_json: bool) -> None:
             }
         )
         return
-    lines = [("+", "good", f"{job.name}: {_words(jobfile.table_of(job))}") for job in difference.added]
-    lines += [("~", "wait", f"{new.name}: {changes(old, new)}") for old, new in difference.changed]
-    lines += [("-", "bad", job.name) for job in difference.deleted]
-    for sign, style, text in lines[:MOST_SHOWN]:
+    for sign, style, text in islice(_lines(difference), MOST_SHOWN):
         start, end = (f"\x1b[{STYLES[style]}m", "\x1b[0m") if coloured(sys.stdout) else ("", "")
         sys.stdout.write(f"{start}{sign} {escape(text)}{end}\n")
-    if len(lines) > MOST_SHOWN:
-        sys.stdout.write(f"  … and {len(lines) - MOST_SHOWN} more\n")
     counts: Sequence[int] = [len(part) for part in difference]
+    if sum(counts) > MOST_SHOWN:
+        sys.stdout.write(f"  … and {sum(counts) - MOST_SHOWN} more\n")
     summary = "{} to add, {} to change, {} to delete".format(*counts) if any(counts) else "nothing to do"
     sys.stdout.write(summary + "\n")
     sys.stdout.flush()
+
+
+def _lines(difference: "Difference") -> Iterator[tuple[str, str, str]]:
+    """(sign, style, what is to be done) for each job."""
+    for job in difference.added:
+        yield "+", "good", f"{job.name}: {_words(jobfile.table_of(job))}"
+    for old, new in difference.changed:
+        yield "~", "wait", f"{new.name}: {changes(old, new)}"
+    for job in difference.deleted:
+        yield "-", "bad", job.name
 
 
 def changes(old: Job, new: Job) -> str:

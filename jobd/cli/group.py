@@ -1,5 +1,6 @@
 """The `jobd` command and its sub-commands, each loaded only when it is used: `jobd --help` imports none of them."""
 
+import gc
 import os
 from importlib import import_module
 
@@ -91,6 +92,7 @@ def cli(ctx: click.Context, config: str | None) -> None:
       jobd add hello --every 10s       run the task `hello` every 10 seconds
       jobd list                        look
     """
+    gc.enable()  # the command may live long
     ctx.obj = Context(config)
     ctx.call_on_close(ctx.obj.close)
 

@@ -12,11 +12,9 @@ never written; read without a value, it keeps the one that is stored.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from jobd.cli.documents import DURATIONS, MOMENTS, WORDS, options_of
-from jobd.config import parse_toml
 from jobd.errors import BadValue
 from jobd.job import (
     CATCH_UP,
@@ -33,6 +31,7 @@ from jobd.job import (
 )
 from jobd.lifecycle import check
 from jobd.schedule.duration import parse_duration
+from jobd.toml import parse_toml
 
 COLUMNS = ("interval", "runonce", "retry_times")
 LISTS = ("command", "secrets", "skip_dates", "after_jobs")
@@ -95,6 +94,8 @@ def _job(name: str, table: object, zone: str, stored: Mapping[str, Job], retry_t
         raise BadValue("it is not a table", f"write [job.{name}]")
     for key in table:
         if key not in KEYS:
+            from difflib import get_close_matches
+
             near = get_close_matches(key, KEYS, 1)
             hint = f"did you mean {near[0]!r}?" if near else "`jobd apply --help` shows the keys"
             raise BadValue(f"the key {key!r} is not known", hint)
@@ -104,8 +105,9 @@ def _job(name: str, table: object, zone: str, stored: Mapping[str, Job], retry_t
     given["args"] = _with_secrets(given.get("args", {}), given.get("secrets", ()), stored.get(name))
     if given.get("task") == name:
         del given["task"]
-    job = Job(name, **columns, options=check_options(Options(**given)))
+    job = Job(name, **columns, options=Options(**given))
     if job.interval is None and not job.runonce and not job.options.after_jobs:
+        check_options(job.options)
         raise BadValue("it has neither `interval` nor `runonce` nor `after_jobs`", "say when it is to run")
     check(job, zone)
     return job

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from jobd.cli import say
 from jobd.cli.context import Context
 from jobd.cli.days import read_days
 from jobd.cli.documents import job_document
@@ -18,7 +19,6 @@ from jobd.errors import BadValue
 from jobd.job import Job
 from jobd.lifecycle import check, schedule_of
 from jobd.schedule import Schedule
-from jobd.store import definitions
 from jobd.store.reads import Listed
 
 
@@ -71,6 +71,8 @@ def add(
       jobd add mail-bob --task mail --in 20m --arg to=bob --arg copies=2
       jobd add backup --every 1d -- /usr/local/bin/backup --full
     """
+    from jobd.store import definitions
+
     now = context.now()
     given["skip_dates"] = read_days(context, given["skip_dates"])
     job = edited(Job(name, retry_times=context.settings.retry_times), given, command, now, context.zone)
@@ -81,6 +83,7 @@ def add(
     if not force:
         _check_future(job, schedule, now)
         check_task(context, job)
+    _mind_pool(context, given["pool"])
     added = definitions.add(context.store, [job], now, context.zone, if_not_exists=if_not_exists)
     if added:
         context.changed()
@@ -105,6 +108,8 @@ def set_(
       jobd set ping --timeout none --backoff default
       jobd set mail-bob --arg to=alice --no-arg copies
     """
+    from jobd.store import definitions
+
     if command is None and not any(value not in (None, (), False) for value in given.values()):
         raise BadValue("nothing to change was given", "see `jobd set --help`")
     given["skip_dates"] = read_days(context, given["skip_dates"])
@@ -119,6 +124,7 @@ def set_(
 
     if given["task"] is not None and not force:
         check_task(context, edit(context.reader.job(name).job))
+    _mind_pool(context, given["pool"])
     definitions.change(context.store, name, edit, now, context.zone)
     context.changed()
     _echo(context, "changed", name, as_json)
@@ -131,6 +137,13 @@ def _check_future(job: Job, schedule: Schedule, now: int) -> None:
         raise BadValue(f"{job.interval!r} will never be due", "--force stores it all the same")
     if first is not None and first < now:
         raise BadValue(f"{job.interval!r} lies in the past", "--force stores it all the same; it is due at once then")
+
+
+def _mind_pool(context: Context, pool: Any) -> None:
+    """Say so when no node with this configuration has the pool: another may."""
+    if isinstance(pool, str) and pool not in context.settings.pools:
+        known = ", ".join(context.settings.pools)
+        say(f"warning: no pool {pool!r} is configured here, so no daemon of this jobd.toml runs it; there is: {known}")
 
 
 def _names(function: Any) -> Any:
@@ -146,6 +159,8 @@ def rm(context: Context, names: tuple[str, ...]) -> None:
     \b
       jobd rm report ping
     """
+    from jobd.store import definitions
+
     definitions.delete(context.store, names, context.now(), context.zone)
     _tell(context, "deleted", names)
 
@@ -159,6 +174,8 @@ def restore(context: Context, names: tuple[str, ...]) -> None:
     \b
       jobd restore report
     """
+    from jobd.store import definitions
+
     definitions.restore(context.store, names, context.now(), context.zone)
     _tell(context, "restored", names)
 
@@ -172,6 +189,8 @@ def pause(context: Context, names: tuple[str, ...]) -> None:
     \b
       jobd pause report ping
     """
+    from jobd.store import definitions
+
     definitions.set_paused(context.store, names, True, context.now(), context.zone)
     _tell(context, "paused", names)
 
@@ -185,6 +204,8 @@ def resume(context: Context, names: tuple[str, ...]) -> None:
     \b
       jobd resume report ping
     """
+    from jobd.store import definitions
+
     definitions.set_paused(context.store, names, False, context.now(), context.zone)
     _tell(context, "resumed", names)
 

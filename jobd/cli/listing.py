@@ -1,10 +1,8 @@
 """`jobd list`: the most used command, so nothing that costs is imported here, click included."""
 
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 
 from jobd.cli.context import Context
-from jobd.cli.documents import job_document
 from jobd.cli.show import Cell, moment, print_array, print_table
 from jobd.cli.state import BAD_OUTCOMES, STATE_STYLES, error_of, next_due, planned, state_of
 from jobd.job import SUCCEEDED
@@ -18,6 +16,8 @@ def print_jobs(context: Context, pattern: str | None, everything: bool, as_json:
     now, zone = context.now(), context.zone
     listed = (planned(item, now, zone) for item in _matching(context, pattern, everything))
     if as_json:
+        from jobd.cli.documents import job_document
+
         print_array(job_document(item, zone) for item in listed)
         return
     rows = [_row(item, now, zone) for item in listed]
@@ -35,6 +35,8 @@ def _matching(context: Context, pattern: str | None, everything: bool) -> Iterat
         return jobs
     if not any(char in pattern for char in "*?["):
         return (item for item in jobs if pattern in item.job.name)
+    from fnmatch import fnmatchcase
+
     return (item for item in jobs if fnmatchcase(item.job.name, pattern))
 
 

@@ -156,11 +156,11 @@ def _facts(context: Context, listed: Listed, now: int, zone: str) -> Iterator[tu
     options = options_of(job)
     secrets = dict.fromkeys(job.options.secrets, HIDDEN)
     for key, value in (options.pop("args", {}) | secrets).items():
-        yield "argument", escape(f"{key}={value!r}" if key not in secrets else f"{key}={HIDDEN}")
+        yield "argument", escape(f"{key}={HIDDEN if key in secrets else _json(value)}")
     yield "retries", str(job.retry_times)
     for word, value in options.items():
         if word not in ("task", "command", "secrets", "paused", "after_jobs"):
-            yield word, escape(str(value))
+            yield word, escape(value if isinstance(value, str) else _json(value))
     due = [moment(due) for due, _ in islice(coming(listed, zone), NEXT_TIMES)]
     if due:
         yield "next", ", ".join(due)
@@ -170,6 +170,12 @@ def _facts(context: Context, listed: Listed, now: int, zone: str) -> Iterator[tu
         yield "missed", f"{listed.plan.missed} due times were not run"
     yield "created", moment(job.created)
     yield "updated", moment(job.updated)
+
+
+def _json(value: object) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _notes(job: Job, now: int, zone: str) -> list[str]:
@@ -193,7 +199,7 @@ def _schedule(listed: Listed, zone: str) -> str:
 
 def print_runs(runs: list[History], now: int, named: bool = False) -> None:
     """The table of runs that `show` and `history` print; `named`: of more than one job."""
-    header = ("JOB",) * named + ("RUN", "DUE", "STARTED", "TOOK", "TRIES", "OUTCOME", "NODE", "ERROR")
+    header = ("JOB",) * named + ("RUN", "DUE", "STARTED", "TOOK", "TRIES", "OUTCOME", "NODE", "RESULT OR ERROR")
     print_table(header, ([Cell(row.job)] * named + _run_cells(row, now) for row in runs))
 
 
@@ -207,5 +213,9 @@ def _run_cells(row: History, now: int) -> list[Cell]:
         Cell(str(run.attempts)),
         Cell(run.outcome, outcome_style(run.outcome)),
         Cell(row.node),
-        Cell(run.error or "", "bad") if run.error or not run.missed else Cell(f"{run.missed} due times missed", "wait"),
+        Cell(run.error, "bad")
+        if run.error
+        else Cell(f"{run.missed} due times missed", "wait")
+        if run.missed
+        else Cell(run.result or ""),
     ]

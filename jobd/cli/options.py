@@ -3,7 +3,6 @@
 `default` takes an option back to what [defaults] in jobd.toml says.
 """
 
-import json
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from jobd.cli.completion import complete_names
+from jobd.cli.quick import names_like
 from jobd.errors import BadValue
 from jobd.job import CATCH_UP, INSTEAD, ISOLATION, ON_LOST, check_name, check_retry_times
 
@@ -90,7 +89,8 @@ class Name(click.ParamType[str]):
         return check_name(value)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(name) for name in complete_names(ctx, incomplete)]
+        config = ctx.find_root().params.get("config")
+        return [CompletionItem(name) for name in names_like(config, incomplete)]
 
 
 class Retries(click.ParamType[int]):
@@ -150,6 +150,8 @@ def _ask(key: str) -> str:
 
 
 def _json_or_text(text: str) -> Any:
+    import json
+
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

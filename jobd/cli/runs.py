@@ -14,7 +14,6 @@ from jobd.cli.options import NAME, json_option
 from jobd.cli.show import escape, escape_lines, print_array, print_json, span
 from jobd.errors import JobdError
 from jobd.job import LOST, MAX_BIGINT, OUTCOMES, SUCCEEDED
-from jobd.store import definitions
 from jobd.store.reads import History, Reader
 
 POLL = 0.3  # seconds between looks at the database while following or waiting
@@ -34,6 +33,8 @@ def run(context: Context, name: str, wait: bool, as_json: bool) -> int:
       jobd run backup
       jobd run backup --wait && echo it worked
     """
+    from jobd.store import definitions
+
     if wait and not context.reader.nodes():
         raise JobdError("no node is running, so there is nothing to wait for", "start one with `jobd start`")
     number = definitions.request_run(context.store, name, context.now(), context.zone)
@@ -56,6 +57,8 @@ def cancel(context: Context, name: str) -> None:
     \b
       jobd cancel backup
     """
+    from jobd.store import definitions
+
     definitions.request_cancel(context.store, name, context.now(), context.zone)
     context.changed()
     click.echo(f"{escape(name)} is being cancelled")
@@ -120,7 +123,7 @@ def logs(context: Context, name: str, follow: bool, number: int | None, as_json:
         sys.stdout.flush()
         if not follow:
             return
-        time.sleep(POLL)
+        time.sleep(POLL)  # noqa: TID251 - a command, not the daemon
 
 
 def _wait(reader: Reader, name: str, number: int, as_json: bool) -> int:
@@ -152,4 +155,4 @@ def _ends(reader: Reader, job_id: int, number: int) -> Iterator[History]:
         elif not reader.nodes():
             raise JobdError("the last node has stopped; the run is still asked for", "start one with `jobd start`")
         else:
-            time.sleep(WAIT_POLL)
+            time.sleep(WAIT_POLL)  # noqa: TID251 - a command, not the daemon

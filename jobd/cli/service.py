@@ -2,14 +2,16 @@
 
 import os
 import signal
+from datetime import datetime
 from typing import Any
 
 import click
 
+from jobd.cli import tell
 from jobd.cli.context import ANSWER_WITHIN, Context
 from jobd.cli.options import Duration, json_option
-from jobd.cli.show import escape, print_json
-from jobd.clock import SECOND
+from jobd.cli.show import escape, moment, print_json
+from jobd.clock import SECOND, from_datetime
 from jobd.errors import JobdError, NotRunning
 
 RELOAD_WITHIN = 120.0  # seconds; every plugin is loaded meanwhile
@@ -40,10 +42,7 @@ def init(folder: str) -> None:
     if os.path.lexists(config):
         raise JobdError(f"{config} is there already", "edit it, or remove it first")
     new = not os.path.exists(plugins)
-    os.makedirs(plugins, exist_ok=True)
-    _write(config, config_for(folder))
-    if new:
-        _write(os.path.join(plugins, PLUGIN_FILE), PLUGIN)
+    _write({config: config_for(folder)} | ({os.path.join(plugins, PLUGIN_FILE): PLUGIN} if new else {}))
     click.echo(f"wrote {escape(config)} and {escape(plugins)}")
     click.echo("next: jobd start, then jobd add hello --every 10s" if new else "next: jobd start")
 
@@ -108,7 +107,7 @@ def reload(context: Context) -> None:
     \b
       jobd reload
     """
-    answer = _ask(context, {"do": "reload"}, RELOAD_WITHIN)
+    answer = _ask(context, {"do": "status"}, ANSWER_WITHIN) and _ask(context, {"do": "reload"}, RELOAD_WITHIN)
     if answer is None:
         raise _silent(context)
     if "error" in answer:
@@ -157,11 +156,7 @@ def systemd(context: Context) -> None:
 def _start(context: Context) -> None:
     from jobd.daemon.service import start_detached
 
-    try:
-        pid = start_detached(context.settings)
-    except JobdError as error:
-        raise JobdError(str(error), error.hint) from None  # exit code 1, whatever the reason
-    click.echo(f"jobd is running (pid {pid})")
+    tell(f"jobd is running (pid {start_detached(context.settings)})")
 
 
 def _stop(context: Context, now: bool, timeout: int | None) -> bool:
@@ -198,21 +193,27 @@ def _ask(context: Context, request: dict[str, Any], timeout: float) -> dict[str,
 
 def _silent(context: Context) -> JobdError:
     """Why the daemon has not answered."""
-    from jobd.daemon.pidfile import holder
+    from jobd.daemon.control import NAME
+    from jobd.daemon.pidfile import holder, is_stopped
 
     pid = holder(context.settings.state_dir)
     if pid is None:
         return NotRunning("jobd is not running")
+    if is_stopped(pid):
+        return JobdError(f"jobd (pid {pid}) has been stopped by a signal", f"`kill -CONT {pid}` lets it go on")
+    path = os.path.join(context.settings.state_dir, NAME)
+    if not os.path.exists(path):
+        return JobdError(f"jobd is running (pid {pid}), but its socket {path} is gone", "it comes back within a lease")
     return JobdError(f"jobd is running (pid {pid}) but does not answer", "see its log")
 
 
 def _print_status(answer: dict[str, Any]) -> None:
     runs = answer["runs"]
     lines = [
-        ("jobd", f"{answer['state']}, pid {answer['pid']}, node {answer['node']}, since {answer['since']}"),
+        ("jobd", f"{answer['state']}, pid {answer['pid']}, node {answer['node']}, since {_local(answer['since'])}"),
         ("database", answer["database"]),
         ("workers", f"{answer['workers']}, {answer['running']} of them busy, {answer['queued']} runs queued"),
-        *(("running", f"{run['job']} #{run['run']} since {run['since']}") for run in runs),
+        *(("running", f"{run['job']} #{run['run']} since {_local(run['since'])}") for run in runs),
     ]
     if answer["log_failures"]:
         lines.append(("log", f"{answer['log_failures']} lines could not be written"))
@@ -220,6 +221,24 @@ def _print_status(answer: dict[str, Any]) -> None:
         click.echo(f"{name:<10}{escape(str(text))}")
 
 
-def _write(path: str, text: str) -> None:
-    with open(path, "x", encoding="utf-8") as file:
-        file.write(text)
+def _local(time: str) -> str:
+    """A time that the daemon told, for people."""
+    return moment(from_datetime(datetime.fromisoformat(time)))
+
+
+def _write(files: dict[str, str]) -> None:
+    """Write new files, the folders that they lie in too: all of it or nothing."""
+    made = []
+    try:
+        for path, text in files.items():
+            folder = os.path.dirname(path)
+            if not os.path.isdir(folder):
+                os.makedirs(folder)
+                made.append(folder)
+            with open(path, "x", encoding="utf-8") as file:
+                made.append(path)
+                file.write(text)
+    except OSError as error:
+        for one in reversed(made):
+            (os.rmdir if os.path.isdir(one) else os.unlink)(one)
+        raise JobdError(f"cannot write {path}: {error.strerror}") from None

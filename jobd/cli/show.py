@@ -133,13 +133,13 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
 
 def print_array(items: Iterable[object]) -> None:
     """Print one JSON array, element by element: memory stays flat however long it is."""
-    import json
+    from json import dumps
 
-    opened = False
+    write, before = sys.stdout.write, "["
     for item in items:
-        sys.stdout.write((",\n " if opened else "[") + json.dumps(item))
-        opened = True
-    sys.stdout.write("]\n" if opened else "[]\n")
+        write(before + dumps(item))
+        before = ",\n "
+    write("[]\n" if before == "[" else "]\n")
 
 
 def print_json(value: object) -> None:

@@ -1,7 +1,5 @@
 """Is there such a task? Asked when a job is entered, so that a misspelt name is refused and not found out at night."""
 
-from difflib import get_close_matches
-
 from jobd.cli.context import Context
 from jobd.errors import BadValue, JobdError
 from jobd.job import Job
@@ -37,6 +35,8 @@ def check_task(context: Context, job: Job) -> None:
     broken = next((one for one in found if one.name == job.task), None)
     if broken is not None:
         raise BadValue(f"the task {job.task!r} did not load: {broken.error}", "see `jobd tasks`; or --force")
+    from difflib import get_close_matches
+
     near = get_close_matches(job.task, names, 3)
     offer = f"did you mean {', '.join(near)}?" if near else "`jobd tasks` lists them"
     raise BadValue(f"no plugin in {context.settings.plugins} offers the task {job.task!r}", f"{offer} (or --force)")

@@ -28,22 +28,26 @@ class Server:
         self._path = os.path.join(state_dir, NAME)
         self._clients: dict[int, socket.socket] = {}
         self._read: dict[int, bytes] = {}  # what has come of a request; no entry: it is being answered
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.setblocking(False)
+        self._state_dir = state_dir
         try:
             os.unlink(self._path)  # the lock on the state directory is ours, so this is a dead daemon's
         except FileNotFoundError:
             pass
-        umask = os.umask(0o177)
-        try:
-            _with_address(state_dir, self._listener.bind)
-        finally:
-            os.umask(umask)
-        self._listener.listen(socket.SOMAXCONN)
+        self._listener = self._listen()
 
     def descriptors(self) -> list[int]:
         """What to wait on until it is readable."""
         return [self._listener.fileno(), *self._clients]
+
+    def look_after(self) -> None:
+        """Make the socket anew when somebody has removed it."""
+        if not os.path.lexists(self._path):
+            try:
+                listener = self._listen()
+            except OSError:
+                return  # there is no state directory any more
+            self._listener.close()
+            self._listener = listener
 
     def handle(self, descriptor: int) -> None:
         """Do what there is to do at a readable descriptor."""
@@ -61,6 +65,20 @@ class Server:
             os.unlink(self._path)
         except OSError:
             pass
+
+    def _listen(self) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.setblocking(False)
+        umask = os.umask(0o177)
+        try:
+            _with_address(self._state_dir, listener.bind)
+        except OSError:
+            listener.close()
+            raise
+        finally:
+            os.umask(umask)
+        listener.listen(socket.SOMAXCONN)
+        return listener
 
     def _accept(self) -> None:
         try:

@@ -49,7 +49,7 @@ def acquire(state_dir: str) -> Lock | None:
         if _lock(descriptor, fcntl.LOCK_EX):
             os.ftruncate(descriptor, 0)  # whoever stands there is dead
             return Lock(path, descriptor)
-        time.sleep(PAUSE)
+        time.sleep(PAUSE)  # noqa: TID251 - no loop turns yet
     os.close(descriptor)
     return None
 
@@ -68,6 +68,11 @@ def holder(state_dir: str) -> int | None:
         os.close(descriptor)
     # A number that was written by a dead daemon may by now be another process's.
     return int(pid) if pid.isdecimal() and _started(int(pid)) == started else None
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether the process stands still, as after SIGSTOP."""
+    return _status_of(pid)[:1] == ["T"]
 
 
 class Process:
@@ -110,11 +115,16 @@ def find(state_dir: str) -> Process | None:
 
 def _started(pid: int) -> str:
     """When the process began, in ticks since the machine did: with the number it names a process for good."""
+    return "".join(_status_of(pid)[19:20])
+
+
+def _status_of(pid: int) -> list[str]:
+    """What the kernel tells of a process, from its state on; nothing when there is none."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[19].decode()
+            return file.read().rpartition(b")")[2].decode().split()
     except OSError:
-        return ""
+        return []
 
 
 def _lock(descriptor: int, kind: int) -> bool:

@@ -30,6 +30,8 @@ def check_plugins(settings: Settings) -> None:
 
 def make_state_dir(state_dir: str) -> None:
     """Create the state directory, for this user alone. Raises JobdError."""
+    if os.path.exists(state_dir) and not os.path.isdir(state_dir):
+        raise ConfigError(f"the state directory {state_dir} is a file", "give jobd a folder of its own")
     try:
         os.makedirs(state_dir, mode=0o700, exist_ok=True)
         descriptor = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -94,7 +96,7 @@ def wait_for_workers(state_dir: str) -> int:
                     f"workers of the daemon before this one have not ended after {LEFT_OVER_PATIENCE:g} s",
                     "look for them with `ps -ef | grep jobd.runner`; a process that waits for a dead disk cannot end",
                 ) from None
-            time.sleep(0.005)
+            time.sleep(0.005)  # noqa: TID251 - no loop turns yet
 
 
 def open_standard_streams() -> None:

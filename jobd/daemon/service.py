@@ -40,6 +40,7 @@ from jobd.engine.engine import Engine
 from jobd.engine.spawner import ProcessSpawner, Spawner
 from jobd.errors import JobdError
 
+LOOK = 5.0  # seconds between two looks at the control socket, or until the keeper wakes the loop at the next heartbeat
 LOG_FILE = "jobd.log"  # in the state directory, of a daemon in the background
 
 
@@ -58,7 +59,7 @@ def start_detached(settings: Settings) -> int:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    child = os.fork()
+    child = os.fork()  # noqa: TID251 - no thread has been started yet
     if child == 0:
         os.close(read_end)
         _be_daemon(settings, lock, write_end)
@@ -71,7 +72,9 @@ def start_detached(settings: Settings) -> int:
         raise JobdError("the daemon ended before it was up", f"see the log in {settings.state_dir}")
     outcome: Document = json.loads(text)
     if "error" in outcome:
-        raise JobdError(outcome["error"], outcome["hint"])
+        refusal = JobdError(outcome["error"], outcome["hint"])
+        refusal.exit_code = outcome["code"]
+        raise refusal
     pid: int = outcome["pid"]
     return pid
 
@@ -121,10 +124,10 @@ def _be_daemon(settings: Settings, lock: pidfile.Lock, ready: int) -> None:
             )
         code = 0
     except JobdError as error:
-        tell({"error": str(error), "hint": error.hint})
         code = error.exit_code
+        tell({"error": str(error), "hint": error.hint, "code": code})
     except BaseException as error:  # noqa: BLE001 - nothing may pass up into the command line that was forked
-        tell({"error": f"a bug in jobd: {_where(error)}", "hint": "please report it"})
+        tell({"error": f"a bug in jobd: {_where(error)}", "hint": "please report it", "code": code})
     finally:
         os._exit(code)
 
@@ -159,7 +162,7 @@ class _Service:
         self._background = Background()
         self._reloader = Reloader(settings, self._background, read_settings, self._put_into_effect)
         self._interval = watchdog_interval()
-        self._alive_at = 0.0
+        self._alive_at = self._look_at = 0.0
         self._stopping = False
 
     def run(self, up: Callable[[], None]) -> None:
@@ -209,7 +212,7 @@ class _Service:
         if self._background.descriptor in ready:
             self._background.handle()
         self._engine.step(ready)
-        self._show_life()
+        self._look_after_itself()
 
     def _timeout(self) -> float | None:
         wait = self._engine.timeout()
@@ -218,8 +221,11 @@ class _Service:
         until = max(0.0, self._alive_at + self._interval - time.monotonic())
         return until if wait is None else min(wait, until)
 
-    def _show_life(self) -> None:
+    def _look_after_itself(self) -> None:
         now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK
+            self._control.look_after()
         if self._interval is not None and now >= self._alive_at + self._interval and self._engine.healthy():
             self._alive_at = now
             notify("WATCHDOG=1")
@@ -283,7 +289,8 @@ class _Service:
 
 
 def _spawner(lock: int, settings: Settings) -> Spawner:
-    return ProcessSpawner(settings.plugins, settings.state_dir, settings.commands, os.environ, lock)
+    # The state directory is where the daemon is, also when somebody has moved it.
+    return ProcessSpawner(settings.plugins, ".", settings.commands, os.environ, lock)
 
 
 def _catch_signals() -> socket.socket:

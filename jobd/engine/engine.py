@@ -40,7 +40,7 @@ from jobd.errors import JobdError
 from jobd.store.store import Store, open_store
 
 FEED = SECOND // 4  # claims are asked for when less than half of what this time needs is in hand
-KEEPER_STALLS = 60 * SECOND  # a keeper that has not gone round for so long hangs
+KEEPER_STALLS = 60 * SECOND  # a keeper that is so late for its next poll hangs
 
 
 def _marks(settings: Settings) -> Marks:
@@ -193,7 +193,8 @@ class Engine:
 
     def healthy(self) -> bool:
         """Whether the keeper goes round (a database that is away is no illness)."""
-        return self._thread.is_alive() and self._clock.monotonic() - self.keeper.turned_at < KEEPER_STALLS
+        at_most = self._settings.poll + KEEPER_STALLS
+        return self._thread.is_alive() and self._clock.monotonic() - self.keeper.turned_at < at_most
 
     def status(self) -> dict[str, object]:
         """What `jobd status` shows of the engine."""
@@ -270,7 +271,7 @@ class Engine:
         """Ask for more before the workers run dry, where there is more."""
         for pool in list(self._more):
             processor = self._processors[pool]
-            if processor.holding() * 2 <= processor.appetite(FEED):
+            if processor.holding() * 2 <= min(processor.appetite(FEED), self.keeper.most_claims()):
                 self._more.discard(pool)
                 self.keeper.inbox.put(Hungry(pool))
 

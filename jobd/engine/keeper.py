@@ -39,12 +39,13 @@ from jobd.engine.messages import (
     Retune,
     Vanished,
 )
+from jobd.engine.pruner import Pruner
 from jobd.engine.spool import Spool
-from jobd.engine.startup import STEP, check_clock, start_jobs
+from jobd.engine.sweep import STEP, Sweep, put_back_since
 from jobd.engine.takeover import Begun, Gone, Losses, adopt, gone, take_over
 from jobd.engine.turn import Done, Work, turn
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
-from jobd.store import nodes, prune
+from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.output import Part
 from jobd.store.schedule_table import Settlement
@@ -54,9 +55,8 @@ GATHER, GATHER_MOST = 10 * MILLISECOND, 50 * MILLISECOND  # how long outcomes wa
 GATHER_TURNS = 4  # or so many times as long as the last turn took: under load, turns take a fifth of the time
 AHEAD = 250 * MILLISECOND  # claims reach this much further than the next poll
 MOST_AT_ONCE = 2_000  # outcomes in a transaction, and claims
+MOST_SHARED = 500  # claims of a pool beside other nodes, so that all have their share to the end
 RETRY_FIRST, RETRY_LAST = 50 * MILLISECOND, 5 * SECOND  # between tries while the database is away
-PRUNE_EVERY = MINUTE
-PRUNE_AT_ONCE = 1_000
 PATIENCE = 10 * SECOND  # how long a stopping daemon tries to write what it knows
 REMEMBERED = 1_000  # invalid jobs that the log has been told of
 
@@ -103,17 +103,17 @@ class Keeper:
         self._next_ready: dict[str, int | None] = {}
         self._left_over = True  # changes may be waiting in the table
         self._reconcile = False  # what the table says of our claims may differ from what we hold
-        self._wake_unresolved = True  # tasks that were unknown may be known to the plugins of now
+        self._sweeps = [Sweep(starting=True, wake=True)]  # what concerns all jobs, one after the other
+        self._pruner = Pruner(clock)
         self._reported: dict[tuple[str, str], None] = {}
         self._draining = False
         self._gather = GATHER
         self._leave_by: int | None = None
         self._now_at: int | None = 0  # when a turn is due for what has gathered; None: nothing has
-        self._poll_at = self._retry_at = self._prune_at = 0
+        self._poll_at = self._look_at = self._retry_at = 0
         self._failures = self._said_at = 0
         self._spool_trouble = False
         self._ahead = clock.wall() - clock.monotonic()  # how far the wall clock is ahead of the monotonic one
-        self._put_back = 0  # by how much it was put back, as far as the jobs have not been looked at
 
     # The loop
 
@@ -145,10 +145,11 @@ class Keeper:
         if now < self._retry_at:
             return
         try:
-            if not self._due(now):
+            if self._due(now):
+                self._turn(now)
+            elif now < self._pruner.at:
                 return
-            self._turn(now)
-            self._prune(now)
+            self._pruner.step(self._store, self._settings.history)
         except OutcomeUnknown as error:
             self._reconcile = True
             self._database_away(error, now)
@@ -166,7 +167,7 @@ class Keeper:
         """Notice that the wall clock was put back: what waits for a time must not wait for it to come round again."""
         ahead = self._clock.wall() - now
         if ahead < self._ahead - STEP:
-            self._put_back += self._ahead - ahead
+            self._sweeps.append(Sweep(put_back=self._ahead - ahead))
             self._soon(now)
         self._ahead = ahead
 
@@ -174,7 +175,6 @@ class Keeper:
         self._store = self._open_store()
         self._register()
         self._deliver_spool()
-        now, zone = self._clock.wall(), self._settings.timezone
         for one in self._store.transact(gone):
             if one.instance == self._instance:
                 self._adopt(one)
@@ -183,8 +183,8 @@ class Keeper:
             if row.instance == self._instance and row.id != self._node:
                 self._bury(row, "its daemon died")
         self._begun.clear()
-        self._store.transact(lambda session: check_clock(session, now))
-        self._store.transact(lambda session: start_jobs(session, now, zone))
+        if put_back := self._store.transact(lambda session: put_back_since(session, self._clock.wall())):
+            self._sweeps.append(Sweep(put_back=put_back))
         self._outbox.put(Opened(self._node))
 
     def _register(self) -> None:
@@ -233,7 +233,7 @@ class Keeper:
                 self._soon(now)
             case Retune(settings=settings):
                 self._settings = settings
-                self._wake_unresolved = True
+                self._sweeps.append(Sweep(wake=True))
                 self._soon(now)
 
     def _soon(self, at: int) -> None:
@@ -255,7 +255,7 @@ class Keeper:
 
     def _wait(self) -> int:
         """Microseconds until something is due by itself."""
-        moments = [self.lease.renewal_due(), self._poll_at]
+        moments = [self.lease.renewal_due(), self._poll_at, self._pruner.at]
         if self._now_at is not None:
             moments.append(self._now_at)
         return max(min(moments), self._retry_at) - self._clock.monotonic()
@@ -268,7 +268,7 @@ class Keeper:
     def _turn(self, now: int) -> None:
         work = self._work(now)
         try:
-            done = self._store.transact(lambda session: self._once(session, work))
+            done = self._store.transact(lambda session: turn(session, self._of_now(work), self._settings))
         except JobdError:
             raise
         except Exception as error:
@@ -291,25 +291,31 @@ class Keeper:
             del self._held[job_id]
             self._outbox.put(Vanished(job_id, token))
         self._now_at = now if self._settlements else None
-        self._reconcile = self._wake_unresolved = False
-        self._put_back = 0
+        self._reconcile = False
         answered = self._clock.monotonic()
         if work.beat:
             self.lease.renewed(now)
             self._outbox.put(Renewed())
         self._gather = max(GATHER, min(GATHER_TURNS * (answered - now), GATHER_MOST))
         self._let_go(work.settlements, done.accepted)
+        self._pruner.ended((one.run for one in work.settlements if one.run is not None), self._settings.history)
         self._announce(done)
+        self._sweeps[:1] = [done.sweep] if done.sweep is not None else []
+        if self._sweeps or done.found.more:
+            self._soon(
+                2 * answered - now
+            )  # others, who may wait for this database, have as much time as this turn took
         if done.live is not None:
+            self._look_at = now + self._settings.poll
             self._take_over(now, answered, done.live)
         if done.gone is not None:
             seen = {one.node: one for one in done.gone}
             for node in self._gone.observe(now, answered, seen.items()):
                 self._adopt(seen[node])
 
-    def _once(self, session: Session, work: Work) -> Done:
-        # It may have taken long to come this far.
-        return turn(session, work._replace(wall=self._clock.wall()), self._settings)
+    def _of_now(self, work: Work) -> Work:
+        """`work`, when the transaction has begun, which may have taken long: by an old time a clock seems put back."""
+        return work._replace(wall=self._clock.wall())
 
     def _work(self, now: int) -> Work:
         """What there is to do in the database; only a turn that has been committed takes any of it away."""
@@ -320,15 +326,14 @@ class Keeper:
             wall=self._clock.wall(),
             until=self._clock.wall() + self._horizon(),
             beat=beat,
-            look_around=beat or not self.watch.alone(),
+            look_around=beat or now >= self._look_at,
             look_for_gone=beat or not self._gone.alone(),
             settlements=settlements,
             began=list(self._began.values()),
             printed=list(self._printed),
             held={job_id: token for job_id, (token, _) in self._held.items()} if beat else {},
             begun=self._begun,
-            wake_unresolved=self._wake_unresolved,
-            put_back=self._put_back,
+            sweep=self._sweeps[0] if self._sweeps else None,
             wanted={} if self._draining else self._wanted(settlements),
         )
 
@@ -338,10 +343,14 @@ class Keeper:
         wanted = {}
         for pool, appetite in self._appetites.items():
             holding = sum(name == pool and job_id not in released for job_id, (_, name) in self._held.items())
-            most = min(appetite(self._horizon()), MOST_AT_ONCE)
+            most = min(appetite(self._horizon()), self.most_claims())
             # Claims come in batches too: there is no hurry while half of what is wanted is in hand.
             wanted[pool] = most - holding if 2 * holding <= most else 0
         return wanted
+
+    def most_claims(self) -> int:
+        """How many claims of a pool may be in hand."""
+        return MOST_AT_ONCE if self.watch.alone() else MOST_SHARED
 
     def _let_go(self, settlements: Sequence[Settlement], accepted: set[int]) -> None:
         for one in settlements:
@@ -358,8 +367,6 @@ class Keeper:
             self._outbox.put(Claims(done.items, frozenset(done.more)))
         self._next_ready.update(done.next_ready)
         self._left_over = done.found.left_over
-        if done.found.more:
-            self._soon(self._clock.monotonic())
         before, self._called = (
             self._called,
             {job_id: self._held.get(job_id, (0, ""))[0] for job_id in done.found.recall},
@@ -432,14 +439,6 @@ class Keeper:
             self._said_at = now
             logs.log("error", f"{error}; trying again until it is back")
         self.trouble = str(error)
-
-    def _prune(self, now: int) -> None:
-        if now < self._prune_at or self._settlements:
-            return
-        history = self._settings.history
-        before = self._clock.wall() - history.keep
-        deleted = self._store.transact(lambda s: prune.prune(s, before, history.keep_per_job, PRUNE_AT_ONCE))
-        self._prune_at = now + (SECOND if deleted >= PRUNE_AT_ONCE else PRUNE_EVERY)
 
     def _keep_outcomes(self) -> None:
         """The database is away: have the outcomes survive this process."""

@@ -267,7 +267,7 @@ class Processor:
             del self._guarded[job_id]
             if held:
                 wall = self._clock.wall()
-                self.queue.put(Item(item.job, item.plan._replace(started=wall)), wall)
+                self.queue.put(Item(item.job, item.plan._replace(started=wall)), item.plan.ready or 0)
 
     # How it is done
 
@@ -341,7 +341,7 @@ class Processor:
             return True
         if worker.execution is None:
             worker.end(monotonic)
-        self.queue.put(item, wall)
+        self.queue.put(item, item.plan.ready or 0)
         return False
 
     def _listen(self, worker: Worker) -> None:

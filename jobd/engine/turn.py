@@ -11,7 +11,7 @@ from jobd.config import Settings
 from jobd.engine.changes import Findings, Looker
 from jobd.engine.messages import Began
 from jobd.engine.queue import Item
-from jobd.engine.startup import note_clock
+from jobd.engine.sweep import Sweep, sweep
 from jobd.engine.takeover import Begun, Gone, give_on, gone
 from jobd.job import Job
 from jobd.store import nodes, output
@@ -35,8 +35,7 @@ class Work(NamedTuple):
     printed: Sequence[Part]
     held: Mapping[int, int]  # job → fencing token of all that this node holds
     begun: Begun  # of what it holds no more, the runs that had begun
-    wake_unresolved: bool
-    put_back: int  # by how much the clock was put back
+    sweep: Sweep | None  # what concerns all jobs, as far as it has come
     wanted: Mapping[str, int]  # how many claims, by pool
 
 
@@ -51,6 +50,7 @@ class Done:
         self.marked: set[int] = set()
         self.vanished: dict[int, int] = {}  # job → token of what the table says this node holds no more
         self.found = Findings()
+        self.sweep: Sweep | None = None  # what is left of it
         self.items: list[Item] = []
         self.more: set[str] = set()
         self.next_ready: dict[str, int | None] = {}
@@ -77,10 +77,8 @@ def turn(session: Session, work: Work, settings: Settings) -> Done:
         done.marked = table.mark_started(session, work.node, began)
     if work.printed:
         output.save(session, work.printed)
-    if work.wake_unresolved:
-        table.wake_unresolved(session)
-    if work.put_back:
-        note_clock(session, work.wall, work.put_back)
+    if work.sweep is not None:
+        done.sweep = sweep(session, work.sweep, work.wall, settings.timezone)
     done.found = Looker(work.node, work.wall, settings.timezone, settings.defaults).look(session)
     for pool, room in work.wanted.items():
         if room > 0:

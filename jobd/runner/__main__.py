@@ -25,7 +25,7 @@ def main() -> None:
     linux.adopt_orphans()
     guardian = os.getpid()
     # The one fork: nothing has been imported or started yet that could mind.
-    worker = os.fork()
+    worker = os.fork()  # noqa: TID251 - no thread has been started yet
     if worker:
         from jobd.runner.guardian import guard
 

@@ -57,6 +57,10 @@ class Catalogue:
         if plugins not in sys.path:
             sys.path.append(plugins)
 
+    def __contains__(self, name: object) -> bool:
+        """Whether this task has been found before, so that finding it again imports nothing."""
+        return name in self._known
+
     def find(self, name: str) -> tuple[Callable[..., Any], bool]:
         """The function of a task, and whether it is an `async def`. Raises Unresolved."""
         if name not in self._known:

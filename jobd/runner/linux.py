@@ -61,5 +61,5 @@ def kill_descendants(seconds: float) -> bool:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        time.sleep(0.001)
+        time.sleep(0.001)  # noqa: TID251 - not in the daemon
     return True

@@ -84,7 +84,10 @@ class Worker:
             command = order.command
             return lambda: run_program(command)
         assert order.task is not None
+        is_new = order.task not in self._catalogue
         function, is_async = self._catalogue.find(order.task)
+        if is_new:
+            self._state.keep()
         if is_async:
             return lambda: run_async(function, dict(order.args))
         return lambda: function(**order.args)

@@ -1,18 +1,13 @@
 """What a job's `interval` means: `parse` turns the string into a Schedule, a pure value.
 
-A kind of schedule is a file here and a line in `_kind`. Kinds that need time zones or cronsim are imported when a
-string asks for them: most commands never do.
+A kind of schedule is a file here and a line in `_kind`. Each is imported when a string asks for it: most commands
+never do, and some need time zones or cronsim.
 """
 
 from collections.abc import Callable
 from functools import lru_cache, partial
 
-from jobd.schedule.after import parse_after
-from jobd.schedule.base import COUNT_LIMIT, Flaw, Schedule, ScheduleError
-from jobd.schedule.every import parse_every
-from jobd.schedule.once import Once
-from jobd.schedule.reboot import parse_reboot
-from jobd.schedule.union import SEPARATOR, Union
+from jobd.schedule.base import COUNT_LIMIT, SEPARATOR, Flaw, Schedule, ScheduleError
 
 __all__ = ["COUNT_LIMIT", "Schedule", "ScheduleError", "is_at_start", "parse"]
 
@@ -25,8 +20,11 @@ def parse(interval: str | None, runonce: bool, zone: str, name: str = "") -> Sch
     Raises ScheduleError.
     """
     if interval is not None:
-        return _parse(interval, zone, name if "H" in interval.upper() else "")
+        # The name is for the H of a cron expression, which has blanks: `1h` is one schedule, whoever has it.
+        return _parse(interval, zone, name if "H" in interval.upper() and not interval.isalnum() else "")
     if runonce:
+        from jobd.schedule.once import Once
+
         return Once("once")
     raise ScheduleError("there is no interval and runonce is 0", "", 0, "give an interval, or set runonce to 1")
 
@@ -55,7 +53,11 @@ def _parse(interval: str, zone: str, name: str) -> Schedule:
             raise ScheduleError(str(flaw), interval, start + flaw.position, flaw.hint) from None
         parts.append(part)
         start += len(piece) + 1
-    return parts[0] if len(parts) == 1 else Union(parts)
+    if len(parts) == 1:
+        return parts[0]
+    from jobd.schedule.union import Union
+
+    return Union(parts)
 
 
 def _part(text: str, zone: str, name: str) -> Schedule:
@@ -85,9 +87,9 @@ def _kind(text: str, name: str) -> tuple[Callable[[str, str], Schedule], str]:
     """The parser of the kind of schedule that `text` is, and the part of `text` that it reads."""
     head, _, rest = text.partition(" ")
     word, rest = head.lower(), rest.lstrip()
-    if word in ("every", "@every"):
-        return parse_every, rest
     if word == "after":
+        from jobd.schedule.after import parse_after
+
         return parse_after, rest
     if word == "at":
         from jobd.schedule.at import parse_at
@@ -98,9 +100,14 @@ def _kind(text: str, name: str) -> tuple[Callable[[str, str], Schedule], str]:
 
         return parse_calendar, rest
     if text.lower() == "@reboot":
+        from jobd.schedule.reboot import parse_reboot
+
         return parse_reboot, text
-    if rest or word.startswith("@"):
+    every = word in ("every", "@every")
+    if not every and (rest or word.startswith("@")):
         from jobd.schedule.cron import parse_cron
 
         return partial(parse_cron, name=name), text
-    return parse_every, text
+    from jobd.schedule.every import parse_every
+
+    return parse_every, rest if every else text

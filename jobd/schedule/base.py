@@ -3,6 +3,7 @@
 from jobd.errors import BadValue
 
 COUNT_LIMIT = 10_000
+SEPARATOR = ";"  # between the schedules of one job
 
 
 class Flaw(BadValue):

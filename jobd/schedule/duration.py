@@ -4,7 +4,6 @@ Whole numbers in ASCII digits, units from the largest to the smallest, each at m
 length and are refused, and so is a number without a unit.
 """
 
-import re
 from collections.abc import Mapping
 
 from jobd.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND, WEEK
@@ -16,7 +15,8 @@ _UNITS = {"w": WEEK, "d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": MILLIS
 _ISO_DATE = {"W": WEEK, "D": DAY}
 _ISO_TIME = {"H": HOUR, "M": MINUTE, "S": SECOND}
 _ALLOWED = "write 250ms, 10s, 5m, 1h30m, 2d, 1w or PT10S"
-_PART = re.compile(r"([0-9]*)([A-Za-z]*)")
+_DIGITS = "0123456789"
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def parse_duration(text: str) -> int:
@@ -53,9 +53,9 @@ def _sum(text: str, position: int, end: int, units: Mapping[str, int]) -> int:
     """The sum of the parts of `text` from `position` to `end`; what may still follow becomes less with each part."""
     total, left = 0, dict(units)
     while position < end:
-        part = _PART.match(text, position, end)
-        number, unit = part.groups() if part else ("", "")
+        number = _leading(_DIGITS, text[position:end])
         place = position + len(number)
+        unit = _leading(_LETTERS, text[place:end])
         if not number:
             raise Flaw(f"{text!a}: a number is expected, not {text[position]!a}", position, _ALLOWED)
         if not unit and place == end:
@@ -70,6 +70,11 @@ def _sum(text: str, position: int, end: int, units: Mapping[str, int]) -> int:
         left = {name: size for name, size in left.items() if size < units[unit]}
         position = place + len(unit)
     return total
+
+
+def _leading(chars: str, text: str) -> str:
+    """What `text` begins with, as far as it is made of `chars`."""
+    return text[: len(text) - len(text.lstrip(chars))]
 
 
 def _unit_for(text: str, left: Mapping[str, int]) -> str:

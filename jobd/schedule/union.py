@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from jobd.schedule.base import Schedule
-
-SEPARATOR = ";"
+from jobd.schedule.base import SEPARATOR, Schedule
 
 
 class Union(Schedule):

@@ -1,11 +1,12 @@
 """What people change: jobs are added, changed, deleted, paused, and asked to run. Each verb is one transaction.
 
-Definitions are written through peewee; then the job is planned, in the same transaction, so that it is due whether or
+Definitions are changed through peewee; then the job is planned, in the same transaction, so that it is due whether or
 not a daemon runs. A job that a node has claimed is that node's to plan: a note in `job_change` asks it to look.
+
+The models are imported where a session is open: opening it has loaded peewee, with only the driver that it needs.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from jobd import lifecycle
@@ -13,9 +14,8 @@ from jobd.errors import JobdError
 from jobd.job import Job, Plan, split_dependency
 from jobd.store import dependencies, rows
 from jobd.store import schedule_table as table
-from jobd.store.models import JobModel, OptionsModel
 from jobd.store.schedule_table import Standing
-from jobd.store.store import Session, Store
+from jobd.store.store import MOST_IDS, Session, Store
 
 AT_ONCE = 500  # rows in one statement
 
@@ -30,6 +30,8 @@ class Difference(NamedTuple):
 
 def no_such_job(name: str, names: Iterable[str]) -> JobdError:
     """The error for a name that is not there, with the nearest that is."""
+    from difflib import get_close_matches
+
     near = get_close_matches(name, list(names), 1)
     return JobdError(f"there is no job named {name!r}", f"did you mean {near[0]!r}?" if near else "see `jobd list`")
 
@@ -190,6 +192,8 @@ def _names(session: Session) -> list[str]:
 
 def _find(session: Session, names: Sequence[str]) -> dict[str, tuple[int, bool]]:
     """name → (id, whether it is deleted), of those that are there."""
+    from jobd.store.models import JobModel
+
     found = {}
     for start in range(0, len(names), AT_ONCE):
         query = JobModel.select(JobModel.name, JobModel.id, JobModel.is_delete).where(
@@ -239,15 +243,15 @@ def _insert(session: Session, jobs: Sequence[Job]) -> list[Job]:
     if not jobs:
         return []
     before = session.rows("SELECT max(id) FROM job")[0][0] or 0
-    fields = [JobModel.name, JobModel.retry_times, JobModel.runonce, JobModel.interval]
     values = [(job.name, job.retry_times, int(job.runonce), job.interval) for job in jobs]
-    for start in range(0, len(values), AT_ONCE):
-        JobModel.insert_many(values[start : start + AT_ONCE], fields).execute(session.database)
+    session.write_rows("job", ("name", "retry_times", "runonce", "interval"), values)
     ids = dict(session.rows("SELECT name, id FROM job WHERE id > ?", (before,)))
     return [job._replace(id=ids[job.name]) for job in jobs]
 
 
 def _update(session: Session, job: Job, now: int) -> None:
+    from jobd.store.models import JobModel
+
     JobModel.update(
         retry_times=job.retry_times,
         runonce=int(job.runonce),
@@ -260,6 +264,8 @@ def _update(session: Session, job: Job, now: int) -> None:
 def _write_options(session: Session, jobs: Sequence[Job], inserted: int) -> None:
     written = [(job.id, options) for job in jobs if (options := rows.options_row(job.options)) is not None]
     if inserted < len(jobs):
+        from jobd.store.models import OptionsModel
+
         ids = [job.id for job in jobs]
         for start in range(0, len(ids), AT_ONCE):
             OptionsModel.delete().where(OptionsModel.job_id << ids[start : start + AT_ONCE]).execute(session.database)
@@ -294,9 +300,9 @@ def _plan(session: Session, jobs: Sequence[Job], now: int, zone: str) -> None:
 
 def _forget_changes(session: Session, ids: Sequence[int]) -> None:
     """The triggers' notes about jobs that have just been planned."""
-    for start in range(0, len(ids), AT_ONCE):
-        some = ids[start : start + AT_ONCE]
-        dialect = session.dialect
+    dialect = session.dialect
+    for start in range(0, len(ids), MOST_IDS):
+        some = ids[start : start + MOST_IDS]
         session.execute(
             f"DELETE FROM job_change WHERE what = 'changed' AND {dialect.among('job_id', len(some))}",
             dialect.among_values(some),

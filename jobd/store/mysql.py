@@ -148,8 +148,8 @@ class Mysql(Dialect):
 
     def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
         cursor.execute(
-            # served by the index schedule_ready
-            "SELECT job_id FROM schedule FORCE INDEX (schedule_ready)"
+            # served by the index schedule_claim
+            "SELECT job_id FROM schedule FORCE INDEX (schedule_claim)"
             " WHERE pool = %s AND node_id = 0 AND ready_time <= %s ORDER BY ready_time LIMIT %s FOR UPDATE SKIP LOCKED",
             (pool, until, limit),
         )

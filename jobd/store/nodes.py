@@ -25,7 +25,8 @@ def register(session: Session, host: str, pid: int, version: str, instance: str,
         (host[:255], pid, version, instance, now),
     )
     found = session.rows(
-        "SELECT max(id) FROM node WHERE instance = ? AND started_time = ? AND pid = ?", (instance, now, pid)
+        "SELECT id FROM node WHERE instance = ? AND started_time = ? AND pid = ? ORDER BY id DESC LIMIT 1",
+        (instance, now, pid),
     )
     return int(found[0][0])
 

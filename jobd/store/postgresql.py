@@ -110,7 +110,7 @@ class Postgresql(Dialect):
 
     def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
         cursor.execute(
-            # served by the index schedule_ready
+            # served by the index schedule_claim
             f"UPDATE schedule SET node_id = %s, token = {grown('token', '%s')}, started_time = NULL"
             " WHERE job_id IN (SELECT job_id FROM schedule WHERE pool = %s AND node_id = 0 AND ready_time <= %s"
             " ORDER BY ready_time LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING job_id",

@@ -1,28 +1,42 @@
-"""Forgetting what is old: by age and by number of runs per job, a batch at a time, never a scan."""
+"""Forgetting what is old: by age and by number of runs per job, a batch at a time, never a scan.
+
+Several nodes do it at once: each passes over what another is about to forget.
+"""
+
+from collections.abc import Mapping, Sequence
 
 from jobd.store.store import Session
 
+PAIRS = 50  # in a condition: what the planners still see through at once
 
-def prune(session: Session, before: int, keep_per_job: int, limit: int) -> int:
-    """Forget up to `limit` runs that ended before the moment `before`, or have too many successors; how many."""
-    # served by the index run_finished
-    old = session.rows(
-        "SELECT job_id, number FROM run WHERE finished_time < ? ORDER BY finished_time LIMIT ?", (before, limit)
-    )
-    # Only jobs that have run lately can have grown too many runs; run_finished finds the latest. The runs of a job are
-    # numbered without gaps, so the key finds the surplus.
-    recent = session.rows(
-        "SELECT job_id, max(number) FROM (SELECT job_id, number FROM run ORDER BY finished_time DESC LIMIT ?) AS latest"
-        " GROUP BY job_id",
-        (limit,),
-    )
-    for job_id, newest in recent:
-        if newest > keep_per_job and len(old) < limit:
-            old += session.rows(
-                "SELECT job_id, number FROM run WHERE job_id = ? AND number <= ? ORDER BY number LIMIT ?",
-                (job_id, newest - keep_per_job, limit - len(old)),
-            )
-    for job_id, number in set(old):
-        session.execute("DELETE FROM run WHERE job_id = ? AND number = ?", (job_id, number))
-        session.execute("DELETE FROM output WHERE job_id = ? AND number = ?", (job_id, number))
-    return len(set(old))
+
+def prune(session: Session, before: int, surplus: Mapping[int, int], limit: int) -> int:
+    """Forget up to `limit` runs that ended before the moment `before`, or that their job has too many of; how many.
+
+    `surplus`: job → the number up to which its runs are too many.
+    """
+    skip, left, wanted = session.dialect.skip_locked, limit, sorted(surplus.items())
+    for start in range(0, len(wanted), PAIRS):
+        condition, values = _any_of("number <= ?", wanted[start : start + PAIRS])
+        sql = f"SELECT job_id, number FROM run WHERE {condition} LIMIT ?{skip}"
+        if left:
+            left -= _forget(session, session.rows(sql, (*values, left)))
+    if left:
+        # served by the index run_finished
+        sql = f"SELECT job_id, number FROM run WHERE finished_time < ? ORDER BY finished_time LIMIT ?{skip}"
+        left -= _forget(session, session.rows(sql, (before, left)))
+    return limit - left
+
+
+def _forget(session: Session, runs: Sequence[tuple[int, ...]]) -> int:
+    """Delete these runs, by job and number, with what they printed; how many they are."""
+    for start in range(0, len(runs), PAIRS):
+        condition, values = _any_of("number = ?", runs[start : start + PAIRS])
+        session.execute(f"DELETE FROM run WHERE {condition}", values)
+        session.execute(f"DELETE FROM output WHERE {condition}", values)
+    return len(runs)
+
+
+def _any_of(number: str, pairs: Sequence[tuple[int, ...]]) -> tuple[str, list[int]]:
+    """The condition that a row is one of these, by job and number; served by the primary keys."""
+    return " OR ".join([f"(job_id = ? AND {number})"] * len(pairs)), [value for pair in pairs for value in pair]

@@ -5,21 +5,23 @@ Long lists come a page at a time, each found through an index, so that memory st
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from jobd.config import Settings
 from jobd.errors import JobdError
 from jobd.job import Job, Plan, Run
 from jobd.store import rows, schema
 from jobd.store.connect import connect, dialect_of
 from jobd.store.url import Target, parse_url
 
+if TYPE_CHECKING:
+    from jobd.config import Settings
+
 Result = TypeVar("Result")
 PAGE = 1_000
 CUT = "[jobd: earlier output was cut]\n"
 _JOBS = (
     f"SELECT {rows.columns('job', rows.JOB)}, {rows.columns('job_options', rows.OPTIONS)},"
-    f" {rows.columns('schedule', rows.SCHEDULE)}, {rows.columns('run', rows.RUN)} FROM job"
+    f" {rows.columns('schedule', rows.SCHEDULE)}, {rows.columns('run', rows.RUN)} FROM {{}}"
     " LEFT JOIN job_options ON job_options.job_id = job.id LEFT JOIN schedule ON schedule.job_id = job.id"
     " LEFT JOIN run ON run.job_id = job.id AND run.number = schedule.number - 1"
 )
@@ -27,6 +29,8 @@ _RUNS = (
     f"SELECT job.name, node.host, {rows.columns('run', rows.RUN)} FROM run"
     " LEFT JOIN job ON job.id = run.job_id LEFT JOIN node ON node.id = run.node_id"
 )
+# The page is made, through the index on name, before the rest is joined to it: else a planner may join all jobs first.
+_PAGE_OF_JOBS = _JOBS.format("(SELECT * FROM job WHERE {} ORDER BY name LIMIT ?) AS job") + " ORDER BY job.name"
 _PLAN_AT = len(rows.JOB) + len(rows.OPTIONS)
 _RUN_AT = _PLAN_AT + len(rows.SCHEDULE)
 
@@ -69,16 +73,15 @@ class Reader:
 
     def jobs(self, deleted: bool) -> Iterator[Listed]:
         """The jobs by name; with `deleted`, the deleted ones too."""
-        live = "1 = 1" if deleted else "job.is_delete = 0"
-        page = self._rows(f"{_JOBS} WHERE {live} ORDER BY job.name LIMIT {PAGE}")
+        live = "" if deleted else " AND is_delete = 0"
+        page = self._rows(_PAGE_OF_JOBS.format(f"1 = 1{live}"), (PAGE,))
         while page:
             yield from map(_listed, page)
-            # served by the unique index on name
-            page = self._rows(f"{_JOBS} WHERE {live} AND job.name > ? ORDER BY job.name LIMIT {PAGE}", (page[-1][1],))
+            page = self._rows(_PAGE_OF_JOBS.format(f"name > ?{live}"), (page[-1][1], PAGE))
 
     def job(self, name: str) -> Listed:
         """One job, deleted or not. Raises JobdError when there is none of this name."""
-        found = self._rows(f"{_JOBS} WHERE job.name = ?", (name,))
+        found = self._rows(f"{_JOBS.format('job')} WHERE job.name = ?", (name,))
         if not found:
             raise self._no_such_job(name)
         return _listed(found[0])
@@ -135,10 +138,10 @@ class Reader:
         self._connection.close()
 
     def _runs_of(self, job_id: int) -> Iterator[History]:
-        sql = f"{_RUNS} WHERE run.job_id = ? AND run.number < ? ORDER BY run.number DESC LIMIT {PAGE}"
+        sql = f"{_RUNS} WHERE run.job_id = ? AND run.number < ? ORDER BY run.number DESC LIMIT ?"
         last = 2**62
         while True:
-            page = [_history(row) for row in self._rows(sql, (job_id, last))]  # served by the primary key
+            page = [_history(row) for row in self._rows(sql, (job_id, last, PAGE))]  # served by the primary key
             yield from page
             if len(page) < PAGE:
                 return
@@ -182,7 +185,7 @@ class Reader:
             raise self._dialect.refusal(error, self._target) from None
 
 
-def open_reader(settings: Settings) -> Reader:
+def open_reader(settings: "Settings") -> Reader:
     """The database that the settings name, to look at. Raises JobdError when there is none."""
     return Reader(parse_url(settings.database, settings.password))
 

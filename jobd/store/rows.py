@@ -3,7 +3,6 @@
 The columns stand here once, in the order in which every statement reads and writes them.
 """
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -48,6 +47,7 @@ MAX_NUMBER = 2**62
 UNSOUND = "unsound"  # the basis of a plan whose row made no sense: it is planned anew as soon as somebody may
 _FIRST = from_datetime(datetime(1, 1, 3, tzinfo=UTC))  # with the next one: what exists in every time zone
 _LAST = from_datetime(datetime(9999, 12, 29, tzinfo=UTC))
+CACHED = 256  # values of each kind: in a long list the same ones come again and again
 MAX_ERROR = 2_000
 MAX_PLAN_ERROR = 500
 
@@ -92,7 +92,7 @@ class _Kind(NamedTuple):
 
 
 # Many jobs are alike: what they have in common is read and checked once, and is the same object in all of them.
-@lru_cache(maxsize=1_024, typed=True)
+@lru_cache(maxsize=CACHED, typed=True)
 def _read_kind(
     retry_times: Any, runonce: Any, interval: Any, is_delete: Any, *options: Any
 ) -> tuple[_Kind, str | None]:
@@ -104,7 +104,7 @@ def _read_kind(
                 raise BadValue(f"{what} is {flag!r}, not 0 or 1")
         if interval is not None and not isinstance(interval, str):
             raise BadValue("interval is not text")
-        read = check_options(_read_options(options))
+        read = _read_options(options)
     except BadValue as error:
         problem, read = str(error), PLAIN
     kind = _Kind(
@@ -118,7 +118,7 @@ def _read_kind(
 
 
 def _read_options(row: Sequence[Any]) -> Options:
-    """The options; a row of NULLs (there is none) gives the defaults. Raises BadValue."""
+    """The options, checked; a row of NULLs (there is none) gives the defaults. Raises BadValue."""
     if not any(row):
         return PLAIN
     for what, value, kind in zip(OPTIONS, row, _KINDS, strict=True):
@@ -127,7 +127,7 @@ def _read_options(row: Sequence[Any]) -> Options:
     task, command, args, secrets = row[:4]
     skip_dates, instead, after_jobs, priority, on_lost, isolation, paused = row[-7:]
     plain = dict(zip(_PLAIN, row[4:-7], strict=True))
-    return Options(
+    options = Options(
         task=task,
         command=None if command is None else tuple(_json(command, "command", list)),
         args={} if args is None else _json(args, "args", dict),
@@ -141,9 +141,12 @@ def _read_options(row: Sequence[Any]) -> Options:
         paused=bool(paused),
         **plain,
     )
+    return check_options(options)
 
 
 def _json(text: Any, what: str, kind: type) -> Any:
+    import json
+
     try:
         value = json.loads(text)
     except (TypeError, ValueError, RecursionError):
@@ -157,6 +160,8 @@ def options_row(options: Options) -> tuple[Any, ...] | None:
     """The values of the OPTIONS columns; None when all are the defaults, so that no row is needed."""
     if options == PLAIN:
         return None
+    import json
+
     return (
         options.task,
         None if options.command is None else json.dumps(options.command, ensure_ascii=False),
@@ -198,9 +203,9 @@ def _flaw(row: Sequence[Any], plan: Plan) -> str | None:
             if type(value) is not (str if what in _TEXTS else int) and not (value is None and what in _NULLABLE):
                 return f"{what} is {ascii(value)[:80]}"
         _shapes.add(shape)
-    for moment, what in zip(_moments(row), _MOMENT_NAMES, strict=True):
+    for moment in _moments(row):
         if moment is not None and not 0 <= moment <= LATEST:
-            return f"{what} is {moment}"
+            return f"{_MOMENT_NAMES[_moments(row).index(moment)]} is {moment}"
     if not 1 <= plan.number <= MAX_NUMBER:
         return f"number is {plan.number}"
     if not (0 <= plan.attempt <= MAX_NUMBER and 0 <= plan.losses <= MAX_NUMBER and 0 <= plan.missed <= MAX_NUMBER):
@@ -234,6 +239,7 @@ def read_time(value: Any) -> int | None:
     return from_datetime(value if isinstance(value, datetime) else datetime.fromisoformat(value))
 
 
+@lru_cache(maxsize=CACHED)
 def _time(value: Any) -> int | None:
     """The moment of a column of `job`, when it can be shown in every time zone."""
     moment = read_time(value)

@@ -71,7 +71,7 @@ def claim(session: Session, node: int, pool: str, until: int, limit: int) -> lis
 
 def drop_jobless(session: Session, node: int) -> None:
     """Forget what `node` has claimed of jobs that are no more."""
-    # served by the index schedule_node
+    # served by the index schedule_claim
     sql = "SELECT job_id FROM schedule WHERE node_id = ? AND NOT EXISTS (SELECT 1 FROM job WHERE id = schedule.job_id)"
     _drop(session, [job_id for (job_id,) in session.rows(sql, (node,))])
 
@@ -83,7 +83,7 @@ def _drop(session: Session, job_ids: Sequence[int]) -> None:
 
 def claims_of(session: Session, node: int) -> list[Claimed]:
     """All that `node` has claimed."""
-    # served by the index schedule_node
+    # served by the index schedule_claim
     return _numbered(session, [_claimed(row) for row in session.rows(_JOINED + "schedule.node_id = ?", (node,))])
 
 
@@ -91,7 +91,7 @@ def orphans(session: Session) -> list[int]:
     """The nodes that have claims and are not alive: none of jobd's doing, but perhaps of somebody's hands."""
     alive = {0, *(node for (node,) in session.rows("SELECT id FROM node WHERE stopped_time IS NULL"))}
     found, last = [], -(2**63)
-    # served by the index schedule_node, one step a node: DISTINCT would read the entries of all jobs
+    # served by the index schedule_claim, one step a node: DISTINCT would read the entries of all jobs
     next_node = "SELECT node_id FROM schedule WHERE node_id > ? ORDER BY node_id LIMIT 1"
     while row := session.rows(next_node, (last,)):
         last = row[0][0]
@@ -102,7 +102,7 @@ def orphans(session: Session) -> list[int]:
 
 def tokens_of(session: Session, node: int) -> dict[int, int]:
     """The fencing tokens of all that `node` has claimed, by job id."""
-    # served by the index schedule_node
+    # served by the index schedule_claim
     return dict(session.rows("SELECT job_id, token FROM schedule WHERE node_id = ?", (node,)))
 
 
@@ -152,7 +152,7 @@ def give_up(session: Session, one: Settlement, reason: str) -> None:
 
 def next_ready(session: Session, pool: str) -> int | None:
     """When the next unclaimed job of `pool` is ready."""
-    # served by the index schedule_ready
+    # served by the index schedule_claim
     found = session.rows("SELECT min(ready_time) FROM schedule WHERE pool = ? AND node_id = 0", (pool,))
     return found[0][0] if isinstance(found[0][0], int) else None
 
@@ -171,11 +171,23 @@ def drop_changes(session: Session, ids: Sequence[int]) -> None:
         session.execute(f"DELETE FROM job_change WHERE {dialect.among('id', len(ids))}", dialect.among_values(ids))
 
 
-def note_clock(session: Session, now: int, what: str) -> None:
-    """Have every job looked at that waits for a time which the clock, put back to `now`, has yet to show again."""
+def slice_end(session: Session, after: int, count: int) -> tuple[int, bool]:
+    """The id of the last of the `count` jobs that follow job `after`, and whether there are more behind them."""
+    # served by the primary key
+    slice_of = "SELECT id FROM job WHERE id > ? ORDER BY id LIMIT ?"
+    ((last, found),) = session.rows(f"SELECT max(id), count(*) FROM ({slice_of}) AS slice", (after, count))
+    return (after if last is None else int(last)), found == count
+
+
+def note_clock(session: Session, now: int, what: str, after: int, until: int) -> None:
+    """Have the jobs looked at that wait for a time which the clock, put back to `now`, has yet to show again.
+
+    Of those with an id above `after`, up to `until`: a slice, served by the primary key.
+    """
     session.execute(
-        "INSERT INTO job_change (job_id, what) SELECT job_id, ? FROM schedule WHERE due_time > ? OR ready_time > ?",
-        (what, now, now),
+        "INSERT INTO job_change (job_id, what) SELECT job_id, ? FROM schedule"
+        " WHERE job_id > ? AND job_id <= ? AND (due_time > ? OR ready_time > ?)",
+        (what, after, until, now, now),
     )
 
 
@@ -184,10 +196,11 @@ def last_finished(session: Session) -> int:
     return int(session.rows("SELECT max(finished_time) FROM run")[0][0] or 0)
 
 
-def due_at_start(session: Session) -> list[int]:
-    """The ids of the live jobs whose interval speaks of the start of a daemon. Reads all of the table `job`."""
-    sql = 'SELECT id FROM job WHERE is_delete = 0 AND LOWER("interval") LIKE ?'
-    return [job_id for (job_id,) in session.rows(sql, ("%@reboot%",))]
+def due_at_start(session: Session, after: int, until: int) -> list[int]:
+    """The ids of the live jobs of a slice whose interval speaks of the start of a daemon."""
+    # served by the primary key
+    sql = 'SELECT id FROM job WHERE id > ? AND id <= ? AND is_delete = 0 AND LOWER("interval") LIKE ?'
+    return [job_id for (job_id,) in session.rows(sql, (after, until, "%@reboot%"))]
 
 
 def note_change(session: Session, job_id: int, what: str) -> None:
@@ -248,11 +261,13 @@ def replan(session: Session, changed: Sequence[Plan]) -> None:
     _write_plans(session, changed)
 
 
-def wake_unresolved(session: Session) -> None:
-    """Offer the jobs again whose task was unknown: the plugins may have it now."""
+def wake_unresolved(session: Session, after: int, until: int) -> None:
+    """Offer the jobs of a slice again whose task was unknown: the plugins may have it now."""
     session.execute(
-        "UPDATE schedule SET ready_time = due_time"
-        " WHERE node_id = 0 AND error IS NOT NULL AND ready_time IS NOT NULL AND attempt = 0 AND due_time < ready_time"
+        # served by the primary key, not by schedule_claim, where all free jobs are alike
+        "UPDATE schedule SET ready_time = due_time WHERE job_id > ? AND job_id <= ? AND node_id + 0 = 0"
+        " AND error IS NOT NULL AND ready_time IS NOT NULL AND attempt = 0 AND due_time < ready_time",
+        (after, until),
     )
 
 

@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import methodcaller
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
@@ -17,6 +18,8 @@ from jobd.store.dialect import AGAIN, ALTERED, AWAY, Dialect, grown
 from jobd.store.url import Target
 
 BUSY_SECONDS = 5.0
+# Text as a foreign program may have left it: SQLite takes any bytes, and one such row must hide no other.
+_text = methodcaller("decode", "utf-8", "replace")
 _NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs", "lustre"}
 
 
@@ -80,7 +83,7 @@ class Sqlite(Dialect):
                 # Several processes that open a new file at once: the switch ignores the busy timeout.
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
-                time.sleep(0.01)
+                time.sleep(0.01)  # noqa: TID251 - in the keeper's thread
         connection.execute("PRAGMA synchronous=FULL")
         (level,) = connection.execute("PRAGMA synchronous").fetchone()
         if mode != "wal" or level != 2:
@@ -155,7 +158,7 @@ class Sqlite(Dialect):
 
     def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
         cursor.execute(
-            # served by the index schedule_ready
+            # served by the index schedule_claim
             f"UPDATE schedule SET node_id = ?, token = {grown('token', '?')}, started_time = NULL"
             " WHERE job_id IN (SELECT job_id FROM schedule WHERE pool = ? AND node_id = 0 AND ready_time <= ?"
             " ORDER BY ready_time LIMIT ?) RETURNING job_id",
@@ -203,8 +206,3 @@ def _file_system(folder: str) -> str:
     except OSError:
         pass
     return kind
-
-
-def _text(raw: bytes) -> str:
-    """Text as a foreign program may have left it: SQLite takes any bytes, and one such row must hide no other."""
-    return raw.decode("utf-8", "replace")

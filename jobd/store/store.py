@@ -73,7 +73,7 @@ class Store:
     def __init__(self, target: Target) -> None:
         self.target = target
         self.dialect = dialect_of(target)
-        self._sleep: Callable[[float], None] = time.sleep  # between tries
+        self._sleep: Callable[[float], None] = time.sleep  # noqa: TID251 - between tries
         self._monotonic: Callable[[], float] = time.monotonic
         self._seen: object = None
         self._database = open_database(target, self.dialect)

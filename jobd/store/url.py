@@ -8,7 +8,6 @@ and `host` (a socket's folder) among them.
 import os
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from jobd.errors import ConfigError
 
@@ -46,6 +45,15 @@ class Target(NamedTuple):
 
 def parse_url(url: str, password: str | None = None) -> Target:
     """The target that `url` names; `password` is used when the URL has none. Raises ConfigError."""
+    path = url.removeprefix("sqlite:///")
+    if path not in (url, "", ":memory:") and path.isprintable() and not any(char in path for char in "%?#"):
+        return Target("sqlite", path=os.path.abspath(path))
+    return _parse_url(url, password)
+
+
+def _parse_url(url: str, password: str | None) -> Target:
+    from urllib.parse import parse_qsl, unquote, urlsplit  # takes as long to load as SQLite
+
     try:
         parts = urlsplit(url)
         port = parts.port

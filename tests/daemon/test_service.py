@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
 import stat
 import subprocess
+import time
 
 import pytest
 
@@ -65,7 +67,7 @@ def test_why_a_start_failed_reaches_the_terminal(house: House, config: str, code
     if code == 4:
         house.environ["JOBD_DATABASE"] = f"sqlite:///{house.folder}/no-such-folder/jobd.db"
     foreground, detached = house.jobd("start", "-f"), house.jobd("start")
-    assert (foreground.returncode, detached.returncode) == (code, 1)
+    assert (foreground.returncode, detached.returncode) == (code, code)
     for answer in (foreground, detached):
         assert reason in answer.stderr
         assert "Traceback" not in answer.stderr
@@ -94,6 +96,33 @@ def test_what_the_daemon_writes_is_its_users_alone(house: House) -> None:
     for path in (house.state / "jobd.log", house.state / "jobd.pid", house.folder / "jobd.db"):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
     assert house.jobd("stop").returncode == 0
+
+
+def test_status_shows_local_times(house: House) -> None:
+    house.environ["TZ"] = "Asia/Kolkata"
+    house.foreground()
+    assert re.search(r", since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+05:30\n", house.fine("status"))
+
+
+def test_a_socket_that_somebody_removed_is_made_anew(house: House) -> None:
+    house.configure("", more='poll = "100ms"\nlease = "5s"\n')
+    process = house.foreground()
+    (house.state / "jobd.sock").unlink()
+    answer = house.jobd("status")
+    assert answer.returncode == 0 or "its socket" in answer.stderr
+    until(lambda: house.status().get("pid") == process.pid, "a new socket")
+
+
+@pytest.mark.parametrize("command", ["reload", "status"])
+def test_a_stopped_daemon_is_said_to_be(house: House, command: str) -> None:
+    process = house.foreground()
+    process.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    answer = house.jobd(command)
+    assert time.monotonic() - began < 20
+    assert answer.returncode == 1
+    hint = f"`kill -CONT {process.pid}` lets it go on"
+    assert answer.stderr == f"jobd: error: jobd (pid {process.pid}) has been stopped by a signal; {hint}\n"
 
 
 def test_sigterm_ends_it_with_0(house: House) -> None:

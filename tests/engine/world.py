@@ -147,7 +147,7 @@ class World:
         self._folder = folder
         self._spool = open_spool(str(folder), "world")
         self.puppets: list[Puppet] = []
-        self._settings = settings_of(folder, poll)
+        self._settings = settings(folder, poll)
         self._workers = workers
         self.store = Store(Target("sqlite", str(folder / "jobd.db")))
         self.start()
@@ -162,7 +162,7 @@ class World:
         self._keeper = Keeper(
             self._settings, self._open, "instance", self.clock, appetites, {}, self._spool, Mailbox(), self._inbox
         )
-        self._keeper._prune_at = 2**62  # in these worlds nothing is forgotten
+        self._keeper._pruner.at = 2**62  # in these worlds nothing is forgotten
         self._keeper._open()
         self._turn()
 
@@ -259,8 +259,7 @@ def listen(processor: Processor) -> None:
             processor.handle(worker, "line")
 
 
-def settings_of(folder: Path, poll: int) -> Settings:
-    """Settings under which nothing happens by itself."""
+def settings(folder: Path, poll: int) -> Settings:
     return Settings(
         path=str(folder / "jobd.toml"),
         database="",

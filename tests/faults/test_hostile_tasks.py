@@ -311,17 +311,6 @@ def test_the_others_notice_nothing(house: House) -> None:
     assert house.processes[0].poll() is None
 
 
-def test_the_next_run_finds_the_process_as_it_should_be(tmp_path: Path) -> None:
-    alone = House(tmp_path / "alone", plugin=PLUGIN)
-    try:
-        alone.foreground()
-        for name in ("changes_its_process", "healthy"):
-            alone.fine("add", name, "--once")
-            assert alone.ended(name)[0]["outcome"] == "succeeded", alone.history(name)
-    finally:
-        alone.close()
-
-
 def test_output_is_bounded_and_its_end_is_kept(house: House) -> None:
     house.ended("prints_a_lot"), house.ended("prints_rubbish")
     text = house.fine("logs", "prints_a_lot")

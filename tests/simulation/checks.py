@@ -11,6 +11,7 @@ from tests.simulation.events import Violation
 from tests.simulation.node import EPOCH
 from tests.simulation.puppets import Puppet
 
+TAKEOVER_GRACE = SECOND // 4  # beyond the lease and two polls: for the ways to the database and back
 THAW_GRACE = SECOND  # how long what a frozen machine ran may go on after it has thawed
 
 
@@ -78,6 +79,20 @@ class Checks:
     def thawed(self, node: Any) -> None:
         """A machine goes on: what it ran meanwhile elsewhere must end soon."""
         self._world.events.after(THAW_GRACE, self.overlaps)
+
+    def crashed(self, node: Any) -> None:
+        """A daemon ends: another that nothing disturbs must take over what it had, in time."""
+        world, dead, at = self._world, node.engine.node, self._world.events.now
+        within = world.settings.lease + 2 * world.settings.poll + TAKEOVER_GRACE
+        # Else it may be heard of after its death, or again because of somebody's hands.
+        if dead and node.line.is_free() and not world.meddling:
+            world.events.after(within, lambda: self._taken_over(dead, at))
+
+    def _taken_over(self, dead: int, died_at: int) -> None:
+        since = [since for node in self._world.nodes if (since := node.undisturbed_since()) is not None]
+        held = self._world.database.rows("SELECT job_id FROM schedule WHERE node_id = ?", (dead,))
+        if held and since and min(since) <= died_at - TAKEOVER_GRACE:
+            raise Violation(f"jobs {held} are still node {dead}'s, which died at {died_at / SECOND:.1f} s")
 
     def overlaps(self) -> None:
         """No job runs twice at this moment."""

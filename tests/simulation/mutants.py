@@ -14,9 +14,11 @@ from jobd.engine.engine import Engine
 from jobd.engine.keeper import Keeper
 from jobd.engine.lease import Lease, Watch
 from jobd.engine.processor import Processor
+from jobd.engine.worker import Worker
 from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.sqlite import Sqlite
+from jobd.wire import encode_order
 from tests.simulation.node import MemoryMarks, MemorySpool
 from tests.simulation.puppets import Puppet
 
@@ -163,6 +165,16 @@ def _empty_hands(self: Processor, worker: Any, item: Any, wall: int) -> bool:
 _give = Processor._give
 
 
+def _forget_the_line(self: Processor, worker: Worker) -> None:
+    """What is taken out of a worker's line goes nowhere."""
+    worker.take_back(self._clock.wall(), self._clock.monotonic())
+
+
+def _take_back_a_copy(self: Puppet) -> list[bytes]:
+    """The worker has and runs what has been taken back."""
+    return [encode_order(order) for order in self._orders]
+
+
 @contextlib.contextmanager
 def _no_marks() -> Iterator[None]:
     """Nobody knows which runs had begun, and nobody minds."""
@@ -205,6 +217,8 @@ MUTANTS: dict[str, Mutant] = {
     "the spool keeps half": _instead(MemorySpool, "load", _load_half),
     "claims of the gone are taken at once": _instead(Keeper, "_announce", _adopt_at_once),
     "what is in hand is not waited for": _instead(Processor, "_give", _empty_hands),
+    "what is taken back is forgotten": _instead(Processor, "_take_line", _forget_the_line),
+    "what is taken back is run all the same": _instead(Puppet, "take_back", _take_back_a_copy),
 }  # fmt: skip
 
 # Where to look first: a seed that has found it. When the code changes, another may; the search goes on from 0.
@@ -231,4 +245,6 @@ HINTS = {
     "the spool keeps half": 116,
     "claims of the gone are taken at once": 4,
     "what is in hand is not waited for": 156,
+    "what is taken back is forgotten": 0,
+    "what is taken back is run all the same": 0,
 }

@@ -54,6 +54,11 @@ class Line:
         self.slow = 0  # the longest delay of a request, and of an answer, in µs
         self.lose = 0.0  # how many commits have an unknown outcome
         self.conflict = 0.0  # how many commits have to be repeated
+        self.mended_at = 0
+
+    def is_free(self) -> bool:
+        """Whether nothing is done to it."""
+        return not (self.cut or self.full or self.slow or self.lose or self.conflict)
 
 
 class Wire:

@@ -114,6 +114,7 @@ class Node:
         self.puppets: list[Puppet] = []
         self.pids = number * 100_000
         self.up = False
+        self.up_since = 0
         self.frozen_until = 0
         self.froze_whole = False
         self.thawed_at = -(10**12)
@@ -132,6 +133,7 @@ class Node:
             self.world.events.after(10 * MILLISECOND, self.start)
             return
         self.up = True
+        self.up_since = self.world.events.now
         self._life += 1
         self._step_at = None
         self.puppets = []
@@ -159,6 +161,7 @@ class Node:
         if not self.up:
             return
         self.world.say(f"node {self.number} (id {self.engine.node}) crashes")
+        self.world.checks.crashed(self)
         self._end()
         for puppet in self.puppets:
             puppet.end()
@@ -186,6 +189,12 @@ class Node:
     def suspended(self) -> bool:
         """Whether its runs stand still."""
         return self.froze_whole and self.world.events.now < self.frozen_until
+
+    def undisturbed_since(self) -> int | None:
+        """Since when it has been up, awake and well connected; None: it is not."""
+        if not self.up or self.world.events.now < self.frozen_until or not self.line.is_free():
+            return None
+        return max(self.up_since, self.thawed_at, self.line.mended_at)
 
     def effect(self, name: str) -> None:
         """Something is about to reach beyond the process, or just has: a crash point."""

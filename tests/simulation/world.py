@@ -309,6 +309,7 @@ class World:
         line = node.line
         line.cut = line.full = False
         line.slow, line.lose, line.conflict = 0, 0.0, 0.0
+        line.mended_at = self.events.now
 
     def _heal(self) -> None:
         self.say("the faults are over")

@@ -22,10 +22,19 @@ def odd_postgresql() -> Iterator[servers.Server]:
         yield server
 
 
-@pytest.fixture(params=[*servers.KINDS, "odd-mariadb", "odd-postgresql"])
+@pytest.fixture(scope="session")
+def mysql() -> Iterator[servers.Elsewhere]:
+    """The MySQL that JOBD_TEST_MYSQL_URL names."""
+    assert servers.MYSQL is not None
+    server = servers.Elsewhere(servers.MYSQL)
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=[*servers.KINDS, "odd-mariadb", "odd-postgresql", *(["mysql"] if servers.MYSQL else [])])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database of each kind."""
     if request.param == "sqlite":
         return servers.sqlite_url(tmp_path)
-    server: servers.Server = request.getfixturevalue(request.param)
+    server: servers.Server | servers.Elsewhere = request.getfixturevalue(request.param)
     return server.new_database()

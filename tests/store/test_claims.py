@@ -217,15 +217,35 @@ def left(store: Store, name: str = "run") -> list[tuple[int, int]]:
 def test_pruning_forgets_the_old_and_the_surplus_with_their_output_and_nothing_else(store: Store) -> None:
     record_runs(store, 1, [10, 20, 300, 400, 500])
     record_runs(store, 2, [310])
-    assert store.transact(lambda s: prune.prune(s, 100, 2, 100)) == 3
+    assert store.transact(lambda s: prune.prune(s, 100, {1: 3, 3: 7}, 100)) == 3
     assert left(store) == left(store, "output") == [(1, 4), (1, 5), (2, 1)]
-    assert store.transact(lambda s: prune.prune(s, 100, 2, 100)) == 0
+    assert store.transact(lambda s: prune.prune(s, 100, {1: 3}, 100)) == 0
 
 
 def test_pruning_goes_in_batches(store: Store) -> None:
     record_runs(store, 1, list(range(1, 51)))
-    assert store.transact(lambda s: prune.prune(s, 1_000, 1_000, 20)) == 20
-    assert len(left(store)) == 30
+    record_runs(store, 2, list(range(1, 51)))
+    assert store.transact(lambda s: prune.prune(s, 1_000, {}, 20)) == 20
+    assert store.transact(lambda s: prune.prune(s, 0, {1: 40, 2: 40}, 60)) == 60
+    assert store.transact(lambda s: prune.prune(s, 0, {1: 40, 2: 40}, 60)) == 0
+    assert left(store) == left(store, "output") == [(job_id, n) for job_id in (1, 2) for n in range(41, 51)]
+
+
+def test_nodes_that_prune_at_once_do_not_wait_for_each_other(
+    store: Store, database: str, open_store: Callable[[str], Store]
+) -> None:
+    if store.dialect.name == "sqlite":
+        pytest.skip("only one can write at a time")
+    for job_id in range(1, 301):
+        record_runs(store, job_id, [job_id])
+    other = open_store(database)
+
+    def both(session: Session) -> tuple[int, int]:
+        forgotten = prune.prune(session, 1_000, {}, 10)
+        return forgotten, other.transact(lambda s: prune.prune(s, 1_000, {5: 1, 45: 1}, 30))
+
+    assert store.transact(both) == (10, 30)
+    assert len(left(store)) == 260
 
 
 def test_an_invalid_row_is_told_with_its_reason(store: Store) -> None:

@@ -8,6 +8,7 @@ from jobd.cli.state import error_of, planned, reason, state_of
 from jobd.clock import SECOND
 from jobd.engine.changes import Looker
 from jobd.job import PLAIN
+from jobd.store import rows
 from jobd.store import schedule_table as table
 from jobd.store.reads import Listed, Reader
 from jobd.store.store import Store
@@ -101,3 +102,14 @@ def test_a_senseless_row_is_told_and_disturbs_no_other(
     claimed = store.transact(lambda session: table.claim(session, 1, "default", NOW, 10))
     assert [one.job.name for one in claimed if one.job] == ["good"]
     assert [error_of(one) for one in listed() if one.job.name != "good"] == [error_of(bad)]
+
+
+def test_a_wrong_option_is_not_taken_for_the_right_one_that_was_read_before_it():
+    def problem(timeout: object) -> str | None:
+        options = dict.fromkeys(rows.OPTIONS) | {"timeout": timeout, "priority": 0, "paused": 0}
+        return rows.read_job((1, "a", 0, 0, "10s", "2026-01-01", "2026-01-01", None, 0, *options.values()))[1]
+
+    assert problem(1) is None
+    assert "timeout is 1.0" in str(problem(1.0))
+    assert "timeout is True" in str(problem(True))
+    assert problem(1) is None

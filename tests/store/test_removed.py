@@ -11,10 +11,10 @@ from jobd.store import definitions, nodes
 from jobd.store import schedule_table as table
 from jobd.store.schedule_table import Claimed, Settlement
 from jobd.store.store import Store
-from tests.engine.world import settings_of
+from tests.engine.world import settings
 from tests.store.test_hostile_rows import NOW
 
-SETTINGS = settings_of(Path("/nowhere"), SECOND)
+SETTINGS = settings(Path("/nowhere"), SECOND)
 INSERT = "INSERT INTO job (id, name, \"interval\") VALUES ({}, 'slow', '1s')"
 
 

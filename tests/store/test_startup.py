@@ -1,8 +1,11 @@
 """What the start of a daemon and a clock that is put back mean for the jobs: the same on every database."""
 
+import pytest
+
 from jobd.clock import DAY, HOUR, MINUTE, SECOND
+from jobd.engine import sweep
 from jobd.engine.changes import Looker
-from jobd.engine.startup import check_clock, note_clock, start_jobs
+from jobd.engine.sweep import Sweep, put_back_since
 from jobd.job import PLAIN, Job, Options, Run
 from jobd.store import definitions
 from jobd.store.rows import RUN, run_row
@@ -20,6 +23,15 @@ def look(store: Store, now: int) -> None:
     store.transact(Looker(1, now, "UTC", PLAIN).look)
 
 
+def all_of(store: Store, work: Sweep | None, now: int) -> int:
+    """Do a sweep to its end; how many slices it took."""
+    slices = 0
+    while work is not None:
+        work = store.transact(lambda session, work=work: sweep.sweep(session, work, now, "UTC"))
+        slices += 1
+    return slices
+
+
 def test_a_start_makes_due_what_is_due_at_a_start(store: Store) -> None:
     jobs = {
         "boot": Job("boot", "@reboot"),
@@ -33,7 +45,7 @@ def test_a_start_makes_due_what_is_due_at_a_start(store: Store) -> None:
     definitions.delete(store, ["deleted"], NOW, "UTC")
     assert ready(store)["boot"] is None
     for _ in range(2):  # two daemons at the same time ask for one run
-        store.transact(lambda session: start_jobs(session, NOW + MINUTE, "UTC"))
+        assert all_of(store, Sweep(starting=True), NOW + MINUTE) == 1
     due = ready(store)
     assert [due[name] for name in ("boot", "both", "zone")] == [NOW + MINUTE] * 3
     assert (due["paused"], due["deleted"], due["named @reboot"]) == (None, None, NOW)
@@ -47,16 +59,29 @@ def test_intervals_follow_a_clock_that_is_put_back_and_clock_times_only_when_it_
     store.transact(lambda s: s.execute(sql, (NOW + 10 * MINUTE, NOW + 10 * MINUTE, "interval")) and None)
     for by, expected in ((HOUR, noon), (2 * DAY, noon - 2 * DAY)):
         now = NOW - by
-        store.transact(lambda session, now=now, by=by: note_clock(session, now, by))
+        assert all_of(store, Sweep(put_back=by), now) == 1
         look(store, now)
         assert ready(store) == {"interval": now + 10 * MINUTE, "noon": expected, "date": noon}
 
 
 def test_a_history_that_ends_in_the_future_tells_of_a_clock_that_was_put_back(store: Store) -> None:
     (job_id,) = definitions.add(store, [Job("noon", "0 12 * * *")], NOW, "UTC")
-    store.transact(lambda session: check_clock(session, NOW))
+    assert store.transact(lambda session: put_back_since(session, NOW)) == 0
     run = Run(job_id, 1, NOW, NOW, NOW, 1, "succeeded", 1)
     store.transact(lambda session: session.write_rows("run", RUN, [run_row(run)]))
-    store.transact(lambda session: check_clock(session, NOW - 2 * DAY))
+    put_back = store.transact(lambda session: put_back_since(session, NOW - 2 * DAY))
+    assert put_back == 2 * DAY
+    all_of(store, Sweep(put_back=put_back), NOW - 2 * DAY)
     look(store, NOW - 2 * DAY)
     assert ready(store) == {"noon": NOW + 4 * HOUR - 2 * DAY}
+
+
+def test_all_jobs_are_looked_at_a_slice_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "SLICE", 3)
+    definitions.add(store, [Job(f"boot{number}", "@reboot") for number in range(7)], NOW, "UTC")
+    lost = "UPDATE schedule SET due_time = 1, ready_time = 9, error = 'unknown task' WHERE job_id = 5"
+    store.transact(lambda session: session.execute(lost) and None)
+    assert all_of(store, Sweep(wake=True), NOW) == 3
+    assert ready(store)["boot4"] == 1
+    assert all_of(store, Sweep(starting=True, put_back=HOUR), NOW) == 3
+    assert set(ready(store).values()) == {NOW}

@@ -1,0 +1,145 @@
+"""Pruning: 1,000 runs a second are recorded and as many forgotten, and how long claims have to wait for that.
+
+Turns as the keeper's (claim, settle, forget a batch) follow each other every 10 ms on large tables, first without
+pruning, then forgetting what jobs have too many of, then what is too old, of which there is a great deal.
+
+python -m benchmarks.prune --kinds sqlite mariadb postgresql --jobs 1000000 --runs 10
+"""
+
+import argparse
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.common import figure, percentile
+from jobd.clock import DAY, MILLISECOND, SECOND, SystemClock
+from jobd.config import HistorySettings
+from jobd.engine.pruner import Pruner
+from jobd.job import Run
+from jobd.store import schedule_table as table
+from jobd.store.schedule_table import Claimed, Settlement
+from jobd.store.store import Session, Store
+from jobd.store.url import parse_url
+from tests import servers
+from tests.store.filling import LIVE, NOW, Size, analyze, fill, when
+
+TICK = 10 * MILLISECOND
+EACH = 10  # runs in a turn: 1,000 a second
+
+
+class Turns(NamedTuple):
+    """What a series of turns took, in milliseconds."""
+
+    late: list[float]  # how much later than it should a turn began
+    batches: list[float]  # that forgot something
+    forgotten: int
+    recorded: int
+    seconds: float
+
+
+class Years(SystemClock):
+    """The clock of the filled tables."""
+
+    def wall(self) -> int:
+        return NOW
+
+
+class Counting(Store):
+    """A store that counts what is forgotten."""
+
+    forgotten = 0
+
+    def prune(self, pruner: Pruner, history: HistorySettings) -> float:
+        """One step; the milliseconds that it took when it forgot something, else 0."""
+        began, at = time.perf_counter(), pruner.at
+        pruner.step(self, history)
+        return 1_000 * (time.perf_counter() - began) if pruner.at != at else 0.0
+
+
+def turns(store: Counting, seconds: int, pruner: Pruner, history: HistorySettings | None) -> Turns:
+    """Turns every 10 ms; with a `history` there is pruning."""
+    late, batches = [], []
+    before = runs(store)
+    began = time.perf_counter()
+    for tick in range(seconds * SECOND // TICK):
+        due = began + tick * TICK / SECOND
+        time.sleep(max(0.0, due - time.perf_counter()))
+        late.append(1_000 * (time.perf_counter() - due))
+        ended = one_turn(store)
+        if history is not None:
+            pruner.ended(ended, history)
+            if took := store.prune(pruner, history):
+                batches.append(took)
+    took = time.perf_counter() - began
+    recorded = len(late) * EACH
+    return Turns(late, batches, before + recorded - runs(store), recorded, took)
+
+
+def one_turn(store: Store) -> list[Run]:
+    """Claim, as if they had run, and settle; the runs."""
+
+    def claim(session: Session) -> list[Claimed]:
+        return table.claim(session, LIVE, "default", NOW + SECOND, EACH)
+
+    ends = []
+    for one in store.transact(claim):
+        plan = one.plan
+        run = Run(plan.job_id, plan.number, NOW, NOW, NOW, 1, "succeeded", LIVE)
+        free = plan._replace(node=0, ready=NOW + DAY, due=NOW + DAY, number=plan.number + 1)
+        ends.append(Settlement(LIVE, plan.token, free, run, ()))
+    store.transact(lambda session: table.settle(session, ends))
+    return [one.run for one in ends if one.run is not None]
+
+
+def runs(store: Store) -> int:
+    """How many runs there are."""
+    return int(store.transact(lambda session: session.rows("SELECT count(*) FROM run"))[0][0])
+
+
+@contextlib.contextmanager
+def filled(kind: str, size: Size) -> Iterator[Counting]:
+    """A store on a throw-away database with large tables."""
+    with contextlib.ExitStack() as stack:
+        if kind == "sqlite":
+            url = servers.sqlite_url(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jobd-bench-"))))
+        else:
+            url = stack.enter_context(servers.running(kind)).new_database()
+        store = stack.enter_context(contextlib.closing(Counting(parse_url(url))))
+        fill(store, size)
+        if kind != "sqlite":
+            analyze(store)
+        yield store
+
+
+def measure(kind: str, store: Counting, size: Size, seconds: int) -> None:
+    """Print the figures of one database."""
+    clock = Years()
+    everything = HistorySettings(keep=365 * DAY, keep_per_job=size.runs, output=0)
+    oldest = HistorySettings(keep=NOW - when(size, 0, size.runs // 2), keep_per_job=10**6, output=0)
+    for name, history in (("no pruning", None), ("by number", everything), ("by age", oldest)):
+        done = turns(store, seconds, Pruner(clock), history)
+        figure(f"{kind}, {name}: turns begin late by", done.late, "ms", 2)
+        if done.batches:
+            figure(f"{kind}, {name}: a claim waits for a batch", done.batches, "ms", 2)
+            rates = [f"{count / done.seconds:,.0f} runs/s" for count in (done.recorded, done.forgotten)]
+            print(f"p99 {percentile(done.batches, 0.99):.2f} ms; recorded {rates[0]}, forgotten {rates[1]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kinds", nargs="+", default=list(servers.KINDS))
+    parser.add_argument("--jobs", type=int, default=100_000)
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--seconds", type=int, default=10)
+    options = parser.parse_args()
+    size = Size(options.jobs, options.runs)
+    for kind in options.kinds:
+        with filled(kind, size) as store:
+            measure(kind, store, size, options.seconds)
+
+
+if __name__ == "__main__":
+    main()

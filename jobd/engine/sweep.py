@@ -1,0 +1,58 @@
+"""What concerns all jobs: a start of a daemon, new plugins, a clock that is put back. Done in slices, one a turn.
+
+With a million jobs one look at all of them takes seconds, for which nothing else would be claimed or written.
+"""
+
+from typing import NamedTuple
+
+from jobd import lifecycle
+from jobd.clock import HOUR, SECOND
+from jobd.schedule import is_at_start
+from jobd.store import schedule_table as table
+from jobd.store.store import Session
+
+SLICE = 2_000  # jobs at a time
+STEP = SECOND  # by less than this a clock is not put back, but kept right
+FAR = 3 * HOUR  # by more than this it was wrong before
+
+
+class Sweep(NamedTuple):
+    """What all jobs are looked at for, and how far that has come."""
+
+    starting: bool = False  # ask for a run of those that are due when a daemon starts
+    wake: bool = False  # offer those again whose task was unknown
+    put_back: int = 0  # have those looked at that wait for a time which the clock, put back by so much, has yet to show
+    after: int = -(2**63)  # the jobs up to this id have been looked at
+
+
+def sweep(session: Session, work: Sweep, now: int, zone: str) -> Sweep | None:
+    """Look at the next slice of the jobs; what is left to do."""
+    until, more = table.slice_end(session, work.after, SLICE)
+    if work.wake:
+        table.wake_unresolved(session, work.after, until)
+    if work.put_back:
+        table.note_clock(session, now, "far back" if work.put_back >= FAR else "back", work.after, until)
+    if work.starting:
+        _start_jobs(session, table.due_at_start(session, work.after, until), now, zone)
+    return work._replace(after=until) if more else None
+
+
+def put_back_since(session: Session, now: int) -> int:
+    """By how much the clock was put back while no daemon ran: the history has runs that end in the future."""
+    ahead = table.last_finished(session) - now
+    return ahead if ahead > STEP else 0
+
+
+def _start_jobs(session: Session, ids: list[int], now: int, zone: str) -> None:
+    """Ask for a run, at `now`, of those of these jobs that are due at a start. What runs already is left alone."""
+    plans = []
+    for one in table.stand(session, ids) if ids else ():
+        job = one.job
+        if job is None or one.problem is not None or job.options.paused or not is_at_start(job.interval):
+            continue
+        plan = lifecycle.plan(job, one.plan, now, zone)
+        asked_for = plan.node or plan.manual or plan.attempt
+        if plan.error is None and not asked_for and not (job.runonce and plan.number > 1):
+            plans.append(lifecycle.request(plan, now))
+    if plans:
+        table.replan(session, plans)

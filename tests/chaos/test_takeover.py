@@ -1,0 +1,49 @@
+"""A takeover as everybody gets it who has set nothing: the default lease and poll, real daemons, a real server."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.checker import Execution, executions
+from tests.house import House
+from tests.servers import Server
+
+PROMISED = 33.0  # seconds: the lease, two polls and a second
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def houses(tmp_path: Path, mariadb: Server) -> Iterator[list[House]]:
+    canary = (Path(__file__).parent / "canary.py").read_text()
+    database = mariadb.new_database()
+    houses = [House(tmp_path / f"house{number}", database, canary) for number in range(2)]
+    yield houses
+    for house in houses:
+        house.close()
+
+
+def test_a_dead_daemons_run_begins_elsewhere_within_the_default_lease(houses: list[House]) -> None:
+    for house in houses:
+        house.foreground()
+    houses[0].fine("add", "lasting", "--once", "--arg", 'seconds="120"')
+    first = awaited(houses, lambda runs: runs[:1], 20)
+    time.sleep(2)
+    houses[first.house].processes[-1].kill()
+    killed = time.monotonic()
+    second = awaited(houses, lambda runs: runs[1:], PROMISED + 10)
+    assert second.house != first.house
+    print(f"taken over after {second.began - killed:.1f} s")
+    assert second.began - killed <= PROMISED
+    history = houses[second.house].history("lasting")
+    assert [run["outcome"] for run in history] == ["lost"]
+
+
+def awaited(houses: list[House], choose: Callable[[list[Execution]], list[Execution]], within: float) -> Execution:
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        if found := choose(executions([house.folder / "canary.log" for house in houses])):
+            return found[0]
+        time.sleep(0.05)
+    raise AssertionError(f"no run within {within} s")

@@ -1,0 +1,113 @@
+"""What the watchdog is fed by: a keeper, in its real thread, that goes round."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from jobd.clock import MINUTE, SECOND, SystemClock
+from jobd.engine.engine import KEEPER_STALLS, Engine
+from jobd.engine.messages import Leave
+from jobd.errors import DatabaseUnavailable
+from jobd.store.store import Store
+from jobd.store.url import Target
+from tests.engine.world import Stage, settings
+from tests.house import until
+
+POLL = 5 * MINUTE
+
+
+class Ahead(SystemClock):
+    """The clocks of this machine, of which one can be put forward."""
+
+    def __init__(self) -> None:
+        self.by = 0
+
+    def monotonic(self) -> int:
+        return super().monotonic() + self.by
+
+
+class Rig:
+    """An engine with a keeper in a thread, and what is done instead of each of its transactions."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = Ahead()
+        self.instead: Callable[[], None] = lambda: None
+        self.gate = threading.Event()
+        self.hangs = False
+        store = Store(Target("sqlite", str(folder / "jobd.db")))
+        transact = store.transact
+
+        def disturbed(work: Callable[[Any], Any]) -> Any:
+            self.instead()
+            return transact(work)
+
+        store.transact = disturbed  # type: ignore[method-assign]
+        stage = Stage(SimpleNamespace(puppets=[], clock=self.clock))
+        self.engine = Engine(
+            settings(folder, POLL), "instance", lambda settings: stage, self.clock, store=lambda settings: store
+        )
+        self.engine.start()
+
+    def look(self) -> None:
+        """Give the keeper something to do."""
+        self.engine.changed(lambda: None)
+
+    def hang(self) -> None:
+        self.hangs = True
+        self.gate.wait(60)
+
+    def fail(self) -> None:
+        raise DatabaseUnavailable("it is away")
+
+    def break_down(self) -> None:
+        raise RuntimeError("a bug")
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    rig = Rig(tmp_path)
+    yield rig
+    rig.instead = lambda: None
+    rig.gate.set()
+    rig.engine.keeper.inbox.put(Leave())
+    rig.engine._thread.join(20)
+    rig.engine.close()
+
+
+def test_a_keeper_that_waits_for_its_poll_is_well(rig: Rig) -> None:
+    rig.clock.by = POLL
+    assert rig.engine.healthy()
+
+
+def test_a_keeper_that_hangs_is_not_well_until_it_goes_on(rig: Rig) -> None:
+    rig.instead = rig.hang
+    rig.look()
+    until(lambda: rig.hangs)
+    assert rig.engine.healthy()
+    rig.clock.by = POLL + KEEPER_STALLS + SECOND
+    assert not rig.engine.healthy()
+    rig.instead = lambda: None
+    rig.gate.set()
+    until(rig.engine.healthy)
+
+
+def test_a_database_that_is_away_is_no_illness(rig: Rig) -> None:
+    rig.instead = rig.fail
+    rig.look()
+    until(lambda: rig.engine.keeper.trouble)
+    rig.clock.by = POLL + KEEPER_STALLS + SECOND
+    until(rig.engine.healthy)
+
+
+def test_a_dead_keeper_is_not_well(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.instead = rig.break_down
+    rig.look()
+    until(lambda: not rig.engine.healthy())
+    with pytest.raises(RuntimeError, match="a bug"):
+        rig.engine.step(rig.engine.readers())
+    rig.engine.close()

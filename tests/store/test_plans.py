@@ -1,0 +1,172 @@
+"""No statement that jobd sends reads a whole table, however large: all are run, each is looked at, on each database."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from jobd.clock import DAY, HOUR, SECOND
+from jobd.engine import changes, sweep, takeover
+from jobd.engine.messages import Began
+from jobd.engine.sweep import Sweep
+from jobd.engine.turn import Work, turn
+from jobd.job import PLAIN, Job, Run
+from jobd.store import definitions, nodes, prune, reads
+from jobd.store import schedule_table as table
+from jobd.store.connect import dialect_of
+from jobd.store.output import Part
+from jobd.store.reads import Reader
+from jobd.store.schedule_table import Settlement
+from jobd.store.store import Session, Store
+from jobd.store.url import parse_url
+from tests import servers
+from tests.engine.world import settings
+from tests.store import filling
+from tests.store.filling import DEAD, LIVE, NOW, Size
+from tests.store.meter import Meter, Statement, metered
+
+# A tenth of a million jobs, and all that is done at once is a tenth of what it is: so a planner weighs the same.
+SHARE = 10
+SIZE = Size(jobs=1_000_000 // SHARE, runs=4)
+CLAIMS = 50
+FREE, EACH = 2_500, 12  # rows that a statement may read: so many, and so many more for each that it gives or changes
+FREE_STEPS, EACH_STEPS = 15_000, 600  # the same in steps of SQLite's machine
+SETTINGS = settings(Path("/nowhere"), poll=SECOND)._replace(lease=30 * SECOND)
+
+# What reads a whole table by its nature, and why that may be.
+WHOLE = {
+    "SELECT job_id, on_job_id FROM job_dependency": "a circle of jobs that wait for each other can be anywhere",
+}
+
+
+def work(**more: object) -> Work:
+    empty: dict[str, object] = {"settlements": [], "began": [], "printed": [], "held": {}, "begun": {}, "wanted": {}}
+    flags = {"beat": False, "look_around": True, "look_for_gone": True, "sweep": None}
+    return Work(node=LIVE, wall=NOW, until=NOW + SECOND, **{**empty, **flags, **more})  # type: ignore[arg-type]
+
+
+def a_daemons_life(store: Store) -> None:
+    """All that a keeper does in the database."""
+    store.transact(lambda s: nodes.register(s, "host", 1, "1", "instance", NOW))
+    (dead,) = [row for row in store.transact(nodes.live) if row.id == DEAD]
+    (lost,) = store.transact(takeover.gone)
+    assert store.transact(lambda s: takeover.adopt(s, lost, {}, NOW, SETTINGS)) is not None
+    assert store.transact(lambda s: takeover.take_over(s, dead, {}, NOW, SETTINGS, "it died")) is not None
+    assert store.transact(lambda s: sweep.put_back_since(s, NOW)) == 0
+    for at in (0, SIZE.jobs // 2, SIZE.jobs - 3 * CLAIMS):
+        whole = Sweep(starting=True, wake=True, put_back=HOUR, after=at)
+        store.transact(lambda s, w=whole: turn(s, work(sweep=w), SETTINGS))
+    for _ in range(12):  # PostgreSQL plans a statement that it has seen so often without its parameters, if it likes
+        done = store.transact(lambda s: turn(s, work(beat=True, wanted={"default": CLAIMS, "none": 1}), SETTINGS))
+        assert len(done.items) == CLAIMS
+        plans = [item.plan for item in done.items]
+        began = [Began(plan.job_id, plan.token, NOW, first=False) for plan in plans]
+        printed = [Part(plan.job_id, plan.number, 1, 0, "x") for plan in plans]
+        store.transact(lambda s, b=began, p=printed: turn(s, work(began=b, printed=p), SETTINGS))
+        ends = [
+            Settlement(
+                LIVE,
+                plan.token,
+                plan._replace(node=0, ready=NOW + DAY, due=NOW + DAY, number=plan.number + 1, started=None),
+                Run(plan.job_id, plan.number, NOW, NOW, NOW, 1, "succeeded", LIVE),
+                (Part(plan.job_id, plan.number, 1, 1, "y", 1),),
+            )
+            for plan in plans
+        ]
+        assert len(store.transact(lambda s, e=ends: table.settle(s, e))) == CLAIMS
+        store.transact(lambda s, e=ends[:1]: table.give_up(s, e[0], "bad"))
+    store.transact(lambda s: nodes.leave(s, LIVE, NOW))
+
+
+def housekeeping(store: Store) -> None:
+    """Runs are forgotten, by age and by number."""
+    for low in range(1, 1_200, 100):
+        surplus = dict.fromkeys(range(low, low + 100), 2)
+        assert store.transact(lambda s, grown=surplus: prune.prune(s, filling.when(SIZE, 0, 1), grown, 400)) == 400
+
+
+def a_persons_day(store: Store) -> None:
+    """All that the command line changes."""
+    new = [Job("new", "1h"), Job("other", "1h", options=PLAIN._replace(task="noop", after_jobs=("new",)))]
+    definitions.add(store, new, NOW, "UTC")
+    definitions.change(store, "77", lambda job: job._replace(interval="2h"), NOW, "UTC")
+    definitions.set_paused(store, ["78"], True, NOW, "UTC")
+    definitions.delete(store, ["78"], NOW, "UTC")
+    definitions.restore(store, ["78"], NOW, "UTC")
+    definitions.request_run(store, "79", NOW, "UTC")
+    with pytest.raises(Exception, match="not running"):
+        definitions.request_cancel(store, "79", NOW, "UTC")
+    with pytest.raises(Exception, match="no job named"):
+        definitions.delete(store, ["nobody"], NOW, "UTC")
+
+    def by_hand(session: Session) -> None:
+        session.execute("INSERT INTO job (name) VALUES ('by hand')")
+        session.execute("UPDATE job SET retry_times = 1 WHERE id = 80")
+        session.execute("DELETE FROM job WHERE id = 81")
+
+    store.transact(by_hand)
+
+
+def looking(reader: Reader) -> None:
+    """All that the command line reads, a page of each list."""
+    for _ in range(12):
+        assert len(list(islice(reader.jobs(deleted=False), 250))) == 250
+        assert len(list(islice(reader.jobs(deleted=True), 150))) == 150
+        assert len(list(islice(reader.runs(None), 250))) == 250
+        listed = reader.job("100")
+        assert len(list(reader.runs(listed.job.id))) == SIZE.runs
+        assert reader.run(listed.job.id, 3) is not None
+        assert reader.last_output(listed.job.id) == SIZE.runs
+        assert len(list(reader.output(listed.job.id, (0, 0, -1)))) == 1
+        assert len(list(reader.output(listed.job.id, (0, 0, -1), SIZE.runs))) == 1
+        assert len(reader.names("10", 200)) == 200
+        assert reader.nodes()
+        with pytest.raises(Exception, match="no job named"):
+            reader.job("nobody")
+
+
+@pytest.fixture(params=servers.KINDS)
+def large(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database with large tables; SQLite does not know how large they are."""
+    kind = request.param
+    url: str = servers.sqlite_url(tmp_path) if kind == "sqlite" else request.getfixturevalue(kind).new_database()
+    store = Store(parse_url(url))
+    filling.fill(store, SIZE)
+    if kind != "sqlite":
+        filling.analyze(store)
+    store.close()
+    return url
+
+
+@pytest.fixture
+def meters(large: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Meter]]:
+    found: list[Meter] = []
+    kind = type(dialect_of(parse_url(large)))
+    monkeypatch.setattr(kind, "connect", metered(kind, found))
+    return found
+
+
+def test_no_statement_reads_a_whole_table(large: str, meters: list[Meter], monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((sweep, "SLICE"), (reads, "PAGE"), (changes, "AT_ONCE")):
+        monkeypatch.setattr(module, name, getattr(module, name) // SHARE)
+    store, reader = Store(parse_url(large)), Reader(parse_url(large))
+    looking(reader)
+    a_daemons_life(store)
+    housekeeping(store)
+    a_persons_day(store)
+    reader.close()
+    store.close()
+    statements = [one for meter in meters for one in meter.statements]
+    assert len(statements) > 300
+    free, each = (FREE_STEPS, EACH_STEPS) if store.target.kind == "sqlite" else (FREE, EACH)
+    bad = {one.sql: one for one in statements if is_bad(one, free, each)}
+    assert not bad, "\n\n".join(describe(one) for one in bad.values())
+
+
+def is_bad(one: Statement, free: int, each: int) -> bool:
+    return not any(map(one.sql.startswith, WHOLE)) and one.read > free + each * one.rows
+
+
+def describe(one: Statement) -> str:
+    return f"{one.sql[:2_000]}\nreads {one.read} for {one.rows} rows; its plan:\n{one.plan[:4_000]}"
