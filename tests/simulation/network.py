@@ -122,7 +122,9 @@ class Cursor:
         world.checks.committed()
         node.effect("committed")
         if lost:
-            node.sleep(world.delay(DEADLINE))
+            wait = world.delay(DEADLINE)
+            line.mended_at = world.events.now + wait  # it is waited for, perhaps beyond the end of the fault
+            node.sleep(wait)
             raise Cut
         node.sleep(world.delay(MILLISECOND) + world.delay(line.slow))
         if line.cut:  # it was cut while the answer was on its way
