@@ -13,6 +13,7 @@ deleted     it was deleted; `jobd restore` brings it back
 
 from collections.abc import Iterator
 
+from jobd.clock import MINUTE
 from jobd.errors import BadValue
 from jobd.job import FAILED, LOST, TIMED_OUT, Job, Plan
 from jobd.lifecycle import basis, schedule_of
@@ -41,7 +42,7 @@ def planned(listed: Listed, now: int, zone: str) -> Listed:
     job, plan = listed.job, listed.plan
     if listed.problem or (plan is not None and (plan.node or plan.basis == basis(job))):
         return listed
-    return listed._replace(plan=plan_of(job, plan, now, zone))
+    return listed._replace(plan=plan_of(job, plan, now, zone), lost=plan is None and now - job.updated > MINUTE)
 
 
 def error_of(listed: Listed) -> str | None:
@@ -130,6 +131,8 @@ def reason(listed: Listed, nodes: list[NodeRow], now: int) -> str | None:
         return "no node is running; `jobd start` starts one"
     if state == "queued":
         return "a node has claimed it and starts it when it is due and a worker is free"
+    if listed.lost:
+        return "its row of the table `schedule` is gone; a node makes it anew, which may take minutes"
     if plan is None:
         return "it is new: a node plans it within its next poll"
     if plan.ready is not None and plan.ready > now:

@@ -16,6 +16,7 @@ import jobd
 from jobd import lifecycle, logs
 from jobd.clock import MILLISECOND, MINUTE, SECOND, Clock
 from jobd.config import Settings
+from jobd.engine.census import Census
 from jobd.engine.lease import Lease, Watch
 from jobd.engine.mailbox import Mailbox
 from jobd.engine.messages import (
@@ -105,6 +106,7 @@ class Keeper:
         self._reconcile = False  # what the table says of our claims may differ from what we hold
         self._sweeps = [Sweep(starting=True, wake=True)]  # what concerns all jobs, one after the other
         self._pruner = Pruner(clock)
+        self._census = Census(clock, settings.lease)
         self._reported: dict[tuple[str, str], None] = {}
         self._draining = False
         self._gather = GATHER
@@ -147,9 +149,10 @@ class Keeper:
         try:
             if self._due(now):
                 self._turn(now)
-            elif now < self._pruner.at:
+            elif now < min(self._pruner.at, self._census.at):
                 return
             self._pruner.step(self._store, self._settings.history)
+            self._census.step(self._store)
         except OutcomeUnknown as error:
             self._reconcile = True
             self._database_away(error, now)
@@ -255,7 +258,7 @@ class Keeper:
 
     def _wait(self) -> int:
         """Microseconds until something is due by itself."""
-        moments = [self.lease.renewal_due(), self._poll_at, self._pruner.at]
+        moments = [self.lease.renewal_due(), self._poll_at, self._pruner.at, self._census.at]
         if self._now_at is not None:
             moments.append(self._now_at)
         return max(min(moments), self._retry_at) - self._clock.monotonic()

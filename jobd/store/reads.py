@@ -42,6 +42,7 @@ class Listed(NamedTuple):
     plan: Plan | None = None
     last: Run | None = None
     problem: str | None = None
+    lost: bool = False  # its row of `schedule` is gone, and not yet made anew
 
 
 class History(NamedTuple):

@@ -203,6 +203,22 @@ def due_at_start(session: Session, after: int, until: int) -> list[int]:
     return [job_id for (job_id,) in session.rows(sql, (after, until, "%@reboot%"))]
 
 
+def rowless(session: Session, after: int, until: int) -> list[int]:
+    """The ids of the live jobs of a slice that have no row of `schedule`."""
+    # served by the primary keys
+    sql = (
+        "SELECT job.id FROM job LEFT JOIN schedule"
+        " ON schedule.job_id = job.id AND schedule.job_id > ? AND schedule.job_id <= ?"
+        " WHERE job.id > ? AND job.id <= ? AND job.is_delete = 0 AND schedule.job_id IS NULL"
+    )
+    return sorted(job_id for (job_id,) in session.rows(sql, (after, until) * 2))
+
+
+def note_changes(session: Session, job_ids: Sequence[int], what: str) -> None:
+    """Have these jobs looked at."""
+    session.write_rows("job_change", ("job_id", "what"), [(job_id, what) for job_id in job_ids])
+
+
 def note_change(session: Session, job_id: int, what: str) -> None:
     """Ask whoever has claimed a job to look at it."""
     session.execute("INSERT INTO job_change (job_id, what) VALUES (?, ?)", (job_id, what))

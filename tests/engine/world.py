@@ -163,6 +163,7 @@ class World:
             self._settings, self._open, "instance", self.clock, appetites, {}, self._spool, Mailbox(), self._inbox
         )
         self._keeper._pruner.at = 2**62  # in these worlds nothing is forgotten
+        self._keeper._census.at = 2**62
         self._keeper._open()
         self._turn()
 

@@ -124,6 +124,9 @@ class Checks:
     def _nothing_is_stuck(self) -> None:
         world = self._world
         wall = EPOCH + world.events.now
+        rowless = "SELECT name FROM job WHERE is_delete = 0 AND id NOT IN (SELECT job_id FROM schedule)"
+        for (name,) in world.database.rows(rowless):
+            raise Violation(f"{name} has no row of schedule")
         owners = {node.engine.node: node for node in world.nodes if node.up}
         rows = world.database.rows(
             "SELECT job.name, node_id, ready_time, schedule.job_id FROM schedule JOIN job ON job.id = job_id"

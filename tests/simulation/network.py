@@ -104,10 +104,16 @@ class Cursor:
         node, line = self._node, self._node.line
         node.sleep(node.world.delay(MILLISECOND) + node.world.delay(line.slow))
         if line.cut:
-            node.sleep(node.world.delay(DEADLINE))
-            raise Cut
+            self._wait_in_vain()
         if line.full:
             raise Refused
+
+    def _wait_in_vain(self) -> None:
+        node, line = self._node, self._node.line
+        wait = node.world.delay(DEADLINE)
+        line.mended_at = node.world.events.now + wait  # it may be waited for beyond the end of the fault
+        node.sleep(wait)
+        raise Cut
 
     def _commit(self) -> None:
         node, line = self._node, self._node.line
@@ -122,12 +128,10 @@ class Cursor:
         world.checks.committed()
         node.effect("committed")
         if lost:
-            node.sleep(world.delay(DEADLINE))
-            raise Cut
+            self._wait_in_vain()
         node.sleep(world.delay(MILLISECOND) + world.delay(line.slow))
         if line.cut:  # it was cut while the answer was on its way
-            node.sleep(world.delay(DEADLINE))
-            raise Cut
+            self._wait_in_vain()
 
     def executemany(self, sql: str, parameters: Any) -> Any:
         self._effect(" ".join(sql.split()[:3]))

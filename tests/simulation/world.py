@@ -11,7 +11,7 @@ from pathlib import Path
 from jobd import logs
 from jobd.clock import DAY, HOUR, MILLISECOND, SECOND
 from jobd.config import HistorySettings, LogSettings, Settings
-from jobd.engine import processor, worker
+from jobd.engine import census, processor, worker
 from jobd.engine.messages import Look
 from jobd.errors import JobdError
 from jobd.job import DEFAULT_POOL, Job, Options
@@ -34,6 +34,7 @@ MEDDLING = {
     "nodes deleted": ["DELETE FROM node"],
     "tokens at their end": [f"UPDATE schedule SET token = {2**63 - 1} WHERE job_id % 3 = 0"],
     "counters at their end": [f"UPDATE node SET heartbeat = {2**63 - 1}"],
+    "rows of schedule deleted": ["DELETE FROM schedule WHERE job_id = (SELECT id FROM job WHERE name = 'long')"],
     "jobs replaced": [
         "CREATE TEMP TABLE kept AS SELECT * FROM job WHERE name LIKE 'edited%'",
         "DELETE FROM job WHERE name LIKE 'edited%'",
@@ -41,6 +42,7 @@ MEDDLING = {
         "DROP TABLE kept",
     ],
 }
+ONCE = {"counters at their end", "rows of schedule deleted"}  # who misses all between takes two for one
 
 
 class World:
@@ -76,6 +78,7 @@ class World:
         before = logs.log
         logs.log = self._log  # what jobd says is part of the story
         lines = processor.LINE, worker.LINE_MOVES
+        every, census.EVERY = census.EVERY, 2 * SECOND
         processor.LINE, worker.LINE_MOVES = self._line, self._line_moves
         try:
             self._add_jobs()
@@ -93,6 +96,7 @@ class World:
         finally:
             logs.log = before
             processor.LINE, worker.LINE_MOVES = lines
+            census.EVERY = every
             for node in self.nodes:
                 if node.up:
                     node._end()
@@ -213,8 +217,8 @@ class World:
             return
         self.events.after(round(4 * SECOND * self._meddler.random()), self._meddle)
         what = self._meddler.choice(sorted(MEDDLING.keys() - self._done_once))
-        if what == "counters at their end":
-            self._done_once.add(what)  # to somebody who missed all between, a second time would look like no time
+        if what in ONCE:
+            self._done_once.add(what)
         self.say(f"somebody's hands: {what}")
         self._store.transact(lambda session: [session.execute(sql) for sql in MEDDLING[what]] and None)
 
@@ -310,7 +314,7 @@ class World:
         line = node.line
         line.cut = line.full = False
         line.slow, line.lose, line.conflict = 0, 0.0, 0.0
-        line.mended_at = self.events.now
+        line.mended_at = max(line.mended_at, self.events.now)
 
     def _heal(self) -> None:
         self.say("the faults are over")

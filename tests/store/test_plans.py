@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobd.clock import DAY, HOUR, SECOND
-from jobd.engine import changes, sweep, takeover
+from jobd.engine import census, changes, sweep, takeover
 from jobd.engine.messages import Began
 from jobd.engine.sweep import Sweep
 from jobd.engine.turn import Work, turn
@@ -57,6 +57,7 @@ def a_daemons_life(store: Store) -> None:
     for at in (0, SIZE.jobs // 2, SIZE.jobs - 3 * CLAIMS):
         whole = Sweep(starting=True, wake=True, put_back=HOUR, after=at)
         store.transact(lambda s, w=whole: turn(s, work(sweep=w), SETTINGS))
+        assert store.transact(lambda s, a=at: table.rowless(s, a, a + census.SLICE // SHARE)) == []
     for _ in range(12):  # PostgreSQL plans a statement that it has seen so often without its parameters, if it likes
         done = store.transact(lambda s: turn(s, work(beat=True, wanted={"default": CLAIMS, "none": 1}), SETTINGS))
         assert len(done.items) == CLAIMS

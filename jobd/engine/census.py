@@ -1,0 +1,48 @@
+"""Live jobs without a row of the table `schedule`: nobody would ever run them again, so they are looked for.
+
+Only somebody's hands make such, by DELETE FROM schedule or the loss of a row of job_change, so there is no hurry: a
+slice of the jobs now and then. Whoever deleted the row may have done so under a run. So what is missing is watched for
+a lease before it is planned anew: by then the run's node has noticed, and has ended it.
+"""
+
+from jobd import logs
+from jobd.clock import SECOND, Clock
+from jobd.engine.lease import Watch
+from jobd.store import schedule_table as table
+from jobd.store.store import Session, Store
+
+SLICE = 5_000  # jobs at a time
+EVERY = 30 * SECOND
+FIRST = -(2**63)
+
+
+class Census:
+    """How far the count has come, and what it has missed."""
+
+    def __init__(self, clock: Clock, lease: int) -> None:
+        self.at = clock.monotonic() + SECOND  # when the next slice is due; a start has better things to do
+        self._clock = clock
+        self._lease = lease
+        self._missed = Watch(lease)
+        self._after = FIRST  # the jobs up to this id have been counted
+
+    def step(self, store: Store) -> None:
+        """Count a slice, if it is time; have those looked at that have been without a row for long enough."""
+        asked = self._clock.monotonic()
+        if asked < self.at:
+            return
+        until, more, missing = store.transact(self._count)
+        answered = self._clock.monotonic()
+        found = self._missed.observe(asked, answered, [(job_id, None) for job_id in missing])
+        if found:
+            store.transact(lambda session: table.note_changes(session, found, "changed"))
+            logs.log("warning", f"{len(found)} jobs had no row in the table `schedule`, and are planned anew")
+        if len(found) < len(missing):
+            self.at = answered + min(self._lease, EVERY)  # the same slice again
+        else:
+            self._after = until if more else FIRST
+            self.at = answered + EVERY
+
+    def _count(self, session: Session) -> tuple[int, bool, list[int]]:
+        until, more = table.slice_end(session, self._after, SLICE)
+        return until, more, table.rowless(session, self._after, until)
