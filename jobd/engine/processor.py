@@ -17,7 +17,7 @@ from jobd.engine.messages import Abandoned, Began, Printed
 from jobd.engine.queue import Item, WorkQueue
 from jobd.engine.spawner import Spawner
 from jobd.engine.telling import Lines, pass_on, say, tell
-from jobd.engine.worker import LINE_MOVES, TERM_GRACE, Execution, Worker, describe
+from jobd.engine.worker import TERM_GRACE, Execution, Worker, describe
 from jobd.job import CANCELLED, FAILED, LOST, TIMED_OUT
 from jobd.lifecycle import Ended
 from jobd.store.output import Part
@@ -326,9 +326,12 @@ class Processor:
         if longest < 2 or not _in_company(item):
             return None
         best = None
+        monotonic = self._clock.monotonic()
         for worker in self._workers.values():
             run = worker.execution
             if run is None or worker.retire or len(worker.line) + 1 >= longest or not _in_company(run.item):
+                continue
+            if monotonic >= worker.line_moves_at():
                 continue
             if best is None or len(worker.line) < len(best.line):
                 best = worker
@@ -503,7 +506,7 @@ class Processor:
         if run is None:
             return
         expired = run.expires_at is not None and monotonic >= run.expires_at
-        if expired or (worker.line and monotonic >= run.started_at + LINE_MOVES):
+        if expired or (worker.line and monotonic >= worker.line_moves_at()):
             self._clear_line(worker)
         if worker.execution is not run:
             return

@@ -265,7 +265,12 @@ class Worker:
         if execution is None or execution.doom is not None:
             return None
         at = execution.show_at if execution.expires_at is None else min(execution.expires_at, execution.show_at)
-        return min(at, execution.started_at + LINE_MOVES) if self.line else at
+        return min(at, self.line_moves_at()) if self.line else at
+
+    def line_moves_at(self) -> int:
+        """From when on nothing stands in line behind the run in progress."""
+        assert self.execution is not None
+        return self.execution.started_at + LINE_MOVES
 
 
 def describe(status: int) -> str:

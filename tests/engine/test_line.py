@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jobd.clock import MILLISECOND, SECOND
+from jobd.engine.processor import LONGEST_LINE
 from jobd.engine.queue import Item
 from jobd.engine.worker import Worker
 from jobd.job import Job, Options, Plan
@@ -125,6 +126,19 @@ def test_a_slow_task_delays_none_behind_it(tmp_path: Path) -> None:
     assert len(late) == 40
     assert max(late) < 20 * MILLISECOND
     assert any(worker.line_was for worker in world.puppets), "nobody ever stood in line: this test shows nothing"
+
+
+def test_what_was_taken_back_from_behind_a_slow_run_does_not_go_there_again(tmp_path: Path) -> None:
+    world = World(tmp_path, workers=1)
+    world.takes = lambda order: SLOW if order.job == "slow" else QUICK
+    world.add(*(Job(f"quick{number}", runonce=True) for number in range(300)))
+    world.pass_time(SECOND)
+    (puppet,) = world.puppets
+    told = puppet.told
+    world.add(*(Job(name, runonce=True) for name in ("slow", *(f"late{number}" for number in range(40)))))
+    world.pass_time(3 * SECOND)
+    assert len(world.ran) == 341
+    assert puppet.told - told <= 41 + LONGEST_LINE
 
 
 def test_what_must_not_begin_for_nothing_stands_in_no_line(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ class Puppet:
         self._world = world
         self._said = [encode("ready", VERSION)]
         self.line_was = 0  # the most orders that ever waited behind a run
+        self.told = 0  # orders
         self._orders: list[Order] = []  # told and not taken
         os.set_blocking(self.output, False)
 
@@ -72,6 +73,7 @@ class Puppet:
 
     def send(self, packet: bytes) -> bool:
         self._orders.append(decode_order(decode(packet)))
+        self.told += 1
         self._take()
         self.line_was = max(self.line_was, len(self._orders))
         return True
