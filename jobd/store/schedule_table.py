@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from jobd.clock import LATEST
 from jobd.job import SKIPPED, Job, Plan, Run
 from jobd.store import dependencies, output, rows
 from jobd.store.output import Part
@@ -193,7 +194,8 @@ def note_clock(session: Session, now: int, what: str, after: int, until: int) ->
 
 def last_finished(session: Session) -> int:
     """The end of the latest run in the history; 0 when there is none."""
-    return int(session.rows("SELECT max(finished_time) FROM run")[0][0] or 0)
+    # served by the index run_finished
+    return int(session.rows("SELECT max(finished_time) FROM run WHERE finished_time <= ?", (LATEST,))[0][0] or 0)
 
 
 def due_at_start(session: Session, after: int, until: int) -> list[int]:
