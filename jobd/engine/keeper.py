@@ -186,7 +186,7 @@ class Keeper:
             if row.instance == self._instance and row.id != self._node:
                 self._bury(row, "its daemon died")
         self._begun.clear()
-        if put_back := self._store.transact(lambda session: put_back_since(session, self._clock.wall())):
+        if put_back := self._store.transact(lambda session: put_back_since(session, self._clock.wall)):
             self._sweeps.append(Sweep(put_back=put_back))
         self._outbox.put(Opened(self._node))
 

@@ -294,8 +294,13 @@ class Processor:
             self.queue.put(item, item.plan.ready or 0)
 
     def _short(self) -> bool:
-        """Whether a worker is missing; one that is on its way out has its successor warming up."""
-        return not self.draining and sum(not worker.retire for worker in self._workers.values()) < self.size
+        """Whether a worker is missing; one that is on its way out has its successor warming up.
+
+        When the lease is over a new one would be ended at once, so none is missing until there is a new lease.
+        """
+        if self.draining or sum(not worker.retire for worker in self._workers.values()) >= self.size:
+            return False
+        return not self._deadline or self._clock.monotonic() < self._deadline
 
     def _start_due(self) -> None:
         wall = self._clock.wall()
@@ -473,7 +478,7 @@ class Processor:
                 execution.doom = (LOST, "the lease of its node was over")
             done = Done(FAILED, describe(status), None, True)
             self._over.append(Over(execution, done, self._clock.wall(), self._clock.monotonic()))
-        elif wanted and not worker.ready and not self.draining:
+        elif wanted and not (worker.ready or worker.child.lapsed or self.draining):
             self._respawn_later(f"a worker could not start: {describe(status)}{_last_words(worker)}")
 
     def _spawn(self, monotonic: int) -> None:

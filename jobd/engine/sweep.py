@@ -3,6 +3,7 @@
 With a million jobs one look at all of them takes seconds, for which nothing else would be claimed or written.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from jobd import lifecycle
@@ -38,9 +39,13 @@ def sweep(session: Session, work: Sweep, now: int, zone: str) -> Sweep | None:
     return work._replace(after=until) if more else None
 
 
-def put_back_since(session: Session, now: int) -> int:
-    """By how much the clock was put back while no daemon ran: the history has runs that end in the future."""
-    ahead = table.last_finished(session) - now
+def put_back_since(session: Session, wall: Callable[[], int]) -> int:
+    """By how much the clock was put back while no daemon ran: the history has runs that end in the future.
+
+    The clock is read after the history: the way there may be slow, and others write on meanwhile.
+    """
+    finished = table.last_finished(session)
+    ahead = finished - wall()
     return ahead if ahead > STEP else 0
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from jobd.errors import DatabaseAltered, DatabaseUnavailable
 from jobd.store.url import Target
@@ -13,6 +13,13 @@ LOST = "lost"  # the connection broke
 AWAY = "away"  # the database cannot be reached or written
 MOST = 2**62  # a counter that somebody has put beyond this, or below 0, begins anew instead of ending all writes
 ALTERED = "altered"  # a table or a column is missing: jobd makes nothing anew that was there
+
+
+class Asked(Protocol):
+    """What runs a statement (jobd.store.store.Session)."""
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows that a statement gives."""
 
 
 class Dialect:
@@ -54,6 +61,10 @@ class Dialect:
     def among_values(self, ids: Sequence[int]) -> list[Any]:
         """The parameters of `among`."""
         raise NotImplementedError
+
+    def all_rows(self, session: "Asked", sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The rows that a SELECT gives, which may be many."""
+        return session.rows(sql, parameters)
 
     def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
         """Claim up to `limit` jobs of `pool` that are ready by `until`, oldest first; their ids."""

@@ -48,7 +48,7 @@ class Session:
         for start in range(0, len(ids), MOST_IDS):
             some = ids[start : start + MOST_IDS]
             condition = dialect.among(column, len(some)) + (f" ORDER BY {column}{dialect.for_update}" if lock else "")
-            found += self.rows(sql + condition, dialect.among_values(some))
+            found += dialect.all_rows(self, sql + condition, dialect.among_values(some))
         return found
 
     def write_rows(

@@ -172,7 +172,9 @@ class Checks:
                     raise Violation(f"{name} was finished twice for {due}: {final[name, due]} and {outcome}")
                 final[name, due] = outcome
         for name, following in plans:
-            if numbers[name] != list(range(1, following)):
+            kept = numbers[name]
+            least = min(following - 1, world.settings.history.keep_per_job)
+            if kept != list(range(following - len(kept), following)) or len(kept) < least:
                 raise Violation(f"the history of {name} has {numbers[name]}, and its next run is {following}")
         for began in self.began:
             follows = dict(plans).get(began.job, 0)

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from jobd.clock import MILLISECOND
-from jobd.wire import UNRESOLVED, VERSION, Order, decode, decode_order, encode, encode_order
+from jobd.wire import UNRESOLVED, VERSION, Order, decode, decode_order, encode, encode_order, end_mark
 
 KILL_TAKES = 200 * MILLISECOND  # at most, from the order to kill to the end of the run
 TAKING_TAKES = 200  # µs, at most, until it takes the next order out of its line
@@ -20,6 +20,7 @@ class Act(NamedTuple):
 
     takes: int
     end: str
+    prints: str = ""
 
 
 class Puppet:
@@ -39,7 +40,14 @@ class Puppet:
         self._orders: list[Order] = []  # told and not taken
         self._deadline = 0
         self._status = 0
+        self._printer: int | None = None
         self._run = 0  # the runs are counted, so that an old one's end does not end the next
+
+    def give_voice(self) -> None:
+        """From now on it can print."""
+        self.output, self._printer = os.pipe()
+        os.set_blocking(self.output, False)
+        self.node.world.pipes += (self.output, self._printer)
 
     # As the daemon sees it
 
@@ -107,9 +115,9 @@ class Puppet:
         world.checks.started(self, self.order)
         act = world.act(self.order)
         if act.end != "never":
-            self.node.own(act.takes, lambda: self._over(run, act.end))
+            self.node.own(act.takes, lambda: self._over(run, act.end, act.prints))
 
-    def _over(self, run: int, end: str) -> None:
+    def _over(self, run: int, end: str, prints: str = "") -> None:
         if not self.alive or run != self._run or self.order is None:
             return
         if end == "dies":
@@ -118,7 +126,10 @@ class Puppet:
         self.node.world.checks.ended(self, end)
         serial, self.order = self.order.serial, None
         outcome = UNRESOLVED if end == "unresolved" else end
-        self.said.append(encode("done", serial, outcome, None if end == "succeeded" else end, None, False, False))
+        printed = bool(prints) and self._printer is not None
+        if printed:
+            os.write(self._printer, prints.encode() + end_mark(serial))
+        self.said.append(encode("done", serial, outcome, None if end == "succeeded" else end, None, False, printed))
         self._take_soon()
         self.node.wake()
 
@@ -139,6 +150,8 @@ class Stage:
         self._node.effect("spawn")
         self._node.pids += 1
         puppet = Puppet(self._node, self._node.pids, self._silence)
+        if self._node.world.pipes is not None:
+            puppet.give_voice()
         self._node.puppets.append(puppet)
         self._node.wake()
         return puppet

@@ -4,6 +4,7 @@ The points are counted while a fixed scenario runs (statements, commits, orders 
 step is a new point by itself, and is died at in the same build.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -18,30 +19,45 @@ from tests.simulation.node import EPOCH, Died, Node
 from tests.simulation.puppets import Act
 from tests.simulation.world import World
 
-TROUBLE = 12 * SECOND
+TROUBLE = 15 * SECOND
 REST = 20 * SECOND
+KEPT = 3  # runs of a job
 KNOWN = {  # a new kind of effect is first thought about, then named here
-    "BEGIN IMMEDIATE", "COMMIT", "committed", "DELETE FROM job_change", 'INSERT INTO "run"', 'INSERT INTO "schedule"',
+    "BEGIN IMMEDIATE", "COMMIT", "committed", "DELETE FROM job_change", "DELETE FROM output", "DELETE FROM run",
+    'INSERT INTO "output"', 'INSERT INTO "run"', 'INSERT INTO "schedule"',
     "INSERT INTO node", "SELECT", "UPDATE job SET", "UPDATE node SET", "UPDATE schedule SET", "clear the spool",
     "marked",    "order", "ordered", "spawn", "spool", "spooled",
 }  # fmt: skip
 
 
 class Scenario(World):
-    """One node; jobs that succeed, fail and retry, wait, last and are guarded; a database that is away once."""
+    """Jobs that succeed, fail and retry, wait, last, print and are guarded; a database that is away once; of each job
+    only the last runs are kept. One node, or a second one that takes over what the first had.
+    """
 
-    def __init__(self, die_at: int, how: str) -> None:
+    def __init__(self, nodes: int, die_at: int, how: str) -> None:
         super().__init__(1)
         self.seen: list[str] = []
-        self.nodes = [Node(self, 1)]
+        self.nodes = [Node(self, number) for number in range(1, 1 + nodes)]
         self.nodes[0].on_effect = self._effect
-        self.settings = self.settings._replace(on_db_loss="finish")
+        self.pipes = []
+        history = self.settings.history._replace(keep_per_job=KEPT)
+        self.settings = self.settings._replace(on_db_loss="finish", history=history)
         self._die_at, self._how = die_at, how
 
     def run(self) -> None:
+        try:
+            self._come_to_pass()
+        finally:
+            for descriptor in self.pipes or ():
+                os.close(descriptor)
+
+    def _come_to_pass(self) -> None:
         self._begin()
         node = self.nodes[0]
         node.start()
+        for other in self.nodes[1:]:
+            self.events.at(3 * SECOND, other.start)
         self.events.at(2 * SECOND, lambda: self._do("set", "edited", EPOCH + self.events.now))
         self.events.at(4 * SECOND, lambda: self._cut(node))
         self.events.run(TROUBLE)
@@ -60,7 +76,9 @@ class Scenario(World):
         self.edited.add("edited")
         self._add(
             self._job("edited", "2s", Options(), self._takes(20 * MILLISECOND)),
-            self._job("witness", "1s", Options(catch_up="all"), self._takes(20 * MILLISECOND)),
+            self._job(
+                "witness", "1s", Options(catch_up="all"), lambda order: Act(20 * MILLISECOND, "succeeded", "so\n")
+            ),
             self._job("flaky", None, Options(backoff=SECOND), self._fails_twice, runonce=True, retries=2),
             self._job("careful", None, Options(on_lost="fail"), self._takes(SECOND), runonce=True),
             self._job("brief", None, Options(), self._takes(MILLISECOND), runonce=True),
@@ -87,27 +105,35 @@ class Scenario(World):
 
 
 @cache
-def points() -> list[str]:
+def points(nodes: int) -> list[str]:
     """The points of the undisturbed scenario, in order."""
-    scenario = Scenario(0, "kill")
+    scenario = Scenario(nodes, 0, "kill")
     scenario.run()
     return scenario.seen
 
 
 def test_every_kind_of_effect_is_known() -> None:
-    assert set(points()) == KNOWN
+    assert set(points(1)) == KNOWN
+    assert set(points(2)) <= KNOWN
 
 
-@pytest.mark.parametrize("how", ["kill", "cut", "stop", "stop now"])
+def test_a_node_whose_lease_is_over_starts_no_workers_that_would_die_at_once() -> None:
+    workers = 5
+    assert points(2).count("spawn") <= 3 * workers
+
+
+@pytest.mark.parametrize(
+    ("how", "nodes"), [("kill", 1), ("kill", 2), ("cut", 1), ("cut", 2), ("stop", 1), ("stop now", 1)]
+)
 @pytest.mark.parametrize("part", range(8))
-def test_whatever_happens_at_any_point_what_follows_is_right(part: int, how: str) -> None:
+def test_whatever_happens_at_any_point_what_follows_is_right(part: int, how: str, nodes: int) -> None:
     tried = Counter[str]()
-    for number, name in enumerate(points(), start=1):
+    for number, name in enumerate(points(nodes), start=1):
         database = name.isupper() or name.split()[0].isupper() or name == "committed"
         if number % 8 != part or (how == "cut" and not database):
             continue
         tried[name] += 1
-        scenario = Scenario(number, how)
+        scenario = Scenario(nodes, number, how)
         try:
             scenario.run()
         except BaseException:

@@ -55,6 +55,7 @@ class World:
         self.database = Database()
         self.checks = Checks(self)
         self.silence = SILENCE
+        self.pipes: list[int] | None = None  # descriptors by which its runs print, if they can
         self.settings = _settings(self.random)
         self.witnesses: dict[str, int] = {}
         self.once: list[str] = []

@@ -55,6 +55,15 @@ SQLITE_ONLY: dict[str, tuple[list[str], str]] = {
     "a name that is no UTF-8": (["INSERT INTO job (name, \"interval\") VALUES (CAST(x'62ff' AS TEXT), '-1s')"], "-1s"),
     "an interval that is no UTF-8": (["INSERT INTO job (name, \"interval\") VALUES ('bad', CAST(x'ff' AS TEXT))"], ""),
     "a name in bytes": (["INSERT INTO job (name, runonce) VALUES (x'ff00', 1)"], "name"),
+    "bytes in an option": (
+        [
+            "PRAGMA ignore_check_constraints = 1",
+            f"{INSERT} ('bad', '10s', 0, 0, 0)",
+            OPTIONS.format("args", "x'00ff'"),
+            "PRAGMA ignore_check_constraints = 0",
+        ],
+        "args",
+    ),
     "an interval in numbers": (["INSERT INTO job (name, \"interval\") VALUES ('bad', 10)"], ""),
 }
 

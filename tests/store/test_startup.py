@@ -66,10 +66,10 @@ def test_intervals_follow_a_clock_that_is_put_back_and_clock_times_only_when_it_
 
 def test_a_history_that_ends_in_the_future_tells_of_a_clock_that_was_put_back(store: Store) -> None:
     (job_id,) = definitions.add(store, [Job("noon", "0 12 * * *")], NOW, "UTC")
-    assert store.transact(lambda session: put_back_since(session, NOW)) == 0
+    assert store.transact(lambda session: put_back_since(session, lambda: NOW)) == 0
     run = Run(job_id, 1, NOW, NOW, NOW, 1, "succeeded", 1)
     store.transact(lambda session: session.write_rows("run", RUN, [run_row(run)]))
-    put_back = store.transact(lambda session: put_back_since(session, NOW - 2 * DAY))
+    put_back = store.transact(lambda session: put_back_since(session, lambda: NOW - 2 * DAY))
     assert put_back == 2 * DAY
     all_of(store, Sweep(put_back=put_back), NOW - 2 * DAY)
     look(store, NOW - 2 * DAY)
