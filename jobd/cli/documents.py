@@ -77,9 +77,9 @@ def run_document(row: History) -> dict[str, Any]:
     return {
         "run": run.number,
         "job": row.job,
-        "due_time": iso(run.due),
+        "due_time": _time(run.due),
         "started_time": _time(run.started),
-        "finished_time": iso(run.finished),
+        "finished_time": _time(run.finished),
         "attempts": run.attempts,
         "outcome": run.outcome,
         "node": row.node,
@@ -101,4 +101,5 @@ def _result(run: Run) -> Any:
 
 @lru_cache(maxsize=256)  # in a long list the same ones come again and again
 def _time(moment: int | None) -> str | None:
-    return None if moment is None else iso(moment)
+    """(0 is that of a row which has none that could be shown.)"""
+    return iso(moment) if moment else None

@@ -67,7 +67,9 @@ def last_cell(listed: Listed, now: int) -> Cell:
     """When the last run ended, and how."""
     if listed.last is None:
         return Cell(moment(listed.job.last_finished, now))
-    return Cell(f"{moment(listed.last.finished, now)} {listed.last.outcome}", outcome_style(listed.last.outcome))
+    return Cell(
+        f"{moment(listed.last.finished or None, now)} {listed.last.outcome}", outcome_style(listed.last.outcome)
+    )
 
 
 def outcome_style(outcome: str) -> str:

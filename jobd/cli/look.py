@@ -168,8 +168,8 @@ def _facts(context: Context, listed: Listed, now: int, zone: str) -> Iterator[tu
         yield "note", escape(note)
     if listed.plan is not None and listed.plan.missed:
         yield "missed", f"{listed.plan.missed} due times were not run"
-    yield "created", moment(job.created)
-    yield "updated", moment(job.updated)
+    yield "created", moment(job.created or None)
+    yield "updated", moment(job.updated or None)
 
 
 def _json(value: object) -> str:
@@ -207,7 +207,7 @@ def _run_cells(row: History, now: int) -> list[Cell]:
     run: Any = row.run
     return [
         Cell(str(run.number)),
-        Cell(moment(run.due, now)),
+        Cell(moment(run.due or None, now)),
         Cell(moment(run.started, now)),
         Cell("-" if run.started is None else span(run.finished - run.started)),
         Cell(str(run.attempts)),

@@ -9,6 +9,7 @@ from jobd import logs
 from jobd.clock import SECOND, Clock
 from jobd.engine.lease import Watch
 from jobd.store import schedule_table as table
+from jobd.store import slices
 from jobd.store.store import Session, Store
 
 SLICE = 5_000  # jobs at a time
@@ -44,5 +45,5 @@ class Census:
             self.at = answered + EVERY
 
     def _count(self, session: Session) -> tuple[int, bool, list[int]]:
-        until, more = table.slice_end(session, self._after, SLICE)
-        return until, more, table.rowless(session, self._after, until)
+        until, more = slices.slice_end(session, self._after, SLICE)
+        return until, more, slices.rowless(session, self._after, until)

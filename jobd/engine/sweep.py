@@ -10,6 +10,7 @@ from jobd import lifecycle
 from jobd.clock import HOUR, SECOND
 from jobd.schedule import is_at_start
 from jobd.store import schedule_table as table
+from jobd.store import slices
 from jobd.store.store import Session
 
 SLICE = 2_000  # jobs at a time
@@ -28,13 +29,13 @@ class Sweep(NamedTuple):
 
 def sweep(session: Session, work: Sweep, now: int, zone: str) -> Sweep | None:
     """Look at the next slice of the jobs; what is left to do."""
-    until, more = table.slice_end(session, work.after, SLICE)
+    until, more = slices.slice_end(session, work.after, SLICE)
     if work.wake:
-        table.wake_unresolved(session, work.after, until)
+        slices.wake_unresolved(session, work.after, until)
     if work.put_back:
-        table.note_clock(session, now, "far back" if work.put_back >= FAR else "back", work.after, until)
+        slices.note_clock(session, now, "far back" if work.put_back >= FAR else "back", work.after, until)
     if work.starting:
-        _start_jobs(session, table.due_at_start(session, work.after, until), now, zone)
+        _start_jobs(session, slices.due_at_start(session, work.after, until), now, zone)
     return work._replace(after=until) if more else None
 
 

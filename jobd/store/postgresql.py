@@ -42,9 +42,12 @@ class Postgresql(Dialect):
         connection = None
         try:
             connection = psycopg.connect(**given, autocommit=True)
+            # As text: a datetime holds neither 'infinity' nor a year before Christ, and one such row would hide all.
+            connection.adapters.register_loader("timestamp", psycopg.types.string.TextLoader)
             connection.execute(
                 f"SET statement_timeout = '{DEADLINE}s'; SET lock_timeout = '{LOCK_WAIT}s'; SET timezone = 'UTC';"
-                f" SET client_encoding = 'UTF8'; SET idle_in_transaction_session_timeout = '{IDLE}s'"
+                f" SET datestyle = 'ISO'; SET client_encoding = 'UTF8';"
+                f" SET idle_in_transaction_session_timeout = '{IDLE}s'"
             )
             if connection.info.server_version < 140000:
                 raise ConfigError(

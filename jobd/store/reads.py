@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from jobd.errors import JobdError
-from jobd.job import Job, Plan, Run
+from jobd.job import MAX_BIGINT, Job, Plan, Run
 from jobd.store import rows, schema
 from jobd.store.connect import connect, dialect_of
 from jobd.store.url import Target, parse_url
@@ -23,7 +23,8 @@ _JOBS = (
     f"SELECT {rows.columns('job', rows.JOB)}, {rows.columns('job_options', rows.OPTIONS)},"
     f" {rows.columns('schedule', rows.SCHEDULE)}, {rows.columns('run', rows.RUN)} FROM {{}}"
     " LEFT JOIN job_options ON job_options.job_id = job.id LEFT JOIN schedule ON schedule.job_id = job.id"
-    " LEFT JOIN run ON run.job_id = job.id AND run.number = schedule.number - 1"
+    " LEFT JOIN run ON run.job_id = job.id"
+    " AND run.number = CASE WHEN schedule.number > 0 THEN schedule.number - 1 END"  # whatever somebody has written
 )
 _RUNS = (
     f"SELECT job.name, node.host, {rows.columns('run', rows.RUN)} FROM run"
@@ -31,6 +32,7 @@ _RUNS = (
 )
 # The page is made, through the index on name, before the rest is joined to it: else a planner may join all jobs first.
 _PAGE_OF_JOBS = _JOBS.format("(SELECT * FROM job WHERE {} ORDER BY name LIMIT ?) AS job") + " ORDER BY job.name"
+_KEY_AT, _NUMBER_AT, _FINISHED_AT = slice(2, 4), 3, 2 + rows.RUN.index("finished_time")  # in _RUNS
 _PLAN_AT = len(rows.JOB) + len(rows.OPTIONS)
 _RUN_AT = _PLAN_AT + len(rows.SCHEDULE)
 
@@ -74,7 +76,7 @@ class Reader:
 
     def jobs(self, deleted: bool) -> Iterator[Listed]:
         """The jobs by name; with `deleted`, the deleted ones too."""
-        live = "" if deleted else " AND is_delete = 0"
+        live = "" if deleted else " AND is_delete <> 1"
         page = self._rows(_PAGE_OF_JOBS.format(f"1 = 1{live}"), (PAGE,))
         while page:
             yield from map(_listed, page)
@@ -139,27 +141,27 @@ class Reader:
         self._connection.close()
 
     def _runs_of(self, job_id: int) -> Iterator[History]:
-        sql = f"{_RUNS} WHERE run.job_id = ? AND run.number < ? ORDER BY run.number DESC LIMIT ?"
-        last = 2**62
+        sql = f"{_RUNS} WHERE run.job_id = ? AND run.number <= ? ORDER BY run.number DESC LIMIT ?"
+        last = MAX_BIGINT
         while True:
-            page = [_history(row) for row in self._rows(sql, (job_id, last, PAGE))]  # served by the primary key
-            yield from page
+            page = self._rows(sql, (job_id, last, PAGE))  # served by the primary key
+            yield from map(_history, page)
             if len(page) < PAGE:
                 return
-            last = page[-1].run.number
+            last = page[-1][_NUMBER_AT] - 1
 
     def _all_runs(self) -> Iterator[History]:
         sql = f"{_RUNS} WHERE run.finished_time <= ? ORDER BY run.finished_time DESC LIMIT ?"
-        last, seen = 2**62, set[tuple[int, int]]()
+        last, seen = MAX_BIGINT, set[tuple[int, int]]()
         while True:
             # served by the index run_finished; runs that ended in the page's last microsecond come again
-            page = [_history(row) for row in self._rows(sql, (last, PAGE + len(seen)))]
-            fresh = [row for row in page if (row.run.job_id, row.run.number) not in seen]
-            yield from fresh
+            page = self._rows(sql, (last, PAGE + len(seen)))
+            fresh = [row for row in page if row[_KEY_AT] not in seen]
+            yield from map(_history, fresh)
             if len(fresh) < PAGE:
                 return
-            last = fresh[-1].run.finished
-            seen = {(row.run.job_id, row.run.number) for row in page if row.run.finished == last}
+            last = fresh[-1][_FINISHED_AT]
+            seen = {row[_KEY_AT] for row in page if row[_FINISHED_AT] == last}
 
     def _no_such_job(self, name: str) -> JobdError:
         from difflib import get_close_matches
@@ -196,10 +198,10 @@ def _listed(row: tuple[Any, ...]) -> Listed:
     plan = rows.read_plan(row[_PLAN_AT:_RUN_AT]) if row[_PLAN_AT] is not None else None
     if plan is not None and plan.basis == rows.UNSOUND:
         problem = problem or plan.error
-    last = Run(*row[_RUN_AT:]) if row[_RUN_AT] is not None else None
+    last = rows.read_run(row[_RUN_AT:]) if row[_RUN_AT] is not None else None
     return Listed(job or Job(f"(job {row[0]})", id=row[0]), plan, last, problem)
 
 
 def _history(row: tuple[Any, ...]) -> History:
-    run = Run(*row[2:])
+    run = rows.read_run(row[2:])
     return History(row[0] or f"(job {run.job_id})", run, f"{run.node}@{row[1]}" if row[1] else str(run.node))

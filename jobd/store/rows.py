@@ -11,7 +11,18 @@ from typing import Any, NamedTuple
 
 from jobd.clock import LATEST, SECOND, from_datetime, to_datetime
 from jobd.errors import BadValue
-from jobd.job import DEFAULT_POOL, PLAIN, Job, Options, Plan, Run, check_name, check_options, check_retry_times
+from jobd.job import (
+    DEFAULT_POOL,
+    MAX_BIGINT,
+    PLAIN,
+    Job,
+    Options,
+    Plan,
+    Run,
+    check_name,
+    check_options,
+    check_retry_times,
+)
 
 JOB = (
     "id",
@@ -44,7 +55,7 @@ _MOMENT_NAMES = ("due_time", "ready_time", "anchor", "resume_time", "started_tim
 _moments = itemgetter(*(SCHEDULE.index(name) for name in _MOMENT_NAMES))
 _TEXTS = {"pool", "basis", "error"}
 MAX_NUMBER = 2**62
-UNSOUND = "unsound"  # the basis of a plan whose row made no sense: it is planned anew as soon as somebody may
+UNSOUND = "unsound"  # the basis of a plan whose row made no sense (planned anew as soon as may be), a run's outcome
 _FIRST = from_datetime(datetime(1, 1, 3, tzinfo=UTC))  # with the next one: what exists in every time zone
 _LAST = from_datetime(datetime(9999, 12, 29, tzinfo=UTC))
 CACHED = 256  # values of each kind: in a long list the same ones come again and again
@@ -70,10 +81,7 @@ def read_job(row: Sequence[Any]) -> tuple[Job | None, str | None]:
         problem = str(error)
     times: tuple[int | None, ...] = (None, None, None)
     if created is not None or updated is not None or finished is not None:
-        try:
-            times = (_time(created), _time(updated), _time(finished))
-        except (TypeError, ValueError, OverflowError):
-            problem = "a time is not a time"
+        times = (_time(created), _time(updated), _time(finished))
     job = Job(
         name, kind.interval, kind.runonce, kind.retry_times, kind.options, job_id, times[0] or 0, times[1] or 0,
         times[2], kind.deleted,
@@ -111,7 +119,7 @@ def _read_kind(
         retry_times if isinstance(retry_times, int) else 0,
         runonce == 1,
         interval if isinstance(interval, str) else None,
-        is_delete not in (0, None),
+        is_delete == 1,
         read,
     )
     return kind, problem
@@ -232,6 +240,36 @@ def run_row(run: Run) -> tuple[Any, ...]:
     return (*run[:8], run.error and run.error[:MAX_ERROR].replace("\0", "\ufffd"), run.result, run.missed)
 
 
+def read_run(row: Sequence[Any]) -> Run:
+    """The run, from the RUN columns. Of a row that makes no sense its numbers are left, and why it makes none."""
+    run = Run._make(row)
+    flaw = _flaw_of_run(run)
+    if flaw is None:
+        return run
+    job_id, number = (value if type(value) is int else 0 for value in row[:2])
+    reason = f"its row of the table `run` makes no sense: {flaw}"
+    return Run(job_id, number, 0, None, 0, 0, UNSOUND, 0, reason)
+
+
+def _flaw_of_run(run: Run) -> str | None:
+    """What makes no sense in a row of `run`."""
+    for what, value in zip(RUN, run, strict=True):
+        if value is None and what in _NO_NEED_IN_RUN:
+            continue
+        if what in _RUN_TEXTS:
+            good = isinstance(value, str)
+        else:
+            most = LATEST if what.endswith("_time") else MAX_BIGINT
+            good = type(value) is int and value <= most and (value >= 0 or what == "node_id")
+        if not good:
+            return f"{what} is {ascii(value)[:80]}"
+    return None
+
+
+_RUN_TEXTS = {"outcome", "error", "result"}
+_NO_NEED_IN_RUN = {"started_time", "error", "result"}
+
+
 def read_time(value: Any) -> int | None:
     """The moment of a datetime column, which SQLite gives as text. Raises ValueError or TypeError for nonsense."""
     if value is None:
@@ -241,11 +279,12 @@ def read_time(value: Any) -> int | None:
 
 @lru_cache(maxsize=CACHED)
 def _time(value: Any) -> int | None:
-    """The moment of a column of `job`, when it can be shown in every time zone."""
-    moment = read_time(value)
-    if moment is not None and not _FIRST <= moment <= _LAST:
-        raise ValueError(value)
-    return moment
+    """The moment of a column of `job`; None also for one that cannot be shown: that keeps no job from running."""
+    try:
+        moment = read_time(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return moment if moment is not None and _FIRST <= moment <= _LAST else None
 
 
 def write_time(moment: int) -> str:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from jobd.clock import LATEST
 from jobd.job import SKIPPED, Job, Plan, Run
 from jobd.store import dependencies, output, rows
 from jobd.store.output import Part
@@ -171,47 +172,10 @@ def drop_changes(session: Session, ids: Sequence[int]) -> None:
         session.execute(f"DELETE FROM job_change WHERE {dialect.among('id', len(ids))}", dialect.among_values(ids))
 
 
-def slice_end(session: Session, after: int, count: int) -> tuple[int, bool]:
-    """The id of the last of the `count` jobs that follow job `after`, and whether there are more behind them."""
-    # served by the primary key
-    slice_of = "SELECT id FROM job WHERE id > ? ORDER BY id LIMIT ?"
-    ((last, found),) = session.rows(f"SELECT max(id), count(*) FROM ({slice_of}) AS slice", (after, count))
-    return (after if last is None else int(last)), found == count
-
-
-def note_clock(session: Session, now: int, what: str, after: int, until: int) -> None:
-    """Have the jobs looked at that wait for a time which the clock, put back to `now`, has yet to show again.
-
-    Of those with an id above `after`, up to `until`: a slice, served by the primary key.
-    """
-    session.execute(
-        "INSERT INTO job_change (job_id, what) SELECT job_id, ? FROM schedule"
-        " WHERE job_id > ? AND job_id <= ? AND (due_time > ? OR ready_time > ?)",
-        (what, after, until, now, now),
-    )
-
-
 def last_finished(session: Session) -> int:
     """The end of the latest run in the history; 0 when there is none."""
-    return int(session.rows("SELECT max(finished_time) FROM run")[0][0] or 0)
-
-
-def due_at_start(session: Session, after: int, until: int) -> list[int]:
-    """The ids of the live jobs of a slice whose interval speaks of the start of a daemon."""
-    # served by the primary key
-    sql = 'SELECT id FROM job WHERE id > ? AND id <= ? AND is_delete = 0 AND LOWER("interval") LIKE ?'
-    return [job_id for (job_id,) in session.rows(sql, (after, until, "%@reboot%"))]
-
-
-def rowless(session: Session, after: int, until: int) -> list[int]:
-    """The ids of the live jobs of a slice that have no row of `schedule`."""
-    # served by the primary keys
-    sql = (
-        "SELECT job.id FROM job LEFT JOIN schedule"
-        " ON schedule.job_id = job.id AND schedule.job_id > ? AND schedule.job_id <= ?"
-        " WHERE job.id > ? AND job.id <= ? AND job.is_delete = 0 AND schedule.job_id IS NULL"
-    )
-    return sorted(job_id for (job_id,) in session.rows(sql, (after, until) * 2))
+    # served by the index run_finished
+    return int(session.rows("SELECT max(finished_time) FROM run WHERE finished_time <= ?", (LATEST,))[0][0] or 0)
 
 
 def note_changes(session: Session, job_ids: Sequence[int], what: str) -> None:
@@ -275,16 +239,6 @@ def _numbered(session: Session, claimed: list[Claimed]) -> list[Claimed]:
 def replan(session: Session, changed: Sequence[Plan]) -> None:
     """Write plans of jobs that `stand` has shown, in this transaction, to be unclaimed."""
     _write_plans(session, changed)
-
-
-def wake_unresolved(session: Session, after: int, until: int) -> None:
-    """Offer the jobs of a slice again whose task was unknown: the plugins may have it now."""
-    session.execute(
-        # served by the primary key, not by schedule_claim, where all free jobs are alike
-        "UPDATE schedule SET ready_time = due_time WHERE job_id > ? AND job_id <= ? AND node_id + 0 = 0"
-        " AND error IS NOT NULL AND ready_time IS NOT NULL AND attempt = 0 AND due_time < ready_time",
-        (after, until),
-    )
 
 
 def _write_plans(session: Session, changed: Iterable[Plan]) -> None:

@@ -274,13 +274,21 @@ def _version(cursor: Any, kind: str, label: str) -> int:
     cursor.execute(exists[kind])
     if not cursor.fetchone()[0]:
         return 0
-    cursor.execute("SELECT max(version) FROM jobd_schema")
-    version = int(cursor.fetchone()[0] or 0)
+    cursor.execute("SELECT version FROM jobd_schema")
+    found = [version for (version,) in cursor.fetchall()]
+    if not found and kind == "mysql":
+        return 0  # where each statement is committed by itself: the first upgrade was cut short
+    if len(found) != 1 or type(found[0]) is not int or found[0] < 1:
+        raise ConfigError(
+            f"the table jobd_schema in {label} holds {ascii(found)[:80]}, not the number of the schema's version",
+            "somebody has changed it: put it right, or restore the database from a backup",
+        )
+    (version,) = found
     if version > VERSION:
         raise ConfigError(
             f"{label} has schema version {version}, this jobd knows {VERSION}", "upgrade jobd on this machine"
         )
-    return version
+    return int(version)
 
 
 def check_version(cursor: Any, kind: str, label: str) -> None:

@@ -4,6 +4,7 @@ The number of a row is that of the catalogue. What a design decision has taken a
 """
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -547,9 +548,6 @@ FOUND: list[tuple[str, str, str]] = [
     ("T6", "UPDATE schedule SET attempt = 'x' WHERE job_id = 2", "attempt is 'x'"),
     ("T8", "UPDATE schedule SET node_id = 'x' WHERE job_id = 2", "node_id is 'x'"),
     ("T8", "UPDATE schedule SET token = 1.5 WHERE job_id = 2", "token is 1.5"),
-    ("T10", "UPDATE job SET \"lastFinished_time\" = '0001-01-01 00:00:00' WHERE id = 2", "not a time"),
-    ("T10", "UPDATE job SET \"lastFinished_time\" = '9999-12-31 23:59:59' WHERE id = 2", "not a time"),
-    ("T10", "UPDATE job SET created_time = '0001-01-01T00:00:00+14:00' WHERE id = 2", "not a time"),
     ("T12", "INSERT INTO job_options (job_id, task) VALUES (2, x'ff00')", "task is b"),
     ("T12", "INSERT INTO job_options (job_id, pool) VALUES (2, x'00')", "pool is b"),
     ("T13", "INSERT INTO job_options (job_id, args) VALUES (2, x'7b7d')", "args is b"),
@@ -580,6 +578,42 @@ def test_a_value_that_makes_no_sense_is_shown_with_its_reason_and_hides_no_other
     assert (jobs["report"]["state"], jobs["hello"]["state"]) == ("invalid", "waiting")
     for words in (("list",), ("show", "report"), ("next",), ("export",), ("history",)):
         assert told(jobd, words).code == 0
+
+
+@pytest.mark.parametrize("time", ["0001-01-01 00:00:00", "9999-12-31 23:59:59", "0001-01-01T00:00:00+14:00"])
+@pytest.mark.parametrize("column", ["created_time", "updated_time", "lastFinished_time"])
+def test_a_time_that_cannot_be_shown_is_left_out(jobd: Person, column: str, time: str):  # T10
+    jobd.fine("add", "report", "--every", "1h")
+    jobd.sql(f'UPDATE job SET "{column}" = ?', time)
+    (job,) = jobd.fine("list", "--json").json
+    assert (job["state"], job[column], job.get("error")) == ("waiting", None, None)
+    for words in (("list",), ("show", "report"), ("next",), ("export",), ("history",)):
+        assert told(jobd, words).code == 0
+
+
+def test_a_run_that_makes_no_sense_is_told_with_its_reason(jobd: Person):
+    jobd.fine("add", "report", "--every", "1h")
+    loosen(jobd)
+    run = "INSERT INTO run VALUES (?, ?, 1, 1, ?, 1, 'succeeded', 1, NULL, NULL, 0)"
+    for number, finished in enumerate((1_800_000_000_000_000, 4 * 10**18, -5, "abc"), 1):
+        jobd.sql(run, 1, number, finished)
+    for words in (("history", "report", "--json"), ("show", "report", "--json")):
+        runs = json.loads(told(jobd, words).out)
+        runs = runs["runs"] if isinstance(runs, dict) else runs
+        assert [one["outcome"] for one in runs] == ["unsound"] * 3 + ["succeeded"]
+        assert "finished_time is 'abc'" in runs[0]["error"]
+    for words in (("list",), ("show", "report"), ("history",), ("history", "report"), ("history", "--json")):
+        assert told(jobd, words).code == 0
+
+
+def test_a_damaged_version_is_one_line(jobd: Person):
+    jobd.fine("add", "report", "--every", "1h")
+    for statement in ("UPDATE jobd_schema SET version = 'abc'", "DELETE FROM jobd_schema"):
+        jobd.sql(statement)
+        for words in (("list",), ADD, ("start", "-f")):
+            said = told(jobd, words)
+            assert said.code == 78, said
+            assert "jobd_schema" in one_line(said)
 
 
 def test_a_table_that_is_not_ours_is_told_and_one_with_more_columns_will_do(jobd: Person):  # T16

@@ -52,7 +52,6 @@ ROWS: dict[str, tuple[list[str], str]] = {
 }
 SQLITE_ONLY: dict[str, tuple[list[str], str]] = {
     "a time that is none": (["INSERT INTO job (name, runonce, created_time) VALUES ('bad', 1, 'yesterday')"], ""),
-    "a time in numbers": (["INSERT INTO job (name, runonce, created_time) VALUES ('bad', 1, 20)"], "time"),
     "a name that is no UTF-8": (["INSERT INTO job (name, \"interval\") VALUES (CAST(x'62ff' AS TEXT), '-1s')"], "-1s"),
     "an interval that is no UTF-8": (["INSERT INTO job (name, \"interval\") VALUES ('bad', CAST(x'ff' AS TEXT))"], ""),
     "a name in bytes": (["INSERT INTO job (name, runonce) VALUES (x'ff00', 1)"], "name"),

@@ -12,7 +12,7 @@ from jobd.engine.messages import Began
 from jobd.engine.sweep import Sweep
 from jobd.engine.turn import Work, turn
 from jobd.job import PLAIN, Job, Run
-from jobd.store import definitions, nodes, prune, reads
+from jobd.store import definitions, nodes, prune, reads, slices
 from jobd.store import schedule_table as table
 from jobd.store.connect import dialect_of
 from jobd.store.output import Part
@@ -57,7 +57,7 @@ def a_daemons_life(store: Store) -> None:
     for at in (0, SIZE.jobs // 2, SIZE.jobs - 3 * CLAIMS):
         whole = Sweep(starting=True, wake=True, put_back=HOUR, after=at)
         store.transact(lambda s, w=whole: turn(s, work(sweep=w), SETTINGS))
-        assert store.transact(lambda s, a=at: table.rowless(s, a, a + census.SLICE // SHARE)) == []
+        assert store.transact(lambda s, a=at: slices.rowless(s, a, a + census.SLICE // SHARE)) == []
     for _ in range(12):  # PostgreSQL plans a statement that it has seen so often without its parameters, if it likes
         done = store.transact(lambda s: turn(s, work(beat=True, wanted={"default": CLAIMS, "none": 1}), SETTINGS))
         assert len(done.items) == CLAIMS

@@ -3,7 +3,7 @@
 from jobd.clock import SECOND
 from jobd.engine.changes import Looker
 from jobd.job import PLAIN, Job
-from jobd.store import definitions
+from jobd.store import definitions, slices
 from jobd.store import schedule_table as table
 from jobd.store.store import Store
 from tests.store.test_hostile_rows import NOW
@@ -11,7 +11,7 @@ from tests.store.test_removed import write
 
 
 def missing(store: Store, after: int, until: int) -> list[int]:
-    return store.transact(lambda session: table.rowless(session, after, until))
+    return store.transact(lambda session: slices.rowless(session, after, until))
 
 
 def test_live_jobs_without_a_row_are_found_in_their_slice(store: Store) -> None:

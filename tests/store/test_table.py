@@ -9,6 +9,7 @@ import pytest
 from jobd.errors import ConfigError
 from jobd.store import definitions, schema
 from jobd.store import schedule_table as table
+from jobd.store.reads import Reader
 from jobd.store.rows import JOB, read_time
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
@@ -163,3 +164,24 @@ def test_an_upgrade_from_every_older_version_keeps_every_row(
         assert one(store, "SELECT version FROM jobd_schema") == (schema.VERSION,)
         (job,) = definitions.all_jobs(store)
         assert (job.name, job.interval, job.task) == ("task1", "10s", "other")
+
+
+@pytest.mark.parametrize("damage", ["DELETE FROM jobd_schema", "UPDATE jobd_schema SET version = -1", "twice", "text"])
+def test_a_damaged_version_is_told_in_one_clear_line(store: Store, database: str, damage: str) -> None:
+    kind = store.dialect.name
+    statement = {
+        "twice": "INSERT INTO jobd_schema SELECT * FROM jobd_schema",
+        "text": "UPDATE jobd_schema SET version = 'abc'",
+    }.get(damage, damage)
+    if damage == "text" and kind != "sqlite":
+        pytest.skip("the column takes no text")
+    write(store, PLAIN_INSERT, statement)
+    if damage.startswith("DELETE") and kind == "mysql":
+        with contextlib.closing(Store(parse_url(database))) as again:  # it may as well be an upgrade that was cut short
+            assert one(again, "SELECT version FROM jobd_schema") == (schema.VERSION,)
+            assert one(again, "SELECT count(*) FROM job") == (1,)
+        return
+    with pytest.raises(ConfigError, match=r"the table jobd_schema in .* holds"):
+        Store(parse_url(database))
+    with pytest.raises(ConfigError, match=r"the table jobd_schema in .* holds"):
+        Reader(parse_url(database))

@@ -1,0 +1,51 @@
+"""What concerns all jobs, a slice of their ids at a time: one statement for a million would hold up all else."""
+
+from jobd.store.store import Session
+
+
+def slice_end(session: Session, after: int, count: int) -> tuple[int, bool]:
+    """The id of the last of the `count` jobs that follow job `after`, and whether there are more behind them."""
+    # served by the primary key
+    slice_of = "SELECT id FROM job WHERE id > ? ORDER BY id LIMIT ?"
+    ((last, found),) = session.rows(f"SELECT max(id), count(*) FROM ({slice_of}) AS slice", (after, count))
+    return (after if last is None else int(last)), found == count
+
+
+def note_clock(session: Session, now: int, what: str, after: int, until: int) -> None:
+    """Have the jobs looked at that wait for a time which the clock, put back to `now`, has yet to show again.
+
+    Of those with an id above `after`, up to `until`: a slice, served by the primary key.
+    """
+    session.execute(
+        "INSERT INTO job_change (job_id, what) SELECT job_id, ? FROM schedule"
+        " WHERE job_id > ? AND job_id <= ? AND (due_time > ? OR ready_time > ?)",
+        (what, after, until, now, now),
+    )
+
+
+def due_at_start(session: Session, after: int, until: int) -> list[int]:
+    """The ids of the live jobs of a slice whose interval speaks of the start of a daemon."""
+    # served by the primary key
+    sql = 'SELECT id FROM job WHERE id > ? AND id <= ? AND is_delete = 0 AND LOWER("interval") LIKE ?'
+    return [job_id for (job_id,) in session.rows(sql, (after, until, "%@reboot%"))]
+
+
+def rowless(session: Session, after: int, until: int) -> list[int]:
+    """The ids of the live jobs of a slice that have no row of `schedule`."""
+    # served by the primary keys
+    sql = (
+        "SELECT job.id FROM job LEFT JOIN schedule"
+        " ON schedule.job_id = job.id AND schedule.job_id > ? AND schedule.job_id <= ?"
+        " WHERE job.id > ? AND job.id <= ? AND job.is_delete = 0 AND schedule.job_id IS NULL"
+    )
+    return sorted(job_id for (job_id,) in session.rows(sql, (after, until) * 2))
+
+
+def wake_unresolved(session: Session, after: int, until: int) -> None:
+    """Offer the jobs of a slice again whose task was unknown: the plugins may have it now."""
+    session.execute(
+        # served by the primary key, not by schedule_claim, where all free jobs are alike
+        "UPDATE schedule SET ready_time = due_time WHERE job_id > ? AND job_id <= ? AND node_id + 0 = 0"
+        " AND error IS NOT NULL AND ready_time IS NOT NULL AND attempt = 0 AND due_time < ready_time",
+        (after, until),
+    )

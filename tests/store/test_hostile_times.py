@@ -1,0 +1,105 @@
+"""Times and runs that make no sense: shown without them, or with the reason; they keep no job from running."""
+
+from collections.abc import Callable
+
+import pytest
+
+from jobd.cli.documents import job_document, run_document
+from jobd.cli.state import planned, state_of
+from jobd.clock import LATEST
+from jobd.job import Job
+from jobd.store import definitions
+from jobd.store import schedule_table as table
+from jobd.store.reads import Reader
+from jobd.store.store import Store
+from jobd.store.url import parse_url
+from tests.store.test_hostile_rows import NOW, look
+from tests.store.test_removed import write
+
+TIMES = {
+    "the first year": ["0001-01-01 00:00:00"],
+    "the last year": ["9999-12-31 23:59:59"],
+    "infinity": ["infinity", "-infinity"],
+    "before Christ": ["0044-03-15 00:00:00 BC"],
+    "beyond the years": ["12345-01-01 00:00:00"],
+}
+COLUMNS = ("created_time", "updated_time", "lastFinished_time")
+
+
+@pytest.fixture
+def reader(database: str) -> Callable[[], Reader]:
+    """What a person looks at the database with."""
+    return lambda: Reader(parse_url(database))
+
+
+@pytest.mark.parametrize("what", TIMES)
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_time_that_cannot_be_shown_is_left_out_and_the_job_runs(
+    store: Store, reader: Callable[[], Reader], what: str, column: str
+) -> None:
+    if what in ("infinity", "before Christ", "beyond the years") and store.dialect.name != "postgresql":
+        pytest.skip("only PostgreSQL has such times")
+    for time in TIMES[what]:
+        names = [f"{word} {time}" for word in ("bad", "good")]
+        definitions.add(store, [Job(name, "10s") for name in names], NOW, "UTC")
+        write(store, f"UPDATE job SET \"{column}\" = '{time}' WHERE name = '{names[0]}'")
+        look(store)
+        listed = {one.job.name: planned(one, NOW, "UTC") for one in reader().jobs(deleted=False)}
+        assert {state_of(listed[name]) for name in names} == {"waiting"}
+        assert job_document(listed[names[0]], "UTC")[column] is None
+        claimed = store.transact(lambda session: table.claim(session, 1, "default", NOW, 10))
+        assert sorted(one.job.name for one in claimed if one.job and not one.problem) == sorted(names)
+        assert [one.name for one in definitions.all_jobs(store) if one.name in names] == sorted(names)
+
+
+RUNS = {
+    "finished_time": [4 * 10**18, LATEST + 1, -1, -(2**63), 2**63 - 1],
+    "started_time": [4 * 10**18, -1],
+    "due_time": [4 * 10**18, -1],
+    "number": [0, 2**63 - 1],
+    "attempts": [-1],
+    "missed": [-5],
+}
+GOOD = {"job_id": 1, "number": 5, "due_time": 7, "started_time": 8, "finished_time": 9, "attempts": 1, "node_id": 1}
+
+
+def insert(store: Store, **values: int) -> None:
+    row = GOOD | {"missed": 0} | values
+    columns = f"{', '.join(row)}, outcome"
+    write(store, f"INSERT INTO run ({columns}) VALUES ({', '.join(map(str, row.values()))}, 'succeeded')")
+
+
+@pytest.mark.parametrize(("column", "value"), [(name, value) for name, values in RUNS.items() for value in values])
+def test_a_run_that_makes_no_sense_hides_no_other(
+    store: Store, reader: Callable[[], Reader], column: str, value: int
+) -> None:
+    definitions.add(store, [Job("bad", "10s")], NOW, "UTC")
+    for number in (1, 2, 3):
+        insert(store, number=number)
+    insert(store, **{column: value})
+    for runs in (reader().runs(None), reader().runs(1)):
+        documents = [run_document(row) for row in runs]
+        assert [one["run"] for one in documents if one["run"] in (1, 2, 3)] in ([3, 2, 1], [1, 2, 3])
+        (bad,) = (one for one in documents if one["run"] not in (1, 2, 3))
+        if column == "number":
+            assert bad["outcome"] == "succeeded"
+        else:
+            assert (bad["outcome"], bad["run"]) == ("unsound", 5)
+            assert f"{column} is {value}" in bad["error"]
+    assert store.transact(table.last_finished) == 9
+
+
+@pytest.mark.parametrize("number", [-(2**63), 2**63 - 1])
+def test_a_plan_that_makes_no_sense_hides_no_other(store: Store, reader: Callable[[], Reader], number: int) -> None:
+    definitions.add(store, [Job("bad", "10s"), Job("good", "10s")], NOW, "UTC")
+    write(store, f"UPDATE schedule SET number = {number} WHERE job_id = 1")
+    listed = {one.job.name: state_of(planned(one, NOW, "UTC")) for one in reader().jobs(deleted=False)}
+    assert listed == {"bad": "invalid", "good": "waiting"}
+
+
+def test_deleted_is_only_what_says_so(store: Store, reader: Callable[[], Reader]) -> None:
+    definitions.add(store, [Job("two", "10s"), Job("one", "10s")], NOW, "UTC")
+    write(store, "UPDATE job SET is_delete = 2 WHERE name = 'two'", "UPDATE job SET is_delete = 1 WHERE name = 'one'")
+    (listed,) = reader().jobs(deleted=False)
+    assert (listed.job.name, state_of(planned(listed, NOW, "UTC"))) == ("two", "invalid")
+    assert listed.problem == "is_delete is 2, not 0 or 1"
