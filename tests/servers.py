@@ -113,7 +113,7 @@ class MariaDB(Server):
         _made(
             [
                 *("mariadb-install-db", "--no-defaults", *_as("mysql"), f"--datadir={folder}/data", "--skip-test-db"),
-                "--auth-root-authentication-method=normal",
+                *("--auth-root-authentication-method=normal", f"--tmpdir={folder}"),
             ]
         )
         port = free_port()
@@ -122,6 +122,7 @@ class MariaDB(Server):
             f"--datadir={folder}/data",
             f"--socket={folder}/s.sock",
             f"--port={port}",
+            f"--tmpdir={folder}",
             "--bind-address=127.0.0.1",
         ]
         command += [f"--pid-file={folder}/pid", "--innodb-flush-log-at-trx-commit=1", "--skip-log-bin", *settings]

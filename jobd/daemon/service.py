@@ -41,6 +41,7 @@ from jobd.engine.spawner import ProcessSpawner, Spawner
 from jobd.errors import JobdError
 
 LOOK = 5.0  # seconds between two looks at the control socket, or until the keeper wakes the loop at the next heartbeat
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 LOG_FILE = "jobd.log"  # in the state directory, of a daemon in the background
 
 
@@ -191,6 +192,8 @@ class _Service:
                 self._control.close()
         finally:
             self._engine.close()
+            for number in SIGNALS:  # one more must not end the interpreter while it takes itself apart
+                signal.signal(number, signal.SIG_IGN)
         logs.log("info", "jobd has stopped")
 
     def _greet(self) -> None:
@@ -299,7 +302,7 @@ def _catch_signals() -> socket.socket:
     reader.setblocking(False)
     writer.setblocking(False)
     signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+    for number in SIGNALS:
         signal.signal(number, _noted)
     return reader
 

@@ -75,7 +75,7 @@ def _warm_up() -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = os.path.join(folder, "jobd.toml")
         with open(config, "w") as file:
-            file.write('database = "sqlite:///jobd.db"\n')
+            file.write('database = "sqlite:///jobd.db"\n[pool.big]\nworkers = 1\n')
         for edit, _ in zip(edits("warm", 1), range(5), strict=False):
             assert finish(lambda words=edit.words: run(["--config", config, *words])) == 0  # type: ignore[misc]
 

@@ -295,6 +295,7 @@ def test_a_frozen_node_that_thaws_ends_its_runs_and_its_result_is_refused(
     os.kill(daemon.pid, signal.SIGCONT)
     (first.folder / "open").touch()
     first.fine("add", "quick", "--every", "100ms")
+    second.processes[-1].terminate()
     until(lambda: notes_of(first, "quick", "ran") or daemon.poll() is not None, "the thawed node to work again")
     assert daemon.poll() is None
     assert [run["outcome"] for run in second.history("gated")] == ["succeeded", "lost"]
