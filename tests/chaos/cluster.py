@@ -57,6 +57,7 @@ def cluster(kind: str, folder: Path, clocks: bool = False, disk: str = "8m") -> 
             house.configure("", 3, MORE + f'state_dir = "{house.state}"\n')
             if clocks:
                 house.environ |= _faked(house.folder / "clock")
+                house.environ["PYTHONPATH"] += f":{_sleeper(folder / 'sleeper')}"
             stack.callback(house.close)
             houses.append(house)
         for proxy in proxies:
@@ -102,6 +103,15 @@ def _small_disk(disk: Path, size: str, stack: contextlib.ExitStack) -> Path:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", disk], check=True)
         stack.callback(subprocess.run, ["umount", "--lazy", disk], check=False)
     return disk
+
+
+def _sleeper(folder: Path) -> Path:
+    """What mends time.sleep under libfaketime, which fails (EINVAL) when the sleep is over before it has begun."""
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(
+        "import select, time\ntime.sleep = lambda seconds: select.select([], [], [], max(0, seconds)) and None\n"
+    )
+    return folder
 
 
 def _faked(clock: Path) -> dict[str, str]:
