@@ -139,7 +139,7 @@ class World:
         for number in range(2):
             jobs.append(self._job(f"edited{number}", "3s", Options(), self._flaky, retries=1))
             self.edited.add(f"edited{number}")
-        if chance.random() < 0.3:
+        if chance.random() < 0.3 and not self.meddling:  # whose counts of losses may be lost with the rows
             jobs.append(self._job("poison", None, Options(), self._poison, runonce=True))
             self.once.append("poison")
         for number in range(2):
