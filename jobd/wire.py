@@ -1,27 +1,27 @@
-"""What the daemon and a worker say to each other: JSON arrays, each a packet of its own, over a socket pair.
+"""What the daemon and a worker say to each other: JSON arrays, each a packet of its own in a ring (jobd.ring).
 
     daemon → worker   ["run", order…]        run this after what you have been told before
     worker → daemon   ["ready", VERSION]     plugins can be run
                       ["done", serial, outcome, error, result, retire, printed]
 
-A worker runs one order at a time and takes the next one out of the socket when it has told the end of the last; what
-it has not taken, the daemon can take back. `serial` is the order's. `outcome` is "succeeded", "failed" or "unresolved"
-(no such task here: the execution did not happen). With `retire` it takes no further order.
+With each packet goes a byte through a socket pair. A worker runs one order at a time and takes the next byte, and with
+it the next order, when it has told the end of the last; the bytes that it has not taken, the daemon can take back.
+`serial` is the order's. `outcome` is "succeeded", "failed" or "unresolved" (no such task here: the execution did not
+happen). With `retire` it takes no further order.
 
 What a task prints does not pass here: standard output and error are a pipe of their own, on which a line that begins
 with LEVEL_MARK is a record of a logging library: the mark, the level's name, a blank, the message as a JSON string.
 When the pipe still holds some of a run's output at its end (`printed`), `end_mark` follows it.
 
-A worker is not trusted: a message that is too long or not understood ends it, never the daemon.
+A worker is not trusted: a message that is not understood ends it, never the daemon.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-VERSION = 2
-MAX_ORDER = 160 * 1024  # bytes; a socket takes packets of up to about 200 KiB
-MAX_MESSAGE = 32 * 1024  # bytes, from a worker
+VERSION = 3
+TOKEN = b"."  # the byte that goes with a packet
 MAX_ERROR = 2_000
 MAX_RESULT = 4 * 1024
 LEVEL_MARK = "\x1e"

@@ -155,6 +155,8 @@ class Processor:
             self._start_due()
         monotonic = self._clock.monotonic()
         for worker in list(self._workers.values()):
+            if worker.unsent:
+                worker.flush()
             at = worker.next_at()
             if at is not None and monotonic >= at:
                 self._mind(worker, monotonic)
@@ -356,10 +358,10 @@ class Processor:
         """Hear what a worker says."""
         was_ready = worker.ready
         try:
-            while (done := worker.receive()) is not None:
-                self._take_off(worker, done)
-                if worker.execution is None:
-                    break
+            for packet in worker.child.receive():
+                done = worker.hear(packet)
+                if done is not None:
+                    self._take_off(worker, done)
         except WireError as error:
             self._take_line(worker)
             worker.end(self._clock.monotonic(), f"its process talked nonsense: {error}")
@@ -474,15 +476,14 @@ class Processor:
             plan = worker.forgotten.item.plan
             self._report(Abandoned({plan.job_id: (plan.token, worker.forgotten.started)}))
             self._hands.discard(plan.job_id)
-        execution = worker.execution
-        if execution is not None:
-            worker.execution = None
+        wall, monotonic = self._clock.wall(), self._clock.monotonic()
+        if worker.execution is None and wanted and not (worker.ready or worker.child.lapsed or self.draining):
+            self._respawn_later(f"a worker could not start: {describe(status)}{_last_words(worker)}")
+        while worker.execution is not None:  # more than one when what it told was not understood
+            execution = worker.finish(wall, monotonic)
             if worker.child.lapsed and (execution.doom is None or execution.doom[0] == FAILED):
                 execution.doom = (LOST, "the lease of its node was over")
-            done = Done(FAILED, describe(status), None, True)
-            self._over.append(Over(execution, done, self._clock.wall(), self._clock.monotonic()))
-        elif wanted and not (worker.ready or worker.child.lapsed or self.draining):
-            self._respawn_later(f"a worker could not start: {describe(status)}{_last_words(worker)}")
+            self._over.append(Over(execution, Done(FAILED, describe(status), None, True), wall, monotonic))
 
     def _spawn(self, monotonic: int) -> None:
         try:

@@ -1,9 +1,10 @@
 """Starts, signals and reaps worker processes: the seam behind which the operating system lies.
 
-A worker is a fresh interpreter with a session of its own, no database password, and three lines to the daemon: a
-socket (orders and outcomes, each a packet), a pipe (all that it prints) and its guardian's lifeline (a socket; it dies
-when the daemon's end closes). The daemon keeps the worker's end of the socket open too: what the worker has not taken
-out of it, the daemon takes back, and no order is ever both taken and taken back.
+A worker is a fresh interpreter with a session of its own, no database password, and three lines to the daemon: shared
+memory (orders and outcomes) with a socket for the bytes that tell of them, a pipe (all that it prints) and its
+guardian's lifeline (a socket; it dies when the daemon's end closes). The daemon keeps the worker's end of the socket
+open too: the bytes that the worker has not taken out of it, and with them the last orders, the daemon takes back, and
+no order is ever both taken and taken back.
 """
 
 import contextlib
@@ -15,12 +16,14 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
+from jobd import ring
 from jobd.clock import SECOND
+from jobd.ring import Ring
 from jobd.runner.environment import without_secrets
-from jobd.wire import MAX_MESSAGE, MAX_ORDER
+from jobd.wire import TOKEN, WireError
 
 OUTPUT_PIPE = 256 * 1024  # bytes the kernel may hold of what a worker prints
 DESCENDANT = "JOBD_WORKER"  # in the environment of all that descends from a worker
@@ -36,14 +39,17 @@ class Child(Protocol):
     ended: int  # descriptor that becomes readable when the process has ended
     lapsed: bool  # it was ended by its guardian, because the lease was over; known once it has been reaped
 
-    def send(self, packet: bytes) -> bool:
-        """Put an order where it takes them from; False: that cannot be done, for want of room or of the process."""
+    def send(self, packet: bytes) -> None:
+        """Put an order where it takes them from; it can do so from the next `flush` on."""
 
-    def receive(self) -> bytes | None:
-        """The next packet that it has sent; None: there is none."""
+    def flush(self) -> bool:
+        """Let it take what has been sent; False: it is no more."""
 
-    def take_back(self) -> list[bytes]:
-        """Take away orders that it has not taken: these. (What it takes meanwhile may be later than one of them.)"""
+    def receive(self) -> Iterable[bytes]:
+        """The packets that it has sent since this was last asked. Raises WireError for what cannot be any."""
+
+    def take_back(self) -> int:
+        """Take away the orders that it has not taken; how many they were: the last ones that it was sent."""
 
     def trust_until(self, deadline: int) -> None:
         """Tell it until when (monotonic microseconds, 0: for ever) it may run without hearing from the daemon."""
@@ -82,9 +88,12 @@ class ProcessChild:
         process: subprocess.Popen[bytes],
         ours: socket.socket,
         theirs: socket.socket,
+        rings: tuple[Ring, Ring],
         output: int,
         lifeline: socket.socket,
     ) -> None:
+        self._orders, self._answers = rings
+        self._sent = self._flushed = self._received = 0
         self._process = process
         self._lifeline = lifeline
         self._socket = ours
@@ -95,25 +104,38 @@ class ProcessChild:
         self.ended = os.pidfd_open(process.pid)
         self.lapsed = False
 
-    def send(self, packet: bytes) -> bool:
+    def send(self, packet: bytes) -> None:
+        self._orders.put(self._sent, packet)
+        self._sent += 1
+
+    def flush(self) -> bool:
+        count = self._sent - self._flushed
+        self._flushed = self._sent
         try:
-            self._socket.send(packet, socket.MSG_DONTWAIT)
+            return not count or self._socket.send(TOKEN * count, socket.MSG_DONTWAIT) == count
         except OSError:
             return False
-        return True
 
-    def receive(self) -> bytes | None:
+    def receive(self) -> Iterator[bytes]:
         try:
-            return self._socket.recv(MAX_MESSAGE, socket.MSG_DONTWAIT)
+            count = len(self._socket.recv(ring.PLACES, socket.MSG_DONTWAIT))
         except BlockingIOError:
-            return None
+            return
+        for _ in range(count):
+            try:
+                packet = self._answers.get(self._received)
+            except ValueError as error:
+                raise WireError(str(error)) from None
+            self._received += 1
+            yield packet
 
-    def take_back(self) -> list[bytes]:
-        taken = []
+    def take_back(self) -> int:
+        count = self._sent - self._flushed
         with contextlib.suppress(BlockingIOError):
-            while packet := self._theirs.recv(MAX_ORDER, socket.MSG_DONTWAIT):
-                taken.append(packet)
-        return taken
+            count += len(self._theirs.recv(ring.PLACES, socket.MSG_DONTWAIT))
+        self._sent -= count
+        self._flushed = self._sent
+        return count
 
     def trust_until(self, deadline: int) -> None:
         with contextlib.suppress(OSError):
@@ -161,34 +183,39 @@ class ProcessSpawner:
         self._environ = {**without_secrets(environ), DESCENDANT: "1"}
 
     def start(self) -> ProcessChild:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        output, write_output = os.pipe()
-        lifeline, their_lifeline = socket.socketpair()
-        try:
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            near, far = map(ours.enter_context, socket.socketpair())
+            output, write_output = os.pipe()
+            ours.callback(os.close, output)
+            theirs.callback(os.close, write_output)
+            lifeline, their_lifeline = socket.socketpair()
+            ours.enter_context(lifeline)
+            theirs.enter_context(their_lifeline)
+            memory = ring.make()
+            theirs.callback(os.close, memory)
+            rings = ring.rings(memory)
+            passed = {
+                "socket": far.fileno(),
+                "memory": memory,
+                "lifeline": their_lifeline.fileno(),
+                "lock": self._lock,
+            }
             process = subprocess.Popen(
-                [*self._command, *_numbers(socket=theirs.fileno(), lifeline=their_lifeline.fileno(), lock=self._lock)],
+                [*self._command, *_numbers(**passed)],
                 stdin=subprocess.DEVNULL,
                 stdout=write_output,
                 stderr=write_output,
-                pass_fds=(theirs.fileno(), their_lifeline.fileno(), self._lock),
+                pass_fds=list(passed.values()),
                 start_new_session=True,
                 cwd=self._directory,
                 env=self._environ,
             )
-        except OSError:
-            ours.close()
-            theirs.close()
-            os.close(output)
-            lifeline.close()
-            raise
-        finally:
-            os.close(write_output)
-            their_lifeline.close()
+            ours.pop_all()
         with contextlib.suppress(OSError):
             fcntl.fcntl(output, _LINUX_F_SETPIPE_SZ, OUTPUT_PIPE)
         os.set_blocking(output, False)
         lifeline.setblocking(False)
-        return ProcessChild(process, ours, theirs, output, lifeline)
+        return ProcessChild(process, near, far, rings, output, lifeline)
 
     def sweep(self, known: Collection[int]) -> None:
         for pid in _children():

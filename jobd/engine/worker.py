@@ -4,8 +4,8 @@
                           │               ├── doomed (timeout, cancel, lost): SIGTERM, then the whole tree is ended
                           └── end ────────┴──▶ ended (reaped and replaced by the Processor)
 
-Further orders may stand in line behind the run in progress: they lie in the worker's socket, where it takes the next
-one itself, at once, and where they can be taken back. A Worker knows its process and its protocol; what an outcome
+Further orders may stand in line behind the run in progress: they lie where the worker takes the next one itself, at
+once, and where they can be taken back. A Worker knows its process and its protocol; what an outcome
 means is the Processor's business.
 """
 
@@ -19,14 +19,12 @@ from jobd.engine.spawner import Child
 from jobd.job import FAILED
 from jobd.store.output import Part
 from jobd.wire import (
-    MAX_MESSAGE,
     VERSION,
     Done,
     Order,
     WireError,
     decode,
     decode_done,
-    decode_order,
     encode_order,
     end_mark,
 )
@@ -99,6 +97,7 @@ class Worker:
         self.runs = 0
         self.execution: Execution | None = None
         self.line: deque[Execution] = deque()  # what comes after it
+        self.unsent = False  # the end of the line is for the next `flush`
         self.forgotten: Execution | None = None  # what it is still being ended in, on a claim that is given up
         self.retire = False  # replace it when its run is over
         self.mute = False  # it has closed its output
@@ -112,17 +111,24 @@ class Worker:
     # Runs
 
     def start(self, item: Item, order: Order, wall: int, monotonic: int) -> bool:
-        """Send an order: to run now, or after what it has in hand. False: it does not take it."""
-        if not self.child.send(encode_order(order)):
-            return False
-        self.runs += 1
+        """Send an order: to run now, or after what it has in hand (from `flush` on). False: it does not take it."""
+        self.child.send(encode_order(order))
         execution = Execution(item, order.serial, self._output_limit)
-        if self.execution is None:
+        if self.execution is not None:
+            self.line.append(execution)
+            self.unsent = True
+        elif self.child.flush():
             execution.begin(wall, monotonic, self._show_after)
             self.execution = execution
         else:
-            self.line.append(execution)
+            return False
+        self.runs += 1
         return True
+
+    def flush(self) -> None:
+        """Let the process have what was put in line. (If it is no more, that is about to be heard of.)"""
+        self.unsent = False
+        self.child.flush()
 
     def load(self) -> int:
         """How many orders it has in hand."""
@@ -135,12 +141,15 @@ class Worker:
 
     def take_back(self, wall: int, monotonic: int) -> list[Item]:
         """What it has not begun, taken out of its hands. (Of what is left it may have ended some, not yet heard of.)"""
-        back = {decode_order(decode(packet)).serial for packet in self.child.take_back()}
-        inhand = [*([self.execution] if self.execution is not None else []), *self.line]
-        self.line = deque(execution for execution in self.line if execution.serial not in back)
-        if self.execution is not None and self.execution.serial in back:
-            self._advance(wall, monotonic)
-        return [execution.item for execution in inhand if execution.serial in back]
+        self.unsent = False
+        back: list[Item] = []
+        for _ in range(min(self.child.take_back(), self.load())):
+            if self.line:
+                back.append(self.line.pop().item)
+            elif self.execution is not None:
+                back.append(self.execution.item)
+                self._advance(wall, monotonic)
+        return back[::-1]
 
     def finish(self, wall: int, monotonic: int) -> Execution:
         """The run in progress is over: what it was. The next in line is the run in progress now."""
@@ -156,14 +165,9 @@ class Worker:
         if self.execution is not None:
             self.execution.begin(wall, monotonic, self._show_after)
 
-    def receive(self) -> Done | None:
-        """The next thing that the process says: how its run ended, if it is that. Raises WireError for nonsense."""
-        data = self.child.receive()
-        if not data:
-            return None
-        if len(data) >= MAX_MESSAGE:
-            raise WireError("a message is too long")
-        message = decode(data)
+    def hear(self, packet: bytes) -> Done | None:
+        """What the process says: how its run ended, if it is that. Raises WireError for nonsense."""
+        message = decode(packet)
         if message[0] == "done":
             done = decode_done(message)
             if self.execution is not None and done.serial == self.execution.serial:

@@ -1,7 +1,7 @@
 """`python -m jobd.runner`: what a worker process executes. Started by the daemon only.
 
---plugins DIR [--commands] --socket FD --lifeline FD --lock FD    be a worker, and its guardian
---plugins DIR --list FD [--skip FILE]...                tell what tasks there are, on descriptor FD
+--plugins DIR [--commands] --socket FD --memory FD --lifeline FD --lock FD    be a worker, and its guardian
+--plugins DIR --list FD [--skip FILE]...    tell what tasks there are, on descriptor FD
 """
 
 import os
@@ -21,7 +21,7 @@ def main() -> None:
         skipped = [words[number + 1] for number, word in enumerate(words) if word == "--skip"]
         announce_tasks(plugins, int(given["--list"]), skipped)
         os._exit(0)
-    descriptor, lifeline = int(given["--socket"]), int(given["--lifeline"])
+    descriptor, memory, lifeline = (int(given[word]) for word in ("--socket", "--memory", "--lifeline"))
     linux.adopt_orphans()
     guardian = os.getpid()
     # The one fork: nothing has been imported or started yet that could mind.
@@ -30,6 +30,7 @@ def main() -> None:
         from jobd.runner.guardian import guard
 
         os.close(descriptor)
+        os.close(memory)
         guard(worker, lifeline)
     os.close(lifeline)
     os.close(int(given["--lock"]))  # the guardian's alone
@@ -37,7 +38,7 @@ def main() -> None:
     linux.adopt_orphans()
     from jobd.runner import worker as proper
 
-    proper.main(descriptor, plugins, "--commands" in words)
+    proper.main(descriptor, memory, plugins, "--commands" in words)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The worker proper: takes an order, runs the task or program, puts the process back in order, and says how it ended.
 
-One run at a time, in the main thread; further orders wait in the socket, where the daemon can take them back. Whatever
+One run at a time, in the main thread; further orders wait in the ring, where the daemon can take them back. Whatever
 a task raises, SystemExit and KeyboardInterrupt included, is the failure of its run and of nothing else.
 """
 
@@ -15,11 +15,12 @@ from typing import Any
 
 from jobd.api import CurrentRun, enter_run
 from jobd.clock import iso
+from jobd.ring import rings
 from jobd.runner import linux
 from jobd.runner.catalogue import Catalogue, Unresolved
 from jobd.runner.output import Output
 from jobd.runner.reset import State
-from jobd.wire import MAX_ERROR, MAX_ORDER, MAX_RESULT, UNRESOLVED, VERSION, Order, decode, decode_order, encode
+from jobd.wire import MAX_ERROR, MAX_RESULT, TOKEN, UNRESOLVED, VERSION, Order, decode, decode_order, encode
 
 NO_PROGRAMS = "programs may not run on this node (commands = false in jobd.toml)"
 
@@ -31,7 +32,10 @@ class Failure(Exception):
 class Worker:
     """This process's side of the wire."""
 
-    def __init__(self, descriptor: int, plugins: str, commands: bool) -> None:
+    def __init__(self, descriptor: int, memory: int, plugins: str, commands: bool) -> None:
+        self._orders, self._answers = rings(memory)
+        os.close(memory)
+        self._taken = self._answered = 0
         self._socket = socket.socket(fileno=descriptor)
         self._socket.set_inheritable(False)  # no program that a task starts may speak for this worker
         self._pid = os.getpid()
@@ -43,9 +47,10 @@ class Worker:
     def serve(self) -> None:
         """Take orders until the daemon is gone, or this process is not fit for another."""
         self._send("ready", VERSION)
-        packet = memoryview(bytearray(MAX_ORDER))
-        while size := self._socket.recv_into(packet):
-            if not self._run(decode_order(decode(bytes(packet[:size])))):
+        while self._socket.recv(1):
+            order = decode_order(decode(self._orders.get(self._taken)))
+            self._taken += 1
+            if not self._run(order):
                 return
 
     def _run(self, order: Order) -> bool:
@@ -118,7 +123,9 @@ class Worker:
             pass
 
     def _send(self, *message: object) -> None:
-        self._socket.sendall(encode(*message))
+        self._answers.put(self._answered, encode(*message))
+        self._answered += 1
+        self._socket.send(TOKEN)
 
 
 def described(order: Order) -> CurrentRun:
@@ -166,11 +173,11 @@ def run_program(command: Sequence[str]) -> None:
         raise Failure(f"exit code {status}")
 
 
-def main(descriptor: int, plugins: str, commands: bool) -> None:
+def main(descriptor: int, memory: int, plugins: str, commands: bool) -> None:
     """Be a worker; does not return."""
     sys.argv = ["jobd"]
     try:
-        Worker(descriptor, plugins, commands).serve()
+        Worker(descriptor, memory, plugins, commands).serve()
     except (ConnectionError, BrokenPipeError):
         pass  # the daemon is gone
     os._exit(0)

@@ -9,6 +9,7 @@ from jobd.engine.processor import LONGEST_LINE
 from jobd.engine.queue import Item
 from jobd.engine.worker import Worker
 from jobd.job import Job, Options, Plan
+from jobd.ring import LONGEST, PLACES
 from jobd.wire import Order, decode, decode_order, encode, encode_order
 from tests.engine.world import World
 
@@ -21,22 +22,25 @@ class Line:
     def __init__(self) -> None:
         self.sent: deque[bytes] = deque()
         self.said: deque[bytes] = deque()
-        self.at_take_back: list[int] = []  # what the process takes while orders are being taken back
+        self.open = 0  # how many of those sent it may take
 
-    def send(self, packet: bytes) -> bool:
+    def send(self, packet: bytes) -> None:
         self.sent.append(packet)
+
+    def flush(self) -> bool:
+        self.open = len(self.sent)
         return True
 
-    def receive(self) -> bytes | None:
-        return self.said.popleft() if self.said else None
-
-    def take_back(self) -> list[bytes]:
-        packets = list(self.sent)
+    def take_back(self) -> int:
+        count = len(self.sent)
         self.sent.clear()
-        return [one for number, one in enumerate(packets) if number not in self.at_take_back]
+        self.open = 0
+        return count
 
     def takes(self) -> int:
         """The process takes the next order; its serial number."""
+        assert self.open
+        self.open -= 1
         return decode_order(decode(self.sent.popleft())).serial
 
     def ends(self, serial: int) -> None:
@@ -54,6 +58,7 @@ def worker_with(count: int) -> tuple[Worker, Any]:
     for number in range(1, count + 1):
         order = Order(number, f"job{number}", 1, "task", None, {}, 0, 1, None, 1)
         assert worker.start(item(number), order, 0, 0)
+    worker.flush()
     return worker, line
 
 
@@ -68,28 +73,36 @@ def test_what_has_not_been_taken_is_taken_back() -> None:
     assert in_hand(worker) == [1]
 
 
-def test_what_is_taken_at_the_moment_of_taking_back_stays_and_keeps_its_place() -> None:
+def test_what_was_taken_meanwhile_stays_and_keeps_its_place() -> None:
     worker, line = worker_with(4)
-    line.takes()
+    assert line.takes() == 1
     line.ends(1)
-    line.at_take_back = [1]  # after item 2 has been taken back, the process takes item 3
-    assert [one.job.id for one in worker.take_back(0, 0)] == [2, 4]
-    assert in_hand(worker) == [1, 3]
-    done = worker.receive()
-    assert done is not None
+    assert line.takes() == 2
+    assert [one.job.id for one in worker.take_back(0, 0)] == [3, 4]
+    assert in_hand(worker) == [1, 2]
+    assert worker.hear(line.said.popleft()) is not None
     assert worker.finish(0, 0).item.job.id == 1
-    line.ends(3)
-    assert worker.receive() is not None
-    assert worker.finish(0, 0).item.job.id == 3
+    line.ends(2)
+    assert worker.hear(line.said.popleft()) is not None
+    assert worker.finish(0, 0).item.job.id == 2
     assert worker.load() == 0
 
 
+def test_what_has_been_put_in_line_and_not_been_let_out_is_taken_back() -> None:
+    worker, line = worker_with(0)
+    for number in range(1, 4):
+        worker.start(item(number), Order(number, f"job{number}", 1, "task", None, {}, 0, 1, None, 1), 0, 0)
+    assert line.takes() == 1
+    assert not line.open, "a line that is let out order by order costs a system call each"
+    assert [one.job.id for one in worker.take_back(0, 0)] == [2, 3]
+    assert not worker.unsent
+
+
 def test_an_order_that_was_never_taken_is_taken_back_although_it_was_the_first() -> None:
-    worker, line = worker_with(2)
-    line.at_take_back = [1]
-    assert [one.job.id for one in worker.take_back(7, 8)] == [1]
-    assert worker.execution is not None
-    assert (worker.execution.item.job.id, worker.execution.started, worker.execution.started_at) == (2, 7, 8)
+    worker, _ = worker_with(2)
+    assert [one.job.id for one in worker.take_back(7, 8)] == [1, 2]
+    assert worker.execution is None
+    assert worker.load() == 0
 
 
 def test_the_time_of_a_run_in_line_is_counted_from_when_it_begins() -> None:
@@ -100,7 +113,7 @@ def test_the_time_of_a_run_in_line_is_counted_from_when_it_begins() -> None:
         worker.start(Item(job, Plan(1)), order, 10, 20)
     line.takes()
     line.ends(1)
-    worker.receive()
+    assert worker.hear(line.said.popleft()) is not None
     worker.finish(3 * SECOND, 4 * SECOND)
     assert worker.execution is not None
     assert worker.execution.expires_at == 5 * SECOND
@@ -110,7 +123,8 @@ def test_every_order_fits_into_a_packet() -> None:
     odd = "\x01" * 10_900  # six characters each in JSON: as long as arguments may be
     options = Options(task="t" * 255, args={"a": odd}, command=None)
     packet = encode_order(Order(2**60, "n" * 255, 2**60, options.task, None, options.args, 2**60, 2**60, 1e9, 2**60))
-    assert len(packet) < 160 * 1024
+    assert len(packet) <= LONGEST
+    assert LONGEST_LINE <= PLACES
 
 
 def test_a_slow_task_delays_none_behind_it(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from jobd.clock import SECOND, SystemClock
 from jobd.engine.spawner import ProcessChild, ProcessSpawner
-from jobd.wire import Order, encode_order
+from jobd.wire import VERSION, Order, decode, encode_order
 
 PATIENCE = 20 * SECOND
 
@@ -31,7 +31,9 @@ def in_a_run(spawner: ProcessSpawner, command: list[str]) -> ProcessChild:
     """A worker that has begun to run a program and was heard to do so."""
     child = spawner.start()
     select.select([child.line], [], [])
-    assert child.send(order(1, "sh", "-c", "echo begun; exec " + " ".join(command)))
+    assert [decode(packet) for packet in child.receive()] == [["ready", VERSION]]
+    child.send(order(1, "sh", "-c", "echo begun; exec " + " ".join(command)))
+    assert child.flush()
     select.select([child.output], [], [])
     return child
 

@@ -19,7 +19,7 @@ from jobd.job import DEFAULT_POOL, Job, Options
 from jobd.store import definitions
 from jobd.store.store import Store
 from jobd.store.url import Target
-from jobd.wire import VERSION, Order, decode, decode_order, encode, encode_order
+from jobd.wire import VERSION, Order, decode, decode_order, encode
 
 START = 1_798_761_600 * SECOND  # 2027-01-01 00:00 UTC
 BARELY = MILLISECOND  # how long a run takes
@@ -63,7 +63,8 @@ class Puppet:
         self._said = [encode("ready", VERSION)]
         self.line_was = 0  # the most orders that ever waited behind a run
         self.told = 0  # orders
-        self._orders: list[Order] = []  # told and not taken
+        self._sent: list[Order] = []  # told, and not to be taken yet
+        self._orders: list[Order] = []  # to be taken
         os.set_blocking(self.output, False)
 
     @property
@@ -71,20 +72,26 @@ class Puppet:
         """Whether there is something to receive."""
         return bool(self._said)
 
-    def send(self, packet: bytes) -> bool:
-        self._orders.append(decode_order(decode(packet)))
+    def send(self, packet: bytes) -> None:
+        self._sent.append(decode_order(decode(packet)))
         self.told += 1
+
+    def flush(self) -> bool:
+        self._orders += self._sent
+        self._sent.clear()
         self._take()
         self.line_was = max(self.line_was, len(self._orders))
         return True
 
-    def receive(self) -> bytes | None:
-        return self._said.pop(0) if self._said else None
+    def receive(self) -> list[bytes]:
+        said, self._said = self._said, []
+        return said
 
-    def take_back(self) -> list[bytes]:
-        taken = [encode_order(order) for order in self._orders]
+    def take_back(self) -> int:
+        count = len(self._orders) + len(self._sent)
         self._orders.clear()
-        return taken
+        self._sent.clear()
+        return count
 
     def finish(self, outcome: str = "succeeded") -> None:
         """The run in hand is over."""

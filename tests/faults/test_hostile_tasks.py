@@ -171,6 +171,7 @@ def talks_to_the_daemon():
             os.write(number, b"[\\"done\\", 1, 2\\n")
         except OSError:
             pass
+    time.sleep(0.5)  # heard before it has ended
 
 @jobd.task
 def changes_its_process():

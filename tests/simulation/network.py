@@ -101,19 +101,26 @@ class Cursor:
             raise
 
     def _travel(self) -> None:
-        node, line = self._node, self._node.line
-        node.sleep(node.world.delay(MILLISECOND) + node.world.delay(line.slow))
+        line = self._node.line
+        self._take_time()
         if line.cut:
             self._wait_in_vain()
         if line.full:
             raise Refused
 
+    def _take_time(self) -> None:
+        world = self._node.world
+        self._wait(world.delay(MILLISECOND) + world.delay(self._node.line.slow))
+
     def _wait_in_vain(self) -> None:
-        node, line = self._node, self._node.line
-        wait = node.world.delay(DEADLINE)
-        line.mended_at = node.world.events.now + wait  # it may be waited for beyond the end of the fault
-        node.sleep(wait)
+        self._wait(self._node.world.delay(DEADLINE))
         raise Cut
+
+    def _wait(self, duration: int) -> None:
+        line, ends = self._node.line, self._node.world.events.now + duration
+        if not line.is_free():
+            line.mended_at = max(line.mended_at, ends)  # it may be waited for beyond the end of the fault
+        self._node.sleep(duration)
 
     def _commit(self) -> None:
         node, line = self._node, self._node.line
@@ -129,7 +136,7 @@ class Cursor:
         node.effect("committed")
         if lost:
             self._wait_in_vain()
-        node.sleep(world.delay(MILLISECOND) + world.delay(line.slow))
+        self._take_time()
         if line.cut:  # it was cut while the answer was on its way
             self._wait_in_vain()
 

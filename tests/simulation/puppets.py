@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from jobd.clock import MILLISECOND
-from jobd.wire import UNRESOLVED, VERSION, Order, decode, decode_order, encode, encode_order, end_mark
+from jobd.wire import UNRESOLVED, VERSION, Order, decode, decode_order, encode, end_mark
 
 KILL_TAKES = 200 * MILLISECOND  # at most, from the order to kill to the end of the run
 TAKING_TAKES = 200  # µs, at most, until it takes the next order out of its line
@@ -37,7 +37,8 @@ class Puppet:
         self.lapsed = False
         self.gone = False  # it has ended and can be reaped
         self.said = [encode("ready", VERSION)]
-        self._orders: list[Order] = []  # told and not taken
+        self._sent: list[Order] = []  # told, and not to be taken yet
+        self._orders: list[Order] = []  # to be taken
         self._deadline = 0
         self._status = 0
         self._printer: int | None = None
@@ -51,20 +52,26 @@ class Puppet:
 
     # As the daemon sees it
 
-    def send(self, packet: bytes) -> bool:
+    def send(self, packet: bytes) -> None:
+        self._sent.append(decode_order(decode(packet)))
+
+    def flush(self) -> bool:
         self.node.effect("order")
-        self._orders.append(decode_order(decode(packet)))
+        self._orders += self._sent
+        self._sent.clear()
         self._take_soon()
         self.node.effect("ordered")
         return True
 
-    def receive(self) -> bytes | None:
-        return self.said.pop(0) if self.said else None
+    def receive(self) -> list[bytes]:
+        said, self.said = self.said, []
+        return said
 
-    def take_back(self) -> list[bytes]:
-        taken = [encode_order(order) for order in self._orders]
+    def take_back(self) -> int:
+        count = len(self._orders) + len(self._sent)
         self._orders.clear()
-        return taken
+        self._sent.clear()
+        return count
 
     def trust_until(self, deadline: int) -> None:
         self._deadline = deadline
