@@ -32,6 +32,7 @@ from jobd.daemon.prepare import (
     instance_of,
     make_state_dir,
     open_standard_streams,
+    spare_the_collector,
     tune_process,
     wait_for_workers,
 )
@@ -180,6 +181,7 @@ class _Service:
     def _live(self, up: Callable[[], None]) -> None:
         self._signals = _catch_signals()
         self._engine.start()
+        spare_the_collector()
         try:
             self._control = Server(self._settings.state_dir, self._answer)
             try:

@@ -299,7 +299,7 @@ class Keeper:
         if work.beat:
             self.lease.renewed(now)
             self._outbox.put(Renewed())
-        self._gather = max(GATHER, min(GATHER_TURNS * (answered - now), GATHER_MOST))
+        self._gather = self._patience(answered - now, bool(done.more))
         self._let_go(work.settlements, done.accepted)
         self._pruner.ended((one.run for one in work.settlements if one.run is not None), self._settings.history)
         self._announce(done)
@@ -315,6 +315,11 @@ class Keeper:
             seen = {one.node: one for one in done.gone}
             for node in self._gone.observe(now, answered, seen.items()):
                 self._adopt(seen[node])
+
+    def _patience(self, took: int, more: bool) -> int:
+        """How long outcomes wait for company after a turn that took so long; not long while there is `more` to claim,
+        because then it is this thread that the others wait for."""
+        return GATHER if more else max(GATHER, min(GATHER_TURNS * took, GATHER_MOST))
 
     def _of_now(self, work: Work) -> Work:
         """`work`, when the transaction has begun, which may have taken long: by an old time a clock seems put back."""

@@ -30,8 +30,8 @@ MAX_RUNS = 100_000  # after which a worker is replaced: a leak in a task stays s
 RESPAWN_FIRST, RESPAWN_LAST = 100 * MILLISECOND, 5 * SECOND
 PACE_GUESS = 20 * MILLISECOND  # how long a run takes, before one has been seen
 PACE_WEIGHT = 16  # the newest run counts for one part in this many
-LINE = MILLISECOND  # so much work a worker may have in hand, by the pace of late
-LONGEST_LINE = 16  # orders
+LINE = 2 * MILLISECOND  # so much work a worker may have in hand, by the pace of late
+LONGEST_LINE = 32  # orders
 END_PATIENCE = 2 * SECOND  # for a worker process to end when the daemon does
 
 
@@ -131,7 +131,7 @@ class Processor:
         waits = []
         monotonic = self._clock.monotonic()
         following = self.queue.peek()
-        if following is not None and self._taker(following[1]) is not None:
+        if following is not None and self._taker(following[1], monotonic) is not None:
             waits.append(following[0] - self._clock.wall())
         if not self._hands.issuperset(self._held_back):
             waits.append(0)
@@ -305,10 +305,10 @@ class Processor:
         return not self._deadline or self._clock.monotonic() < self._deadline
 
     def _start_due(self) -> None:
-        wall = self._clock.wall()
+        wall, monotonic = self._clock.wall(), self._clock.monotonic()
         while (following := self.queue.peek()) is not None and following[0] <= wall:
             item = following[1]
-            worker = self._taker(item)
+            worker = self._taker(item, monotonic)
             if worker is None:
                 return
             self.queue.pop(wall)
@@ -317,31 +317,25 @@ class Processor:
             elif item.plan.guarded and item.plan.started is None:
                 self._guarded[item.job.id] = item
                 self._report(Began(item.job.id, item.plan.token, wall, first=True))
-            elif not self._give(worker, item, wall):
+            elif not self._give(worker, item, wall, monotonic):
                 return
 
-    def _taker(self, item: Item) -> Worker | None:
+    def _taker(self, item: Item, monotonic: int) -> Worker | None:
         """Who takes this item now: a free worker, or one with the shortest line that it may stand in."""
         if self._idle:
             return self._idle[-1]
-        longest = min(LINE // max(self.pace, 1), LONGEST_LINE)
-        if longest < 2 or not _in_company(item):
-            return None
+        least = min(LINE // max(self.pace, 1), LONGEST_LINE) - 1
         best = None
-        monotonic = self._clock.monotonic()
         for worker in self._workers.values():
-            run = worker.execution
-            if run is None or worker.retire or len(worker.line) + 1 >= longest or not _in_company(run.item):
+            run, length = worker.execution, len(worker.line)
+            if length >= least or run is None or worker.retire or monotonic >= worker.line_moves_at():
                 continue
-            if monotonic >= worker.line_moves_at():
-                continue
-            if best is None or len(worker.line) < len(best.line):
-                best = worker
-        return best
+            if _in_company(run.item):
+                best, least = worker, length
+        return best if best is not None and _in_company(item) else None
 
-    def _give(self, worker: Worker, item: Item, wall: int) -> bool:
+    def _give(self, worker: Worker, item: Item, wall: int, monotonic: int) -> bool:
         """Have a worker take an item; False: it goes back into the queue."""
-        monotonic = self._clock.monotonic()
         self._serial += 1
         self._note(item.job.id, item.plan.token, wall)
         if worker.execution is None:
@@ -357,11 +351,12 @@ class Processor:
     def _listen(self, worker: Worker) -> None:
         """Hear what a worker says."""
         was_ready = worker.ready
+        wall, monotonic = self._clock.wall(), self._clock.monotonic()
         try:
             for packet in worker.child.receive():
                 done = worker.hear(packet)
                 if done is not None:
-                    self._take_off(worker, done)
+                    self._take_off(worker, done, wall, monotonic)
         except WireError as error:
             self._take_line(worker)
             worker.end(self._clock.monotonic(), f"its process talked nonsense: {error}")
@@ -370,10 +365,9 @@ class Processor:
             self._failures = 0
             self._free(worker)
 
-    def _take_off(self, worker: Worker, done: Done) -> None:
+    def _take_off(self, worker: Worker, done: Done, wall: int, monotonic: int) -> None:
         """The run in progress of `worker` is over; the worker is free, or in its next run."""
         self._log_output(worker, worker.rest_of_output(done.printed))
-        wall, monotonic = self._clock.wall(), self._clock.monotonic()
         execution = worker.finish(wall, monotonic)
         self._over.append(Over(execution, done, wall, monotonic))
         if (

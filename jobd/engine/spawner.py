@@ -21,6 +21,7 @@ from typing import Protocol
 
 from jobd import ring
 from jobd.clock import SECOND
+from jobd.engine import calls
 from jobd.ring import Ring
 from jobd.runner.environment import without_secrets
 from jobd.wire import TOKEN, WireError
@@ -112,13 +113,13 @@ class ProcessChild:
         count = self._sent - self._flushed
         self._flushed = self._sent
         try:
-            return not count or self._socket.send(TOKEN * count, socket.MSG_DONTWAIT) == count
+            return not count or calls.send(self.line, TOKEN * count) == count
         except OSError:
             return False
 
     def receive(self) -> Iterator[bytes]:
         try:
-            count = len(self._socket.recv(ring.PLACES, socket.MSG_DONTWAIT))
+            count = calls.drop(self.line, ring.PLACES)
         except BlockingIOError:
             return
         for _ in range(count):
@@ -132,7 +133,7 @@ class ProcessChild:
     def take_back(self) -> int:
         count = self._sent - self._flushed
         with contextlib.suppress(BlockingIOError):
-            count += len(self._theirs.recv(ring.PLACES, socket.MSG_DONTWAIT))
+            count += calls.drop(self._theirs.fileno(), ring.PLACES)
         self._sent -= count
         self._flushed = self._sent
         return count

@@ -20,7 +20,18 @@ from jobd.runner import linux
 from jobd.runner.catalogue import Catalogue, Unresolved
 from jobd.runner.output import Output
 from jobd.runner.reset import State
-from jobd.wire import MAX_ERROR, MAX_RESULT, TOKEN, UNRESOLVED, VERSION, Order, decode, decode_order, encode
+from jobd.wire import (
+    MAX_ERROR,
+    MAX_RESULT,
+    TOKEN,
+    UNRESOLVED,
+    VERSION,
+    Order,
+    decode,
+    decode_order,
+    encode,
+    encode_done,
+)
 
 NO_PROGRAMS = "programs may not run on this node (commands = false in jobd.toml)"
 
@@ -46,7 +57,7 @@ class Worker:
 
     def serve(self) -> None:
         """Take orders until the daemon is gone, or this process is not fit for another."""
-        self._send("ready", VERSION)
+        self._send(encode("ready", VERSION))
         while self._socket.recv(1):
             order = decode_order(decode(self._orders.get(self._taken)))
             self._taken += 1
@@ -60,7 +71,7 @@ class Worker:
             os._exit(0)  # a copy of this process that the task forked and that came back: only the original reports
         intact = self._state.restore(self._output)
         printed = not intact or self._output.mark_end(order.serial)
-        self._send("done", order.serial, outcome, error, result, not intact, printed)
+        self._send(encode_done(order.serial, outcome, error, result, not intact, printed))
         return intact
 
     def _execute(self, order: Order) -> tuple[str, str | None, str | None]:
@@ -122,8 +133,8 @@ class Worker:
         except Exception:  # noqa: BLE001, S110 - an exception that cannot be shown is told by its type alone
             pass
 
-    def _send(self, *message: object) -> None:
-        self._answers.put(self._answered, encode(*message))
+    def _send(self, packet: bytes) -> None:
+        self._answers.put(self._answered, packet)
         self._answered += 1
         self._socket.send(TOKEN)
 

@@ -23,9 +23,7 @@ def parse(interval: str | None, runonce: bool, zone: str, name: str = "") -> Sch
         # The name is for the H of a cron expression, which has blanks: `1h` is one schedule, whoever has it.
         return _parse(interval, zone, name if "H" in interval.upper() and not interval.isalnum() else "")
     if runonce:
-        from jobd.schedule.once import Once
-
-        return Once("once")
+        return _once()
     raise ScheduleError("there is no interval and runonce is 0", "", 0, "give an interval, or set runonce to 1")
 
 
@@ -34,6 +32,13 @@ def is_at_start(interval: str | None) -> bool:
     if interval is None or "@reboot" not in interval.lower():
         return False
     return any(piece.split()[-1:] and piece.split()[-1].lower() == "@reboot" for piece in interval.split(SEPARATOR))
+
+
+@lru_cache(maxsize=1)
+def _once() -> Schedule:
+    from jobd.schedule.once import Once
+
+    return Once("once")
 
 
 @lru_cache(maxsize=4096)

@@ -84,17 +84,23 @@ class Dialect:
         return True, seen
 
     def writes(
-        self, table: str, columns: tuple[str, ...], rows: Sequence[Sequence[Any]], key: tuple[str, ...]
+        self,
+        table: str,
+        columns: tuple[str, ...],
+        rows: Sequence[Sequence[Any]],
+        key: tuple[str, ...],
+        cleared: tuple[str, ...],
     ) -> Iterator[tuple[str, list[Any]]]:
-        """The statements, with their parameters, that insert `rows`, and update those whose `key` is there already."""
+        """The statements, with their parameters, that insert `rows`, and update those whose `key` is there already;
+        then the columns `cleared`, which the rows do not have, go back to their defaults."""
         start = 0
         for size in self.batches(len(rows)):
             some = rows[start : start + size]
             start += size
-            yield _insert(self, table, columns, key, size), [value for row in some for value in row]
+            yield _insert(self, table, columns, key, cleared, size), [value for row in some for value in row]
 
     def on_conflict(self, columns: Sequence[str], key: Sequence[str]) -> str:
-        """The end of an INSERT that updates what is there already."""
+        """The end of an INSERT that updates what is there already (a column that it does not name, to its default)."""
         values = ", ".join(f'"{column}" = excluded."{column}"' for column in columns if column not in key)
         return f" ON CONFLICT ({listed(key)}) DO UPDATE SET {values}"
 
@@ -110,8 +116,10 @@ def listed(columns: Sequence[str]) -> str:
 
 
 @lru_cache(maxsize=256)
-def _insert(dialect: Dialect, table: str, columns: tuple[str, ...], key: tuple[str, ...], rows: int) -> str:
+def _insert(
+    dialect: Dialect, table: str, columns: tuple[str, ...], key: tuple[str, ...], cleared: tuple[str, ...], rows: int
+) -> str:
     """An INSERT of `rows` rows. Only placeholders in VALUES: a constant would make drivers send row by row."""
     one = "(" + ", ".join("?" * len(columns)) + ")"
-    end = dialect.on_conflict(columns, key) if key else ""
+    end = dialect.on_conflict(columns + cleared, key) if key else ""
     return f'INSERT INTO "{table}" ({listed(columns)}) VALUES ' + ", ".join([one] * rows) + end

@@ -101,11 +101,16 @@ class Postgresql(Dialect):
         return [list(ids)]
 
     def writes(
-        self, table: str, columns: tuple[str, ...], rows: Sequence[Sequence[Any]], key: tuple[str, ...]
+        self,
+        table: str,
+        columns: tuple[str, ...],
+        rows: Sequence[Sequence[Any]],
+        key: tuple[str, ...],
+        cleared: tuple[str, ...],
     ) -> Iterator[tuple[str, list[Any]]]:
         # One parameter for all rows: psycopg parses a statement of thousands of placeholders anew each time, which
         # takes longer than all else of a write.
-        names, end = listed(columns), self.on_conflict(columns, key) if key else ""
+        names, end = listed(columns), self.on_conflict(columns + cleared, key) if key else ""
         for start in range(0, len(rows), MOST_ROWS):
             document = json.dumps([dict(zip(columns, row, strict=True)) for row in rows[start : start + MOST_ROWS]])
             source = f'SELECT {names} FROM json_populate_recordset(NULL::"{table}", ?::json)'

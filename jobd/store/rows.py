@@ -45,6 +45,9 @@ SCHEDULE = (
     "job_id", "due_time", "ready_time", "attempt", "losses", "number", "anchor", "resume_time", "manual",
     "pool", "missed", "basis", "error", "guarded", "node_id", "token", "started_time",
 )  # fmt: skip
+# What differs from run to run when all goes well; AS_EVER is at its default then, and the rest stays.
+SHIFTED = ("job_id", "due_time", "ready_time", "number", "anchor", "missed")
+AS_EVER = ("attempt", "losses", "resume_time", "manual", "error", "guarded", "node_id", "started_time")
 RUN = (
     "job_id", "number", "due_time", "started_time", "finished_time", "attempts", "outcome", "node_id",
     "error", "result", "missed",
@@ -233,6 +236,18 @@ def plan_row(plan: Plan) -> tuple[Any, ...]:
     """The values of the SCHEDULE columns."""
     error = plan.error and plan.error[:MAX_PLAN_ERROR]
     return (*plan[:8], int(plan.manual), plan.pool, plan.missed, plan.basis[:600], error, int(plan.guarded), *plan[14:])
+
+
+def is_shifted(plan: Plan) -> bool:
+    """Whether nothing but the columns SHIFTED tells this plan from that of a run before it."""
+    return not (plan.node or plan.attempt or plan.losses or plan.manual or plan.guarded) and (
+        plan.resume is None and plan.error is None and plan.started is None
+    )
+
+
+def shifted_row(plan: Plan) -> tuple[Any, ...]:
+    """The values of the SHIFTED columns."""
+    return plan.job_id, plan.due, plan.ready, plan.number, plan.anchor, plan.missed
 
 
 def run_row(run: Run) -> tuple[Any, ...]:

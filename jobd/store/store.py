@@ -52,10 +52,18 @@ class Session:
         return found
 
     def write_rows(
-        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], key: Sequence[str] = ()
+        self,
+        table: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        key: Sequence[str] = (),
+        cleared: Sequence[str] = (),
     ) -> None:
-        """Insert rows, many a statement; with a `key`, those that are there already are updated."""
-        for sql, parameters in self.dialect.writes(table, tuple(columns), rows, tuple(key)):
+        """Insert rows, many a statement; with a `key`, those that are there already are updated.
+
+        The columns `cleared`, which the rows do not have, go back to their defaults then.
+        """
+        for sql, parameters in self.dialect.writes(table, tuple(columns), rows, tuple(key), tuple(cleared)):
             self.execute(sql, parameters)
 
 

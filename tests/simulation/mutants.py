@@ -154,9 +154,9 @@ def _adopt_at_once(self: Keeper, done: Any) -> None:
 _announce = Keeper._announce
 
 
-def _empty_hands(self: Processor, worker: Any, item: Any, wall: int) -> bool:
+def _empty_hands(self: Processor, worker: Any, item: Any, wall: int, monotonic: int) -> bool:
     """What is claimed anew begins beside what of the same job has not ended."""
-    given = _give(self, worker, item, wall)
+    given = _give(self, worker, item, wall, monotonic)
     self._hands.clear()
     return given
 
