@@ -44,6 +44,9 @@ from jobd.errors import JobdError
 LOOK = 5.0  # seconds between two looks at the control socket, or until the keeper wakes the loop at the next heartbeat
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 LOG_FILE = "jobd.log"  # in the state directory, of a daemon in the background
+# Linux lets a select() be late by a thousandth of its timeout, which is 1 ms for a second, whatever the timer slack is.
+SHORT_WAIT = 0.05  # seconds; a longer wait is cut short
+NOT_ALL = 0.99  # to so much of it
 
 
 def run_foreground(settings: Settings) -> None:
@@ -221,6 +224,8 @@ class _Service:
 
     def _timeout(self) -> float | None:
         wait = self._engine.timeout()
+        if wait is not None and wait > SHORT_WAIT:
+            wait *= NOT_ALL  # the rest of it is waited for by itself
         if self._interval is None:
             return wait
         until = max(0.0, self._alive_at + self._interval - time.monotonic())

@@ -46,16 +46,19 @@ from jobd.engine.sweep import STEP, Sweep, put_back_since
 from jobd.engine.takeover import Begun, Gone, Losses, adopt, gone, take_over
 from jobd.engine.turn import Done, Work, turn
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
+from jobd.job import Plan
 from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.output import Part
 from jobd.store.schedule_table import Settlement
 from jobd.store.store import Session, Store
 
-GATHER, GATHER_MOST = 10 * MILLISECOND, 50 * MILLISECOND  # how long outcomes wait for company
+# How long outcomes wait for company: of a job that is soon due again, of others, at most.
+GATHER, GATHER_CALM, GATHER_MOST = 10 * MILLISECOND, 25 * MILLISECOND, 50 * MILLISECOND
 GATHER_TURNS = 4  # or so many times as long as the last turn took: under load, turns take a fifth of the time
 AHEAD = 250 * MILLISECOND  # claims reach this much further than the next poll
-MOST_AT_ONCE = 2_000  # outcomes in a transaction, and claims
+MOST_AT_ONCE = 2_000  # outcomes in a transaction
+MOST_CLAIMS = 4_000  # of a pool in hand
 MOST_SHARED = 500  # claims of a pool beside other nodes, so that all have their share to the end
 RETRY_FIRST, RETRY_LAST = 50 * MILLISECOND, 5 * SECOND  # between tries while the database is away
 PATIENCE = 10 * SECOND  # how long a stopping daemon tries to write what it knows
@@ -109,7 +112,7 @@ class Keeper:
         self._census = Census(clock, settings.lease)
         self._reported: dict[tuple[str, str], None] = {}
         self._draining = False
-        self._gather = GATHER
+        self._gather = GATHER_CALM
         self._leave_by: int | None = None
         self._now_at: int | None = 0  # when a turn is due for what has gathered; None: nothing has
         self._poll_at = self._look_at = self._retry_at = 0
@@ -205,7 +208,7 @@ class Keeper:
                 before = self._settlements.pop(plan.job_id, None)
                 same = before is not None and before.token == message.token  # else the older claim had passed on
                 self._settlements[plan.job_id] = merge(before, message) if before and same else message
-                self._soon(now if len(self._settlements) >= MOST_AT_ONCE else now + self._gather)
+                self._soon(now if len(self._settlements) >= MOST_AT_ONCE else now + self._company(plan))
             case Began(job_id=job_id):
                 self._began[job_id] = message
                 self._soon(now if message.first else now + self._gather)
@@ -319,7 +322,12 @@ class Keeper:
     def _patience(self, took: int, more: bool) -> int:
         """How long outcomes wait for company after a turn that took so long; not long while there is `more` to claim,
         because then it is this thread that the others wait for."""
-        return GATHER if more else max(GATHER, min(GATHER_TURNS * took, GATHER_MOST))
+        return GATHER if more else max(GATHER_CALM, min(GATHER_TURNS * took, GATHER_MOST))
+
+    def _company(self, plan: Plan) -> int:
+        """How long the outcome that `plan` follows from waits for company."""
+        soon = plan.ready is not None and plan.ready < self._clock.wall() + AHEAD
+        return min(self._gather, GATHER) if soon else self._gather
 
     def _of_now(self, work: Work) -> Work:
         """`work`, when the transaction has begun, which may have taken long: by an old time a clock seems put back."""
@@ -329,10 +337,15 @@ class Keeper:
         """What there is to do in the database; only a turn that has been committed takes any of it away."""
         settlements = list(islice(self._settlements.values(), MOST_AT_ONCE))
         beat = now >= self.lease.renewal_due() or self._reconcile
+        wall = self._clock.wall()
+        until = wall + self._horizon()
+        # Claims in a few large groups cost less than in many small ones, but other nodes are to have their share.
+        urgent = wall + max(0, self._poll_at - now) + AHEAD if self.watch.alone() else until
         return Work(
             node=self._node,
-            wall=self._clock.wall(),
-            until=self._clock.wall() + self._horizon(),
+            wall=wall,
+            until=until,
+            urgent=urgent,
             beat=beat,
             look_around=beat or now >= self._look_at,
             look_for_gone=beat or not self._gone.alone(),
@@ -358,7 +371,7 @@ class Keeper:
 
     def most_claims(self) -> int:
         """How many claims of a pool may be in hand."""
-        return MOST_AT_ONCE if self.watch.alone() else MOST_SHARED
+        return MOST_CLAIMS if self.watch.alone() else MOST_SHARED
 
     def _let_go(self, settlements: Sequence[Settlement], accepted: set[int]) -> None:
         for one in settlements:

@@ -22,11 +22,15 @@ from jobd.store.store import Session
 
 
 class Work(NamedTuple):
-    """What a turn is to do. `wall` and `until` are moments: now, and as far ahead as claims reach."""
+    """What a turn is to do. `wall` and `until` are moments: now, and as far ahead as claims reach.
+
+    `urgent` is one too: what is ready by then cannot wait for a later turn.
+    """
 
     node: int
     wall: int
     until: int
+    urgent: int
     beat: bool  # move the heartbeat on, and see whether the table agrees with `held`
     look_around: bool  # read who else lives
     look_for_gone: bool  # and who has claims although it does not
@@ -105,6 +109,10 @@ def _compare_claims(session: Session, work: Work, settings: Settings, done: Done
 
 
 def _claim(session: Session, work: Work, settings: Settings, pool: str, room: int, done: Done) -> None:
+    first = table.next_ready(session, pool)
+    if first is None or first > work.urgent:
+        done.next_ready[pool] = first
+        return
     claimed = table.claim(session, work.node, pool, work.until, room)
     corrections: list[Settlement] = []
     for one in claimed:

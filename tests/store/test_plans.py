@@ -43,7 +43,7 @@ WHOLE = {
 def work(**more: object) -> Work:
     empty: dict[str, object] = {"settlements": [], "began": [], "printed": [], "held": {}, "begun": {}, "wanted": {}}
     flags = {"beat": False, "look_around": True, "look_for_gone": True, "sweep": None}
-    return Work(node=LIVE, wall=NOW, until=NOW + SECOND, **{**empty, **flags, **more})  # type: ignore[arg-type]
+    return Work(node=LIVE, wall=NOW, until=NOW + SECOND, urgent=NOW + SECOND, **{**empty, **flags, **more})  # type: ignore[arg-type]
 
 
 def a_daemons_life(store: Store) -> None:
