@@ -1,9 +1,14 @@
 """The keeper in a world of its own."""
 
 from pathlib import Path
+from typing import Any
 
-from jobd.clock import MILLISECOND, SECOND
-from tests.engine.world import World
+import pytest
+
+from jobd.clock import MILLISECOND, SECOND, iso
+from jobd.job import Job
+from jobd.store import schedule_table as table
+from tests.engine.world import BARELY, World
 
 
 def test_many_rows_of_a_foreign_program_are_planned_within_a_poll(tmp_path: Path) -> None:
@@ -13,3 +18,23 @@ def test_many_rows_of_a_foreign_program_are_planned_within_a_poll(tmp_path: Path
     world.pass_time(SECOND + 10 * MILLISECOND)
     counted = world.store.transact(lambda session: session.rows("SELECT count(*) FROM schedule WHERE due_time > 0"))
     assert counted == [(1_700,)]
+
+
+def test_what_is_due_now_and_then_is_claimed_in_few_groups_and_begins_on_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, poll=SECOND)
+    start = world.clock.wall() // SECOND * SECOND + 2 * SECOND
+    world.add(*(Job(f"job{n}", f"at {iso(start + n * 20 * MILLISECOND)}") for n in range(500)))
+    claims: list[int] = []
+    real = table.claim
+
+    def counted(*arguments: Any) -> list[table.Claimed]:
+        claims.append(world.clock.wall())
+        return real(*arguments)
+
+    monkeypatch.setattr(table, "claim", counted)
+    world.pass_time(13 * SECOND)
+    assert len(world.ran) == 500
+    assert [one.wall for one in world.ran] == [start + n * 20 * MILLISECOND + BARELY for n in range(500)]
+    assert len(claims) <= 14, "about one a poll"

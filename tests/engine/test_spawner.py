@@ -10,7 +10,8 @@ import pytest
 
 from jobd.clock import SECOND, SystemClock
 from jobd.engine.spawner import ProcessChild, ProcessSpawner
-from jobd.wire import VERSION, Order, decode, encode_order
+from jobd.ring import PLACES
+from jobd.wire import VERSION, Order, WireError, decode, encode_order
 
 PATIENCE = 20 * SECOND
 
@@ -71,3 +72,75 @@ def test_a_worker_whose_task_dies_by_itself_has_not_outlived_its_lease(spawner: 
     assert child.wait(PATIENCE)
     assert child.reap() == -signal.SIGKILL
     assert not child.lapsed
+
+
+def test_of_many_orders_each_is_run_in_turn_or_taken_back_and_its_place_is_used_again(
+    spawner: ProcessSpawner, tmp_path: Path
+) -> None:
+    (tmp_path / "plugins" / "mark.py").write_text(
+        "import jobd, time\n@jobd.task\ndef mark(path, wait=0):\n"
+        "    with open(path, 'a') as file: print(jobd.current_run().run, file=file)\n    time.sleep(wait)\n"
+    )
+    child = spawner.start()
+    select.select([child.line], [], [])
+    list(child.receive())
+    ran, told = [], 0
+
+    def send(numbers: range, wait: float = 0) -> None:
+        for number in numbers:
+            args = {"path": str(tmp_path / "ran"), "wait": wait}
+            child.send(encode_order(Order(number, "job", number, "mark", None, args, 0, 1, None, 1)))
+
+    def hear(count: int) -> None:
+        nonlocal told
+        while told < count:
+            assert select.select([child.line], [], [], 20)[0]
+            for packet in child.receive():
+                ran.append(decode(packet)[1])
+                told += 1
+
+    for first in range(0, 10 * PLACES, PLACES):  # so that all places are used, many times
+        send(range(first, first + PLACES))
+        assert child.flush()
+        hear(first + PLACES)
+    total = 10 * PLACES
+    send(range(total, total + 1), wait=0.3)
+    assert child.flush()
+    send(range(total + 1, total + 10))
+    assert child.flush()
+    send(range(total + 10, total + 12))  # not let out yet
+    while (tmp_path / "ran").read_text().count("\n") <= total:
+        pass  # until the slow one has begun
+    assert child.take_back() == 11
+    send(range(total + 20, total + 23))
+    assert child.flush()
+    hear(total + 4)
+    expected = [*range(total + 1), *range(total + 20, total + 23)]
+    assert ran == expected
+    assert [int(line) for line in (tmp_path / "ran").read_text().split()] == expected
+    child.end()
+    assert child.wait(PATIENCE)
+    child.reap()
+
+
+def test_a_worker_that_is_no_more_is_known_by_the_next_order(spawner: ProcessSpawner) -> None:
+    child = in_a_run(spawner, ["sleep", "60"])
+    child.end()
+    assert child.wait(PATIENCE)
+    child._theirs.close()
+    child.send(order(2, "true"))
+    assert not child.flush()
+    child.reap()
+
+
+def test_what_a_worker_cannot_have_said_is_nonsense_and_no_crash(spawner: ProcessSpawner) -> None:
+    child = in_a_run(spawner, ["sleep", "60"])
+    child._theirs.send(b"...")
+    assert list(child.receive()) == [b"", b"", b""]
+    child._answers._memory[child._answers._start :] = b"\xff" * (len(child._answers._memory) - child._answers._start)
+    child._theirs.send(b".")
+    with pytest.raises(WireError, match="too long"):
+        list(child.receive())
+    child.end()
+    assert child.wait(PATIENCE)
+    child.reap()

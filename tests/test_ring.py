@@ -1,0 +1,48 @@
+"""Packets in shared memory: what is written is read, whatever is there is no crash, and nobody can pull it away."""
+
+import os
+
+import pytest
+
+from jobd.ring import LONGEST, LONGEST_ANSWER, PLACES, make, rings
+
+
+@pytest.fixture
+def memory() -> int:
+    return make()
+
+
+def test_packets_are_read_by_whoever_has_mapped_the_memory_too(memory: int) -> None:
+    orders, answers = rings(memory)
+    seen_orders, seen_answers = rings(memory)
+    for number in range(3 * PLACES):
+        orders.put(number, f"order {number}".encode() * (number + 1))
+        answers.put(number, f"answer {number}".encode())
+        assert seen_orders.get(number) == f"order {number}".encode() * (number + 1)
+        assert seen_answers.get(number) == f"answer {number}".encode()
+
+
+def test_the_longest_packets_touch_no_neighbour(memory: int) -> None:
+    orders, answers = rings(memory)
+    for number in range(PLACES):
+        orders.put(number, bytes([number + 1]) * LONGEST)
+        answers.put(number, bytes([number + 101]) * LONGEST_ANSWER)
+    for number in range(PLACES):
+        assert orders.get(number) == bytes([number + 1]) * LONGEST
+        assert answers.get(number) == bytes([number + 101]) * LONGEST_ANSWER
+
+
+def test_what_is_too_long_is_refused_by_the_writer_and_by_the_reader(memory: int) -> None:
+    orders, answers = rings(memory)
+    with pytest.raises(ValueError, match="too long"):
+        orders.put(0, b"x" * (LONGEST + 1))
+    answers.put(0, b"fine")
+    answers._memory[answers._start : answers._start + 4] = b"\xff\xff\xff\xff"
+    with pytest.raises(ValueError, match="4294967295 bytes is too long"):
+        answers.get(0)
+    assert answers.get(1) == b"", "a place that nobody has written to holds nothing"
+
+
+def test_nobody_can_shorten_the_memory_under_a_reader(memory: int) -> None:
+    with pytest.raises(PermissionError):
+        os.ftruncate(memory, 0)
