@@ -13,7 +13,7 @@ from jobd.errors import BadValue
 from jobd.job import CATCH_UP, ISOLATION, MAX_BIGINT, MAX_RETRIES, ON_LOST
 from jobd.schedule.duration import parse_duration
 
-MAX_WORKERS = 240  # select() takes descriptors below 1024, and a worker has four
+MAX_WORKERS = 160  # select() takes descriptors below 1024, and a worker has six
 ZONES = "/usr/share/zoneinfo/"
 LEVELS = ("trace", "debug", "info", "success", "warning", "error", "critical")
 

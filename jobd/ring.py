@@ -14,6 +14,7 @@ LONGEST = 160 * 1024  # bytes of an order; the arguments of a job fit
 LONGEST_ANSWER = 32 * 1024
 _HEAD = 4  # bytes that hold a packet's length
 _LINE = 64  # bytes of a cache line: an odd number of them apart, places do not crowd each other out of the cache
+_LINUX_MFD_NOEXEC_SEAL = 8
 _SEALS = fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
@@ -35,18 +36,22 @@ class Ring:
         self._memory[at : at + _HEAD + size] = size.to_bytes(_HEAD, "little") + packet
 
     def get(self, number: int) -> bytes:
-        """The packet of this number, which has been written. Raises ValueError when what is there cannot be one."""
+        """The packet of this number, which has been written; empty when what is there cannot be one."""
         at = self._start + number % PLACES * self._stride
         size = int.from_bytes(self._memory[at : at + _HEAD], "little")
         if size > self._longest:
-            raise ValueError(f"a packet of {size} bytes is too long")
+            return b""
         at += _HEAD
         return self._memory[at : at + size]
 
 
 def make() -> int:
     """A descriptor of memory for two rings. Nobody can make it shorter: to read beyond its end would be a crash."""
-    descriptor = os.memfd_create("jobd", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        descriptor = os.memfd_create("jobd", flags | _LINUX_MFD_NOEXEC_SEAL)  # hardened systems demand it
+    except OSError:  # Linux before 6.3 does not know it
+        descriptor = os.memfd_create("jobd", flags)
     os.ftruncate(descriptor, _size())
     fcntl.fcntl(descriptor, *_SEALS)
     return descriptor

@@ -150,7 +150,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         ('[log]\nrotation = "often"', "10MiB"),
         ('[history]\noutput = "1GiB"', "8MiB"),
         ("[pool.default]\nworkers = 2", "top-level"),
-        ("[pool.a]\nworkers = 240", "all pools together"),
+        ("[pool.a]\nworkers = 160", "all pools together"),
         ("[pool.a]\nworker = 2", "did you mean"),
         ("log = 3", "it is a table of"),
         ("plugins = ''", "not empty"),

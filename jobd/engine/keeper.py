@@ -46,7 +46,6 @@ from jobd.engine.sweep import STEP, Sweep, put_back_since
 from jobd.engine.takeover import Begun, Gone, Losses, adopt, gone, take_over
 from jobd.engine.turn import Done, Work, turn
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
-from jobd.job import Plan
 from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.output import Part
@@ -132,7 +131,8 @@ class Keeper:
                 wait = self._wait()
                 self.inbox.patient = self._now_at is not None
                 if wait > 0 and (self.inbox.patient or not self.inbox.pending()):
-                    self.inbox.wait(wait)
+                    # Nothing calls a patient reader for what is not urgent, but some of it has less time than the rest.
+                    self.inbox.wait(min(wait, GATHER) if self.inbox.patient else wait)
             self._sign_off()
         except Exception as error:  # noqa: BLE001 - a bug here must end the daemon, not leave it half alive
             self._outbox.put(Left(error))
@@ -208,7 +208,7 @@ class Keeper:
                 before = self._settlements.pop(plan.job_id, None)
                 same = before is not None and before.token == message.token  # else the older claim had passed on
                 self._settlements[plan.job_id] = merge(before, message) if before and same else message
-                self._soon(now if len(self._settlements) >= MOST_AT_ONCE else now + self._company(plan))
+                self._soon(now if len(self._settlements) >= MOST_AT_ONCE else now + self._company(message))
             case Began(job_id=job_id):
                 self._began[job_id] = message
                 self._soon(now if message.first else now + self._gather)
@@ -324,10 +324,13 @@ class Keeper:
         because then it is this thread that the others wait for."""
         return GATHER if more else max(GATHER_CALM, min(GATHER_TURNS * took, GATHER_MOST))
 
-    def _company(self, plan: Plan) -> int:
-        """How long the outcome that `plan` follows from waits for company."""
-        soon = plan.ready is not None and plan.ready < self._clock.wall() + AHEAD
-        return min(self._gather, GATHER) if soon else self._gather
+    def _company(self, outcome: Settlement) -> int:
+        """How long this outcome still waits for company."""
+        ready, run = outcome.plan.ready, outcome.run
+        if ready is None or ready >= (wall := self._clock.wall()) + AHEAD:
+            return self._gather
+        heard_after = max(0, wall - run.finished) if run is not None else 0
+        return max(0, min(self._gather, GATHER) - heard_after)
 
     def _of_now(self, work: Work) -> Work:
         """`work`, when the transaction has begun, which may have taken long: by an old time a clock seems put back."""

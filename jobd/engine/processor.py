@@ -155,8 +155,9 @@ class Processor:
             self._start_due()
         monotonic = self._clock.monotonic()
         for worker in list(self._workers.values()):
-            if worker.unsent:
-                worker.flush()
+            if worker.unsent and not worker.flush():
+                worker.retire = True
+                self._take_line(worker)
             at = worker.next_at()
             if at is not None and monotonic >= at:
                 self._mind(worker, monotonic)
@@ -351,9 +352,10 @@ class Processor:
     def _listen(self, worker: Worker) -> None:
         """Hear what a worker says."""
         was_ready = worker.ready
-        wall, monotonic = self._clock.wall(), self._clock.monotonic()
         try:
-            for packet in worker.child.receive():
+            packets = worker.child.receive()
+            wall, monotonic = self._clock.wall(), self._clock.monotonic()
+            for packet in packets:
                 done = worker.hear(packet)
                 if done is not None:
                     self._take_off(worker, done, wall, monotonic)

@@ -16,7 +16,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from jobd import ring
@@ -44,10 +44,10 @@ class Child(Protocol):
         """Put an order where it takes them from; it can do so from the next `flush` on."""
 
     def flush(self) -> bool:
-        """Let it take what has been sent; False: it is no more."""
+        """Let it take what has been sent; False: it has closed its ears, and what it was not told is taken back."""
 
-    def receive(self) -> Iterable[bytes]:
-        """The packets that it has sent since this was last asked. Raises WireError for what cannot be any."""
+    def receive(self) -> list[bytes]:
+        """The packets that it has sent since this was last asked. Raises WireError when there can be no more."""
 
     def take_back(self) -> int:
         """Take away the orders that it has not taken; how many they were: the last ones that it was sent."""
@@ -110,25 +110,22 @@ class ProcessChild:
         self._sent += 1
 
     def flush(self) -> bool:
-        count = self._sent - self._flushed
-        self._flushed = self._sent
-        try:
-            return not count or calls.send(self.line, TOKEN * count) == count
-        except OSError:
-            return False
+        if self._sent > self._flushed:
+            try:
+                self._flushed += calls.send(self.line, TOKEN * (self._sent - self._flushed))
+            except OSError:
+                return False
+        return self._sent == self._flushed
 
-    def receive(self) -> Iterator[bytes]:
+    def receive(self) -> list[bytes]:
         try:
             count = calls.drop(self.line, ring.PLACES)
         except BlockingIOError:
-            return
-        for _ in range(count):
-            try:
-                packet = self._answers.get(self._received)
-            except ValueError as error:
-                raise WireError(str(error)) from None
-            self._received += 1
-            yield packet
+            return []
+        if not count:  # or it would be readable for ever; the process alone cannot close it
+            raise WireError("it has closed its socket")
+        first, self._received = self._received, self._received + count
+        return [self._answers.get(number) for number in range(first, self._received)]
 
     def take_back(self) -> int:
         count = self._sent - self._flushed

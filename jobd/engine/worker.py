@@ -125,10 +125,10 @@ class Worker:
         self.runs += 1
         return True
 
-    def flush(self) -> None:
-        """Let the process have what was put in line. (If it is no more, that is about to be heard of.)"""
+    def flush(self) -> bool:
+        """Let the process have what was put in line; False: it does not take it."""
         self.unsent = False
-        self.child.flush()
+        return self.child.flush()
 
     def load(self) -> int:
         """How many orders it has in hand."""

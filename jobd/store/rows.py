@@ -239,7 +239,10 @@ def plan_row(plan: Plan) -> tuple[Any, ...]:
 
 
 def is_shifted(plan: Plan) -> bool:
-    """Whether nothing but the columns SHIFTED tells this plan from that of a run before it."""
+    """Whether this plan, which follows from a run, differs from that run's in the columns SHIFTED at most.
+
+    (The pool, the basis and the token stay as they were in the run, unless there is an error.)
+    """
     return not (plan.node or plan.attempt or plan.losses or plan.manual or plan.guarded) and (
         plan.resume is None and plan.error is None and plan.started is None
     )

@@ -15,14 +15,15 @@ from jobd.store.output import Part
 from jobd.store.store import MOST_IDS, Session
 
 _PLAN = rows.columns("schedule", rows.SCHEDULE)
+_DEFINITION = f"{rows.columns('job', rows.JOB)}, {rows.columns('job_options', rows.OPTIONS)}"
 # A run needs no times of the definition, and reading them costs as much as all else of it.
-_UNTIMED = re.sub(r'job\."\w+_time"', "NULL", rows.columns("job", rows.JOB))
-_JOINED = f"SELECT {_PLAN}, {_UNTIMED} FROM schedule JOIN job ON job.id = schedule.job_id WHERE "
-_WIDTH = len(rows.SCHEDULE)
-_OPTIONS = rows.columns("job_options", rows.OPTIONS)
-DEFINITIONS = (
-    f"SELECT {rows.columns('job', rows.JOB)}, {_OPTIONS} FROM job LEFT JOIN job_options ON job_options.job_id = job.id"
+_UNTIMED = re.sub(r'job\."\w+_time"', "NULL", _DEFINITION)
+_JOINED = (
+    f"SELECT {_PLAN}, {_UNTIMED} FROM schedule JOIN job ON job.id = schedule.job_id"
+    " LEFT JOIN job_options ON job_options.job_id = schedule.job_id WHERE "
 )
+_WIDTH = len(rows.SCHEDULE)
+DEFINITIONS = f"SELECT {_DEFINITION} FROM job LEFT JOIN job_options ON job_options.job_id = job.id"
 
 
 class Claimed(NamedTuple):
@@ -63,7 +64,7 @@ class Change(NamedTuple):
 def claim(session: Session, node: int, pool: str, until: int, limit: int) -> list[Claimed]:
     """Claim up to `limit` jobs of `pool` that are ready by `until`, and give them oldest first."""
     ids = session.dialect.claim(session.cursor, node, pool, until, limit)
-    claimed = _read(session, session.among(_JOINED, "schedule.job_id", ids))
+    claimed = _numbered(session, [_claimed(row) for row in session.among(_JOINED, "schedule.job_id", ids)])
     if len(claimed) < len(ids):
         _drop(session, sorted({*ids} - {one.plan.job_id for one in claimed}))
     return sorted(claimed, key=lambda one: one.plan.ready or 0)
@@ -84,7 +85,7 @@ def _drop(session: Session, job_ids: Sequence[int]) -> None:
 def claims_of(session: Session, node: int) -> list[Claimed]:
     """All that `node` has claimed."""
     # served by the index schedule_claim
-    return _read(session, session.rows(_JOINED + "schedule.node_id = ?", (node,)))
+    return _numbered(session, [_claimed(row) for row in session.rows(_JOINED + "schedule.node_id = ?", (node,))])
 
 
 def orphans(session: Session) -> list[int]:
@@ -266,13 +267,6 @@ def _job_of(one: Settlement) -> int:
     return one.plan.job_id
 
 
-def _read(session: Session, joined: Sequence[tuple[Any, ...]]) -> list[Claimed]:
-    """What rows of _JOINED say. (Few jobs have options, and to read a row of so many NULLs for each would be dear.)"""
-    ids = [row[0] for row in joined]
-    options = session.among(f"SELECT job_options.job_id, {_OPTIONS} FROM job_options WHERE ", "job_options.job_id", ids)
-    by_job = {job_id: values for job_id, *values in options}
-    claimed = []
-    for row in joined:
-        job, problem = rows.read_job((*row[_WIDTH:], *by_job.get(row[0], ())))
-        claimed.append(Claimed(rows.read_plan(row[:_WIDTH]), job, problem))
-    return _numbered(session, claimed)
+def _claimed(row: tuple[Any, ...]) -> Claimed:
+    job, problem = rows.read_job(row[_WIDTH:])
+    return Claimed(rows.read_plan(row[:_WIDTH]), job, problem)

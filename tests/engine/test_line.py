@@ -11,7 +11,7 @@ from jobd.engine.worker import Worker
 from jobd.job import Job, Options, Plan
 from jobd.ring import LONGEST, PLACES
 from jobd.wire import Order, decode, decode_order, encode, encode_order
-from tests.engine.world import World
+from tests.engine.world import Puppet, World
 
 QUICK, SLOW = MILLISECOND // 10, SECOND
 
@@ -103,6 +103,17 @@ def test_an_order_that_was_never_taken_is_taken_back_although_it_was_the_first()
     assert [one.job.id for one in worker.take_back(7, 8)] == [1, 2]
     assert worker.execution is None
     assert worker.load() == 0
+
+
+def test_what_a_worker_does_not_take_goes_to_another(tmp_path: Path) -> None:
+    world = World(tmp_path, workers=2)
+    world.add(*(Job(f"quick{number}", runonce=True) for number in range(300)))
+    world.pass_time(SECOND)  # so that lines are formed
+    deaf = world.puppets[0]
+    deaf.flush = lambda: deaf.order is None and Puppet.flush(deaf)  # type: ignore[method-assign]
+    world.add(*(Job(f"late{number}", runonce=True) for number in range(60)))
+    world.pass_time(SECOND)
+    assert len({one.job for one in world.ran}) == len(world.ran) == 360
 
 
 def test_the_time_of_a_run_in_line_is_counted_from_when_it_begins() -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.house import House, until
 
 PLUGIN = '''
-import asyncio, ctypes, os, resource, signal, subprocess, sys, threading, time
+import asyncio, ctypes, os, resource, signal, socket, subprocess, sys, threading, time
 import jobd
 
 def forever():
@@ -173,6 +173,22 @@ def talks_to_the_daemon():
             pass
     time.sleep(0.5)  # heard before it has ended
 
+def shut_down(how):
+    for number in range(3, 64):
+        try:
+            socket.socket(fileno=os.dup(number)).shutdown(how)
+        except OSError:
+            pass
+
+@jobd.task
+def goes_deaf():
+    shut_down(socket.SHUT_RD)
+
+@jobd.task
+def hangs_up():
+    shut_down(socket.SHUT_RDWR)
+    time.sleep(60)
+
 @jobd.task
 def changes_its_process():
     os.chdir("/"); os.umask(0); os.environ["LEAKED"] = "1"; os.nice(5)
@@ -255,6 +271,8 @@ CASES: dict[str, tuple[str, str]] = {
     "closes_its_streams": ("succeeded", ""),
     "closes_everything": ("failed", ""),
     "talks_to_the_daemon": ("failed", "nonsense"),
+    "goes_deaf": ("succeeded", ""),
+    "hangs_up": ("failed", "closed its socket"),
     "changes_its_process": ("succeeded", ""),
     "leaves_threads": ("succeeded", ""),
     "returns_too_much": ("succeeded", ""),
