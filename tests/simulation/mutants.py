@@ -231,7 +231,7 @@ HINTS = {
     "half a lease makes a node dead": 2,
     "a slow answer makes a node dead": 13,
     "a node is buried unconditionally": 194,
-    "a buried node claims": 4,
+    "a buried node claims": 900,
     "a run outlives its daemon": 6,
     "claims made meanwhile are given up too": 84,
     "an unknown outcome is taken for a known one": 2,
