@@ -119,6 +119,6 @@ def tune_process() -> None:
 
 def spare_the_collector() -> None:
     """What is there by now lives as long as the daemon, and of what comes and goes with each run nothing is cyclic: to
-    look through all of it time and again would take a twentieth of the processor time of a run."""
+    look through all of it time and again took some hundredths of the processor time of a run."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

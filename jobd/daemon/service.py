@@ -44,9 +44,17 @@ from jobd.errors import JobdError
 LOOK = 5.0  # seconds between two looks at the control socket, or until the keeper wakes the loop at the next heartbeat
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 LOG_FILE = "jobd.log"  # in the state directory, of a daemon in the background
-# Linux lets a select() be late by a thousandth of its timeout, which is 1 ms for a second, whatever the timer slack is.
 SHORT_WAIT = 0.05  # seconds; a longer wait is cut short
 NOT_ALL = 0.99  # to so much of it
+
+
+def first_part(wait: float) -> float:
+    """How much of a wait, in seconds, to wait for at once; the rest is waited for anew.
+
+    Linux lets a select() be late by a thousandth of its timeout (by five thousandths in a process made nice), whatever
+    the timer slack is: `select_estimate_accuracy` in fs/select.c. That is 1 ms for a second.
+    """
+    return wait * NOT_ALL if wait > SHORT_WAIT else wait
 
 
 def run_foreground(settings: Settings) -> None:
@@ -224,8 +232,8 @@ class _Service:
 
     def _timeout(self) -> float | None:
         wait = self._engine.timeout()
-        if wait is not None and wait > SHORT_WAIT:
-            wait *= NOT_ALL  # the rest of it is waited for by itself
+        if wait is not None:
+            wait = first_part(wait)
         if self._interval is None:
             return wait
         until = max(0.0, self._alive_at + self._interval - time.monotonic())

@@ -211,7 +211,7 @@ class Keeper:
                 self._soon(now if len(self._settlements) >= MOST_AT_ONCE else now + self._company(message))
             case Began(job_id=job_id):
                 self._began[job_id] = message
-                self._soon(now if message.first else now + self._gather)
+                self._soon(now)
             case Printed(part=part):
                 self._printed.append(part)
                 self._soon(now + self._gather)
@@ -302,7 +302,7 @@ class Keeper:
         if work.beat:
             self.lease.renewed(now)
             self._outbox.put(Renewed())
-        self._gather = self._patience(answered - now, bool(done.more))
+        self._gather = self._gathering(answered - now, bool(done.more))
         self._let_go(work.settlements, done.accepted)
         self._pruner.ended((one.run for one in work.settlements if one.run is not None), self._settings.history)
         self._announce(done)
@@ -319,7 +319,7 @@ class Keeper:
             for node in self._gone.observe(now, answered, seen.items()):
                 self._adopt(seen[node])
 
-    def _patience(self, took: int, more: bool) -> int:
+    def _gathering(self, took: int, more: bool) -> int:
         """How long outcomes wait for company after a turn that took so long; not long while there is `more` to claim,
         because then it is this thread that the others wait for."""
         return GATHER if more else max(GATHER_CALM, min(GATHER_TURNS * took, GATHER_MOST))

@@ -155,7 +155,7 @@ class Processor:
             self._start_due()
         monotonic = self._clock.monotonic()
         for worker in list(self._workers.values()):
-            if worker.unsent and not worker.flush():
+            if not worker.child.flush():
                 worker.retire = True
                 self._take_line(worker)
             at = worker.next_at()

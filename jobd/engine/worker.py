@@ -97,7 +97,6 @@ class Worker:
         self.runs = 0
         self.execution: Execution | None = None
         self.line: deque[Execution] = deque()  # what comes after it
-        self.unsent = False  # the end of the line is for the next `flush`
         self.forgotten: Execution | None = None  # what it is still being ended in, on a claim that is given up
         self.retire = False  # replace it when its run is over
         self.mute = False  # it has closed its output
@@ -111,12 +110,14 @@ class Worker:
     # Runs
 
     def start(self, item: Item, order: Order, wall: int, monotonic: int) -> bool:
-        """Send an order: to run now, or after what it has in hand (from `flush` on). False: it does not take it."""
+        """Send an order: to run now, or, from the child's next `flush` on, after what it has in hand.
+
+        False: it does not take it.
+        """
         self.child.send(encode_order(order))
         execution = Execution(item, order.serial, self._output_limit)
         if self.execution is not None:
             self.line.append(execution)
-            self.unsent = True
         elif self.child.flush():
             execution.begin(wall, monotonic, self._show_after)
             self.execution = execution
@@ -124,11 +125,6 @@ class Worker:
             return False
         self.runs += 1
         return True
-
-    def flush(self) -> bool:
-        """Let the process have what was put in line; False: it does not take it."""
-        self.unsent = False
-        return self.child.flush()
 
     def load(self) -> int:
         """How many orders it has in hand."""
@@ -141,7 +137,6 @@ class Worker:
 
     def take_back(self, wall: int, monotonic: int) -> list[Item]:
         """What it has not begun, taken out of its hands. (Of what is left it may have ended some, not yet heard of.)"""
-        self.unsent = False
         back: list[Item] = []
         for _ in range(min(self.child.take_back(), self.load())):
             if self.line:

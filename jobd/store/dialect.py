@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from jobd.errors import DatabaseAltered, DatabaseUnavailable
 from jobd.store.url import Target
@@ -20,6 +20,19 @@ class Asked(Protocol):
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows that a statement gives."""
+
+
+class Into(NamedTuple):
+    """Where rows are written to: these columns of a table.
+
+    With a `key`, rows that are there already are updated; then the columns `cleared`, which are not among those
+    written, go back to their defaults.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...] = ()
+    cleared: tuple[str, ...] = ()
 
 
 class Dialect:
@@ -83,31 +96,28 @@ class Dialect:
         """Whether another connection may have written since `seen`, and what to pass as `seen` next time."""
         return True, seen
 
-    def writes(
-        self,
-        table: str,
-        columns: tuple[str, ...],
-        rows: Sequence[Sequence[Any]],
-        key: tuple[str, ...],
-        cleared: tuple[str, ...],
-    ) -> Iterator[tuple[str, list[Any]]]:
-        """The statements, with their parameters, that insert `rows`, and update those whose `key` is there already;
-        then the columns `cleared`, which the rows do not have, go back to their defaults."""
+    def writes(self, into: Into, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
+        """The statements, with their parameters, that write `rows`."""
         start = 0
         for size in self.batches(len(rows)):
             some = rows[start : start + size]
             start += size
-            yield _insert(self, table, columns, key, cleared, size), [value for row in some for value in row]
+            yield _insert(self, into, size), [value for row in some for value in row]
 
-    def on_conflict(self, columns: Sequence[str], key: Sequence[str]) -> str:
-        """The end of an INSERT that updates what is there already (a column that it does not name, to its default)."""
-        values = ", ".join(f'"{column}" = excluded."{column}"' for column in columns if column not in key)
-        return f" ON CONFLICT ({listed(key)}) DO UPDATE SET {values}"
+    def on_conflict(self, into: Into) -> str:
+        """The end of an INSERT that updates what is there already."""
+        values = ", ".join(f'"{column}" = excluded."{column}"' for column in updated(into))
+        return f" ON CONFLICT ({listed(into.key)}) DO UPDATE SET {values}"
 
 
 def grown(counter: str, anew: str) -> str:
     """The expression that adds one to a counter, or begins with `anew`."""
     return f"CASE WHEN {counter} >= 0 AND {counter} < {MOST} THEN {counter} + 1 ELSE {anew} END"
+
+
+def updated(into: Into) -> list[str]:
+    """The columns of a row that is there already which a write changes."""
+    return [column for column in (*into.columns, *into.cleared) if column not in into.key]
 
 
 def listed(columns: Sequence[str]) -> str:
@@ -116,10 +126,8 @@ def listed(columns: Sequence[str]) -> str:
 
 
 @lru_cache(maxsize=256)
-def _insert(
-    dialect: Dialect, table: str, columns: tuple[str, ...], key: tuple[str, ...], cleared: tuple[str, ...], rows: int
-) -> str:
+def _insert(dialect: Dialect, into: Into, rows: int) -> str:
     """An INSERT of `rows` rows. Only placeholders in VALUES: a constant would make drivers send row by row."""
-    one = "(" + ", ".join("?" * len(columns)) + ")"
-    end = dialect.on_conflict(columns + cleared, key) if key else ""
-    return f'INSERT INTO "{table}" ({listed(columns)}) VALUES ' + ", ".join([one] * rows) + end
+    one = "(" + ", ".join("?" * len(into.columns)) + ")"
+    end = dialect.on_conflict(into) if into.key else ""
+    return f'INSERT INTO "{into.table}" ({listed(into.columns)}) VALUES ' + ", ".join([one] * rows) + end

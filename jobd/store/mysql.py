@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Dialect, grown
+from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Dialect, Into, grown, updated
 from jobd.store.url import Target
 
 DEADLINE = 10  # seconds for a call
@@ -169,8 +169,8 @@ class Mysql(Dialect):
             [value for pair in finished for value in pair],
         )
 
-    def on_conflict(self, columns: Sequence[str], key: Sequence[str]) -> str:
-        values = ", ".join(f'"{column}" = VALUES("{column}")' for column in columns if column not in key)
+    def on_conflict(self, into: Into) -> str:
+        values = ", ".join(f'"{column}" = VALUES("{column}")' for column in updated(into))
         return f" ON DUPLICATE KEY UPDATE {values}"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Dialect, grown, listed
+from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Dialect, Into, grown, listed
 from jobd.store.url import Target
 
 MOST_ROWS = 2_000  # in one statement
@@ -100,17 +100,11 @@ class Postgresql(Dialect):
     def among_values(self, ids: Sequence[int]) -> list[Any]:
         return [list(ids)]
 
-    def writes(
-        self,
-        table: str,
-        columns: tuple[str, ...],
-        rows: Sequence[Sequence[Any]],
-        key: tuple[str, ...],
-        cleared: tuple[str, ...],
-    ) -> Iterator[tuple[str, list[Any]]]:
+    def writes(self, into: Into, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
         # One parameter for all rows: psycopg parses a statement of thousands of placeholders anew each time, which
         # takes longer than all else of a write.
-        names, end = listed(columns), self.on_conflict(columns + cleared, key) if key else ""
+        table, columns = into.table, into.columns
+        names, end = listed(columns), self.on_conflict(into) if into.key else ""
         for start in range(0, len(rows), MOST_ROWS):
             document = json.dumps([dict(zip(columns, row, strict=True)) for row in rows[start : start + MOST_ROWS]])
             source = f'SELECT {names} FROM json_populate_recordset(NULL::"{table}", ?::json)'

@@ -118,10 +118,14 @@ def settle(session: Session, settlements: Sequence[Settlement]) -> set[int]:
     # A number that is taken can only be that of a run which somebody has put back by hand.
     session.write_rows("run", rows.RUN, [rows.run_row(run) for run in runs], key=("job_id", "number"))
     output.save(session, [part for one in good if one.output for part in one.output])
-    shifted = [one.run is not None and rows.is_shifted(one.plan) for one in good]
-    values = [rows.shifted_row(one.plan) for one, brief in zip(good, shifted, strict=True) if brief]
-    session.write_rows("schedule", rows.SHIFTED, values, key=("job_id",), cleared=rows.AS_EVER)
-    _write_plans(session, (one.plan for one, brief in zip(good, shifted, strict=True) if not brief))
+    shifted, others = [], []
+    for one in good:
+        if one.run is not None and rows.is_shifted(one.plan):
+            shifted.append(rows.shifted_row(one.plan))
+        else:
+            others.append(one.plan)
+    session.write_rows("schedule", rows.SHIFTED, shifted, key=("job_id",), cleared=rows.AS_EVER)
+    _write_plans(session, others)
     dependencies.ended(session, ((one.plan, one.run) for one in good if one.run is not None))
     finished = [(run.job_id, rows.write_time(run.finished)) for run in runs if run.outcome != SKIPPED]
     if finished:

@@ -13,7 +13,7 @@ from jobd.config import Settings
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
 from jobd.store import schema
 from jobd.store.connect import dialect_of
-from jobd.store.dialect import AGAIN, LOST, Dialect
+from jobd.store.dialect import AGAIN, LOST, Dialect, Into
 from jobd.store.orm import open_database
 from jobd.store.url import Target, parse_url
 
@@ -59,11 +59,8 @@ class Session:
         key: Sequence[str] = (),
         cleared: Sequence[str] = (),
     ) -> None:
-        """Insert rows, many a statement; with a `key`, those that are there already are updated.
-
-        The columns `cleared`, which the rows do not have, go back to their defaults then.
-        """
-        for sql, parameters in self.dialect.writes(table, tuple(columns), rows, tuple(key), tuple(cleared)):
+        """Write rows, many a statement; what `key` and `cleared` mean stands at Into."""
+        for sql, parameters in self.dialect.writes(Into(table, tuple(columns), tuple(key), tuple(cleared)), rows):
             self.execute(sql, parameters)
 
 

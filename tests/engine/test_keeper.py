@@ -20,6 +20,15 @@ def test_many_rows_of_a_foreign_program_are_planned_within_a_poll(tmp_path: Path
     assert counted == [(1_700,)]
 
 
+def test_what_is_soon_due_again_is_written_soon_whatever_else_gathers(tmp_path: Path) -> None:
+    world = World(tmp_path, poll=SECOND)
+    world.add(Job("often", "20ms"), *(Job(f"calm{n}", f"{60_000 + 7 * n}ms") for n in range(200)))
+    world.pass_time(2 * SECOND)
+    world.ran.clear()
+    world.pass_time(SECOND)
+    assert sum(one.job == "often" for one in world.ran) == 50
+
+
 def test_what_is_due_now_and_then_is_claimed_in_few_groups_and_begins_on_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from jobd.clock import SECOND, SystemClock
 from jobd.engine.spawner import ProcessChild, ProcessSpawner
 from jobd.ring import PLACES
 from jobd.wire import VERSION, Order, WireError, decode, encode_order
+from tests.house import until
 
 PATIENCE = 20 * SECOND
 
@@ -110,8 +111,7 @@ def test_of_many_orders_each_is_run_in_turn_or_taken_back_and_its_place_is_used_
     send(range(total + 1, total + 10))
     assert child.flush()
     send(range(total + 10, total + 12))  # not let out yet
-    while (tmp_path / "ran").read_text().count("\n") <= total:
-        pass  # until the slow one has begun
+    until(lambda: (tmp_path / "ran").read_text().count("\n") > total, "the slow run")
     assert child.take_back() == 11
     send(range(total + 20, total + 23))
     assert child.flush()

@@ -63,6 +63,7 @@ class Puppet:
         self._said = [encode("ready", VERSION)]
         self.line_was = 0  # the most orders that ever waited behind a run
         self.told = 0  # orders
+        self.deaf = False  # it takes nothing into its line
         self._sent: list[Order] = []  # told, and not to be taken yet
         self._orders: list[Order] = []  # to be taken
         os.set_blocking(self.output, False)
@@ -77,6 +78,8 @@ class Puppet:
         self.told += 1
 
     def flush(self) -> bool:
+        if self.deaf and self.order is not None and self._sent:
+            return False
         self._orders += self._sent
         self._sent.clear()
         self._take()

@@ -56,6 +56,8 @@ class Puppet:
         self._sent.append(decode_order(decode(packet)))
 
     def flush(self) -> bool:
+        if not self._sent:
+            return True
         self.node.effect("order")
         self._orders += self._sent
         self._sent.clear()

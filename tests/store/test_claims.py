@@ -16,6 +16,7 @@ from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
 
 SOON = 1_000
+FOLLOWING = Plan(0, 50, 60, number=2, anchor=40, pool="odd", basis="the basis")
 
 
 def make_jobs(store: Store, count: int, ready: int = 10, **plan: object) -> list[int]:
@@ -128,20 +129,19 @@ def test_a_settlement_writes_the_run_the_plan_the_output_and_when_the_job_last_f
 @pytest.mark.parametrize(
     "after",
     [
-        {},
-        {"due": None, "ready": None, "missed": 7},
-        {"manual": True, "resume": 99},
-        {"attempt": 2, "guarded": True},
-        {"losses": 1, "error": "what went wrong"},
+        FOLLOWING,
+        FOLLOWING._replace(due=None, ready=None, missed=7),
+        FOLLOWING._replace(manual=True, resume=99),
+        FOLLOWING._replace(attempt=2, guarded=True),
+        FOLLOWING._replace(losses=1, error="what went wrong"),
     ],
     ids=["as ever", "done", "manual", "retry", "lost"],
 )
-def test_what_follows_from_a_run_is_written_whole(store: Store, after: dict[str, object]) -> None:
+def test_what_follows_from_a_run_is_written_whole(store: Store, after: Plan) -> None:
     (job_id,) = make_jobs(store, 1, pool="odd", basis="the basis", attempt=3, losses=1, manual=True, resume=5)
     store.transact(lambda session: session.execute("UPDATE schedule SET error = 'old', guarded = 1, missed = 3"))
     (one,) = store.transact(lambda session: table.claim(session, 1, "odd", SOON, 1))
-    following = Plan(job_id, 50, 60, number=2, anchor=40, pool="odd", basis="the basis", token=one.plan.token)
-    following = following._replace(**after)  # type: ignore[arg-type]
+    following = after._replace(job_id=job_id, token=one.plan.token)
     settlement = Settlement(1, one.plan.token, following, run_of(one.plan), ())
     assert store.transact(lambda session: table.settle(session, [settlement])) == {job_id}
     assert plan_of(store, job_id) == following
