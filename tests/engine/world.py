@@ -149,6 +149,9 @@ class Stage:
         pass
 
 
+WORLDS: list["World"] = []  # those that have been made, for whoever ends them
+
+
 class World:
     """One node and its clocks."""
 
@@ -163,9 +166,11 @@ class World:
         self._workers = workers
         self.store = Store(Target("sqlite", str(folder / "jobd.db")))
         self.start()
+        WORLDS.append(self)
 
     def start(self) -> None:
         """A daemon starts."""
+        self._up = True
         self._inbox = Mailbox()
         rules = Rules("UTC", 1024)
         stage = Stage(self)
@@ -181,10 +186,15 @@ class World:
 
     def stop(self) -> None:
         """The daemon is killed; what it ran has ended with it."""
+        if not self._up:
+            return
+        self._up = False
         for puppet in self.puppets:
             puppet.reap()
         self.puppets.clear()
         self._keeper._store.close()
+        for mailbox in (self._inbox, self._keeper.inbox):
+            os.close(mailbox.descriptor)
 
     def add(self, *jobs: Job) -> None:
         """Store jobs."""
