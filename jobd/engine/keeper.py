@@ -211,7 +211,7 @@ class Keeper:
                 self._soon(now if len(self._settlements) >= MOST_AT_ONCE else now + self._company(message))
             case Began(job_id=job_id):
                 self._began[job_id] = message
-                self._soon(now)
+                self._soon(now if message.first else now + self._gather)
             case Printed(part=part):
                 self._printed.append(part)
                 self._soon(now + self._gather)

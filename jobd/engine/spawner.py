@@ -21,7 +21,6 @@ from typing import Protocol
 
 from jobd import ring
 from jobd.clock import SECOND
-from jobd.engine import calls
 from jobd.ring import Ring
 from jobd.runner.environment import without_secrets
 from jobd.wire import TOKEN, WireError
@@ -112,14 +111,14 @@ class ProcessChild:
     def flush(self) -> bool:
         if self._sent > self._flushed:
             try:
-                self._flushed += calls.send(self.line, TOKEN * (self._sent - self._flushed))
+                self._flushed += self._socket.send(TOKEN * (self._sent - self._flushed), socket.MSG_DONTWAIT)
             except OSError:
                 return False
         return self._sent == self._flushed
 
     def receive(self) -> list[bytes]:
         try:
-            count = calls.drop(self.line, ring.PLACES)
+            count = len(self._socket.recv(ring.PLACES, socket.MSG_DONTWAIT))
         except BlockingIOError:
             return []
         if not count:  # or it would be readable for ever; the process alone cannot close it
@@ -130,7 +129,7 @@ class ProcessChild:
     def take_back(self) -> int:
         count = self._sent - self._flushed
         with contextlib.suppress(BlockingIOError):
-            count += calls.drop(self._theirs.fileno(), ring.PLACES)
+            count += len(self._theirs.recv(ring.PLACES, socket.MSG_DONTWAIT))
         self._sent -= count
         self._flushed = self._sent
         return count

@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 from jobd import lifecycle
-from jobd.engine import changes, keeper, takeover, turn
+from jobd.engine import keeper, takeover, turn
 from jobd.engine.engine import Engine
 from jobd.engine.keeper import Keeper
 from jobd.engine.lease import Lease, Watch
@@ -131,15 +131,6 @@ def _keep_claimed(current: Any) -> Any:
     return current._replace(started=None)
 
 
-def _cancel_twice(self: Any, session: Any, change: Any, one: Any) -> None:
-    """Two requests to cancel, each looking at the plan as it was before both."""
-    self._plans.pop(change.job_id, None)
-    _free(self, session, change, one)
-
-
-_free = changes.Looker._free
-
-
 def _orphan(self: Puppet) -> None:
     """A run outlives its daemon."""
 
@@ -212,7 +203,6 @@ MUTANTS: dict[str, Mutant] = {
     "what was lost is not run again": _instead(lifecycle, "lose", _lose_silently),
     "what was not started stays claimed": _instead(lifecycle, "give_back", _keep_claimed),
     "nothing tells that a run had begun": _no_marks,
-    "a run is cancelled twice": _instead(changes.Looker, "_free", _cancel_twice),
     "the spool keeps half": _instead(MemorySpool, "load", _load_half),
     "claims of the gone are taken at once": _instead(Keeper, "_announce", _adopt_at_once),
     "what is in hand is not waited for": _instead(Processor, "_give", _empty_hands),
@@ -240,7 +230,6 @@ HINTS = {
     "what was lost is not run again": 1,
     "what was not started stays claimed": 7,
     "nothing tells that a run had begun": 1,
-    "a run is cancelled twice": 3068,
     "the spool keeps half": 34,
     "claims of the gone are taken at once": 11,
     "what is in hand is not waited for": 35,
