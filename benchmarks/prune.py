@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import psycopg  # noqa: F401 - jobd lets peewee see only the driver it needs; this opens all kinds in one process
+import pymysql  # noqa: F401
+
 from benchmarks.common import figure, percentile
 from jobd.clock import DAY, MILLISECOND, SECOND, SystemClock
 from jobd.config import HistorySettings
