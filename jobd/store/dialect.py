@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from jobd.errors import DatabaseAltered, DatabaseUnavailable
+from jobd.job import Run
 from jobd.store.url import Target
 
 ROWS = 500  # in one statement
@@ -83,8 +84,8 @@ class Dialect:
         """Claim up to `limit` jobs of `pool` that are ready by `until`, oldest first; their ids."""
         raise NotImplementedError
 
-    def stamp_finished(self, cursor: Any, finished: Sequence[tuple[int, str]]) -> None:
-        """Set lastFinished_time of (job id, time) pairs."""
+    def stamp_finished(self, cursor: Any, runs: Sequence[Run]) -> None:
+        """Set lastFinished_time of the jobs whose runs these are; at most one a job, and all are in the table `run`."""
         raise NotImplementedError
 
     def batches(self, count: int) -> list[int]:
@@ -97,7 +98,7 @@ class Dialect:
         return True, seen
 
     def writes(self, into: Into, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
-        """The statements, with their parameters, that write `rows`."""
+        """The statements, in the driver's own spelling, with their parameters, that write `rows`."""
         start = 0
         for size in self.batches(len(rows)):
             some = rows[start : start + size]
@@ -128,6 +129,6 @@ def listed(columns: Sequence[str]) -> str:
 @lru_cache(maxsize=256)
 def _insert(dialect: Dialect, into: Into, rows: int) -> str:
     """An INSERT of `rows` rows. Only placeholders in VALUES: a constant would make drivers send row by row."""
-    one = "(" + ", ".join("?" * len(into.columns)) + ")"
+    one = "(" + ", ".join([dialect.placeholder] * len(into.columns)) + ")"
     end = dialect.on_conflict(into) if into.key else ""
     return f'INSERT INTO "{into.table}" ({listed(into.columns)}) VALUES ' + ", ".join([one] * rows) + end

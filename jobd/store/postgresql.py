@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
+from jobd.job import Run
 from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Dialect, Into, grown, listed
+from jobd.store.rows import write_time
 from jobd.store.url import Target
 
 MOST_ROWS = 2_000  # in one statement
@@ -107,7 +109,7 @@ class Postgresql(Dialect):
         names, end = listed(columns), self.on_conflict(into) if into.key else ""
         for start in range(0, len(rows), MOST_ROWS):
             document = json.dumps([dict(zip(columns, row, strict=True)) for row in rows[start : start + MOST_ROWS]])
-            source = f'SELECT {names} FROM json_populate_recordset(NULL::"{table}", ?::json)'
+            source = f'SELECT {names} FROM json_populate_recordset(NULL::"{table}", %s::json)'
             yield f'INSERT INTO "{table}" ({names}) {source}{end}', [document]
 
     def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
@@ -120,9 +122,9 @@ class Postgresql(Dialect):
         )
         return [job_id for (job_id,) in cursor.fetchall()]
 
-    def stamp_finished(self, cursor: Any, finished: Sequence[tuple[int, str]]) -> None:
+    def stamp_finished(self, cursor: Any, runs: Sequence[Run]) -> None:
         cursor.execute(
             'UPDATE job SET "lastFinished_time" = ended.finished::timestamp'
             " FROM unnest(%s::bigint[], %s::text[]) AS ended (id, finished) WHERE job.id = ended.id",
-            ([job_id for job_id, _ in finished], [moment for _, moment in finished]),
+            ([run.job_id for run in runs], [write_time(run.finished) for run in runs]),
         )

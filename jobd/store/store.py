@@ -61,7 +61,7 @@ class Session:
     ) -> None:
         """Write rows, many a statement; what `key` and `cleared` mean stands at Into."""
         for sql, parameters in self.dialect.writes(Into(table, tuple(columns), tuple(key), tuple(cleared)), rows):
-            self.execute(sql, parameters)
+            self.cursor.execute(sql, parameters)
 
 
 MOST_IDS = 5_000  # in one condition

@@ -147,6 +147,27 @@ def test_what_follows_from_a_run_is_written_whole(store: Store, after: Plan) -> 
     assert plan_of(store, job_id) == following
 
 
+ODD_TEXT = (
+    """%s %(a)s 100% {x} ? $1 :a 'q' "q" `q` \\ \\' \\n \n\t\r\x01\x7f\u00e9\u2028\U0001f600 NULL [1], -- /* */ #"""
+)
+
+
+def test_any_text_goes_through_a_claim_and_a_settlement_as_it_is(store: Store) -> None:
+    (job_id,) = make_jobs(store, 1, pool="odd 'q' %s", basis=ODD_TEXT, error=ODD_TEXT)
+    interval = ODD_TEXT[:255]
+    store.transact(lambda session: session.execute('UPDATE job SET "interval" = ?', (interval,)))
+    (one,) = store.transact(lambda session: table.claim(session, 1, "odd 'q' %s", SOON, 1))
+    assert one.job is not None
+    assert (one.plan.basis, one.plan.error, one.job.interval) == (ODD_TEXT, ODD_TEXT, interval)
+    run = run_of(one.plan)._replace(error=ODD_TEXT, result=ODD_TEXT)
+    following = one.plan._replace(node=0, number=2, error=ODD_TEXT[::-1])
+    settlement = Settlement(1, one.plan.token, following, run, (Part(job_id, 1, 1, 0, ODD_TEXT),))
+    assert store.transact(lambda session: table.settle(session, [settlement])) == {job_id}
+    assert plan_of(store, job_id) == following
+    assert store.transact(lambda s: s.rows("SELECT error, result FROM run")) == [(ODD_TEXT, ODD_TEXT)]
+    assert store.transact(lambda s: s.rows("SELECT text FROM output")) == [(ODD_TEXT,)]
+
+
 @pytest.mark.parametrize("change", [{"token": 0}, {"token": 2}, {"node": 2}])
 def test_a_settlement_with_another_token_or_node_is_refused_and_changes_nothing(
     store: Store, change: dict[str, int]
