@@ -80,6 +80,19 @@ class Job(NamedTuple):
         """The entry-point name of the task that this job runs."""
         return self.options.task or self.name
 
+    @property
+    def basis(self) -> str:
+        """What its due times are made from; while it stays the same, so do they."""
+        options = self.options
+        bounds = (options.jitter, options.starts, options.ends)
+        more = "" if bounds == (None, None, None) else f"|{bounds}"
+        if options.skip_dates:
+            from zlib import crc32  # here, because few jobs need it
+
+            more += f"|{options.instead}{crc32(repr(options.skip_dates).encode())}"
+        more += f"|after {','.join(options.after_jobs)}"[:200] if options.after_jobs else ""
+        return f"{int(self.runonce)}|{options.timezone or ''}|{self.interval or ''}{more}"
+
 
 class Plan(NamedTuple):
     """Where a job stands: its row of the table `schedule`. Moments and counts; `node` 0 means unclaimed.

@@ -13,7 +13,6 @@ the new row of `schedule` and, when the run is over, the row of `run`.
 """
 
 from typing import NamedTuple
-from zlib import crc32
 
 from jobd.clock import HOUR, SECOND
 from jobd.errors import BadValue
@@ -89,17 +88,6 @@ MAX_EFFECTIVE = 1_024
 _effective: dict[int, tuple[Options, Options, Options]] = {}
 
 
-def basis(job: Job) -> str:
-    """What the due times of `job` are made from; while it stays the same, so do they."""
-    options = job.options
-    bounds = (options.jitter, options.starts, options.ends)
-    more = "" if bounds == (None, None, None) else f"|{bounds}"
-    if options.skip_dates:
-        more += f"|{options.instead}{crc32(repr(options.skip_dates).encode())}"
-    more += f"|after {','.join(options.after_jobs)}"[:200] if options.after_jobs else ""
-    return f"{int(job.runonce)}|{options.timezone or ''}|{job.interval or ''}{more}"
-
-
 def schedule_of(job: Job, zone: str) -> Schedule:
     """When the job is due; `zone` is the node's. Raises BadValue (with the position) for nonsense."""
     options = job.options
@@ -150,10 +138,10 @@ def plan(job: Job, old: Plan | None, now: int, zone: str) -> Plan:
     except BadValue as error:
         nothing = current._replace(basis="", due=None, ready=None, resume=None, attempt=0, losses=0, manual=False)
         return nothing._replace(error=_one_line(error))
-    if current.basis != basis(job):
+    if current.basis != job.basis:
         first = schedule.first(now)
         current = current._replace(
-            basis=basis(job), due=first, ready=first, anchor=first, attempt=0, losses=0, resume=None, manual=False
+            basis=job.basis, due=first, ready=first, anchor=first, attempt=0, losses=0, resume=None, manual=False
         )
     if job.deleted or job.options.paused:
         return current._replace(ready=None)

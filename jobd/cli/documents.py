@@ -4,6 +4,7 @@ A definition is a table of the design's own words: what differs from the default
 are named and never shown.
 """
 
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -50,10 +51,27 @@ def options_of(job: Job) -> dict[str, Any]:
 
 def job_document(listed: Listed, zone: str) -> dict[str, Any]:
     """A job: the nine columns by their names, the options that are set, and where it stands."""
-    job, options = listed.job, options_of(listed.job)
+    return _job_document(listed, _shown_options(listed.job), zone)
+
+
+def job_documents(many: Iterable[Listed], zone: str) -> Iterator[dict[str, Any]]:
+    """The documents of many jobs. Options that jobs in a row have in common are put into words once."""
+    options, shown = PLAIN, dict[str, Any]()
+    for listed in many:
+        if listed.job.options is not options:
+            options, shown = listed.job.options, _shown_options(listed.job)
+        yield _job_document(listed, shown, zone)
+
+
+def _shown_options(job: Job) -> dict[str, Any]:
+    options = options_of(job)
     if job.options.secrets:
         options["args"] = options.get("args", {}) | dict.fromkeys(job.options.secrets, HIDDEN)
-    due, error = next_due(listed, zone), error_of(listed)
+    return options
+
+
+def _job_document(listed: Listed, options: dict[str, Any], zone: str) -> dict[str, Any]:
+    job, due, error = listed.job, next_due(listed, zone), error_of(listed)
     document = {
         "id": job.id,
         "name": job.name,

@@ -16,9 +16,9 @@ def print_jobs(context: Context, pattern: str | None, everything: bool, as_json:
     now, zone = context.now(), context.zone
     listed = (planned(item, now, zone) for item in _matching(context, pattern, everything))
     if as_json:
-        from jobd.cli.documents import job_document
+        from jobd.cli.documents import job_documents
 
-        print_array(job_document(item, zone) for item in listed)
+        print_array(job_documents(listed, zone))
         return
     rows = [_row(item, now, zone) for item in listed]
     if rows:

@@ -9,6 +9,8 @@ failed      nothing more is due; the last run failed
 paused      it rests until `jobd resume`
 invalid     its definition makes no sense, or its task is unknown
 deleted     it was deleted; `jobd restore` brings it back
+
+What it takes to plan is imported where it is needed: `jobd list` of jobs that have their plans goes without.
 """
 
 from collections.abc import Iterator
@@ -16,10 +18,6 @@ from collections.abc import Iterator
 from jobd.clock import MINUTE
 from jobd.errors import BadValue
 from jobd.job import FAILED, LOST, TIMED_OUT, Job, Plan
-from jobd.lifecycle import basis, schedule_of
-from jobd.lifecycle import plan as plan_of
-from jobd.schedule import is_at_start
-from jobd.schedule.follows import Follows
 from jobd.store.reads import Listed, NodeRow
 
 STATE_STYLES = {
@@ -40,8 +38,10 @@ BAD_OUTCOMES = (FAILED, TIMED_OUT, LOST)
 def planned(listed: Listed, now: int, zone: str) -> Listed:
     """`listed` as a node will see it: a row that none has looked at yet gets the plan that it will have."""
     job, plan = listed.job, listed.plan
-    if listed.problem or (plan is not None and (plan.node or plan.basis == basis(job))):
+    if listed.problem or (plan is not None and (plan.node or plan.basis == job.basis)):
         return listed
+    from jobd.lifecycle import plan as plan_of
+
     return listed._replace(plan=plan_of(job, plan, now, zone), lost=plan is None and now - job.updated > MINUTE)
 
 
@@ -63,9 +63,16 @@ def state_of(listed: Listed) -> str:
         return "waiting" if plan is not None and plan.manual and plan.ready is not None else "paused"
     if plan is None or plan.ready is not None:
         return "retrying" if plan is not None and plan.attempt else "waiting"
-    if job.options.after_jobs or (is_at_start(job.interval) and not (job.runonce and listed.last is not None)):
+    if job.options.after_jobs or _waits_for_a_start(listed):
         return "waiting"
     return "failed" if listed.last is not None and listed.last.outcome in BAD_OUTCOMES else "done"
+
+
+def _waits_for_a_start(listed: Listed) -> bool:
+    from jobd.schedule import is_at_start
+
+    job = listed.job
+    return is_at_start(job.interval) and not (job.runonce and listed.last is not None)
 
 
 def next_due(listed: Listed, zone: str) -> int | None:
@@ -81,6 +88,8 @@ def next_due(listed: Listed, zone: str) -> int | None:
 def _following(job: Job, plan: Plan, due: int, zone: str) -> int | None:
     if plan.manual or job.runonce:
         return plan.resume
+    from jobd.lifecycle import schedule_of
+
     try:
         schedule = schedule_of(job, zone)
     except BadValue:
@@ -97,6 +106,8 @@ def coming(listed: Listed, zone: str) -> Iterator[tuple[int, str]]:
     if plan.manual and due is not None:
         yield due, job.name
         due = plan.resume
+    from jobd.lifecycle import schedule_of
+
     try:
         schedule = schedule_of(job, zone)
     except BadValue:
@@ -126,6 +137,8 @@ def reason(listed: Listed, nodes: list[NodeRow], now: int) -> str | None:
     if state in ("done", "failed"):
         return "nothing more is due"
     if plan is not None and plan.due is None and state == "waiting":
+        from jobd.schedule.follows import Follows
+
         return f"it is due {Follows(after).describe()}" if after else "it is due when a daemon next starts"
     if not nodes:
         return "no node is running; `jobd start` starts one"

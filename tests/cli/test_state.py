@@ -5,7 +5,6 @@ import pytest
 from jobd.cli.state import next_due, planned, reason, state_of
 from jobd.clock import HOUR, SECOND
 from jobd.job import Job, Options, Plan, Run
-from jobd.lifecycle import basis
 from jobd.store.reads import Listed, NodeRow
 
 NOW = 1_800_000_000 * SECOND
@@ -16,7 +15,7 @@ PAUSED = JOB._replace(options=Options(paused=True))
 
 
 def a_plan(job: Job = JOB, **fields: object) -> Plan:
-    return Plan(1, basis=basis(job))._replace(**{"due": NOW, "ready": NOW, "anchor": NOW} | fields)
+    return Plan(1, basis=job.basis)._replace(**{"due": NOW, "ready": NOW, "anchor": NOW} | fields)
 
 
 def a_run(outcome: str) -> Run:
