@@ -118,14 +118,14 @@ class Engine:
 
     def readers(self) -> list[int]:
         """The descriptors that the engine waits on."""
-        if any(processor.renewed for processor in self._processors.values()):
+        if any(processor.crew.renewed for processor in self._processors.values()):
             self._readers = {
                 descriptor: (processor, worker, source)
                 for processor in self._processors.values()
-                for descriptor, (worker, source) in processor.readers().items()
+                for descriptor, (worker, source) in processor.crew.readers().items()
             }
             for processor in self._processors.values():
-                processor.renewed = False
+                processor.crew.renewed = False
         return [self._inbox.descriptor, *self._readers]
 
     def timeout(self) -> float | None:
@@ -149,7 +149,7 @@ class Engine:
                 ended = source == "ended"
                 processor.handle(worker, source)
                 if ended:
-                    self._spawner.sweep([pid for one in self._processors.values() for pid in one.pids()])
+                    self._spawner.sweep([pid for one in self._processors.values() for pid in one.crew.pids()])
         for processor in self._processors.values():
             processor.step()
         self._feed()
@@ -199,12 +199,12 @@ class Engine:
     def status(self) -> dict[str, object]:
         """What `jobd status` shows of the engine."""
         processors = self._processors.values()
-        running = [run for one in processors for worker in one.running() if (run := worker.execution) is not None]
+        running = [run for one in processors for worker in one.crew.running() if (run := worker.execution) is not None]
         return {
             "state": self._state,
             "node": self.node,
             "since": iso(self._since),
-            "workers": sum(processor.workers() for processor in processors),
+            "workers": sum(processor.crew.ready() for processor in processors),
             "running": len(running),
             "runs": [
                 {"job": run.item.job.name, "run": run.item.plan.number, "since": iso(run.started)} for run in running
@@ -285,7 +285,7 @@ class Engine:
         if trusted != self._trusted:
             self._trusted = trusted
             for processor in self._processors.values():
-                processor.trust_until(trusted)
+                processor.crew.trust_until(trusted)
         if bound and lease.expired(now):
             # Also what was claimed just before, and of which the answer came only now.
             for processor in self._processors.values():
@@ -305,7 +305,7 @@ class Engine:
             self._stop_at = None
             for processor in self._processors.values():
                 processor.stop_runs("the daemon was stopped before it had finished", grace=True)
-        busy = any(processor.running() for processor in self._processors.values())
+        busy = any(processor.crew.running() for processor in self._processors.values())
         if not busy and not self._leaving:
             self._leaving = True
             self.keeper.inbox.put(Leave())

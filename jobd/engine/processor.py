@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from jobd import lifecycle, logs
 from jobd.clock import MILLISECOND, SECOND, Clock
+from jobd.engine.crew import Crew
 from jobd.engine.messages import Abandoned, Began, Printed
 from jobd.engine.queue import Item, WorkQueue
 from jobd.engine.spawner import Spawner
@@ -24,15 +25,12 @@ from jobd.store.output import Part
 from jobd.store.schedule_table import Settlement
 from jobd.wire import UNRESOLVED, Done, Order, WireError
 
-SHOW_AFTER = 50 * MILLISECOND  # a run that takes longer is shown as running to everybody
 PRINT_EVERY = SECOND  # how often what a run prints is put where `logs -f` sees it
 MAX_RUNS = 100_000  # after which a worker is replaced: a leak in a task stays small
-RESPAWN_FIRST, RESPAWN_LAST = 100 * MILLISECOND, 5 * SECOND
 PACE_GUESS = 20 * MILLISECOND  # how long a run takes, before one has been seen
 PACE_WEIGHT = 16  # the newest run counts for one part in this many
 LINE = 2 * MILLISECOND  # so much work a worker may have in hand, by the pace of late
 LONGEST_LINE = 32  # orders
-END_PATIENCE = 2 * SECOND  # for a worker process to end when the daemon does
 
 
 class Rules(NamedTuple):
@@ -65,12 +63,11 @@ class Processor:
         note: Callable[[int, int, int], None],
         hands: set[int] | None = None,
     ) -> None:
-        self.size = size
+        self.crew = Crew(size, rules.output, spawner, clock)
         self.queue = WorkQueue()
         self.pace = PACE_GUESS  # microseconds a run takes, lately
         self.draining = False
         self._rules = rules
-        self._spawner = spawner
         self._clock = clock
         self._random = random
         self._report = report
@@ -80,51 +77,22 @@ class Processor:
         # share them: what is claimed anew meanwhile (somebody has freed it by hand) begins after that.
         self._hands = set() if hands is None else hands
         self._held_back: dict[int, Item] = {}  # by job id
-        self._workers: dict[int, Worker] = {}  # by process id
-        self._idle: list[Worker] = []
         self._over: list[Over] = []  # of these the books are still to be done
         self._serial = 0
-        self._deadline = 0  # until when workers may run without hearing from here
-        self._spawn_at = 0
-        self._failures = 0
-        self.renewed = True  # the descriptors to wait on are others than they were
 
     # What the outside asks
 
     def appetite(self, horizon: int) -> int:
         """How many claims this pool can use: what its workers can start within `horizon` µs, and a little more."""
-        return max(2 * self.size, self.size * horizon // max(self.pace, 1))
+        return max(2 * self.crew.size, self.crew.size * horizon // max(self.pace, 1))
 
     def holding(self) -> int:
         """How many claims are in hand: what waits, and what runs.
 
         (To count only what waits would have the daemon ask for more, in vain, while long runs keep all workers busy.)
         """
-        inhand = sum(worker.load() for worker in self._workers.values())
-        return len(self.queue) + len(self._guarded) + len(self._held_back) + len(self._over) + inhand
-
-    def running(self) -> list[Worker]:
-        """The workers that are in a run."""
-        return [worker for worker in self._workers.values() if worker.execution is not None]
-
-    def pids(self) -> list[int]:
-        """The process ids of the workers."""
-        return list(self._workers)
-
-    def workers(self) -> int:
-        """How many workers can take runs."""
-        return sum(worker.ready for worker in self._workers.values())
-
-    def readers(self) -> dict[int, tuple[Worker, str]]:
-        """The descriptors to wait on, and whose they are."""
-        found = {}
-        for worker in self._workers.values():
-            child = worker.child
-            found[child.line] = (worker, "line")
-            if not worker.mute:
-                found[child.output] = (worker, "output")
-            found[child.ended] = (worker, "ended")
-        return found
+        waiting = len(self.queue) + len(self._guarded) + len(self._held_back)
+        return waiting + self.crew.load() + len(self._over)
 
     def timeout(self) -> int | None:
         """Microseconds until `step` has something to do; None: not by itself."""
@@ -135,9 +103,9 @@ class Processor:
             waits.append(following[0] - self._clock.wall())
         if not self._hands.issuperset(self._held_back):
             waits.append(0)
-        if self._short():
-            waits.append(self._spawn_at - monotonic)
-        for worker in self._workers.values():
+        if (spawn_at := self._spawn_at()) is not None:
+            waits.append(spawn_at - monotonic)
+        for worker in self.crew:
             at = worker.next_at()
             if at is not None:
                 waits.append(at - monotonic)
@@ -154,7 +122,7 @@ class Processor:
             self._do_books()
             self._start_due()
         monotonic = self._clock.monotonic()
-        for worker in list(self._workers.values()):
+        for worker in self.crew:
             if not worker.child.flush():
                 worker.retire = True
                 self._take_line(worker)
@@ -162,17 +130,17 @@ class Processor:
             if at is not None and monotonic >= at:
                 self._mind(worker, monotonic)
                 worker.press(monotonic)
-        if self._short() and monotonic >= self._spawn_at:
-            self._spawn(monotonic)
+        if (spawn_at := self._spawn_at()) is not None and monotonic >= spawn_at:
+            self.crew.spawn()
 
     def handle(self, worker: Worker, source: str) -> None:
         """Something of `worker` is readable."""
-        if worker.child.pid not in self._workers:
+        if worker not in self.crew:
             return
         self._listen(worker)
         if source == "output":
             self._log_output(worker, worker.read_output())
-            self.renewed |= worker.mute
+            self.crew.renewed |= worker.mute
         elif source == "ended":
             self._bury(worker)
 
@@ -186,7 +154,7 @@ class Processor:
     def cancel(self, job_id: int) -> None:
         """End the run of a job, or its wait for the next attempt."""
         self._clear_lines_of(job_id)
-        for worker in self.running():
+        for worker in self.crew.running():
             if worker.execution and worker.execution.item.job.id == job_id:
                 worker.condemn(CANCELLED, "cancelled", self._clock.monotonic())
         item = self._take_back(job_id)
@@ -208,7 +176,7 @@ class Processor:
         """End every run in progress; they are recorded as lost."""
         self._clear_lines()
         monotonic = self._clock.monotonic()
-        for worker in self.running():
+        for worker in self.crew.running():
             worker.condemn(LOST, reason, monotonic, TERM_GRACE if grace else 0)
 
     def forget(self, reason: str) -> None:
@@ -221,7 +189,7 @@ class Processor:
         waiting = {item.job.id: (item.plan.token, item.plan.started) for item in self._take_all()}
         if waiting:
             self._report(Abandoned(waiting))
-        for worker in self.running():
+        for worker in self.crew.running():
             self._end_without_record(worker, reason)
 
     def drop(self, job_id: int, token: int, reason: str) -> None:
@@ -230,7 +198,7 @@ class Processor:
         item = self._take_back(job_id)
         if item is not None and item.plan.token != token:
             self.queue.put(item, item.plan.ready or 0)  # a newer claim
-        for worker in self.running():
+        for worker in self.crew.running():
             plan = worker.execution and worker.execution.item.plan
             if plan and plan.job_id == job_id and plan.token == token:
                 self._end_without_record(worker, reason)
@@ -238,30 +206,13 @@ class Processor:
     def close(self) -> None:
         """End every process and wait until it is gone."""
         self.draining = True
-        for worker in self._workers.values():
-            worker.child.end()
-        for worker in self._workers.values():
-            if not worker.child.wait(END_PATIENCE):
-                worker.child.kill()
-            worker.child.reap()
-        self._workers.clear()
+        self.crew.close()
 
     def renew_workers(self, size: int, rules: Rules, spawner: Spawner) -> None:
         """New settings or plugin code: every worker is replaced, those in a run when it is over."""
-        self.size, self._rules, self._spawner = size, rules, spawner
-        self._spawn_at = self._failures = 0
+        self._rules = rules
         self._clear_lines()
-        for worker in self._workers.values():
-            worker.retire = True
-            if worker.execution is None:
-                worker.end(self._clock.monotonic())
-        self._idle.clear()
-
-    def trust_until(self, deadline: int) -> None:
-        """Pass the lease's deadline on to the workers."""
-        self._deadline = deadline
-        for worker in self._workers.values():
-            worker.child.trust_until(deadline)
+        self.crew.renew(size, rules.output, spawner)
 
     def marked(self, job_id: int, token: int, held: bool) -> None:
         """The beginning of a guarded run is on record: let it begin. With `held` false its claim has passed on."""
@@ -296,14 +247,8 @@ class Processor:
             item = self._held_back.pop(job_id)
             self.queue.put(item, item.plan.ready or 0)
 
-    def _short(self) -> bool:
-        """Whether a worker is missing; one that is on its way out has its successor warming up.
-
-        When the lease is over a new one would be ended at once, so none is missing until there is a new lease.
-        """
-        if self.draining or sum(not worker.retire for worker in self._workers.values()) >= self.size:
-            return False
-        return not self._deadline or self._clock.monotonic() < self._deadline
+    def _spawn_at(self) -> int | None:
+        return None if self.draining else self.crew.spawn_at()
 
     def _start_due(self) -> None:
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
@@ -323,11 +268,11 @@ class Processor:
 
     def _taker(self, item: Item, monotonic: int) -> Worker | None:
         """Who takes this item now: a free worker, or one with the shortest line that it may stand in."""
-        if self._idle:
-            return self._idle[-1]
+        if (idle := self.crew.idle()) is not None:
+            return idle
         least = min(LINE // max(self.pace, 1), LONGEST_LINE) - 1
         best = None
-        for worker in self._workers.values():
+        for worker in self.crew:
             run, length = worker.execution, len(worker.line)
             if length >= least or run is None or worker.retire or monotonic >= worker.line_moves_at():
                 continue
@@ -340,7 +285,7 @@ class Processor:
         self._serial += 1
         self._note(item.job.id, item.plan.token, wall)
         if worker.execution is None:
-            self._idle.remove(worker)
+            self.crew.lend(worker)
         if worker.start(item, _order(item, self._serial, monotonic), wall, monotonic):
             self._hands.add(item.job.id)
             return True
@@ -364,8 +309,7 @@ class Processor:
             worker.end(self._clock.monotonic(), f"its process talked nonsense: {error}")
             return
         if worker.ready and not was_ready:
-            self._failures = 0
-            self._free(worker)
+            self.crew.welcome(worker)
 
     def _take_off(self, worker: Worker, done: Done, wall: int, monotonic: int) -> None:
         """The run in progress of `worker` is over; the worker is free, or in its next run."""
@@ -382,14 +326,7 @@ class Processor:
         if worker.retire:
             self._take_line(worker)
         if worker.execution is None:
-            self._free(worker)
-
-    def _free(self, worker: Worker) -> None:
-        """The worker has nothing in hand: have it take the next run, or replace it."""
-        if worker.retire:
-            worker.end(self._clock.monotonic())
-        elif worker not in self._idle:
-            self._idle.append(worker)
+            self.crew.free(worker)
 
     def _take_line(self, worker: Worker) -> None:
         """Put what the worker has not begun back into the queue."""
@@ -404,16 +341,16 @@ class Processor:
             self._take_line(worker)
             self._listen(worker)
             if worker.execution is None and worker.ready:
-                self._free(worker)
+                self.crew.free(worker)
 
     def _clear_lines(self) -> None:
-        for worker in self._workers.values():
+        for worker in self.crew:
             if worker.line:
                 self._clear_line(worker)
 
     def _clear_lines_of(self, job_id: int) -> None:
         """What this job has in a worker's hand is running, if there is any."""
-        for worker in self._workers.values():
+        for worker in self.crew:
             if any(item.job.id == job_id for item in worker.items()):
                 self._clear_line(worker)
 
@@ -463,39 +400,19 @@ class Processor:
         wanted, worker.retire = not worker.retire, True
         self._clear_line(worker)
         self._log_output(worker, worker.read_output())
-        status = worker.child.reap()
-        del self._workers[worker.child.pid]
-        self.renewed = True
-        if worker in self._idle:
-            self._idle.remove(worker)
+        status = self.crew.bury(worker)
         if worker.forgotten is not None:
             plan = worker.forgotten.item.plan
             self._report(Abandoned({plan.job_id: (plan.token, worker.forgotten.started)}))
             self._hands.discard(plan.job_id)
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
         if worker.execution is None and wanted and not (worker.ready or worker.child.lapsed or self.draining):
-            self._respawn_later(f"a worker could not start: {describe(status)}{_last_words(worker)}")
+            self.crew.respawn_later(f"a worker could not start: {describe(status)}{_last_words(worker)}")
         while worker.execution is not None:  # more than one when what it told was not understood
             execution = worker.finish(wall, monotonic)
             if worker.child.lapsed and (execution.doom is None or execution.doom[0] == FAILED):
                 execution.doom = (LOST, "the lease of its node was over")
             self._over.append(Over(execution, Done(FAILED, describe(status), None, True), wall, monotonic))
-
-    def _spawn(self, monotonic: int) -> None:
-        try:
-            child = self._spawner.start()
-        except OSError as error:
-            self._respawn_later(f"a worker could not be started: {error}")
-            return
-        child.trust_until(self._deadline)
-        self._workers[child.pid] = Worker(child, self._rules.output, SHOW_AFTER)
-        self.renewed = True
-
-    def _respawn_later(self, reason: str) -> None:
-        delay = min(RESPAWN_FIRST << min(self._failures, 10), RESPAWN_LAST)
-        self._failures += 1
-        self._spawn_at = self._clock.monotonic() + delay
-        logs.log("error", f"{reason}; next try in {delay / SECOND:g} s")
 
     def _mind(self, worker: Worker, monotonic: int) -> None:
         """Look after a run in progress: its line, its timeout, and what others are to see of it."""

@@ -277,7 +277,7 @@ def forget(job_id: int, token: int, started: int) -> None:
 
 def listen(processor: Processor) -> None:
     """Have the processor hear what its puppets say."""
-    for worker in list(processor._workers.values()):
+    for worker in processor.crew:
         if worker.child.speaks:  # type: ignore[attr-defined]
             processor.handle(worker, "line")
 

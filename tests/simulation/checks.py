@@ -144,7 +144,7 @@ class Checks:
         return (
             any(
                 job_id in processor.queue._live
-                or any(run.execution.item.job.id == job_id for run in processor.running())
+                or any(run.execution.item.job.id == job_id for run in processor.crew.running())
                 for processor in node.engine._processors.values()
             )
             or job_id in node.engine.keeper._settlements
