@@ -10,7 +10,6 @@ waits, and the runs go on.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import islice
 
 import jobd
 from jobd import lifecycle, logs
@@ -40,6 +39,7 @@ from jobd.engine.messages import (
     Retune,
     Vanished,
 )
+from jobd.engine.outcomes import Outcomes
 from jobd.engine.pruner import Pruner
 from jobd.engine.spool import Spool
 from jobd.engine.sweep import STEP, Sweep, put_back_since
@@ -90,14 +90,12 @@ class Keeper:
         self._instance = instance
         self._clock = clock
         self._appetites = appetites
-        self._spool = spool
         self._outbox = outbox
         self._begun = dict(begun)  # what became of them is not known yet
-        self._spooled: dict[int, Settlement] = {}  # what of the settlements is in the spool, by job
         self._store: Store
         self._node = 0
         self._held: dict[int, tuple[int, str]] = {}  # job → fencing token and pool, of all that is claimed
-        self._settlements: dict[int, Settlement] = {}  # by job
+        self._outcomes = Outcomes(spool)
         self._began: dict[int, Began] = {}
         self._printed: list[Part] = []
         self._looks: list[Look] = []
@@ -116,7 +114,6 @@ class Keeper:
         self._now_at: int | None = 0  # when a turn is due for what has gathered; None: nothing has
         self._poll_at = self._look_at = self._retry_at = 0
         self._failures = self._said_at = 0
-        self._spool_trouble = False
         self._ahead = clock.wall() - clock.monotonic()  # how far the wall clock is ahead of the monotonic one
 
     # The loop
@@ -146,7 +143,7 @@ class Keeper:
         now = self._clock.monotonic()
         self._mind_clock(now)
         if self.trouble is not None:
-            self._keep_outcomes()
+            self._outcomes.spool()
         if now < self._retry_at:
             return
         try:
@@ -165,9 +162,8 @@ class Keeper:
             if self.trouble is not None:
                 logs.log("info", "the database is back")
             self.trouble, self._failures = None, 0
-            if self._spooled and not self._settlements:
-                self._spool.clear()
-                self._spooled.clear()
+            if self._outcomes.spooled() and not self._outcomes:
+                self._outcomes.empty_spool()
 
     def _mind_clock(self, now: int) -> None:
         """Notice that the wall clock was put back: what waits for a time must not wait for it to come round again."""
@@ -204,11 +200,9 @@ class Keeper:
     def _receive(self, message: object) -> None:
         now = self._clock.monotonic()
         match message:
-            case Settlement(plan=plan):
-                before = self._settlements.pop(plan.job_id, None)
-                same = before is not None and before.token == message.token  # else the older claim had passed on
-                self._settlements[plan.job_id] = merge(before, message) if before and same else message
-                self._soon(now if len(self._settlements) >= MOST_AT_ONCE else now + self._company(message))
+            case Settlement():
+                self._outcomes.add(message)
+                self._soon(now if len(self._outcomes) >= MOST_AT_ONCE else now + self._company(message))
             case Began(job_id=job_id):
                 self._began[job_id] = message
                 self._soon(now if message.first else now + self._gather)
@@ -284,8 +278,7 @@ class Keeper:
         if done.buried:
             self._start_over()
             return
-        for one in work.settlements:
-            del self._settlements[one.plan.job_id]
+        self._outcomes.drop(work.settlements)
         for began in work.began:
             if began.first:
                 self._outbox.put(Marked(began.job_id, began.token, began.job_id in done.marked))
@@ -296,7 +289,7 @@ class Keeper:
         for job_id, token in done.vanished.items():
             del self._held[job_id]
             self._outbox.put(Vanished(job_id, token))
-        self._now_at = now if self._settlements else None
+        self._now_at = now if self._outcomes else None
         self._reconcile = False
         answered = self._clock.monotonic()
         if work.beat:
@@ -338,7 +331,7 @@ class Keeper:
 
     def _work(self, now: int) -> Work:
         """What there is to do in the database; only a turn that has been committed takes any of it away."""
-        settlements = list(islice(self._settlements.values(), MOST_AT_ONCE))
+        settlements = self._outcomes.first(MOST_AT_ONCE)
         beat = now >= self.lease.renewal_due() or self._reconcile
         wall = self._clock.wall()
         until = wall + self._horizon()
@@ -443,7 +436,7 @@ class Keeper:
         """Another node has buried this one: nothing that was claimed is ours any more, so begin as a new node."""
         logs.log("error", f"node {self._node} was declared dead by another node; its runs are ended")
         self._held.clear()
-        self._settlements.clear()
+        self._outcomes.clear()
         self._began.clear()
         self._printed.clear()
         self._recalled.clear()
@@ -464,27 +457,11 @@ class Keeper:
             logs.log("error", f"{error}; trying again until it is back")
         self.trouble = str(error)
 
-    def _keep_outcomes(self) -> None:
-        """The database is away: have the outcomes survive this process."""
-        fresh = [one for job_id, one in self._settlements.items() if self._spooled.get(job_id) is not one]
-        if not fresh:
-            return
-        try:
-            self._spool.add(fresh)
-        except OSError as error:
-            if not self._spool_trouble:
-                logs.log("error", f"outcomes cannot be kept in the state directory, only in memory: {error}")
-            self._spool_trouble = True
-        else:
-            self._spool_trouble = False
-            self._spooled.update((one.plan.job_id, one) for one in fresh)
-
     def _deliver_spool(self) -> None:
         """Hand in what a daemon before this one could not; what has been taken over meanwhile is refused."""
-        kept = {one.plan.job_id: one for one in self._spool.load()}
-        if not kept:
+        settlements = self._outcomes.left_behind()
+        if not settlements:
             return
-        settlements = list(kept.values())
         try:
             accepted = self._store.transact(lambda session: table.settle(session, settlements))
         except JobdError:
@@ -494,9 +471,10 @@ class Keeper:
                 logs.log("error", f"the outcomes in the spool cannot be written: {error}")
         else:
             logs.log(
-                "info", f"outcomes of before the start: {len(accepted)} of {len(kept)} were written from the spool"
+                "info",
+                f"outcomes of before the start: {len(accepted)} of {len(settlements)} were written from the spool",
             )
-        self._spool.clear()
+        self._outcomes.empty_spool()
 
     def _drop_bad(self, settlements: Sequence[Settlement], error: Exception) -> bool:
         """A turn failed by what it wrote, not by the database: write the outcomes one by one and drop what is bad.
@@ -519,17 +497,17 @@ class Keeper:
                     del self._held[job_id]
             else:
                 self._let_go([one], accepted)
-            self._settlements.pop(job_id, None)
+            self._outcomes.drop([one])
         return dropped
 
     def _may_leave(self) -> bool:
-        written = not self._settlements and self.trouble is None
+        written = not self._outcomes and self.trouble is None
         return written or (self._leave_by is not None and self._clock.monotonic() > self._leave_by)
 
     def _sign_off(self) -> None:
-        if self._settlements:
-            kept = "they are kept for the next start" if len(self._spooled) else "they are lost"
-            logs.log("error", f"{len(self._settlements)} outcomes could not be written, {kept}: {self.trouble}")
+        if self._outcomes:
+            kept = "they are kept for the next start" if self._outcomes.spooled() else "they are lost"
+            logs.log("error", f"{len(self._outcomes)} outcomes could not be written, {kept}: {self.trouble}")
         try:
             self._store.transact(self._leave)
         except JobdError as error:
@@ -537,7 +515,7 @@ class Keeper:
         self._store.close()
 
     def _leave(self, session: Session) -> None:
-        if not self._settlements:
+        if not self._outcomes:
             # Claimed while the dispatch loop was already winding down: no run of these has begun.
             # (Whoever finds a row that makes no sense plans it anew.)
             left = [plan for plan, *_ in table.claims_of(session, self._node) if plan.due is not None]
@@ -554,8 +532,3 @@ def _settle_one(one: Settlement, session: Session) -> set[int]:
 
 def _give_up_one(one: Settlement, reason: str, session: Session) -> None:
     table.give_up(session, one, reason)
-
-
-def merge(before: Settlement, after: Settlement) -> Settlement:
-    """Two things that happened to one claim, as one: a retry at once may end before its predecessor is written."""
-    return after._replace(run=after.run or before.run, output=before.output + after.output)

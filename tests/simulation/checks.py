@@ -147,7 +147,7 @@ class Checks:
                 or any(run.execution.item.job.id == job_id for run in processor.crew.running())
                 for processor in node.engine._processors.values()
             )
-            or job_id in node.engine.keeper._settlements
+            or job_id in node.engine.keeper._outcomes
         )
 
     def _history_is_whole(self) -> None:

@@ -103,7 +103,7 @@ _receive = Keeper._receive
 def _outcome_is_known(self: Keeper, error: Any, now: int) -> None:
     """After a commit with an unknown outcome the keeper goes on as if it had been done."""
     if isinstance(error, keeper.OutcomeUnknown):
-        self._settlements.clear()
+        self._outcomes.clear()
         self._reconcile = False
     _database_away(self, error, now)
 
