@@ -5,7 +5,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from jobd.errors import DatabaseAltered, DatabaseUnavailable
-from jobd.job import Run
 from jobd.store.url import Target
 
 ROWS = 500  # in one statement
@@ -84,8 +83,8 @@ class Dialect:
         """Claim up to `limit` jobs of `pool` that are ready by `until`, oldest first; their ids."""
         raise NotImplementedError
 
-    def stamp_finished(self, cursor: Any, runs: Sequence[Run]) -> None:
-        """Set lastFinished_time of the jobs whose runs these are; at most one a job, and all are in the table `run`."""
+    def stamp_finished(self, cursor: Any, finished: Sequence[tuple[int, str]]) -> None:
+        """Set lastFinished_time of (job id, time) pairs."""
         raise NotImplementedError
 
     def batches(self, count: int) -> list[int]:

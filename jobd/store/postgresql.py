@@ -5,9 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.job import Run
 from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Dialect, Into, grown, listed
-from jobd.store.rows import write_time
 from jobd.store.url import Target
 
 MOST_ROWS = 2_000  # in one statement
@@ -122,9 +120,9 @@ class Postgresql(Dialect):
         )
         return [job_id for (job_id,) in cursor.fetchall()]
 
-    def stamp_finished(self, cursor: Any, runs: Sequence[Run]) -> None:
+    def stamp_finished(self, cursor: Any, finished: Sequence[tuple[int, str]]) -> None:
         cursor.execute(
             'UPDATE job SET "lastFinished_time" = ended.finished::timestamp'
             " FROM unnest(%s::bigint[], %s::text[]) AS ended (id, finished) WHERE job.id = ended.id",
-            ([run.job_id for run in runs], [write_time(run.finished) for run in runs]),
+            ([job_id for job_id, _ in finished], [moment for _, moment in finished]),
         )

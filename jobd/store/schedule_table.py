@@ -127,7 +127,7 @@ def settle(session: Session, settlements: Sequence[Settlement]) -> set[int]:
     session.write_rows("schedule", rows.SHIFTED, shifted, key=("job_id",), cleared=rows.AS_EVER)
     _write_plans(session, others)
     dependencies.ended(session, ((one.plan, one.run) for one in good if one.run is not None))
-    finished = [run for run in runs if run.outcome != SKIPPED]
+    finished = [(run.job_id, rows.write_time(run.finished)) for run in runs if run.outcome != SKIPPED]
     if finished:
         session.dialect.stamp_finished(session.cursor, finished)
     accepted = {one.plan.job_id for one in good}

@@ -14,9 +14,7 @@ from operator import methodcaller
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.job import Run
 from jobd.store.dialect import AGAIN, ALTERED, AWAY, Asked, Dialect, grown
-from jobd.store.rows import write_time
 from jobd.store.url import Target
 
 BUSY_SECONDS = 5.0
@@ -189,12 +187,12 @@ class Sqlite(Dialect):
         )
         return list(json.loads(ids))
 
-    def stamp_finished(self, cursor: Any, runs: Sequence[Run]) -> None:
+    def stamp_finished(self, cursor: Any, finished: Sequence[tuple[int, str]]) -> None:
         start = 0
-        for size in self.batches(len(runs)):
-            some = runs[start : start + size]
+        for size in self.batches(len(finished)):
+            some = finished[start : start + size]
             start += size
-            cursor.execute(_stamp(size), [value for run in some for value in (run.job_id, write_time(run.finished))])
+            cursor.execute(_stamp(size), [value for pair in some for value in pair])
 
     def batches(self, count: int) -> list[int]:
         # Preparing a large statement takes longer than running it, so only three sizes, which stay prepared; and not

@@ -291,6 +291,26 @@ def test_nodes_that_prune_at_once_do_not_wait_for_each_other(
     assert len(left(store)) == 260
 
 
+@pytest.mark.parametrize("each", [1, 10, 600])
+def test_nodes_that_settle_at_once_do_not_wait_for_each_other(
+    store: Store, database: str, open_store: Callable[[str], Store], each: int
+) -> None:
+    if store.dialect.name == "sqlite":
+        pytest.skip("only one can write at a time")
+    ids = make_jobs(store, 2 * each)
+    mine, others = claim(store, node=1, limit=each), claim(store, node=2, limit=each)
+    other = open_store(database)
+
+    def settled(session: Session, claimed: list[Claimed]) -> set[int]:
+        done = [(one.plan, one.plan._replace(node=0, ready=None, number=2)) for one in claimed]
+        return table.settle(session, [Settlement(was.node, was.token, now, run_of(was), ()) for was, now in done])
+
+    def both(session: Session) -> set[int]:
+        return settled(session, mine) | other.transact(lambda s: settled(s, others))
+
+    assert store.transact(both) == {*ids}
+
+
 def test_an_invalid_row_is_told_with_its_reason(store: Store) -> None:
     make_jobs(store, 2)
     store.transact(lambda s: s.execute("UPDATE job SET retry_times = -1 WHERE name = 'job0'"))
