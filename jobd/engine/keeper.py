@@ -143,7 +143,7 @@ class Keeper:
         now = self._clock.monotonic()
         self._mind_clock(now)
         if self.trouble is not None:
-            self._outcomes.spool()
+            self._outcomes.keep()
         if now < self._retry_at:
             return
         try:
@@ -162,7 +162,7 @@ class Keeper:
             if self.trouble is not None:
                 logs.log("info", "the database is back")
             self.trouble, self._failures = None, 0
-            if self._outcomes.spooled() and not self._outcomes:
+            if self._outcomes.kept() and not self._outcomes:
                 self._outcomes.empty_spool()
 
     def _mind_clock(self, now: int) -> None:
@@ -506,7 +506,7 @@ class Keeper:
 
     def _sign_off(self) -> None:
         if self._outcomes:
-            kept = "they are kept for the next start" if self._outcomes.spooled() else "they are lost"
+            kept = "they are kept for the next start" if self._outcomes.kept() else "they are lost"
             logs.log("error", f"{len(self._outcomes)} outcomes could not be written, {kept}: {self.trouble}")
         try:
             self._store.transact(self._leave)

@@ -1,4 +1,4 @@
-"""The outcomes that wait to be written, one a job; what the database cannot take yet, the spool has survive."""
+"""The outcomes that wait to be written, one a job; what the database cannot take yet is kept in the spool."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -14,7 +14,7 @@ class Outcomes:
     def __init__(self, spool: Spool) -> None:
         self._waiting: dict[int, Settlement] = {}  # by job
         self._spool = spool
-        self._spooled: dict[int, Settlement] = {}  # what of these is in the spool, by job
+        self._kept: dict[int, Settlement] = {}  # what of these is in the spool, by job
         self._trouble = False  # with the spool
 
     def __len__(self) -> int:
@@ -42,9 +42,9 @@ class Outcomes:
         """Nothing at all is to be written any more."""
         self._waiting.clear()
 
-    def spool(self) -> None:
+    def keep(self) -> None:
         """The database is away: have what waits survive this process."""
-        fresh = [one for job_id, one in self._waiting.items() if self._spooled.get(job_id) is not one]
+        fresh = [one for job_id, one in self._waiting.items() if self._kept.get(job_id) is not one]
         if not fresh:
             return
         try:
@@ -55,20 +55,20 @@ class Outcomes:
             self._trouble = True
         else:
             self._trouble = False
-            self._spooled.update((one.plan.job_id, one) for one in fresh)
+            self._kept.update((one.plan.job_id, one) for one in fresh)
 
-    def spooled(self) -> int:
+    def kept(self) -> int:
         """How many are in the spool."""
-        return len(self._spooled)
+        return len(self._kept)
 
     def left_behind(self) -> list[Settlement]:
         """What a daemon before this one has left in the spool, one a job."""
         return list({one.plan.job_id: one for one in self._spool.load()}.values())
 
     def empty_spool(self) -> None:
-        """What is in the spool is written."""
+        """Nothing in the spool is of any more use."""
         self._spool.clear()
-        self._spooled.clear()
+        self._kept.clear()
 
 
 def merge(before: Settlement, after: Settlement) -> Settlement:

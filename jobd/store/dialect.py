@@ -1,13 +1,11 @@
 """What differs between databases, as one small interface: getting in, a few statements, what an error means."""
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from jobd.errors import DatabaseAltered, DatabaseUnavailable
 from jobd.store.url import Target
 
-ROWS = 500  # in one statement
 AGAIN = "again"  # the transaction was rolled back by a conflict: repeat it whole
 LOST = "lost"  # the connection broke
 AWAY = "away"  # the database cannot be reached or written
@@ -87,22 +85,13 @@ class Dialect:
         """Set lastFinished_time of (job id, time) pairs."""
         raise NotImplementedError
 
-    def batches(self, count: int) -> list[int]:
-        """How many rows to write with each statement, of `count` in all: as few trips as may be."""
-        full, rest = divmod(count, ROWS)
-        return [ROWS] * full + ([rest] if rest else [])
-
     def changed(self, connection: Any, seen: object) -> tuple[bool, object]:
         """Whether another connection may have written since `seen`, and what to pass as `seen` next time."""
         return True, seen
 
     def writes(self, into: Into, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
         """The statements, in the driver's own spelling, with their parameters, that write `rows`."""
-        start = 0
-        for size in self.batches(len(rows)):
-            some = rows[start : start + size]
-            start += size
-            yield _insert(self, into, size), [value for row in some for value in row]
+        raise NotImplementedError
 
     def on_conflict(self, into: Into) -> str:
         """The end of an INSERT that updates what is there already."""
@@ -123,11 +112,3 @@ def updated(into: Into) -> list[str]:
 def listed(columns: Sequence[str]) -> str:
     """The columns, quoted, with commas."""
     return ", ".join(f'"{column}"' for column in columns)
-
-
-@lru_cache(maxsize=256)
-def _insert(dialect: Dialect, into: Into, rows: int) -> str:
-    """An INSERT of `rows` rows. Only placeholders in VALUES: a constant would make drivers send row by row."""
-    one = "(" + ", ".join([dialect.placeholder] * len(into.columns)) + ")"
-    end = dialect.on_conflict(into) if into.key else ""
-    return f'INSERT INTO "{into.table}" ({listed(into.columns)}) VALUES ' + ", ".join([one] * rows) + end

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, ROWS, Asked, Dialect, Into, grown, listed, updated
+from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Asked, Dialect, Into, grown, listed, updated
 from jobd.store.url import Target
 
+MOST_ROWS = 500  # in one statement
 DEADLINE = 10  # seconds for a call
 LOCK_WAIT = 5  # seconds for a row that another transaction holds
 IDLE = 4  # seconds that a transaction may stand still
@@ -20,6 +21,7 @@ SQL_MODE = (
     "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES"
 )
 _CONFLICTS = {1020, 1205, 1213, 1062}  # 1062: another has added the same key meanwhile
+_MIXED_COLLATIONS = 1271
 _BROKEN = {2006, 2013, 2014, 2055, 1053, 1927, 4031}
 _TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -152,19 +154,25 @@ class Mysql(Dialect):
 
     def all_rows(self, session: Asked, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         columns, _, source = sql.removeprefix("SELECT ").partition(" FROM ")
-        texts = [text for (text,) in session.rows(f"SELECT JSON_ARRAY({columns}) FROM {source}", parameters)]
-        if None in texts:  # longer, as JSON, than the server lets a text be
-            return session.rows(sql, parameters)
-        return list(map(tuple, json.loads(f"[{','.join(texts)}]")))
+        try:
+            texts = [text for (text,) in session.rows(f"SELECT JSON_ARRAY({columns}) FROM {source}", parameters)]
+            found = list(map(tuple, json.loads(f"[{','.join(texts)}]")))
+            hash(tuple(found))  # TypeError: a value is an array or object itself
+        except (TypeError, ValueError):
+            pass  # a column is of another type than jobd made it; or a row, as JSON, is longer than MariaDB lets it be
+        except Exception as error:
+            if _number(error) != _MIXED_COLLATIONS:  # nor can columns of other character sets be put into one text
+                raise
+        else:
+            return found
+        return session.rows(sql, parameters)
 
     def writes(self, into: Into, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
-        head, end = (
-            f'INSERT INTO "{into.table}" ({listed(into.columns)}) VALUES ',
-            self.on_conflict(into) if into.key else "",
-        )
-        for start in range(0, len(rows), ROWS):
+        head = f'INSERT INTO "{into.table}" ({listed(into.columns)}) VALUES '
+        end = self.on_conflict(into) if into.key else ""
+        for start in range(0, len(rows), MOST_ROWS):
             texts: list[Any] = []
-            yield head + ", ".join([_values(row, texts) for row in rows[start : start + ROWS]]) + end, texts
+            yield head + ", ".join([_values(row, texts) for row in rows[start : start + MOST_ROWS]]) + end, texts
 
     def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
         cursor.execute(
@@ -184,8 +192,9 @@ class Mysql(Dialect):
 
     def stamp_finished(self, cursor: Any, finished: Sequence[tuple[int, str]]) -> None:
         cursor.execute(
-            # Each row of `job` is found by its id, and no other is locked, whatever the statistics say.
-            "UPDATE JSON_TABLE(%s, '$[*]' COLUMNS (id BIGINT PATH '$[0]', moment DATETIME(6) PATH '$[1]')) AS ended"
+            # Without STRAIGHT_JOIN and FORCE INDEX a small table is read whole, which waits for the rows of others.
+            "UPDATE JSON_TABLE(%s, '$[*]' COLUMNS (id BIGINT PATH '$[0]',"
+            " moment DATETIME(6) PATH '$[1]' ERROR ON ERROR)) AS ended"
             " STRAIGHT_JOIN job FORCE INDEX (PRIMARY) ON job.id = ended.id SET job.lastFinished_time = ended.moment",
             [json.dumps(finished)],
         )

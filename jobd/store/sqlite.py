@@ -8,15 +8,16 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from operator import methodcaller
-from typing import Any
+from typing import Any, TypeVar
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, ALTERED, AWAY, Asked, Dialect, grown
+from jobd.store.dialect import AGAIN, ALTERED, AWAY, Asked, Dialect, Into, grown, listed
 from jobd.store.url import Target
 
+Row = TypeVar("Row")
 BUSY_SECONDS = 5.0
 # Text as a foreign program may have left it: SQLite takes any bytes, and one such row must hide no other.
 _text = methodcaller("decode", "utf-8", "replace")
@@ -188,22 +189,37 @@ class Sqlite(Dialect):
         return list(json.loads(ids))
 
     def stamp_finished(self, cursor: Any, finished: Sequence[tuple[int, str]]) -> None:
-        start = 0
-        for size in self.batches(len(finished)):
-            some = finished[start : start + size]
-            start += size
-            cursor.execute(_stamp(size), [value for pair in some for value in pair])
+        for some in _groups(finished):
+            cursor.execute(_stamp(len(some)), [value for pair in some for value in pair])
 
-    def batches(self, count: int) -> list[int]:
-        # Preparing a large statement takes longer than running it, so only three sizes, which stay prepared; and not
-        # row by row, because each statement lets go of the interpreter's lock and has to get it back.
-        hundreds, rest = divmod(count, 100)
-        tens, ones = divmod(rest, 10)
-        return [100] * hundreds + [10] * tens + [1] * ones
+    def writes(self, into: Into, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
+        for some in _groups(rows):
+            yield _insert(self, into, len(some)), [value for row in some for value in row]
 
     def changed(self, connection: Any, seen: object) -> tuple[bool, object]:
         (version,) = connection.execute("PRAGMA data_version").fetchone()
         return version != seen, version
+
+
+def _groups(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """`rows`, by 100, 10 or 1, for a statement each.
+
+    Preparing a large statement takes longer than running it, so only three sizes, which stay prepared; and not row by
+    row, because each statement lets go of the interpreter's lock and has to get it back.
+    """
+    start = 0
+    for size in (100, 10, 1):
+        while start + size <= len(rows):
+            yield rows[start : start + size]
+            start += size
+
+
+@lru_cache(maxsize=256)
+def _insert(dialect: Dialect, into: Into, rows: int) -> str:
+    """An INSERT of `rows` rows."""
+    one = f"({', '.join('?' * len(into.columns))})"
+    end = dialect.on_conflict(into) if into.key else ""
+    return f'INSERT INTO "{into.table}" ({listed(into.columns)}) VALUES {", ".join([one] * rows)}{end}'
 
 
 @lru_cache(maxsize=8)

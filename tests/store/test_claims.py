@@ -10,6 +10,7 @@ import pytest
 from jobd.job import Plan, Run
 from jobd.store import nodes, output, prune
 from jobd.store import schedule_table as table
+from jobd.store.dialect import Into
 from jobd.store.output import Part
 from jobd.store.schedule_table import Claimed, Settlement
 from jobd.store.store import Session, Store
@@ -197,6 +198,16 @@ def test_large_groups_are_settled_like_small_ones(store: Store) -> None:
     ]
     assert store.transact(lambda s: table.settle(s, settlements)) == set(ids)
     assert store.transact(lambda s: s.rows("SELECT count(*) FROM run"))[0] == (1_100,)
+
+
+def test_no_statement_grows_with_the_number_of_rows(store: Store) -> None:
+    def longest(count: int) -> int:
+        statements = store.dialect.writes(
+            Into("run", ("job_id",)), [(number,) for number in range(10_000, 10_000 + count)]
+        )
+        return max(len(sql) + len(str(parameters)) for sql, parameters in statements)
+
+    assert longest(2_000) == longest(6_000)
 
 
 def test_only_the_holder_of_a_claim_can_mark_it_as_begun(store: Store) -> None:
