@@ -1,5 +1,6 @@
 """Who may read, write and see what: files, links, passwords, processes, descriptors, ports and TLS, for real."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -96,7 +97,11 @@ def family(pid: int) -> list[int]:
 
 def descriptors(pid: int) -> dict[int, str]:
     """What each descriptor of a process leads to."""
-    return {int(path.name): os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    found = {}
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has just been closed
+            found[int(path.name)] = os.readlink(path)
+    return found
 
 
 # Files
