@@ -93,15 +93,18 @@ class Dialect:
         """The statements, in the driver's own spelling, with their parameters, that write `rows`."""
         raise NotImplementedError
 
-    def on_conflict(self, into: Into) -> str:
-        """The end of an INSERT that updates what is there already."""
-        values = ", ".join(f'"{column}" = excluded."{column}"' for column in updated(into))
-        return f" ON CONFLICT ({listed(into.key)}) DO UPDATE SET {values}"
-
 
 def grown(counter: str, anew: str) -> str:
     """The expression that adds one to a counter, or begins with `anew`."""
     return f"CASE WHEN {counter} >= 0 AND {counter} < {MOST} THEN {counter} + 1 ELSE {anew} END"
+
+
+def on_conflict(into: Into) -> str:
+    """The end of an INSERT that updates what is there already, as the SQL of SQLite and PostgreSQL has it."""
+    if not into.key:
+        return ""
+    values = ", ".join(f'"{column}" = excluded."{column}"' for column in updated(into))
+    return f" ON CONFLICT ({listed(into.key)}) DO UPDATE SET {values}"
 
 
 def updated(into: Into) -> list[str]:
@@ -112,3 +115,9 @@ def updated(into: Into) -> list[str]:
 def listed(columns: Sequence[str]) -> str:
     """The columns, quoted, with commas."""
     return ", ".join(f'"{column}"' for column in columns)
+
+
+def halves(select: str) -> tuple[str, str]:
+    """The columns of a SELECT, and what stands after its FROM."""
+    columns, _, source = select.removeprefix("SELECT ").partition(" FROM ")
+    return columns, source

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Asked, Dialect, Into, grown, listed, updated
+from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Asked, Dialect, Into, grown, halves, listed, updated
 from jobd.store.url import Target
 
 MOST_ROWS = 500  # in one statement
@@ -22,6 +22,7 @@ SQL_MODE = (
 )
 _CONFLICTS = {1020, 1205, 1213, 1062}  # 1062: another has added the same key meanwhile
 _MIXED_COLLATIONS = 1271
+_BYTES = '"base64:type'  # how MySQL has them in JSON
 _BROKEN = {2006, 2013, 2014, 2055, 1053, 1927, 4031}
 _TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -153,23 +154,12 @@ class Mysql(Dialect):
         return [list(ids)]
 
     def all_rows(self, session: Asked, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        columns, _, source = sql.removeprefix("SELECT ").partition(" FROM ")
-        try:
-            texts = [text for (text,) in session.rows(f"SELECT JSON_ARRAY({columns}) FROM {source}", parameters)]
-            found = list(map(tuple, json.loads(f"[{','.join(texts)}]")))
-            hash(tuple(found))  # TypeError: a value is an array or object itself
-        except (TypeError, ValueError):
-            pass  # a column is of another type than jobd made it; or a row, as JSON, is longer than MariaDB lets it be
-        except Exception as error:
-            if _number(error) != _MIXED_COLLATIONS:  # nor can columns of other character sets be put into one text
-                raise
-        else:
-            return found
-        return session.rows(sql, parameters)
+        found = _rows_as_json(session, sql, parameters)
+        return session.rows(sql, parameters) if found is None else found
 
     def writes(self, into: Into, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
         head = f'INSERT INTO "{into.table}" ({listed(into.columns)}) VALUES '
-        end = self.on_conflict(into) if into.key else ""
+        end = _on_duplicate_key(into)
         for start in range(0, len(rows), MOST_ROWS):
             texts: list[Any] = []
             yield head + ", ".join([_values(row, texts) for row in rows[start : start + MOST_ROWS]]) + end, texts
@@ -199,9 +189,34 @@ class Mysql(Dialect):
             [json.dumps(finished)],
         )
 
-    def on_conflict(self, into: Into) -> str:
-        values = ", ".join(f'"{column}" = VALUES("{column}")' for column in updated(into))
-        return f" ON DUPLICATE KEY UPDATE {values}"
+
+def _rows_as_json(session: Asked, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]] | None:
+    """The rows of a SELECT, each sent as a JSON array; None: what is in them cannot be sent so.
+
+    It can be in the tables as jobd makes them, but people alter tables: then a column may hold JSON, which becomes part
+    of the array, or bytes, or text that goes with no other.
+    """
+    columns, source = halves(sql)
+    try:
+        texts = [text for (text,) in session.rows(f"SELECT JSON_ARRAY({columns}) FROM {source}", parameters)]
+        document = f"[{','.join(texts)}]"  # TypeError: one is bytes, or NULL, being longer than MariaDB lets a text be
+        found = list(map(tuple, json.loads(document)))
+        hash(tuple(found))  # TypeError: a value is an array or object
+    except (TypeError, ValueError):
+        return None
+    except Exception as error:
+        if _number(error) == _MIXED_COLLATIONS:
+            return None
+        raise
+    return None if _BYTES in document else found
+
+
+def _on_duplicate_key(into: Into) -> str:
+    """The end of an INSERT that updates what is there already."""
+    if not into.key:
+        return ""
+    values = ", ".join(f'"{column}" = VALUES("{column}")' for column in updated(into))
+    return f" ON DUPLICATE KEY UPDATE {values}"
 
 
 def _values(row: Sequence[Any], texts: list[Any]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Dialect, Into, grown, listed
+from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Dialect, Into, grown, listed, on_conflict
 from jobd.store.url import Target
 
 MOST_ROWS = 2_000  # in one statement
@@ -104,7 +104,7 @@ class Postgresql(Dialect):
         # One parameter for all rows: psycopg parses a statement of thousands of placeholders anew each time, which
         # takes longer than all else of a write.
         table, columns = into.table, into.columns
-        names, end = listed(columns), self.on_conflict(into) if into.key else ""
+        names, end = listed(columns), on_conflict(into)
         for start in range(0, len(rows), MOST_ROWS):
             document = json.dumps([dict(zip(columns, row, strict=True)) for row in rows[start : start + MOST_ROWS]])
             source = f'SELECT {names} FROM json_populate_recordset(NULL::"{table}", %s::json)'

@@ -14,7 +14,7 @@ from operator import methodcaller
 from typing import Any, TypeVar
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, ALTERED, AWAY, Asked, Dialect, Into, grown, listed
+from jobd.store.dialect import AGAIN, ALTERED, AWAY, Asked, Dialect, Into, grown, halves, listed, on_conflict
 from jobd.store.url import Target
 
 Row = TypeVar("Row")
@@ -162,7 +162,7 @@ class Sqlite(Dialect):
         # under load that took longer than all else of a read. So all rows come as one.
         import json  # here, because a list of jobs does without
 
-        columns, _, source = sql.removeprefix("SELECT ").partition(" FROM ")
+        columns, source = halves(sql)
         try:
             ((text,),) = session.rows(f"SELECT json_group_array(json_array({columns})) FROM {source}", parameters)
         except sqlite3.OperationalError as error:
@@ -194,7 +194,7 @@ class Sqlite(Dialect):
 
     def writes(self, into: Into, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
         for some in _groups(rows):
-            yield _insert(self, into, len(some)), [value for row in some for value in row]
+            yield _insert(into, len(some)), [value for row in some for value in row]
 
     def changed(self, connection: Any, seen: object) -> tuple[bool, object]:
         (version,) = connection.execute("PRAGMA data_version").fetchone()
@@ -215,11 +215,10 @@ def _groups(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 
 
 @lru_cache(maxsize=256)
-def _insert(dialect: Dialect, into: Into, rows: int) -> str:
+def _insert(into: Into, rows: int) -> str:
     """An INSERT of `rows` rows."""
     one = f"({', '.join('?' * len(into.columns))})"
-    end = dialect.on_conflict(into) if into.key else ""
-    return f'INSERT INTO "{into.table}" ({listed(into.columns)}) VALUES {", ".join([one] * rows)}{end}'
+    return f'INSERT INTO "{into.table}" ({listed(into.columns)}) VALUES {", ".join([one] * rows)}{on_conflict(into)}'
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ from jobd.cli.group import COMMANDS
 from jobd.cli.quick import NAMED, plain_completion, plain_list, quick
 from tests.cli.conftest import Person
 
-SLOW = {"click", "tomllib", "zoneinfo", "urllib.parse", "json", "inspect", "difflib", "peewee"}
+SLOW = {"click", "tomllib", "zoneinfo", "urllib.parse", "json", "inspect", "difflib", "peewee", "jobd.lifecycle"}
 NAMES = ("hello", "helper", "other job", "ümlaut", "a:b", "x,y")
 Answers = tuple[tuple[int, bytes, bytes], tuple[int, bytes, bytes]]
 
@@ -165,6 +165,18 @@ def test_a_long_list_is_one_json_document_with_a_job_on_each_line(jobd: Person) 
     assert [job["name"] for job in answer.json] == [f"j{n:04}" for n in range(2_500)]
     assert [job["name"] for job in answer.json if "error" in job] == ["j0007"]
     assert answer.out.count("\n") == 2_500
+
+
+def test_jobs_in_a_list_are_told_each_with_its_own_options(jobd: Person) -> None:
+    options = ['args = {pin = "x", to = "ann"}\nsecrets = ["pin"]', "", 'args = {to = "ben"}', 'pool = "default"']
+    table = "".join(f'[job.j{n}]\ntask = "hello"\ninterval = "1h"\n{options[n // 2]}\n' for n in range(8))
+    jobd.fine("apply", "-", "--yes", stdin=table)
+    listed = jobd.fine("list", "--json").json
+    assert [job.get("args") for job in listed[::2]] == [{"pin": "***", "to": "ann"}, None, {"to": "ben"}, None]
+    for job in listed:
+        shown = jobd.fine("show", job["name"], "--json").json
+        del shown["runs"]
+        assert job == shown
 
 
 def test_a_list_that_is_cut_off_in_the_middle_ends_as_it_should(named: Person) -> None:

@@ -150,8 +150,8 @@ def test_a_table_that_somebody_has_altered_is_read_as_it_is(store: Store, change
 def test_a_row_that_is_too_long_as_json_is_read(
     store: Store, database: str, open_store: Callable[[str], Store]
 ) -> None:
-    if store.dialect.name != "mysql":
-        pytest.skip("only there is a text's length limited by a setting")
+    if store.dialect.name != "mysql" or "MariaDB" not in str(store.transact(lambda s: s.rows("SELECT version()"))):
+        pytest.skip("only there is the length of a text in JSON limited by a setting")
     add_job_with_arguments(store, "\x01" * 60_000)  # six times as long in JSON
     ((limit,),) = store.transact(lambda session: session.rows("SELECT @@GLOBAL.max_allowed_packet"))
     set_limit = "SET GLOBAL max_allowed_packet = {}"
