@@ -72,6 +72,8 @@ def turn(session: Session, work: Work, settings: Settings) -> Done:
         done.live = nodes.live(session)
     if work.look_for_gone:
         done.gone = gone(session)
+    if work.printed:  # before the outcomes, whose last words say which of it is to be dropped
+        output.save(session, work.printed)
     if work.settlements:
         done.accepted = table.settle(session, work.settlements)
     if work.beat:
@@ -79,8 +81,6 @@ def turn(session: Session, work: Work, settings: Settings) -> Done:
     if work.began:
         began = [(one.job_id, one.token, one.started) for one in work.began]
         done.marked = table.mark_started(session, work.node, began)
-    if work.printed:
-        output.save(session, work.printed)
     if work.sweep is not None:
         done.sweep = sweep(session, work.sweep, work.wall, settings.timezone)
     done.found = Looker(work.node, work.wall, settings.timezone, settings.defaults).look(session)
