@@ -2,6 +2,8 @@
 # make test   the tests, on real SQLite, MariaDB and PostgreSQL servers
 # make help   the rest
 
+# Without PYTHON, `make install` chooses one that the service's user can run.
+INSTALL_PYTHON := $(PYTHON)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -82,33 +84,8 @@ bench-peers: $(VENV)/dev
 	@tests/install-servers.sh
 	$(BIN)/python -m benchmarks.peers
 
-# What a person may have changed (configuration, plugins, data) is neither overwritten nor removed.
-LIB := $(DESTDIR)$(PREFIX)/lib/jobd
-UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
-ETC := $(DESTDIR)/etc/jobd
-SYSTEM_CONFIG = '$(LIB)/bin/python' -c 'from jobd import template; print(end=template.config_for("/etc/jobd"))'
-
-install:
-	$(PYTHON) -m venv '$(LIB)'
-	'$(LIB)/bin/pip' install --quiet --disable-pip-version-check $(PIP_OPTIONS) '.[mysql,postgresql]'
-	install -d '$(DESTDIR)$(PREFIX)/bin' '$(UNITS)' '$(ETC)/plugins' '$(DESTDIR)$(PREFIX)/lib/sysusers.d'
-	ln -sfn '$(PREFIX)/lib/jobd/bin/jobd' '$(DESTDIR)$(PREFIX)/bin/jobd'
-	$(SYSTEM_CONFIG) > '$(LIB)/jobd.toml'
-	test -e '$(ETC)/jobd.toml' || install -m 644 '$(LIB)/jobd.toml' '$(ETC)/jobd.toml'
-	echo 'u jobd - "jobd, the job scheduler" /var/lib/jobd' > '$(DESTDIR)$(PREFIX)/lib/sysusers.d/jobd.conf'
-	'$(LIB)/bin/jobd' --config '$(ETC)/jobd.toml' systemd | sed 's|$(DESTDIR)/|/|g' > '$(UNITS)/jobd.service'
-	test -z '$(DESTDIR)' || find '$(LIB)/bin' -type f -exec sed -i '1s|$(DESTDIR)/|/|' {} +
-	test -n '$(DESTDIR)' || id jobd >/dev/null 2>&1 || \
-		useradd --system --no-create-home --home-dir /var/lib/jobd --shell /usr/sbin/nologin jobd
-	test -n '$(DESTDIR)' || ! test -d /run/systemd/system || systemctl daemon-reload
-	@echo 'jobd is installed; begin with: systemctl enable --now jobd'
-
-uninstall:
-	test -n '$(DESTDIR)' || ! test -d /run/systemd/system || systemctl disable --now jobd || true
-	cmp -s '$(LIB)/jobd.toml' '$(ETC)/jobd.toml' && rm '$(ETC)/jobd.toml' || true
-	rm -rf '$(LIB)' '$(DESTDIR)$(PREFIX)/bin/jobd' '$(UNITS)/jobd.service' '$(DESTDIR)$(PREFIX)/lib/sysusers.d/jobd.conf'
-	rmdir '$(ETC)/plugins' '$(ETC)' 2>/dev/null || true
-	test -n '$(DESTDIR)' || ! test -d /run/systemd/system || systemctl daemon-reload
+install uninstall:
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' PYTHON='$(INSTALL_PYTHON)' PIP_OPTIONS='$(PIP_OPTIONS)' contrib/install.sh $@
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,8 +1,9 @@
-"""What `jobd init` writes. The jobd.toml in jobd's own repository is this text, too."""
+"""What `jobd init` and `make install` write, and the jobd.toml of jobd's own repository."""
 
 from jobd.config import SYSTEM_FOLDER, SYSTEM_STATE
 
-CONFIG = """\
+COMMANDS = "commands = true                   # may jobs run programs? Without this key: not on a shared database"
+CONFIG = f"""\
 # The configuration of jobd. A commented key shows its default, or an example.
 # $JOBD_<KEY> overrides a key ($JOBD_DATABASE, $JOBD_LOG__FORMAT). Relative paths are relative to this file.
 # After a change: jobd reload.
@@ -10,7 +11,7 @@ CONFIG = """\
 database = "sqlite:///jobd.db"    # or "mysql://jobd@host/jobd", "mariadb://...", "postgresql://..."
 plugins = "plugins"               # where the tasks are
 state_dir = "state"               # the daemon's lock, socket and log
-commands = true                   # may jobs run programs? Without this key: not on a shared database
+{COMMANDS}
 
 # password_file = "..."           # holds the database's password, and nothing else
 # workers = 2                     # jobs that run at the same time; default: one for each core, at least 2
@@ -23,7 +24,7 @@ commands = true                   # may jobs run programs? Without this key: not
 [log]
 format = "json"                   # or "text"
 # level = "info"                  # trace, debug, info, success, warning, error or critical
-# context = false                 # true: lines about a run tell its job and its number
+context = true                    # lines about a run name its job and its number; default: false
 # file = "jobd.log"               # default: standard output, or state_dir/jobd.log when in the background
 # rotation = "10MiB"              # begin a new file at this size or age
 # retention = 10                  # keep so many old files, or those of the last "30d"
@@ -65,9 +66,18 @@ def hello(name: str = "world") -> str:
 '''
 
 
+# The example of `make run` prints lines of three keys.
+EXAMPLE = CONFIG.replace("context = true                    #", "context = false                   # true:")
+
+
 def config_for(folder: str) -> str:
-    """The text of jobd.toml in `folder`. A system's daemon has its data where systemd wants them."""
+    """The text of jobd.toml in `folder`.
+
+    A system's daemon has its data where systemd wants them. Its database may become a shared one, on which programs are
+    not allowed unless somebody writes so; so it says nothing about programs, which SQLite allows.
+    """
     if folder != SYSTEM_FOLDER:
         return CONFIG
     text = CONFIG.replace('"sqlite:///jobd.db"    #', f'"sqlite:///{SYSTEM_STATE}/jobd.db" #')
-    return text.replace('"state"               #', f'"{SYSTEM_STATE}"       #')
+    text = text.replace('"state"               #', f'"{SYSTEM_STATE}"       #')
+    return text.replace(COMMANDS, f"# {COMMANDS}")

@@ -249,8 +249,24 @@ def test_what_init_writes_loads_and_every_commented_key_exists(tmp_path: Path) -
     assert (system.state_dir, system.database) == ("/var/lib/jobd", "sqlite:////var/lib/jobd/jobd.db")
 
 
-def test_the_configuration_in_the_repository_is_what_init_writes() -> None:
-    assert (Path(config.__file__).parents[1] / "jobd.toml").read_text() == template.CONFIG
+def test_the_configuration_in_the_repository_differs_from_what_init_writes_in_the_keys_of_a_log_line() -> None:
+    text = (Path(config.__file__).parents[1] / "jobd.toml").read_text()
+    assert text == template.EXAMPLE
+    assert [line.split()[:3] for line in set(text.splitlines()) ^ set(template.CONFIG.splitlines())] in (
+        [["context", "=", "true"], ["context", "=", "false"]],
+        [["context", "=", "false"], ["context", "=", "true"]],
+    )
+
+
+def test_what_is_installed_logs_which_job_printed_a_line(tmp_path: Path) -> None:
+    assert load(write(tmp_path, template.config_for("/etc/jobd")), {}).log.context
+
+
+def test_what_is_installed_allows_programs_until_the_database_is_a_shared_one(tmp_path: Path) -> None:
+    text = template.config_for("/etc/jobd")
+    assert load(write(tmp_path, text), {}).commands
+    shared = text.replace("sqlite:////var/lib/jobd/jobd.db", "postgresql://jobd@host/jobd")
+    assert not load(write(tmp_path, shared), {}).commands
 
 
 def test_the_documentation_names_every_key_and_default() -> None:

@@ -13,7 +13,7 @@ from jobd.cli.documents import HIDDEN, job_document, options_of, run_document
 from jobd.cli.edit import NOTHING, WHEN_OPTIONS, edited, moment_given
 from jobd.cli.listing import outcome_style, print_jobs, schedule_text
 from jobd.cli.options import NAME, json_option, schedule_options
-from jobd.cli.show import Cell, escape, moment, print_array, print_json, print_table, span
+from jobd.cli.show import Cell, escape, moment, print_array, print_json, print_table, quoted, span
 from jobd.cli.state import NEXT_TIMES, coming, planned, reason, state_of
 from jobd.clock import DAY, iso
 from jobd.errors import BadValue
@@ -152,7 +152,7 @@ def _facts(context: Context, listed: Listed, now: int, zone: str) -> Iterator[tu
     yield "job", escape(job.name)
     yield "state", state_of(listed) + (f": {escape(why)}" if why else "")
     yield "schedule", _schedule(listed, zone)
-    yield ("runs", escape(" ".join(job.options.command))) if job.options.command else ("task", escape(job.task))
+    yield ("runs", quoted(job.options.command)) if job.options.command else ("task", escape(job.task))
     options = options_of(job)
     secrets = dict.fromkeys(job.options.secrets, HIDDEN)
     for key, value in (options.pop("args", {}) | secrets).items():

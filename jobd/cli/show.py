@@ -39,6 +39,24 @@ def _code(char: str) -> str:
     return char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
+def quoted(words: Iterable[str]) -> str:
+    """`words` as bash reads them back, on one line."""
+    from shlex import quote
+
+    return " ".join(quote(word) if word.isprintable() else _ansi_quoted(word) for word in words)
+
+
+def _ansi_quoted(word: str) -> str:
+    """A word with control characters in bash's own form, $'...'."""
+    plain = word.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + "".join(char if char.isprintable() else _ansi_code(char) for char in plain) + "'"
+
+
+def _ansi_code(char: str) -> str:
+    """A character as an escape sequence of bash's, where \\x80 to \\xff would be bytes and not characters."""
+    return f"\\u{ord(char):04x}" if "\x7f" < char < "\u0100" else _code(char)
+
+
 def moment(value: int | None, now: int | None = None) -> str:
     """A time for people: local, with its offset. With `now`, the date is left out when it is today's."""
     if value is None:

@@ -10,6 +10,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from jobd.daemon.pidfile import not_its_owner
+
 NAME = "jobd.sock"
 MAX_REQUEST = 64 * 1024
 MAX_CLIENTS = 24
@@ -140,7 +142,7 @@ class Server:
 def ask(state_dir: str, request: Document, timeout: float | None) -> Document | None:
     """What the daemon of `state_dir` answers; None: there is none, or no answer within `timeout` seconds.
 
-    Raises PermissionError when it is another user's.
+    Raises JobdError when it is another user's.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
         channel.settimeout(timeout)
@@ -151,7 +153,7 @@ def ask(state_dir: str, request: Document, timeout: float | None) -> Document | 
             while data := channel.recv(65536):
                 received += data
         except PermissionError:
-            raise
+            raise not_its_owner(state_dir) from None
         except OSError:
             return None
     try:

@@ -11,7 +11,7 @@ import select
 import signal
 import time
 
-from jobd.errors import cannot
+from jobd.errors import JobdError, cannot
 
 NAME = "jobd.pid"
 TRIES, PAUSE = 10, 0.02  # `holder` takes the lock for an instant; wait it out
@@ -55,11 +55,16 @@ def acquire(state_dir: str) -> Lock | None:
 
 
 def holder(state_dir: str) -> int | None:
-    """The process id of the daemon of `state_dir`, or None when there is none. Raises PermissionError."""
+    """The process id of the daemon of `state_dir`, or None when there is none.
+
+    Raises JobdError when this user may not look.
+    """
     try:
         descriptor = os.open(os.path.join(state_dir, NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError:
+        raise not_its_owner(state_dir) from None
     try:
         if _lock(descriptor, fcntl.LOCK_SH):
             return None
@@ -68,6 +73,20 @@ def holder(state_dir: str) -> int | None:
         os.close(descriptor)
     # A number that was written by a dead daemon may by now be another process's.
     return int(pid) if pid.isdecimal() and _started(int(pid)) == started else None
+
+
+def not_its_owner(state_dir: str) -> JobdError:
+    """What to raise when this user may not reach the daemon of `state_dir`."""
+    import pwd
+
+    try:
+        owner = pwd.getpwuid(os.stat(state_dir).st_uid).pw_name
+    except (OSError, KeyError):
+        owner = "USER"
+    return JobdError(
+        f"the daemon's state directory {state_dir} is closed to this user",
+        f"run the command as its owner: sudo -u {owner} jobd ...",
+    )
 
 
 def is_stopped(pid: int) -> bool:
@@ -83,11 +102,15 @@ class Process:
         self._descriptor = descriptor
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal. Raises PermissionError."""
+        """Send a signal. Raises JobdError when this user may not."""
         try:
             signal.pidfd_send_signal(self._descriptor, number)
         except ProcessLookupError:
             pass
+        except PermissionError:
+            raise JobdError(
+                f"process {self.pid}, the daemon, belongs to another user", "run the command as root"
+            ) from None
 
     def wait(self, timeout: float | None) -> bool:
         """Whether it has ended within `timeout` seconds."""
@@ -99,7 +122,7 @@ class Process:
 
 
 def find(state_dir: str) -> Process | None:
-    """The daemon of `state_dir`, or None when there is none. Raises PermissionError."""
+    """The daemon of `state_dir`, or None when there is none. Raises JobdError when this user may not look."""
     pid = holder(state_dir)
     if pid is None:
         return None

@@ -90,7 +90,7 @@ def unit(settings: Settings) -> str:
         if not _within(path, (*given, *outside)):
             outside.append(path)
     more += [f"ReadWritePaths={_quoted(path)}" for path in outside]
-    paths = (sys.executable, sys.prefix, home, settings.path, settings.plugins, *outside)
+    paths = (sys.executable, sys.prefix, sys.base_prefix, home, settings.path, settings.plugins, *outside)
     return _UNIT.format(
         command=" ".join(map(_quoted, words)).replace("$", "$$"),
         stop=-(-settings.stop_timeout // SECOND) + 30,

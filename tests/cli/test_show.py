@@ -1,8 +1,12 @@
 """How things look: pure."""
 
+import subprocess
 from datetime import UTC, datetime
 
-from jobd.cli.show import Cell, escape, escape_lines, moment, span, table, width_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobd.cli.show import Cell, escape, escape_lines, moment, quoted, span, table, width_of
 from jobd.clock import from_datetime
 
 NOON = from_datetime(datetime(2026, 11, 23, 12, tzinfo=UTC))
@@ -58,3 +62,18 @@ def test_measured_durations_have_three_figures():
         "2m30s",
         "2h01m",
     ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20), min_size=1, max_size=5
+    )
+)
+def test_quoted_words_are_one_line_that_bash_reads_back(words):
+    line = quoted(words)
+    assert line.isprintable()
+    read = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}
+    )
+    assert read.stdout.decode().split("\0")[:-1] == words

@@ -212,6 +212,21 @@ def test_the_state_directory_of_another_user_is_not_used(house: House) -> None:
 
 
 @as_root
+@pytest.mark.parametrize("words", [["status"], ["status", "--json"], ["stop"], ["restart"], ["reload"]])
+def test_a_state_directory_that_is_closed_to_this_user_is_named_with_its_owner(house: House, words: list[str]) -> None:
+    house.state.mkdir(0o700)
+    os.chown(house.state, 65534, 65534)
+    # Root without the right to pass over permissions: any other user could not run this Python.
+    ordinary = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    done = subprocess.run(
+        [*ordinary, *house.command(*words)], cwd=house.folder, env=house.environ, capture_output=True, text=True
+    )
+    message = refused(done, 1)
+    assert f"state directory {house.state} is closed to this user" in message
+    assert "sudo -u nobody jobd" in message
+
+
+@as_root
 @pytest.mark.parametrize("name", ["jobd.toml", "plugins", "plugins/tasks.py", "plugins/package/inner.py"])
 def test_root_refuses_what_anybody_can_write(house: House, name: str) -> None:
     (house.folder / "plugins" / "package").mkdir()

@@ -42,13 +42,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.fail(message)
         pytest.skip(message)
     destination = tmp_path_factory.mktemp("installed")
-    # The system's own Python: the service's user must be able to read it.
-    python = "/usr/bin/python3"
-    done = subprocess.run(
-        ["make", "install", f"DESTDIR={destination}", f"PYTHON={python}"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    make("install", destination)
     return destination
+
+
+def make(target: str, destination: Path, **more: str) -> str:
+    """What `make install` or `make uninstall` prints."""
+    words = [f"{name}={value}" for name, value in more.items()]
+    done = subprocess.run(["make", target, f"DESTDIR={destination}", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -130,14 +133,50 @@ def test_the_journal_tells_the_story(machine: Machine) -> None:
 
 def test_installing_again_overwrites_nothing_of_the_user(installed: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(installed / "etc", copy / "etc")
+    shutil.copytree(installed, copy, symlinks=True)
     (copy / "etc/jobd/jobd.toml").write_text("# mine\n" + (copy / "etc/jobd/jobd.toml").read_text())
     (copy / "etc/jobd/plugins/mine.py").write_text("")
     for target in ("install", "uninstall"):
-        done = subprocess.run(
-            ["make", target, f"DESTDIR={copy}", "PYTHON=/usr/bin/python3"], cwd=ROOT, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        make(target, copy)
         assert (copy / "etc/jobd/jobd.toml").read_text().startswith("# mine\n")
         assert (copy / "etc/jobd/plugins/mine.py").exists()
     assert not (copy / "usr/local/lib/jobd").exists()
+
+
+def test_the_service_runs_on_a_python_that_its_user_can_run(installed: Path) -> None:
+    settings = (installed / "usr/local/lib/jobd/pyvenv.cfg").read_text()
+    assert "home = /usr/bin\n" in settings, "root's PATH may begin with a Python that only root can read"
+
+
+def test_a_python_that_the_services_user_cannot_run_is_refused(tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir(mode=0o700)
+    python = hidden / "python3"
+    shutil.copy(os.path.realpath("/usr/bin/python3"), python)
+    done = subprocess.run(
+        ["make", "install", f"DESTDIR={tmp_path}/to", f"PYTHON={python}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert f"the user that the service runs as cannot run {python}" in done.stderr
+    assert not (tmp_path / "to/usr/local/lib/jobd").exists()
+
+
+def test_an_install_that_fails_leaves_the_installation_as_it_was(installed: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(installed, copy, symlinks=True)
+    done = subprocess.run(
+        ["make", "install", f"DESTDIR={copy}", "PIP_OPTIONS=--no-such-option"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    version = subprocess.run(
+        [copy / "usr/local/lib/jobd/bin/python", "-m", "jobd", "--version"], capture_output=True, text=True
+    )
+    assert version.stdout.startswith("jobd ")
+
+
+def test_no_script_names_the_folder_that_it_was_built_in(installed: Path) -> None:
+    for script in (installed / "usr/local/lib/jobd/bin").iterdir():
+        if script.is_file() and not script.is_symlink():
+            text = script.read_text("utf-8", "replace")
+            assert str(installed) not in text, script
+            assert "jobd.new" not in text, script
