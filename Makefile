@@ -10,9 +10,10 @@ BIN := $(VENV)/bin
 PREFIX ?= /usr/local
 SEEDS ?= 2000
 FIRST ?= 0
+DATABASE ?= sqlite
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH JOBD_CONFIG JOBD_DATABASE
 
-.PHONY: help run fresh test test-systemd model chaos simulate check format bench bench-check bench-baseline bench-peers install uninstall clean
+.PHONY: help run fresh test test-systemd model chaos combine simulate check format bench bench-check bench-baseline bench-peers install uninstall clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +23,7 @@ help:
 	@echo 'make test-systemd   run the tests that boot a real systemd (root)'
 	@echo 'make model          search the model of the claim protocol to its end (Spin)'
 	@echo 'make simulate       simulate whole clusters with every fault: SEEDS=2000 FIRST=0'
+	@echo 'make combine        play drawn combinations of features on real daemons: DATABASE=sqlite SEEDS=10 FIRST=0'
 	@echo 'make chaos          break real daemons, servers, disks and clocks for some minutes'
 	@echo 'make check          lint, format and type checks'
 	@echo 'make format         put the format right'
@@ -57,6 +59,11 @@ model: $(VENV)/dev
 chaos: $(VENV)/dev
 	@tests/install-servers.sh
 	$(BIN)/pytest -m chaos -rP
+
+combine: SEEDS := 10
+combine: $(VENV)/dev
+	@tests/install-servers.sh
+	$(BIN)/python -m tests.combine --database $(DATABASE) --seeds $(SEEDS) --first $(FIRST)
 
 simulate: $(VENV)/dev
 	$(BIN)/python -m tests.simulation $(SEEDS) $(FIRST)
