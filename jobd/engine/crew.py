@@ -64,8 +64,17 @@ class Crew:
         return found
 
     def idle(self) -> Worker | None:
-        """One that has nothing in hand."""
+        """One that has nothing in hand; an unused one only where there is no other."""
         return self._idle[-1] if self._idle else None
+
+    def unused(self) -> Worker | None:
+        """An idle one that has been given no run yet."""
+        return self._idle[0] if self._idle and not self._idle[0].runs else None
+
+    def replace(self, worker: Worker) -> None:
+        """End an idle one, for a new one in its place."""
+        self._idle.remove(worker)
+        worker.end(self._clock.monotonic())
 
     def lend(self, worker: Worker) -> None:
         """An idle one is given a run."""
@@ -74,7 +83,10 @@ class Crew:
     def welcome(self, worker: Worker) -> None:
         """It has just become ready."""
         self._failures = 0
-        self.free(worker)
+        if worker.retire:
+            self.free(worker)
+        else:
+            self._idle.insert(0, worker)
 
     def free(self, worker: Worker) -> None:
         """It has nothing in hand: have it take the next run, or replace it."""

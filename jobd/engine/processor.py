@@ -77,6 +77,7 @@ class Processor:
         # share them: what is claimed anew meanwhile (somebody has freed it by hand) begins after that.
         self._hands = set() if hands is None else hands
         self._held_back: dict[int, Item] = {}  # by job id
+        self._awaiting_new: dict[int, Item] = {}  # by job id; each begins in a new worker, which is on its way
         self._over: list[Over] = []  # of these the books are still to be done
         self._serial = 0
 
@@ -91,7 +92,7 @@ class Processor:
 
         (To count only what waits would have the daemon ask for more, in vain, while long runs keep all workers busy.)
         """
-        waiting = len(self.queue) + len(self._guarded) + len(self._held_back)
+        waiting = len(self.queue) + len(self._guarded) + len(self._held_back) + len(self._awaiting_new)
         return waiting + self.crew.load() + len(self._over)
 
     def timeout(self) -> int | None:
@@ -101,7 +102,7 @@ class Processor:
         following = self.queue.peek()
         if following is not None and self._taker(following[1], monotonic) is not None:
             waits.append(following[0] - self._clock.wall())
-        if not self._hands.issuperset(self._held_back):
+        if not self._hands.issuperset(self._held_back) or (self._awaiting_new and self.crew.unused()):
             waits.append(0)
         if (spawn_at := self._spawn_at()) is not None:
             waits.append(spawn_at - monotonic)
@@ -117,6 +118,8 @@ class Processor:
         """Do what is due: start runs, do the books of those that are over, end what takes too long, replace workers."""
         if self._held_back:
             self._let_begin()
+        if self._awaiting_new:
+            self._begin_in_new()
         self._start_due()
         if self._over:
             self._do_books()
@@ -233,19 +236,36 @@ class Processor:
         worker.end(self._clock.monotonic())
 
     def _take_back(self, job_id: int) -> Item | None:
-        return self.queue.take_back(job_id) or self._guarded.pop(job_id, None) or self._held_back.pop(job_id, None)
+        if (item := self.queue.take_back(job_id)) is not None:
+            return item
+        return next((waiting.pop(job_id) for waiting in self._waiting() if job_id in waiting), None)
 
     def _take_all(self) -> list[Item]:
-        items = [*self.queue.take_all(), *self._guarded.values(), *self._held_back.values()]
-        self._guarded.clear()
-        self._held_back.clear()
+        items = [*self.queue.take_all()]
+        for waiting in self._waiting():
+            items += waiting.values()
+            waiting.clear()
         return items
+
+    def _waiting(self) -> tuple[dict[int, Item], ...]:
+        """What is due and waits for something else than a free worker."""
+        return self._guarded, self._held_back, self._awaiting_new
 
     def _let_begin(self) -> None:
         """What was held back, and whose forerunner is over, waits for a worker again."""
         for job_id in self._held_back.keys() - self._hands:
             item = self._held_back.pop(job_id)
             self.queue.put(item, item.plan.ready or 0)
+
+    def _begin_in_new(self) -> None:
+        """What waits for a new worker is given to those that have come, in turn."""
+        wall, monotonic = self._clock.wall(), self._clock.monotonic()
+        while self._awaiting_new and (worker := self.crew.unused()) is not None:
+            item = self._awaiting_new.pop(next(iter(self._awaiting_new)))
+            if item.job.id in self._hands:
+                self._held_back[item.job.id] = item
+            else:
+                self._give(worker, item, wall, monotonic)
 
     def _spawn_at(self) -> int | None:
         return None if self.draining else self.crew.spawn_at()
@@ -258,18 +278,23 @@ class Processor:
             if worker is None:
                 return
             self.queue.pop(wall)
+            if self._awaiting_new:
+                self._awaiting_new.pop(item.job.id, None)  # an older claim
             if item.job.id in self._hands:
                 self._held_back[item.job.id] = item
             elif item.plan.guarded and item.plan.started is None:
                 self._guarded[item.job.id] = item
                 self._report(Began(item.job.id, item.plan.token, wall, first=True))
+            elif _wants_new(item) and worker.runs:
+                self._awaiting_new[item.job.id] = item
+                self.crew.replace(worker)
             elif not self._give(worker, item, wall, monotonic):
                 return
 
     def _taker(self, item: Item, monotonic: int) -> Worker | None:
         """Who takes this item now: a free worker, or one with the shortest line that it may stand in."""
         if (idle := self.crew.idle()) is not None:
-            return idle
+            return (self.crew.unused() or idle) if _wants_new(item) else idle
         least = min(LINE // max(self.pace, 1), LONGEST_LINE) - 1
         best = None
         for worker in self.crew:
@@ -316,12 +341,7 @@ class Processor:
         self._log_output(worker, worker.rest_of_output(done.printed))
         execution = worker.finish(wall, monotonic)
         self._over.append(Over(execution, done, wall, monotonic))
-        if (
-            done.retire
-            or execution.doom is not None
-            or worker.runs >= MAX_RUNS
-            or execution.item.job.options.isolation == "fresh"
-        ):
+        if done.retire or execution.doom is not None or worker.runs >= MAX_RUNS or _wants_new(execution.item):
             worker.retire = True
         if worker.retire:
             self._take_line(worker)
@@ -379,7 +399,7 @@ class Processor:
 
     def _has_newer(self, job_id: int) -> bool:
         """Whether a newer claim of a job that was in hand is here: then the older one is of no more use."""
-        return job_id in self._held_back or job_id in self.queue
+        return job_id in self._held_back or job_id in self._awaiting_new or job_id in self.queue
 
     def _decide(self, execution: Execution, done: Done, wall: int) -> lifecycle.Step:
         job, plan = execution.item
@@ -450,8 +470,12 @@ class Processor:
 
 def _in_company(item: Item) -> bool:
     """Whether it may stand in line with others: not what takes long, nor what must not be begun for nothing."""
-    options = item.job.options
-    return options.command is None and options.isolation != "fresh" and not item.plan.guarded
+    return item.job.options.command is None and not _wants_new(item) and not item.plan.guarded
+
+
+def _wants_new(item: Item) -> bool:
+    """Whether its process must be one that has run nothing before and runs nothing after it."""
+    return item.job.options.isolation == "fresh"
 
 
 def _order(item: Item, serial: int, monotonic: int) -> Order:

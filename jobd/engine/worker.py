@@ -16,6 +16,7 @@ from collections import deque
 from jobd.engine.output import Output
 from jobd.engine.queue import Item
 from jobd.engine.spawner import Child
+from jobd.exits import signal_name
 from jobd.job import FAILED
 from jobd.store.output import Part
 from jobd.wire import (
@@ -277,8 +278,5 @@ def describe(status: int) -> str:
     if status == -signal.SIGKILL:
         return "its process was killed by SIGKILL (perhaps the system was out of memory)"
     if status < 0:
-        try:
-            return f"its process was killed by {signal.Signals(-status).name}"
-        except ValueError:
-            return f"its process was killed by signal {-status}"
+        return f"its process was killed by {signal_name(-status)}"
     return f"its process ended with exit code {status} before the task returned"

@@ -6,18 +6,19 @@ a task raises, SystemExit and KeyboardInterrupt included, is the failure of its 
 
 import json
 import os
-import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from jobd.api import CurrentRun, enter_run
 from jobd.clock import iso
+from jobd.exits import signal_name
 from jobd.ring import rings
 from jobd.runner import linux
 from jobd.runner.catalogue import Catalogue, Unresolved
+from jobd.runner.failure import explanation, summary
 from jobd.runner.output import Output
 from jobd.runner.reset import State
 from jobd.wire import (
@@ -33,6 +34,7 @@ from jobd.wire import (
     encode_done,
 )
 
+MAX_WORD = 300  # characters of a program's name that an error shows
 NO_PROGRAMS = "programs may not run on this node (commands = false in jobd.toml)"
 
 
@@ -85,7 +87,7 @@ class Worker:
         try:
             value = work()
         except Failure as failure:
-            return "failed", str(failure), None
+            return "failed", str(failure)[:MAX_ERROR], None
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt too are the task's own failure
             self._explain(error)
             return "failed", summary(error), None
@@ -113,25 +115,22 @@ class Worker:
             return None
         try:
             text = json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError, RecursionError):
+        except BaseException:  # noqa: BLE001 - the methods of what it returned are the task's own code
             text = None
         if text is None or len(text) > MAX_RESULT:
             reason = "is not JSON" if text is None else f"is longer than {MAX_RESULT} characters of JSON"
-            self._output.record("warning", f"[jobd: what the task returned {reason} and was dropped]")
+            self._say("warning", f"[jobd: what the task returned {reason} and was dropped]")
             return None
         return text
 
     def _explain(self, error: BaseException) -> None:
-        """Keep the traceback, from the task's own first frame on, with what the run printed."""
-        try:
-            frames = error.__traceback__
-            here = os.path.dirname(__file__)
-            while frames is not None and frames.tb_frame.f_code.co_filename.startswith(here):
-                frames = frames.tb_next
-            lines = traceback.format_exception(type(error), error, frames, limit=-50)
-            self._output.record("debug", "".join(lines)[-16_384:].rstrip())
-        except Exception:  # noqa: BLE001, S110 - an exception that cannot be shown is told by its type alone
-            pass
+        """Keep the traceback with what the run printed."""
+        if text := explanation(error):
+            self._say("debug", text)
+
+    def _say(self, level: str, message: str) -> None:
+        with suppress(OSError, ValueError):  # the task has closed its output
+            self._output.record(level, message)
 
     def _send(self, packet: bytes) -> None:
         self._answers.put(self._answered, packet)
@@ -142,18 +141,6 @@ class Worker:
 def described(order: Order) -> CurrentRun:
     """What a task is told of the run that it is in."""
     return CurrentRun(order.job, order.number, iso(order.due), order.attempt, order.deadline, order.token)
-
-
-def summary(error: BaseException) -> str:
-    """One line about an exception."""
-    if isinstance(error, SystemExit):
-        return f"it called sys.exit({error.code!r})"[:MAX_ERROR]
-    try:
-        text = " ".join(str(error).split())
-    except Exception:  # noqa: BLE001 - __str__ is the task's own code
-        text = "(its text cannot be shown)"
-    name = type(error).__name__
-    return (f"{name}: {text}" if text else name)[:MAX_ERROR]
 
 
 def run_async(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
@@ -175,13 +162,19 @@ def run_program(command: Sequence[str]) -> None:
             preexec_fn=lambda: linux.die_with_parent(parent),
         )
     except FileNotFoundError:
-        raise Failure(f"there is no program {command[0]!r}") from None
+        raise Failure(f"there is no program {_shortened(command[0])}") from None
     except (OSError, ValueError) as error:
-        raise Failure(f"{command[0]!r} cannot be run: {error}") from None
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        raise Failure(f"{_shortened(command[0])} cannot be run: {reason}") from None
     if status < 0:
-        raise Failure(f"killed by {signal.Signals(-status).name}")
+        raise Failure(f"killed by {signal_name(-status)}")
     if status:
         raise Failure(f"exit code {status}")
+
+
+def _shortened(word: str) -> str:
+    shown = repr(word)
+    return shown if len(shown) <= MAX_WORD else f"{shown[:MAX_WORD]}…"
 
 
 def main(descriptor: int, memory: int, plugins: str, commands: bool) -> None:

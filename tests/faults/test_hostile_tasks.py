@@ -44,6 +44,86 @@ def raises_what_cannot_be_shown():
     raise Odd
 
 @jobd.task
+def raises_what_exits_when_shown():
+    class Odd(Exception):
+        def __str__(self):
+            raise SystemExit(3)
+        __repr__ = __str__
+    raise Odd
+
+@jobd.task
+def raises_what_has_hostile_attributes():
+    class Meta(type):
+        @property
+        def __name__(cls):
+            raise KeyboardInterrupt
+        __module__ = __name__
+    class Odd(Exception, metaclass=Meta):
+        @property
+        def __traceback__(self):
+            raise KeyboardInterrupt
+        __cause__ = __context__ = __notes__ = __traceback__
+    raise Odd
+
+@jobd.task
+def raises_a_text_of_its_own_class():
+    class Text(str):
+        def split(self, *more):
+            raise KeyboardInterrupt
+        __getitem__ = __format__ = __len__ = split
+    class Odd(Exception):
+        def __str__(self):
+            return Text("hostile")
+    raise Odd
+
+@jobd.task
+def raises_a_name_of_many_lines():
+    raise type("first\\nsecond" * 10_000, (Exception,), {})
+
+@jobd.task
+def raises_what_is_too_long():
+    raise ValueError("\\U0001f4a5" * 5_000_000)
+
+@jobd.task
+def raises_a_group_of_groups():
+    error = ValueError("innermost")
+    for number in range(200):
+        error = ExceptionGroup("\\U0001f4a5" * 3000, [error] * 2)
+    raise error
+
+@jobd.task
+def raises_a_long_chain():
+    error = None
+    for number in range(5000):
+        new = ValueError(f"link {number}")
+        new.__cause__ = new.__context__ = error
+        error = new
+    raise error
+
+@jobd.task
+def exits_with_what_cannot_be_shown():
+    class Odd:
+        def __repr__(self):
+            raise KeyboardInterrupt
+    sys.exit(Odd())
+
+@jobd.task
+def exits_with_too_much():
+    sys.exit("\\n\\x00\\ud800" * 1_000_000)
+
+@jobd.task
+def returns_what_cannot_be_read():
+    class Odd(dict):
+        def items(self):
+            raise KeyboardInterrupt
+    return Odd(a=1)
+
+@jobd.task
+def returns_too_much_without_output():
+    os.close(1); os.close(2)
+    return object()
+
+@jobd.task
 def raises_what_is_no_text():
     raise ValueError("\\ud800 \\0 \\x1b[2J")
 
@@ -246,6 +326,17 @@ def stops_the_guardian():
 CASES: dict[str, tuple[str, str]] = {
     "raises": ("failed", "ValueError: no such luck"),
     "raises_what_cannot_be_shown": ("failed", "Odd"),
+    "raises_what_exits_when_shown": ("failed", "Odd: (its text cannot be shown)"),
+    "raises_what_has_hostile_attributes": ("failed", "Odd"),
+    "raises_a_text_of_its_own_class": ("failed", "Odd: hostile"),
+    "raises_a_name_of_many_lines": ("failed", "first secondfirst second"),
+    "raises_what_is_too_long": ("failed", "ValueError: \U0001f4a5\U0001f4a5"),
+    "raises_a_group_of_groups": ("failed", "ExceptionGroup: \U0001f4a5\U0001f4a5"),
+    "raises_a_long_chain": ("failed", "ValueError: link 4999"),
+    "exits_with_what_cannot_be_shown": ("failed", "SystemExit: (its text cannot be shown)"),
+    "exits_with_too_much": ("failed", "sys.exit('"),
+    "returns_what_cannot_be_read": ("succeeded", ""),
+    "returns_too_much_without_output": ("succeeded", ""),
     "raises_what_is_no_text": ("failed", "ValueError"),
     "returns_what_is_no_text": ("succeeded", ""),
     "logs_what_is_no_text": ("succeeded", ""),
@@ -325,7 +416,7 @@ def test_the_others_notice_nothing(house: House) -> None:
     for name in CASES:
         house.ended(name)
     last = house.history("healthy")[0]["run"]
-    house.ended("healthy", last + 10)
+    until(lambda: house.history("healthy")[0]["run"] > last + 10, "ten more runs")
     assert {run["outcome"] for run in house.history("healthy")} == {"succeeded"}
     assert house.processes[0].poll() is None
 

@@ -1,0 +1,59 @@
+"""What is said of an exception that a task raised: one line for the history, a traceback for its output.
+
+All of an exception is the task's own code: its text, its name, its causes. None of it can do more than make what is
+said shorter.
+"""
+
+import os
+import traceback
+
+from jobd.wire import MAX_ERROR
+
+LONGEST_TEXT = 64 * 1024  # characters of an error that are looked at
+LONGEST_TRACEBACK = 16 * 1024
+MOST_FRAMES = 50
+MOST_LINKS = 100  # of causes, contexts and members of groups; with shared members a group can have 2**200
+
+
+def summary(error: BaseException) -> str:
+    """One line about an exception."""
+    name: str = type.__dict__["__name__"].__get__(type(error))  # a metaclass may have a property of this name
+    try:
+        # The method of str itself: what __str__ gives may be of a class of the task's own.
+        text = str.__getitem__(str(error), slice(LONGEST_TEXT))
+        shown = f"it called sys.exit({error.code!r})" if isinstance(error, SystemExit) else f"{name}: {text}"
+    except BaseException:  # noqa: BLE001 - __str__ and __repr__ are the task's own code
+        shown = f"{name}: (its text cannot be shown)"
+    return " ".join(shown.split()).removesuffix(":")[:MAX_ERROR]
+
+
+def explanation(error: BaseException) -> str:
+    """The traceback, from the task's own first frame on; empty: it cannot be shown."""
+    try:
+        frames = error.__traceback__
+        here = os.path.dirname(__file__)
+        while frames is not None and frames.tb_frame.f_code.co_filename.startswith(here):
+            frames = frames.tb_next
+        if _has_many_links(error):
+            lines = ["Traceback (most recent call last):\n", *traceback.format_tb(frames, -MOST_FRAMES), summary(error)]
+        else:
+            lines = traceback.format_exception(type(error), error, frames, limit=-MOST_FRAMES)
+        return "".join(lines)[-LONGEST_TRACEBACK:].rstrip()
+    except BaseException:  # noqa: BLE001 - its attributes are the task's own code
+        return ""
+
+
+def _has_many_links(error: BaseException) -> bool:
+    """Whether showing all that is linked to it would take long."""
+    seen: set[int] = set()
+    waiting, count = [error], 0
+    while waiting and count < MOST_LINKS:
+        one = waiting.pop()
+        count += 1
+        for link in (one.__cause__, one.__context__):
+            if link is not None and id(link) not in seen:
+                seen.add(id(link))
+                waiting.append(link)
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions
+    return count >= MOST_LINKS
