@@ -7,8 +7,12 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import datetime
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+from jobd.clock import from_datetime
+from jobd.schedule.duration import parse_duration
 from tests.combine.play import Command, Record
 
 DEADLINE = 3.0  # seconds within which an acknowledged change is in effect on every node: some polls on a busy machine
@@ -45,7 +49,18 @@ def judge(record: Record) -> list[str]:
     """What is wrong, in words; empty when nothing is."""
     attempts = read_attempts(record.witness)
     found: list[str] = []
-    for check in (_once_each, _no_overlap, _due_times, _recorded, _outcomes, _output, _commands, _in_force, _quiet):
+    for check in (
+        _once_each,
+        _no_overlap,
+        _due_times,
+        _grid,
+        _recorded,
+        _outcomes,
+        _output,
+        _commands,
+        _in_force,
+        _quiet,
+    ):
         found += [f"{check.__name__.strip('_')}: {text}" for text in check(record, attempts)]
     return found
 
@@ -116,6 +131,29 @@ def _due_times(record: Record, attempts: list[Attempt]) -> Iterator[str]:
                 if due < highest:
                     yield f"run {run['run']} of {job} is due {due}, before an earlier run, due {highest}"
                 highest = max(highest, due)
+
+
+def _grid(record: Record, attempts: list[Attempt]) -> Iterator[str]:
+    """The due times of an interval that nobody touched are on its grid, and those that were passed over are counted."""
+    if any(one.what in ("kill", "restart") for one in record.commands):
+        return
+    touched = {one.job for one in record.commands}
+    for job in record.scenario.jobs:
+        if job.words[:1] != ("--every",) or job.name in touched:
+            continue
+        step = parse_duration(job.words[1])
+        runs = sorted((run for run in record.history if run["job"] == job.name), key=lambda run: int(run["run"]))
+        for one, following in pairwise(runs):
+            apart = _microseconds(following["due_time"]) - _microseconds(one["due_time"])
+            if apart % step or apart // step - 1 != one["missed"]:
+                yield (
+                    f"run {following['run']} of {job.name}, every {job.words[1]}, is due {apart / 1e6:g} s after the one"
+                    f" before it, which counts {one['missed']} missed due times"
+                )
+
+
+def _microseconds(time: str) -> int:
+    return from_datetime(datetime.fromisoformat(time))
 
 
 def _asked_for(record: Record) -> set[tuple[str, int]]:

@@ -10,7 +10,7 @@ from tests.combine.play import Command, Record
 from tests.combine.scenario import JobPlan, Scenario, Step, draw, from_json
 from tests.combine.shrink import shrink
 
-SCENARIO = Scenario(1, 20.0, 1, 2, (JobPlan("a", (), {}), JobPlan("b", (), {})), ())
+SCENARIO = Scenario(1, 20.0, 1, 2, (JobPlan("a", (), {}), JobPlan("b", ("--every", "1s"), {})), ())
 
 
 def due(second: int) -> str:
@@ -42,6 +42,7 @@ def finished(job: str, run: int, outcome: str = "succeeded", attempts: int = 1) 
         "outcome": outcome,
         "result": run if outcome == "succeeded" else None,
         "error": None,
+        "missed": 0,
     }
 
 
@@ -109,6 +110,16 @@ def a_due_time_finished_twice(record: Record) -> Record:
 
 def a_due_time_that_goes_back(record: Record) -> Record:
     record.history[0]["due_time"] = due(0)
+    return record
+
+
+def off_the_grid(record: Record) -> Record:
+    record.history.append(finished("b", 0) | {"due_time": "2026-11-25T10:00:00.5Z"})
+    return record
+
+
+def a_due_time_passed_over_in_silence(record: Record) -> Record:
+    record.history.insert(0, finished("b", 3, "skipped"))
     return record
 
 
@@ -198,6 +209,8 @@ def a_large_daemon(record: Record) -> Record:
         (an_overlap, "no_overlap"),
         (a_due_time_finished_twice, "due_times"),
         (a_due_time_that_goes_back, "due_times"),
+        (off_the_grid, "grid"),
+        (a_due_time_passed_over_in_silence, "grid"),
         (a_run_without_a_record, "recorded"),
         (another_result, "outcomes"),
         (another_outcome, "outcomes"),
