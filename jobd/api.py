@@ -1,10 +1,18 @@
 """What a plugin may use: the mark on a task, and what it may ask about the run it is in."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, overload
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-MARK = "__jobd_task__"
+MARK = "__jobd_task__"  # the attribute of a marked function; it holds the name given, or nothing
+
+
+class Cancelled(BaseException):
+    """Raised in a task whose run is to end: it was cancelled, is over its timeout, or the daemon stops.
+
+    It is no `Exception`, so that only `finally`, context managers and who means it catch it. A few seconds later the
+    process is killed. An `async def` task gets asyncio's own CancelledError instead.
+    """
 
 
 class CurrentRun(NamedTuple):
@@ -26,9 +34,29 @@ class CurrentRun(NamedTuple):
 _current: Callable[[], CurrentRun] | None = None
 
 
-def task(function: _Function) -> _Function:
-    """Mark `function`, in a file of the plugins directory, as a task named like itself."""
-    setattr(function, MARK, True)
+@overload
+def task(function: _Function, /) -> _Function: ...
+@overload
+def task(*, name: str) -> Callable[[_Function], _Function]: ...
+def task(function: Any = None, /, *, name: str = "") -> Any:
+    """Mark a function of a plugin as a task, named like itself or as `name` says.
+
+    `@jobd.task` or `@jobd.task(name="poll-2")`. Raises TypeError or ValueError for what cannot be a task.
+    """
+    if function is None:
+        if not name or ":" in name or name != name.strip() or not name.isprintable():
+            raise ValueError(f"a task cannot be called {name!r}: give a name of visible characters without ':'")
+        return lambda function: _marked(function, name)
+    return _marked(function, name)
+
+
+def _marked(function: Any, name: str) -> Any:
+    if isinstance(function, type) or not callable(function):
+        raise TypeError(f"@jobd.task is for functions, not for {function!r}"[:200])
+    try:
+        setattr(function, MARK, name)
+    except AttributeError:
+        raise TypeError(f"{function!r} cannot be marked: wrap it in a function"[:200]) from None
     return function
 
 

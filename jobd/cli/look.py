@@ -136,7 +136,7 @@ def tasks(context: Context, as_json: bool) -> None:
     """
     from jobd.runner.listing import list_tasks
 
-    found = list_tasks(context.settings.plugins)
+    found = list_tasks(context.settings.plugins).tasks
     if as_json:
         print_array({"name": t.name, "origin": t.origin, "kind": t.kind, "error": t.error} for t in found)
     elif found:

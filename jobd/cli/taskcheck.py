@@ -24,7 +24,7 @@ def check_task(context: Context, job: Job) -> None:
     from jobd.runner.listing import list_tasks
 
     try:
-        found = list_tasks(context.settings.plugins)
+        found = list_tasks(context.settings.plugins).tasks
     except JobdError as error:
         raise BadValue(
             f"whether there is a task {job.task!r} cannot be found out: {error}", "--force stores the job all the same"

@@ -39,7 +39,7 @@ class Reloader:
 
     def look(self) -> None:
         """Find out, after a start, which plugins fail to load, and say so."""
-        self._background.do(lambda: list_tasks(self._settings.plugins), self._looked)
+        self._background.do(lambda: list_tasks(self._settings.plugins).tasks, self._looked)
 
     def request(self, reply: Reply) -> None:
         """Reload; `reply` hears what came of it. Requests that come before it has begun share it."""
@@ -64,7 +64,7 @@ class Reloader:
             if getattr(settings, key) != getattr(self._settings, key):
                 raise JobdError(f"a reload cannot change {key}", "restart the daemon")
         check_plugins(settings)
-        return settings, list_tasks(settings.plugins)
+        return settings, list_tasks(settings.plugins).tasks
 
     def _finish(self, outcome: tuple[Settings, Sequence[TaskInfo]] | Exception) -> None:
         asking, self._asking, self._planned = self._asking, [], False

@@ -1,7 +1,7 @@
 """`python -m jobd.runner`: what a worker process executes. Started by the daemon only.
 
 --plugins DIR [--commands] --socket FD --memory FD --lifeline FD --lock FD    be a worker, and its guardian
---plugins DIR --list FD [--skip FILE]...    tell what tasks there are, on descriptor FD
+--plugins DIR --list FD [--skip SOURCE]... [--asked TASK]    tell what tasks there are, on descriptor FD
 """
 
 import os
@@ -16,10 +16,10 @@ def main() -> None:
     given = {word: words[number + 1] for number, word in enumerate(words[:-1])}
     plugins = given["--plugins"]
     if "--list" in words:
-        from jobd.runner.catalogue import announce_tasks
+        from jobd.runner.announce import announce_tasks
 
         skipped = [words[number + 1] for number, word in enumerate(words) if word == "--skip"]
-        announce_tasks(plugins, int(given["--list"]), skipped)
+        announce_tasks(plugins, int(given["--list"]), skipped, given.get("--asked"))
         os._exit(0)
     descriptor, memory, lifeline = (int(given[word]) for word in ("--socket", "--memory", "--lifeline"))
     linux.adopt_orphans()

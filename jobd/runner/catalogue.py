@@ -1,25 +1,27 @@
 """From the name of a task to its function: the three ways in which plugins offer tasks.
 
     name              an entry point of the group "jobd.tasks", of a package in the plugins folder or beside jobd
-    name              a function marked @jobd.task in a file or package of the plugins folder
+    name              a function marked @jobd.task in a file or package of the plugins folder, its own or imported
     module:function   a function of a module in the plugins folder, given in full
 
 The stored name chooses among installed code and can never add to it. The plugins folder is appended to sys.path, so
 nothing in it comes before the standard library or an installed package, and its .pth files are not processed. A plugin
-is imported when one of its tasks is first run.
+is imported when one of its tasks is first run. The same function seen in two places under one name is one task.
 """
 
-import json
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from jobd.api import MARK
+from jobd.runner.entrypoints import EntryPoint, declared
+from jobd.runner.function import Arguments, Unrunnable, arguments_of, kind_of
+from jobd.runner.marked import marked_in, place_of
 
-GROUP = "jobd.tasks"
+Function = Callable[..., Any]
 
 
 class Unresolved(Exception):
@@ -32,19 +34,9 @@ class Found(NamedTuple):
     name: str
     origin: str
     kind: str
-    function: Callable[..., Any]
-
-
-class EntryPoint(NamedTuple):
-    """A task that an installed package declares."""
-
-    name: str
-    value: str  # "package.module:function"
-    package: str
-
-    @property
-    def origin(self) -> str:
-        return f"{self.package} ({self.value})"
+    function: Function
+    arguments: Arguments | None  # None: it does not say
+    error: str | None = None  # why it cannot be run
 
 
 class Catalogue:
@@ -52,7 +44,7 @@ class Catalogue:
 
     def __init__(self, plugins: str) -> None:
         self._plugins = plugins
-        self._known: dict[str, tuple[Callable[..., Any], bool]] = {}
+        self._known: dict[str, Function] = {}
         self._entry_points: list[EntryPoint] | None = None
         if plugins not in sys.path:
             sys.path.append(plugins)
@@ -61,45 +53,50 @@ class Catalogue:
         """Whether this task has been found before, so that finding it again imports nothing."""
         return name in self._known
 
-    def find(self, name: str) -> tuple[Callable[..., Any], bool]:
-        """The function of a task, and whether it is an `async def`. Raises Unresolved."""
+    def find(self, name: str) -> Function:
+        """The function of a task. Raises Unresolved."""
         if name not in self._known:
-            function = self._in_full(name) if ":" in name else self._by_name(name)
-            self._known[name] = function, _is_async(function)
+            found = self.in_full(name) if ":" in name else self._by_name(name)
+            if found.error is not None:
+                raise Unresolved(f"{found.origin}: the task {name!r} cannot be run: {found.error}")
+            self._known[name] = found.function
         return self._known[name]
 
     def files(self) -> list[str]:
         """The plain plugins: paths of NAME.py and NAME/__init__.py, by name."""
-        try:
-            names = sorted(os.listdir(self._plugins))
-        except OSError as error:
-            raise Unresolved(f"the plugins folder {self._plugins} cannot be read: {error.strerror}") from None
         found = []
-        for name in names:
+        for name in self._names():
             path = os.path.join(self._plugins, name)
             package = os.path.join(path, "__init__.py")
-            if name.endswith(".py") and name[:-3].isidentifier():
+            if name.endswith(".py") and "." not in name[:-3]:
                 found.append(path)
-            elif name.isidentifier() and os.path.isfile(package):
+            elif "." not in name and os.path.isfile(package):
                 found.append(package)
+        return found
+
+    def passed_over(self) -> list[tuple[str, str]]:
+        """What looks like a plugin and is none: path and reason."""
+        found = []
+        for name in self._names():
+            path = os.path.join(self._plugins, name)
+            package = os.path.isfile(os.path.join(path, "__init__.py"))
+            if "." in name.removesuffix(".py") and (name.endswith(".py") or package):
+                found.append((path, "a plugin's name cannot hold a dot: rename it"))
+            elif not package and (module := _module_with_tasks(path)):
+                why = "it has no __init__.py, so it is no package: add one that imports its tasks"
+                found.append((path, f"{why}, or name them in full, as in {name}.{module}:function"))
         return found
 
     def load(self, path: str) -> list[Found]:
         """The tasks in one plain plugin. Raises Unresolved when it does not load."""
         name = os.path.basename(os.path.dirname(path) if path.endswith("__init__.py") else path[:-3])
         module = self._import(name, path)
-        return [
-            Found(value.__name__, self._origin(value, path), _kind(value), value)
-            for value in vars(module).values()
-            if callable(value) and getattr(value, MARK, False) and value.__module__ == module.__name__
-        ]
+        return [_found(task, self._origin(one, path), one) for task, one in marked_in(module)]
 
     def entry_points(self) -> list[EntryPoint]:
         """What installed packages declare, those in the plugins folder and those in jobd's environment."""
         if self._entry_points is None:
-            folders = dict.fromkeys([self._plugins, *sys.path])
-            found = {one for folder in folders for one in _declared(folder)}
-            self._entry_points = sorted(found)
+            self._entry_points = declared([*sys.path, self._plugins])
         return self._entry_points
 
     def load_entry_point(self, one: EntryPoint) -> Found:
@@ -113,37 +110,10 @@ class Catalogue:
             raise Unresolved(f"{one.origin}: there is no {attribute!r} in {module}") from None
         if not callable(function):
             raise Unresolved(f"{one.origin}: {attribute!r} is not a function")
-        return Found(one.name, one.origin, "entry point", function)
+        return _found(one.name, one.origin, function, "entry point")
 
-    def relative(self, path: str) -> str:
-        """How a plugin is named to people: plugins/task1.py."""
-        return os.path.join(os.path.basename(self._plugins), os.path.relpath(path, self._plugins))
-
-    def _by_name(self, name: str) -> Callable[..., Any]:
-        broken: list[str] = []
-        mentioned = [path for path in self.files() if _mentions(path, name)]
-        found = self._loaded(mentioned, name, broken)
-        found += [self.load_entry_point(one) for one in self.entry_points() if one.name == name]
-        if not found:
-            # A function may have been marked without its name standing in the file.
-            found = self._loaded([path for path in self.files() if path not in mentioned], name, [])
-        if len(found) > 1:
-            origins = " and ".join(one.origin for one in found)
-            raise Unresolved(f"unknown task {name!r}: it is offered twice, by {origins}")
-        if not found:
-            raise Unresolved("; ".join([f"unknown task {name!r}", *broken]))
-        return found[0].function
-
-    def _loaded(self, paths: list[str], name: str, broken: list[str]) -> list[Found]:
-        found = []
-        for path in paths:
-            try:
-                found += [one for one in self.load(path) if one.name == name]
-            except Unresolved as error:
-                broken.append(str(error))
-        return found
-
-    def _in_full(self, name: str) -> Callable[..., Any]:
+    def in_full(self, name: str) -> Found:
+        """The task `module:function`. Raises Unresolved."""
         module, _, attribute = name.partition(":")
         file = file_of(self._plugins, name)
         if file is None:
@@ -151,7 +121,45 @@ class Catalogue:
         function = getattr(self._import(module, file), attribute, None)
         if not callable(function):
             raise Unresolved(f"unknown task {name!r}: there is no function {attribute!r} in {self.relative(file)}")
-        return function  # type: ignore[no-any-return]
+        return _found(name, self._origin(function, file), function)
+
+    def relative(self, path: str) -> str:
+        """How a plugin is named to people: plugins/task1.py."""
+        return os.path.join(os.path.basename(self._plugins), os.path.relpath(path, self._plugins))
+
+    def _names(self) -> list[str]:
+        try:
+            return sorted(name for name in os.listdir(self._plugins) if not name.startswith("."))
+        except OSError as error:
+            raise Unresolved(f"the plugins folder {self._plugins} cannot be read: {error.strerror}") from None
+
+    def _by_name(self, name: str) -> Found:
+        """Look where the name is defined, then where it is mentioned, then everywhere (a star imports it)."""
+        broken: list[str] = []
+        left = self.files()
+        found: list[Found] = [self.load_entry_point(one) for one in self.entry_points() if one.name == name]
+        for pattern in (rf"\bdef {re.escape(name)}\b", rf"(?<!\w){re.escape(name)}(?!\w)", ""):
+            likely = [path for path in left if _mentions(path, pattern)]
+            left = [path for path in left if path not in likely]
+            found += self._loaded(likely, name, broken if pattern else [])
+            if found:
+                break
+        different = {id(one.function): one for one in reversed(found)}
+        if len(different) > 1:
+            origins = " and ".join(one.origin for one in reversed(different.values()))
+            raise Unresolved(f"unknown task {name!r}: it is offered twice, by {origins}")
+        if not found:
+            raise Unresolved("; ".join([f"unknown task {name!r}", *broken]))
+        return found[0]
+
+    def _loaded(self, paths: Iterable[str], name: str, broken: list[str]) -> list[Found]:
+        found = []
+        for path in paths:
+            try:
+                found += [one for one in self.load(path) if one.name == name]
+            except Unresolved as error:
+                broken.append(str(error))
+        return found
 
     def _import(self, name: str, path: str | None) -> ModuleType:
         """Import a module; if `path` is given it must be the one at that path. Raises Unresolved."""
@@ -166,10 +174,19 @@ class Catalogue:
             raise Unresolved(f"{shown}: an installed module of the same name comes first ({module.__file__})")
         return module
 
-    def _origin(self, function: Any, path: str) -> str:
-        code = getattr(function, "__code__", None)
-        line = f":{code.co_firstlineno}" if code is not None and code.co_filename == path else ""
-        return self.relative(path) + line
+    def _origin(self, function: Function, path: str) -> str:
+        """Where a function stands, if that is among the plugins; else what imports it."""
+        file, line = place_of(function)
+        inside = file.startswith(self._plugins + os.sep)
+        return f"{self.relative(file)}:{line}" if inside else self.relative(path)
+
+
+def _found(name: str, origin: str, function: Function, kind: str = "") -> Found:
+    try:
+        found = kind_of(function)
+        return Found(name, origin, kind or found, function, arguments_of(function))
+    except Unrunnable as error:
+        return Found(name, origin, kind or "function", function, None, str(error))
 
 
 def file_of(plugins: str, name: str) -> str | None:
@@ -182,67 +199,31 @@ def file_of(plugins: str, name: str) -> str | None:
     return next((file for file in (path + ".py", os.path.join(path, "__init__.py")) if os.path.isfile(file)), None)
 
 
-def announce_tasks(plugins: str, descriptor: int, skipped: list[str]) -> None:
-    """Tell on `descriptor`, one JSON array a line, what is being loaded and what it offers (see listing.py)."""
-
-    def tell(*message: object) -> None:
-        os.write(descriptor, json.dumps(message).encode() + b"\n")
-
-    catalogue = Catalogue(plugins)
-    sources: list[tuple[str, Callable[[], list[Found]]]] = []
-    for path in catalogue.files():
-        sources.append((catalogue.relative(path), lambda path=path: catalogue.load(path)))  # type: ignore[misc]
-    for one in catalogue.entry_points():
-        sources.append((one.origin, lambda one=one: [catalogue.load_entry_point(one)]))  # type: ignore[misc]
-    for origin, load in sources:
-        if origin in skipped:
-            continue
-        tell("loading", origin)
-        try:
-            for found in load():
-                tell("task", found.name, found.origin, found.kind)
-        except Unresolved as error:
-            tell("broken", origin, str(error).removeprefix(f"{origin}: "))
-    tell("end")
+def _mentions(path: str, pattern: str) -> bool:
+    """Whether a plugin, all files of it, holds this pattern."""
+    if not path.endswith("__init__.py"):
+        return _holds(path, pattern)
+    folders = os.walk(os.path.dirname(path))
+    return any(_holds(os.path.join(folder, name), pattern) for folder, _, names in folders for name in names)
 
 
-def _mentions(path: str, name: str) -> bool:
+def _module_with_tasks(folder: str) -> str:
+    """The name of a module in `folder` that marks tasks, as far as its text tells."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return ""
+    return next((name[:-3] for name in names if _holds(os.path.join(folder, name), r"\bjobd\b")), "")
+
+
+def _holds(path: str, pattern: str) -> bool:
+    if not path.endswith(".py"):
+        return False
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            return f"def {name}" in file.read()
+            return re.search(pattern, file.read()) is not None
     except OSError:
         return False
-
-
-def _declared(folder: str) -> Iterator[EntryPoint]:
-    """What the distributions in one folder declare, read as text: importlib.metadata is slow to import."""
-    try:
-        names = [name for name in os.listdir(folder) if name.endswith((".dist-info", ".egg-info"))]
-    except OSError:
-        return
-    for name in names:
-        try:
-            with open(os.path.join(folder, name, "entry_points.txt"), encoding="utf-8") as file:
-                text = file.read(1_000_000)
-        except (OSError, ValueError):
-            continue
-        section = ""
-        for line in map(str.strip, text.splitlines()):
-            if line.startswith("["):
-                section = line.strip("[]").strip()
-            elif section == GROUP and "=" in line and not line.startswith("#"):
-                task, _, value = line.partition("=")
-                yield EntryPoint(task.strip(), value.partition("[")[0].strip(), name.partition("-")[0])
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    from inspect import iscoroutinefunction
-
-    return iscoroutinefunction(function)
-
-
-def _kind(function: Callable[..., Any]) -> str:
-    return "async function" if _is_async(function) else "function"
 
 
 def _failure(error: BaseException) -> str:

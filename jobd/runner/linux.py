@@ -50,6 +50,13 @@ def has_children() -> bool:
     return True
 
 
+def await_children(seconds: float) -> None:
+    """Wait until no child is left, but no longer than this."""
+    deadline = time.monotonic() + seconds
+    while has_children() and time.monotonic() < deadline:
+        time.sleep(0.005)  # noqa: TID251 - not in the daemon
+
+
 def kill_descendants(seconds: float) -> bool:
     """Kill every descendant and reap them all, as orphans come to us; whether that was done in time."""
     deadline = time.monotonic() + seconds

@@ -9,13 +9,14 @@ import stat
 import subprocess
 import sys
 import time
-from collections import Counter
 from typing import NamedTuple
 
 from jobd.errors import ConfigError, JobdError
 from jobd.runner.environment import without_secrets
+from jobd.runner.function import Arguments
 
 LIMIT = 10.0  # seconds that a plugin may take to load
+ENDS_WITHIN = 0.2  # seconds
 
 
 class TaskInfo(NamedTuple):
@@ -25,10 +26,19 @@ class TaskInfo(NamedTuple):
     origin: str
     kind: str
     error: str | None = None
+    arguments: Arguments | None = None  # None: it is not known which it takes
+    source: str = ""  # the plugin that offers it
 
 
-def list_tasks(plugins: str, limit: float = LIMIT) -> list[TaskInfo]:
-    """All tasks, by name; what is broken comes last. Each plugin may take `limit` seconds to load.
+class Listing(NamedTuple):
+    """What the plugins offer."""
+
+    tasks: list[TaskInfo]  # by name; what is broken comes last
+    loaded: list[str]  # the plugins that load, whether they offer tasks or not
+
+
+def list_tasks(plugins: str, asked: str | None = None, limit: float = LIMIT) -> Listing:
+    """All tasks, and the one `asked` for when it is named in full. Each plugin may take `limit` seconds to load.
 
     Raises JobdError when the folder cannot be read, or this user had better not import what is there.
     """
@@ -40,18 +50,23 @@ def list_tasks(plugins: str, limit: float = LIMIT) -> list[TaskInfo]:
     check_writers(plugins)
     broken: dict[str, TaskInfo] = {}
     while True:
-        tasks, culprit, why = _attempt(plugins, limit, list(broken))
+        listing, culprit, why = _attempt(plugins, limit, list(broken), asked)
         if culprit is None:
             break
-        broken[culprit] = TaskInfo("", culprit, "plugin", why)
-    names = Counter(task.name for task in tasks if task.name)
-    listed = []
-    for task in tasks:
-        if names[task.name] > 1:
-            others = " and ".join(other.origin for other in tasks if other.name == task.name and other != task)
-            task = task._replace(error=f"the name is taken twice, also by {others}")
-        listed.append(task)
-    return sorted([*listed, *broken.values()], key=lambda task: (not task.name, task.name, task.origin))
+        broken[culprit] = TaskInfo("", culprit, "plugin", why, source=culprit)
+    tasks = [_judged(number, listing.tasks) for number in range(len(listing.tasks))]
+    ordered = sorted([*tasks, *broken.values()], key=lambda task: (not task.name, task.name, task.origin))
+    return Listing(ordered, listing.loaded)
+
+
+def _judged(number: int, tasks: list[TaskInfo]) -> TaskInfo:
+    """The task with this number; when others have its name, no job can have it."""
+    task = tasks[number]
+    others = [one.origin for n, one in enumerate(tasks) if n != number and task.name and one.name == task.name]
+    if not others:
+        return task
+    error = f"the name is taken twice, also by {' and by '.join(others)}; @jobd.task(name=...) gives another"
+    return task._replace(error=error)
 
 
 def check_writers(plugins: str) -> None:
@@ -69,12 +84,14 @@ def check_writers(plugins: str) -> None:
                 raise ConfigError(f"anybody can write {what} {path}", f"jobd runs as root: chmod o-w {path}")
 
 
-def _attempt(plugins: str, limit: float, skipped: list[str]) -> tuple[list[TaskInfo], str | None, str]:
-    """(tasks, the plugin that brought the listing down, how); the plugin is None when it went through."""
+def _attempt(plugins: str, limit: float, skipped: list[str], asked: str | None) -> tuple[Listing, str | None, str]:
+    """(what there is, the plugin that brought the listing down, how); the plugin is None when it went through."""
     told, tell = os.pipe()
     command = [sys.executable, "-P", "-m", "jobd.runner", "--plugins", plugins, "--list", str(tell)]
     for origin in skipped:
         command += ["--skip", origin]
+    if asked is not None:
+        command += ["--asked", asked]
     process = subprocess.Popen(
         command,
         pass_fds=(tell,),
@@ -86,26 +103,34 @@ def _attempt(plugins: str, limit: float, skipped: list[str]) -> tuple[list[TaskI
     )
     os.close(tell)
     try:
-        tasks, loading = _listen(told, limit)
+        listing, loading = _listen(told, limit)
     finally:
         os.close(told)
-        ended = process.poll()
+        ended = _ended(process)
         process.kill()
         process.wait()
     if loading is None:
-        return tasks, None, ""
+        return listing, None, ""
     if not loading:
         raise RuntimeError(f"the tasks cannot be listed: {' '.join(command)} ended with {ended}")
     return (
-        tasks,
+        listing,
         loading,
         f"it did not load within {limit:g} s" if ended is None else "it ended the process when imported",
     )
 
 
-def _listen(told: int, limit: float) -> tuple[list[TaskInfo], str | None]:
-    """(tasks so far, the plugin that was being loaded when it went silent); None: it went through to the end."""
-    tasks: list[TaskInfo] = []
+def _ended(process: subprocess.Popen[bytes]) -> int | None:
+    """How it ended, if it has; one that has just closed its pipe is about to."""
+    try:
+        return process.wait(ENDS_WITHIN)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _listen(told: int, limit: float) -> tuple[Listing, str | None]:
+    """(what was told, the plugin that was being loaded when it went silent); None: it went through to the end."""
+    listing = Listing([], [])
     loading, received = "", b""
     deadline = time.monotonic() + limit
     while select.select([told], [], [], max(0.0, deadline - time.monotonic()))[0]:
@@ -115,12 +140,15 @@ def _listen(told: int, limit: float) -> tuple[list[TaskInfo], str | None]:
         *lines, received = (received + data).split(b"\n")
         for line in lines:
             match json.loads(line):
-                case ["loading", origin]:
-                    loading, deadline = origin, time.monotonic() + limit
-                case ["task", name, origin, kind]:
-                    tasks.append(TaskInfo(name, origin, kind))
-                case ["broken", origin, error]:
-                    tasks.append(TaskInfo("", origin, "plugin", error))
+                case ["loading", source]:
+                    loading, deadline = source, time.monotonic() + limit
+                case ["task", name, origin, kind, arguments, error]:
+                    takes = Arguments(*arguments) if arguments else None
+                    listing.tasks.append(TaskInfo(name, origin, kind, error, takes, loading))
+                case ["broken", error]:
+                    listing.tasks.append(TaskInfo("", loading, "plugin", error, source=loading))
+                case ["loaded"]:
+                    listing.loaded.append(loading)
                 case ["end"]:
-                    return tasks, None
-    return tasks, loading
+                    return listing, None
+    return listing, loading

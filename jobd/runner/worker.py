@@ -18,7 +18,9 @@ from jobd.exits import signal_name
 from jobd.ring import rings
 from jobd.runner import linux
 from jobd.runner.catalogue import Catalogue, Unresolved
+from jobd.runner.ending import Ending, cancel
 from jobd.runner.failure import explanation, summary
+from jobd.runner.function import PLAIN, Unrunnable, complete
 from jobd.runner.output import Output
 from jobd.runner.reset import State
 from jobd.wire import (
@@ -35,6 +37,7 @@ from jobd.wire import (
 )
 
 MAX_WORD = 300  # characters of a program's name that an error shows
+CHILDREN_CLEAN_UP = 5.0  # seconds
 NO_PROGRAMS = "programs may not run on this node (commands = false in jobd.toml)"
 
 
@@ -55,6 +58,7 @@ class Worker:
         self._commands = commands
         self._catalogue = Catalogue(plugins)
         self._output = Output()
+        self._ending = Ending()
         self._state = State(descriptor)
 
     def serve(self) -> None:
@@ -71,6 +75,9 @@ class Worker:
         outcome, error, result = self._execute(order)
         if os.getpid() != self._pid:
             os._exit(0)  # a copy of this process that the task forked and that came back: only the original reports
+        if self._ending.asked:
+            self._ending.asked = False
+            linux.await_children(CHILDREN_CLEAN_UP)  # they have got the signal too
         intact = self._state.restore(self._output)
         printed = not intact or self._output.mark_end(order.serial)
         self._send(encode_done(order.serial, outcome, error, result, not intact, printed))
@@ -79,36 +86,45 @@ class Worker:
     def _execute(self, order: Order) -> tuple[str, str | None, str | None]:
         """(outcome, error, result as JSON)"""
         try:
-            work = self._work(order)
+            value = self._call(order)
         except Unresolved as error:
             return UNRESOLVED, str(error)[:MAX_ERROR], None
-        self._output.catch_libraries()
-        enter_run(lambda: described(order))
-        try:
-            value = work()
-        except Failure as failure:
+        except (Failure, Unrunnable) as failure:
             return "failed", str(failure)[:MAX_ERROR], None
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt too are the task's own failure
             self._explain(error)
             return "failed", summary(error), None
-        finally:
-            enter_run(None)
         return "succeeded", None, self._kept(value)
+
+    def _call(self, order: Order) -> Any:
+        """Run it; what it returned. Whoever asks for its end meanwhile ends this, and nothing after it."""
+        try:
+            self._ending.act = cancel
+            work = self._work(order)
+            self._output.catch_libraries()
+            enter_run(lambda: described(order))
+            value = work()
+            return value if type(value) in PLAIN else complete(value, self._ending)
+        finally:
+            self._ending.act = None
+            enter_run(None)
 
     def _work(self, order: Order) -> Callable[[], Any]:
         if order.command is not None:
             if not self._commands:
                 raise Unresolved(NO_PROGRAMS)
             command = order.command
-            return lambda: run_program(command)
+            return lambda: self._run_program(command)
         assert order.task is not None
         is_new = order.task not in self._catalogue
-        function, is_async = self._catalogue.find(order.task)
+        function = self._catalogue.find(order.task)
         if is_new:
             self._state.keep()
-        if is_async:
-            return lambda: run_async(function, dict(order.args))
         return lambda: function(**order.args)
+
+    def _run_program(self, command: Sequence[str]) -> None:
+        with self._ending.by(lambda: None):  # the program has got the signal itself
+            run_program(command)
 
     def _kept(self, value: Any) -> str | None:
         if value is None:
@@ -141,13 +157,6 @@ class Worker:
 def described(order: Order) -> CurrentRun:
     """What a task is told of the run that it is in."""
     return CurrentRun(order.job, order.number, iso(order.due), order.attempt, order.deadline, order.token)
-
-
-def run_async(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """Run an `async def` task to its end in an event loop of its own."""
-    import asyncio
-
-    return asyncio.run(function(**arguments))
 
 
 def run_program(command: Sequence[str]) -> None:

@@ -1,0 +1,263 @@
+"""A run that is to end has a moment to clean up: what happens in it, and that no outcome and no other run changes."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.scene import is_gone
+from tests.house import House, until
+
+PLUGIN = '''
+import asyncio, contextlib, itertools, multiprocessing, os, signal, subprocess, sys, time
+import jobd
+
+HOME = os.path.dirname(os.path.dirname(__file__))
+
+def note(what):
+    with open(f"{HOME}/{jobd.current_run().job}", "a") as file:
+        file.write(f"{what} {os.getpid()}\\n")
+
+@contextlib.contextmanager
+def resource():
+    note("opened")
+    try:
+        yield
+    finally:
+        note("closed")
+
+@jobd.task
+def sleeps():
+    with resource():
+        try:
+            time.sleep(60)
+        except Exception:
+            note("caught")
+
+@jobd.task
+def spins():
+    with resource():
+        while True:
+            pass
+
+@jobd.task
+async def awaits():
+    try:
+        note("opened")
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        await asyncio.sleep(0.05)
+        note("closed")
+        raise
+
+@jobd.task
+def returns_what_awaits():
+    return awaits()
+
+@jobd.task
+def runs_a_loop_of_its_own():
+    asyncio.run(awaits())
+
+@jobd.task
+def returns_a_task():
+    return asyncio.new_event_loop().create_task(awaits())
+
+@jobd.task
+def succeeds_after_all():
+    with contextlib.suppress(jobd.Cancelled), resource():
+        time.sleep(60)
+    return "done"
+
+@jobd.task
+def fails_after_all():
+    try:
+        with resource():
+            time.sleep(60)
+    finally:
+        raise ValueError("of the clean-up")
+
+@jobd.task
+def exits_after_all():
+    try:
+        with resource():
+            time.sleep(60)
+    finally:
+        os._exit(0)
+
+@jobd.task
+def swallows():
+    note("opened")
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            note("swallowed")
+
+@jobd.task
+def hangs_in_c():
+    note("opened")
+    sum(itertools.repeat(0))  # no Python runs meanwhile
+
+@jobd.task
+def waits_for_a_program():
+    note("opened")
+    child = subprocess.Popen([sys.executable, "-c", f"""
+import signal, sys, time
+def clean_up(*_):
+    time.sleep(0.3)
+    open({HOME!r} + "/program", "a").write("closed")
+    sys.exit()
+signal.signal(signal.SIGTERM, clean_up)
+open({HOME!r} + "/program", "a").write("opened ")
+time.sleep(60)
+"""])
+    time.sleep(60)
+
+@jobd.task
+def terminates_a_child():
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    child.start()
+    child.terminate()
+    child.join()
+    return child.exitcode
+
+@jobd.task
+def signals_itself():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+
+@jobd.task
+def quick():
+    return os.getpid()
+'''
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path, plugin=PLUGIN)
+    house.foreground()
+    yield house
+    house.close()
+
+
+def noted(house: House, name: str, what: str = "") -> list[str]:
+    file = house.folder / name
+    return [line for line in file.read_text().splitlines() if line.startswith(what)] if file.exists() else []
+
+
+def began(house: House, name: str, *options: str) -> int:
+    """The process in which the run of this task, which goes on, is."""
+    house.fine("add", name, "--once", *options)
+    return int(until(lambda: noted(house, name, "opened"), name)[0].split()[1])
+
+
+CLEAN = (
+    "sleeps", "spins", "awaits", "returns_what_awaits", "runs_a_loop_of_its_own", "returns_a_task",
+    "succeeds_after_all", "fails_after_all", "exits_after_all",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_a_cancelled_task_cleans_up_and_stays_cancelled(house: House, name: str) -> None:
+    began(house, name)
+    before = time.monotonic()
+    house.fine("cancel", name)
+    (run,) = house.ended(name)
+    assert (run["outcome"], run["error"], run["result"]) == ("cancelled", "cancelled", None)
+    assert time.monotonic() - before < 4, "it was killed"
+    assert [line.split()[0] for line in noted(house, name)] == ["opened", "closed"]
+
+
+@pytest.mark.parametrize("name", ["swallows", "hangs_in_c"])
+def test_what_does_not_end_is_killed_after_the_grace(house: House, name: str) -> None:
+    pid = began(house, name)
+    before = time.monotonic()
+    house.fine("cancel", name)
+    (run,) = house.ended(name)
+    assert run["outcome"] == "cancelled"
+    assert time.monotonic() - before >= 4
+    until(lambda: is_gone(pid), "its end")
+    assert len(noted(house, name, "swallowed")) == (name == "swallows")
+
+
+def test_a_task_that_is_over_its_timeout_cleans_up_and_is_tried_again(house: House) -> None:
+    house.fine("add", "sleeps", "--once", "--timeout", "300ms", "--retry", "1")
+    (run,) = house.ended("sleeps")
+    assert (run["outcome"], run["attempts"]) == ("timed_out", 2)
+    assert "its timeout of 0.3 s" in run["error"]
+    assert [line.split()[0] for line in noted(house, "sleeps")] == ["opened", "closed"] * 2
+
+
+def test_the_log_says_where_a_task_was_when_it_was_ended(house: House) -> None:
+    began(house, "sleeps")
+    house.fine("cancel", "sleeps")
+    house.ended("sleeps")
+    logs = house.fine("logs", "sleeps")
+    assert "time.sleep(60)" in logs
+    assert "jobd.api.Cancelled: the run is to end" in logs
+
+
+def test_a_stop_lets_a_task_clean_up(house: House) -> None:
+    house.configure("", 1, 'stop_timeout = "200ms"')
+    house.fine("reload")
+    began(house, "sleeps")
+    house.fine("stop")
+    assert [line.split()[0] for line in noted(house, "sleeps")] == ["opened", "closed"]
+    assert house.history("sleeps")[0]["outcome"] == "lost"
+
+
+def test_a_program_that_a_task_started_has_its_moment_too(house: House) -> None:
+    began(house, "waits_for_a_program")
+    program = house.folder / "program"
+    until(lambda: program.exists() and program.read_text(), "the program")
+    house.fine("cancel", "waits_for_a_program")
+    house.ended("waits_for_a_program")
+    assert program.read_text() == "opened closed"
+
+
+SCRIPT = 'trap "sleep 0.3; echo closed >> {0}; exit 0" TERM; echo opened >> {0}; while :; do sleep 0.05; done'
+
+
+def test_a_program_cleans_up_and_stays_cancelled(house: House) -> None:
+    notes = house.folder / "script"
+    house.fine("add", "script", "--once", "--", "sh", "-c", SCRIPT.format(notes))
+    until(notes.exists, "the program")
+    house.fine("cancel", "script")
+    assert house.ended("script")[0]["outcome"] == "cancelled"
+    assert notes.read_text() == "opened\nclosed\n"
+
+
+def test_a_child_that_a_task_forks_ends_by_the_signal_as_ever(house: House) -> None:
+    house.fine("add", "terminates_a_child", "--once")
+    assert house.ended("terminates_a_child")[0]["result"] == -signal.SIGTERM
+
+
+def test_a_signal_that_nobody_asked_for_fails_its_run_only(house: House) -> None:
+    house.fine("add", "signals_itself", "--once")
+    (run,) = house.ended("signals_itself")
+    assert run["outcome"] == "failed"
+    assert run["error"].startswith("Cancelled: ")
+
+
+def test_a_signal_between_two_runs_hits_none(house: House) -> None:
+    house.fine("add", "quick", "--once")
+    pid = house.ended("quick")[0]["result"]
+    os.kill(pid, signal.SIGTERM)
+    for count in (2, 3):
+        house.fine("run", "quick", "--wait")
+        assert house.ended("quick", count)[0]["result"] == pid
+
+
+def test_a_signal_while_the_plugin_is_imported_ends_the_run(house: House) -> None:
+    (house.folder / "plugins" / "slow.py").write_text(
+        f"import jobd, time\nopen('{house.folder}/importing', 'w').close()\ntime.sleep(60)\n"
+        "@jobd.task\ndef slow():\n    pass\n"
+    )
+    house.fine("add", "slow", "--once", "--force", "--timeout", "500ms")
+    until((house.folder / "importing").exists, "the import")
+    before = time.monotonic()
+    assert house.ended("slow")[0]["outcome"] == "timed_out"
+    assert time.monotonic() - before < 4
