@@ -49,18 +49,7 @@ def judge(record: Record) -> list[str]:
     """What is wrong, in words; empty when nothing is."""
     attempts = read_attempts(record.witness)
     found: list[str] = []
-    for check in (
-        _once_each,
-        _no_overlap,
-        _due_times,
-        _grid,
-        _recorded,
-        _outcomes,
-        _output,
-        _commands,
-        _in_force,
-        _quiet,
-    ):
+    for check in CHECKS:
         found += [f"{check.__name__.strip('_')}: {text}" for text in check(record, attempts)]
     return found
 
@@ -146,10 +135,8 @@ def _grid(record: Record, attempts: list[Attempt]) -> Iterator[str]:
         for one, following in pairwise(runs):
             apart = _microseconds(following["due_time"]) - _microseconds(one["due_time"])
             if apart % step or apart // step - 1 != one["missed"]:
-                yield (
-                    f"run {following['run']} of {job.name}, every {job.words[1]}, is due {apart / 1e6:g} s after the one"
-                    f" before it, which counts {one['missed']} missed due times"
-                )
+                where = f"run {following['run']} of {job.name} (every {job.words[1]})"
+                yield f"{where} is due {apart / 1e6:g} s after the last, which counts {one['missed']} missed due times"
 
 
 def _microseconds(time: str) -> int:
@@ -307,3 +294,17 @@ def _quiet(record: Record, attempts: list[Attempt]) -> Iterator[str]:
         yield f"a daemon had {record.memory} KiB"
     if record.descriptors > DESCRIPTORS:
         yield f"a daemon had {record.descriptors} descriptors"
+
+
+CHECKS = (
+    _once_each,
+    _no_overlap,
+    _due_times,
+    _grid,
+    _recorded,
+    _outcomes,
+    _output,
+    _commands,
+    _in_force,
+    _quiet,
+)
