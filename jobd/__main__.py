@@ -4,10 +4,12 @@ import gc
 import os
 import sys
 
+from jobd import umask
+
 
 def main() -> None:
     """Do what the command line says and exit. Nobody else may write what it makes, whatever the umask."""
-    os.umask(os.umask(0o077) | 0o022)
+    umask.narrow()
     gc.disable()  # what is loaded at the start is no garbage, and looking through it takes time
     from jobd.cli import finish
     from jobd.cli.quick import quick

@@ -134,9 +134,9 @@ def tasks(context: Context, as_json: bool) -> None:
     \b
       jobd tasks
     """
-    from jobd.runner.listing import list_tasks
+    from jobd.daemon.plugins import tasks_of
 
-    found = list_tasks(context.settings.plugins).tasks
+    found = tasks_of(context.settings).tasks
     if as_json:
         print_array({"name": t.name, "origin": t.origin, "kind": t.kind, "error": t.error} for t in found)
     elif found:

@@ -21,10 +21,10 @@ def check_task(context: Context, job: Job) -> None:
                 f"there is no module {module!r} in {context.settings.plugins}", "see `jobd tasks` (or --force)"
             )
         return
-    from jobd.runner.listing import list_tasks
+    from jobd.daemon.plugins import tasks_of
 
     try:
-        found = list_tasks(context.settings.plugins).tasks
+        found = tasks_of(context.settings).tasks
     except JobdError as error:
         raise BadValue(
             f"whether there is a task {job.task!r} cannot be found out: {error}", "--force stores the job all the same"

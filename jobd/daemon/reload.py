@@ -12,9 +12,10 @@ from jobd.config import Settings
 from jobd.daemon.background import Background
 from jobd.daemon.control import Document, Reply
 from jobd.daemon.notify import notify, reloading
+from jobd.daemon.plugins import tasks_of
 from jobd.daemon.prepare import check_plugins
 from jobd.errors import JobdError
-from jobd.runner.listing import TaskInfo, list_tasks
+from jobd.runner.listing import TaskInfo
 
 FIXED = ("database", "password", "state_dir")
 
@@ -39,7 +40,7 @@ class Reloader:
 
     def look(self) -> None:
         """Find out, after a start, which plugins fail to load, and say so."""
-        self._background.do(lambda: list_tasks(self._settings.plugins).tasks, self._looked)
+        self._background.do(lambda: tasks_of(self._settings).tasks, self._looked)
 
     def request(self, reply: Reply) -> None:
         """Reload; `reply` hears what came of it. Requests that come before it has begun share it."""
@@ -64,7 +65,7 @@ class Reloader:
             if getattr(settings, key) != getattr(self._settings, key):
                 raise JobdError(f"a reload cannot change {key}", "restart the daemon")
         check_plugins(settings)
-        return settings, list_tasks(settings.plugins).tasks
+        return settings, tasks_of(settings).tasks
 
     def _finish(self, outcome: tuple[Settings, Sequence[TaskInfo]] | Exception) -> None:
         asking, self._asking, self._planned = self._asking, [], False

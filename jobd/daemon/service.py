@@ -27,6 +27,7 @@ from jobd.daemon import pidfile
 from jobd.daemon.background import Background
 from jobd.daemon.control import Document, Reply, Server
 from jobd.daemon.notify import notify, watchdog_interval
+from jobd.daemon.plugins import environment
 from jobd.daemon.prepare import (
     check_plugins,
     instance_of,
@@ -308,7 +309,7 @@ class _Service:
 
 def _spawner(lock: int, settings: Settings) -> Spawner:
     # The state directory is where the daemon is, also when somebody has moved it.
-    return ProcessSpawner(settings.plugins, ".", settings.commands, os.environ, lock)
+    return ProcessSpawner(settings.plugins, ".", settings.commands, environment(settings), lock)
 
 
 def _catch_signals() -> socket.socket:

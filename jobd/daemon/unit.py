@@ -11,6 +11,7 @@ import sys
 import jobd
 from jobd.clock import SECOND
 from jobd.config import SYSTEM_STATE, Settings
+from jobd.runner.environment import python
 
 _UNIT = """\
 [Unit]
@@ -37,7 +38,8 @@ KillMode=mixed
 TimeoutStopSec={stop}
 # A task that takes all the memory ends alone.
 OOMPolicy=continue
-UMask=0077
+# Of the files that jobs make; jobd's own are private whatever it is.
+UMask=0022
 # The database's password, when it is not in the configuration:
 #LoadCredential=jobd-database-password:/etc/jobd/database-password
 {more}
@@ -76,11 +78,8 @@ WantedBy=multi-user.target
 
 def unit(settings: Settings) -> str:
     """The text of the unit that runs the daemon of `settings` with this Python."""
-    words = [sys.executable, "-P", "-m", "jobd", "--config", settings.path, "start", "--foreground"]
-    more = []
+    words = [*python("jobd"), "--config", settings.path, "start", "--foreground"]
     home = os.path.dirname(os.path.dirname(os.path.abspath(jobd.__file__)))
-    if os.path.basename(home) not in ("site-packages", "dist-packages"):  # run from a source tree
-        more.append(f"Environment={_quoted('PYTHONPATH=' + home)}")
     written = [settings.state_dir, os.path.dirname(settings.log.file) if settings.log.file else ""]
     if settings.database.startswith("sqlite:///"):
         written.append(os.path.dirname(settings.database.removeprefix("sqlite:///")))
@@ -89,7 +88,7 @@ def unit(settings: Settings) -> str:
     for path in sorted(filter(None, written)):
         if not _within(path, (*given, *outside)):
             outside.append(path)
-    more += [f"ReadWritePaths={_quoted(path)}" for path in outside]
+    more = [f"ReadWritePaths={_quoted(path)}" for path in outside]
     paths = (sys.executable, sys.prefix, sys.base_prefix, home, settings.path, settings.plugins, *outside)
     return _UNIT.format(
         command=" ".join(map(_quoted, words)).replace("$", "$$"),

@@ -15,14 +15,13 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from jobd import ring
+from jobd import ring, umask
 from jobd.clock import SECOND
 from jobd.ring import Ring
-from jobd.runner.environment import without_secrets
+from jobd.runner.environment import python
 from jobd.wire import TOKEN, WireError
 
 OUTPUT_PIPE = 256 * 1024  # bytes the kernel may hold of what a worker prints
@@ -168,16 +167,15 @@ class ProcessChild:
 
 
 class ProcessSpawner:
-    """Starts `python -m jobd.runner`; the arguments are its plugins folder, working directory and permissions."""
+    """Starts `python -m jobd.runner`; the arguments are what it finds around it, and what it may."""
 
     def __init__(self, plugins: str, directory: str, commands: bool, environ: Mapping[str, str], lock: int) -> None:
-        # -P: the working directory must not come before the standard library.
-        self._command = [sys.executable, "-P", "-m", "jobd.runner", "--plugins", plugins]
+        self._command = [*python("jobd.runner"), "--plugins", plugins]
         if commands:
             self._command.append("--commands")
         self._directory = directory
         self._lock = lock  # guardians hold it on until their worker and all its descendants are gone
-        self._environ = {**without_secrets(environ), DESCENDANT: "1"}
+        self._environ = {**environ, DESCENDANT: "1"}
 
     def start(self) -> ProcessChild:
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
@@ -206,6 +204,7 @@ class ProcessSpawner:
                 start_new_session=True,
                 cwd=self._directory,
                 env=self._environ,
+                umask=umask.given(),
             )
             ours.pop_all()
         with contextlib.suppress(OSError):

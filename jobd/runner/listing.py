@@ -7,12 +7,13 @@ import os
 import select
 import stat
 import subprocess
-import sys
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
+from jobd import umask
 from jobd.errors import ConfigError, JobdError
-from jobd.runner.environment import without_secrets
+from jobd.runner.environment import python
 from jobd.runner.function import Arguments
 
 LIMIT = 10.0  # seconds that a plugin may take to load
@@ -37,8 +38,16 @@ class Listing(NamedTuple):
     loaded: list[str]  # the plugins that load, whether they offer tasks or not
 
 
-def list_tasks(plugins: str, asked: str | None = None, limit: float = LIMIT) -> Listing:
+def list_tasks(
+    plugins: str,
+    environ: Mapping[str, str] = os.environ,
+    directory: str = ".",
+    asked: str | None = None,
+    limit: float = LIMIT,
+) -> Listing:
     """All tasks, and the one `asked` for when it is named in full. Each plugin may take `limit` seconds to load.
+
+    They are loaded with this environment and working directory.
 
     Raises JobdError when the folder cannot be read, or this user had better not import what is there.
     """
@@ -48,9 +57,10 @@ def list_tasks(plugins: str, asked: str | None = None, limit: float = LIMIT) -> 
         hint = "change `plugins` in jobd.toml, or make the folder"
         raise JobdError(f"the plugins folder {plugins} cannot be read: {error.strerror}", hint) from None
     check_writers(plugins)
+    command = [*python("jobd.runner"), "--plugins", plugins, *(("--asked", asked) if asked else ())]
     broken: dict[str, TaskInfo] = {}
     while True:
-        listing, culprit, why = _attempt(plugins, limit, list(broken), asked)
+        listing, culprit, why = _attempt(command, environ, directory, list(broken), limit)
         if culprit is None:
             break
         broken[culprit] = TaskInfo("", culprit, "plugin", why, source=culprit)
@@ -84,14 +94,12 @@ def check_writers(plugins: str) -> None:
                 raise ConfigError(f"anybody can write {what} {path}", f"jobd runs as root: chmod o-w {path}")
 
 
-def _attempt(plugins: str, limit: float, skipped: list[str], asked: str | None) -> tuple[Listing, str | None, str]:
+def _attempt(
+    command: list[str], environ: Mapping[str, str], directory: str, skipped: list[str], limit: float
+) -> tuple[Listing, str | None, str]:
     """(what there is, the plugin that brought the listing down, how); the plugin is None when it went through."""
     told, tell = os.pipe()
-    command = [sys.executable, "-P", "-m", "jobd.runner", "--plugins", plugins, "--list", str(tell)]
-    for origin in skipped:
-        command += ["--skip", origin]
-    if asked is not None:
-        command += ["--asked", asked]
+    command = [*command, "--list", str(tell), *(word for source in skipped for word in ("--skip", source))]
     process = subprocess.Popen(
         command,
         pass_fds=(tell,),
@@ -99,7 +107,9 @@ def _attempt(plugins: str, limit: float, skipped: list[str], asked: str | None) 
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        env=without_secrets(os.environ),
+        cwd=directory,
+        env=environ,
+        umask=umask.given(),
     )
     os.close(tell)
     try:

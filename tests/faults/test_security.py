@@ -456,7 +456,8 @@ def test_a_database_url_that_fails_does_not_tell_its_password(house: House, url:
 def test_what_loads_plugins_for_a_list_gets_no_more_of_the_environment_than_a_worker(house: House) -> None:
     plugin = "\nopen(HOME + '/environ', 'w').write(repr(dict(os.environ)))\n"
     (house.folder / "plugins" / "tasks.py").write_text(PLUGIN + plugin)
-    house.environ |= {"MYSQL_PWD": CANARY, "PGPASSWORD": CANARY, "CREDENTIALS_DIRECTORY": f"/{CANARY}"}
+    house.environ |= {"LISTEN_FDNAMES": CANARY, "CREDENTIALS_DIRECTORY": f"/{CANARY}"}
+    house.environ["JOBD_DATABASE"] = f"sqlite:///{CANARY}.db"
     house.fine("tasks")
     assert CANARY not in (house.folder / "environ").read_text()
 

@@ -1,0 +1,139 @@
+"""What a task and a program find around them is what the daemon was started with, but for what is jobd's own."""
+
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobd.config import load
+from jobd.daemon.plugins import environment
+from jobd.runner.environment import OF_THE_MANAGER
+from tests.house import ROOT, House
+
+PLUGIN = """
+import os, subprocess, sys
+import jobd
+
+HOME = os.path.dirname(os.path.dirname(__file__))
+open(HOME + "/imported", "w").close()
+
+@jobd.task
+def looks():
+    open("made", "w").close()
+    return {"umask": os.stat("made").st_mode & 0o777, "environ": dict(os.environ)}
+
+@jobd.task
+def imports_jobd_in_a_child():
+    import multiprocessing
+    child = multiprocessing.get_context("spawn").Process(target=print, args=("hello",))
+    child.start()
+    child.join()
+    return child.exitcode
+"""
+KEPT = {
+    "PGUSER": "ann", "PGPASSWORD": "x", "PGHOST": "/run", "MYSQL_PWD": "x", "MYSQL_HOST": "db", "LISTEN_PORT": "80",
+    "WATCHDOG_URL": "http://x", "JOBD_CONFIG_NOTE": "x", "JOURNAL_STREAM_NAME": "x", "PATH": os.environ["PATH"],
+}  # fmt: skip
+
+
+@pytest.fixture
+def make_house(tmp_path: Path) -> Iterator[Callable[..., House]]:
+    houses: list[House] = []
+
+    def make(**environ: str) -> House:
+        house = House(tmp_path / "house", plugin=PLUGIN)
+        house.environ |= environ
+        houses.append(house)
+        return house
+
+    yield make
+    for house in houses:
+        house.close()
+
+
+def seen(house: House) -> dict[str, Any]:
+    house.fine("add", "looks", "--once")
+    found: dict[str, Any] = house.ended("looks")[0]["result"]
+    return found
+
+
+@pytest.fixture(params=[0o002, 0o022, 0o027, 0o077], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+@pytest.mark.parametrize("start", ["foreground", "background"])
+def test_a_task_and_a_program_have_the_umask_of_the_start(
+    make_house: Callable[..., House], umask: int, start: str
+) -> None:
+    house = make_house(SMALL="")
+    house.environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    house.foreground() if start == "foreground" else house.fine("start")
+    assert seen(house)["umask"] == 0o666 & ~umask
+    house.fine("add", "touch", "--once", "--", "touch", str(house.folder / "touched"))
+    assert house.ended("touch")[0]["outcome"] == "succeeded"
+    for file in (house.folder / "touched", house.folder / "imported"):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o666 & ~umask
+    house.fine("stop")
+    own = [path for path in house.state.rglob("*") if path.name != "made"] + [house.folder / "jobd.db"]
+    assert not [path for path in own if path.stat().st_mode & 0o077]
+    assert not house.state.stat().st_mode & 0o077
+
+
+def test_only_what_is_jobds_own_is_missing_in_the_environment(make_house: Callable[..., House]) -> None:
+    house = make_house(**KEPT, **dict.fromkeys(OF_THE_MANAGER[:-1], "0"), CREDENTIALS_DIRECTORY="/nowhere")
+    del house.environ["NOTIFY_SOCKET"]
+    house.environ["JOBD_DATABASE"] = f"sqlite:///{house.folder}/other.db"
+    house.foreground()
+    environ = {"KEPT": "", **json.loads(json.dumps(seen(house)["environ"]))}
+    assert {name: environ.get(name) for name in KEPT} == KEPT
+    assert not {*OF_THE_MANAGER, "JOBD_DATABASE"} & set(environ)
+
+
+def test_a_path_for_python_is_the_users_or_none(make_house: Callable[..., House]) -> None:
+    house = make_house()
+    own = os.pathsep.join((str(ROOT), "/nowhere/of/my/own"))
+    house.environ["PYTHONPATH"] = own
+    house.foreground()
+    assert seen(house)["environ"]["PYTHONPATH"] == own
+    house.fine("stop")
+    del house.environ["PYTHONPATH"]
+    house.foreground()
+    house.fine("run", "looks", "--wait")
+    assert "PYTHONPATH" not in house.ended("looks", 2)[0]["result"]["environ"]
+    house.fine("add", "program", "--once", "--", "printenv", "PYTHONPATH")
+    assert house.ended("program")[0]["error"] == "exit code 1"
+    house.fine("add", "imports_jobd_in_a_child", "--once")
+    assert house.ended("imports_jobd_in_a_child")[0]["result"] == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "password", "kept"),
+    [
+        ("postgresql://ann@db/jobs", "", False),
+        ("postgres://db/jobs", "", False),
+        ("postgresql://ann:given@db/jobs", "", True),
+        ("postgresql://ann@db/jobs", "given", True),
+        ("mysql://ann@db/jobs", "", True),
+        ("sqlite:///jobd.db", "", True),
+    ],
+)
+def test_a_password_of_libpq_is_kept_from_tasks_where_it_is_that_of_jobd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, password: str, kept: bool
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", "secret")
+    file = tmp_path / "jobd.toml"
+    file.write_text(f'database = "{url}"\n' + ('password_file = "password"\n' if password else ""))
+    (tmp_path / "password").write_text(password)
+    assert ("PGPASSWORD" in environment(load(str(file), {}))) == kept
+
+
+def test_the_page_names_each_variable_that_is_dropped() -> None:
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    assert not [name for name in (*OF_THE_MANAGER, "JOBD_DATABASE", "PGPASSWORD") if f"`{name}`" not in page]
