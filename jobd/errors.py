@@ -47,6 +47,10 @@ class DatabaseUnavailable(JobdError):
     exit_code = 4
 
 
+class StatementRefused(DatabaseUnavailable):
+    """The database takes other things, but not this: a trigger, a constraint or a limit of its forbids it."""
+
+
 class DatabaseAltered(DatabaseUnavailable):
     """A table or a column that jobd made is missing; starting again will not help."""
 

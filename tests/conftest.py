@@ -32,6 +32,13 @@ def postgresql() -> Iterator[servers.Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def pgbouncer(postgresql: servers.Server) -> Iterator[servers.Server]:
+    """A private pgbouncer before the PostgreSQL, in transaction mode."""
+    with servers.pooled(postgresql) as server:
+        yield server
+
+
 @pytest.fixture(params=servers.KINDS)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database; a test that takes it runs once on each kind."""

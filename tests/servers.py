@@ -174,6 +174,57 @@ class PostgreSQL(Server):
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
 
 
+class PgBouncer(Server):
+    """A pooler before a PostgreSQL: each transaction is given another of a few sessions, as far as one is free."""
+
+    def __init__(self, folder: Path, behind: Server, mode: str = "transaction") -> None:
+        _own(folder, "postgres")
+        port = free_port()
+        settings = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": port,
+            "unix_socket_dir": folder,
+            "auth_type": "any",
+            "pool_mode": mode,
+            "default_pool_size": 5,
+            "server_idle_timeout": 2,
+            "server_round_robin": 1,
+            "max_client_conn": 200,
+        }
+        lines = ["[databases]", f"* = host={behind.folder} port={behind.port} user=postgres", "[pgbouncer]"]
+        lines += [f"{name} = {value}" for name, value in settings.items()]
+        (folder / "pgbouncer.ini").write_text("\n".join(lines) + "\n")
+        program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+        super().__init__(_run_as("postgres", [program, f"{folder}/pgbouncer.ini"]), folder, port)
+        self._behind = behind
+
+    def ping(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+    def sql(self, statement: str) -> None:
+        self._behind.sql(statement)
+
+    def new_database(self) -> str:
+        return self._behind.new_database().replace(f":{self._behind.port}/", f":{self.port}/")
+
+
+@contextlib.contextmanager
+def pooled(behind: Server, mode: str = "transaction") -> Iterator[Server]:
+    """A pgbouncer before a running PostgreSQL, for as long as the block lasts."""
+    if not (shutil.which("pgbouncer") or Path("/usr/sbin/pgbouncer").exists()):
+        missing("pgbouncer", "apt-get install pgbouncer")
+    folder = Path(tempfile.mkdtemp(prefix="jobd-pgbouncer-"))
+    pooler = PgBouncer(folder, behind, mode)
+    try:
+        pooler.start()
+        yield pooler
+    finally:
+        pooler.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def running(
     kind: str, settings: Sequence[str] = (), prepare: Callable[[Path], list[str]] = lambda folder: []

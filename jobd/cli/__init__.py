@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 from jobd.cli.show import escape
-from jobd.errors import JobdError
+from jobd.errors import DatabaseUnavailable, JobdError
 
 FAILED, INTERRUPTED, READER_GONE = 1, 130, 141
 
@@ -65,6 +65,8 @@ def _print(line: str) -> None:
 
 def _refuse(error: JobdError) -> int:
     first, *others = (str(error).split("\n") if error.several else [str(error)]) or [type(error).__name__]
+    if isinstance(error, DatabaseUnavailable):
+        first += "; nothing was changed"
     say(f"error: {first}" + (f"; {error.hint}" if error.hint and not others else ""))
     for line in error.picture.splitlines():
         _print(f"  {line}")

@@ -2,8 +2,9 @@
 
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from jobd.cli import say
 from jobd.clock import SystemClock
 from jobd.errors import JobdError
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from jobd.store.store import Store
 
 ANSWER_WITHIN = 2.0  # seconds that a command waits for the daemon to say that a change is in effect
+TELL_WITHIN = 0.5  # seconds that it waits for what the daemon knows without looking
 
 
 class Context:
@@ -51,18 +53,37 @@ class Context:
         return SystemClock().wall()
 
     def changed(self) -> None:
-        """Tell the daemon of this machine that the database has changed. Without one, others notice within a poll."""
+        """Tell the daemon of this machine that the database has changed. Without one, others notice within a poll.
+
+        The change is stored: a daemon that does not answer finds it at its next poll. One that cannot use its database
+        would not, so then the person is told.
+        """
+        answer = self._ask("changed", ANSWER_WITHIN)
+        trouble = self.trouble() if answer is None else _trouble(answer)
+        if trouble is not None:
+            say(f"warning: it is stored, but the daemon on this machine cannot use its database yet: {trouble}")
+
+    def trouble(self) -> str | None:
+        """Why the daemon of this machine cannot use its database; None: it can, or there is no daemon to ask."""
+        return _trouble(self._ask("status", TELL_WITHIN))
+
+    def _ask(self, what: str, timeout: float) -> dict[str, Any] | None:
         if not os.path.exists(os.path.join(self.settings.state_dir, "jobd.sock")):
-            return
+            return None
         from jobd.daemon.control import ask
 
         try:
-            ask(self.settings.state_dir, {"do": "changed"}, ANSWER_WITHIN)
+            return ask(self.settings.state_dir, {"do": what}, timeout)
         except (JobdError, OSError):
-            pass  # the change is stored; a daemon that does not answer finds it at its next poll
+            return None
 
     def close(self) -> None:
         """Close what was opened."""
         for name in ("store", "reader"):
             if name in self.__dict__:
                 self.__dict__[name].close()
+
+
+def _trouble(answer: dict[str, Any] | None) -> str | None:
+    state = (answer or {}).get("database", "ok")
+    return None if state == "ok" else str(state)

@@ -151,6 +151,8 @@ def _facts(context: Context, listed: Listed, now: int, zone: str) -> Iterator[tu
     job, why = listed.job, reason(listed, context.reader.nodes(), now)
     yield "job", escape(job.name)
     yield "state", state_of(listed) + (f": {escape(why)}" if why else "")
+    if trouble := context.trouble():
+        yield "daemon", f"the one on this machine cannot use its database, so it runs nothing new: {escape(trouble)}"
     yield "schedule", _schedule(listed, zone)
     yield ("runs", quoted(job.options.command)) if job.options.command else ("task", escape(job.task))
     options = options_of(job)

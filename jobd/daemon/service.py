@@ -264,7 +264,7 @@ class _Service:
             case {"do": "status"}:
                 reply(self._status())
             case {"do": "changed"}:
-                self._engine.changed(lambda: reply({}))
+                self._engine.changed(lambda trouble: reply({"database": trouble or "ok"}))
             case {"do": "reload"}:
                 self._reload(reply)
             case {"do": "stop"}:

@@ -187,8 +187,11 @@ class Engine:
             processor.renew_workers(settings.pools[pool], self._rules(), self._spawner)
         self.keeper.inbox.put(Retune(settings))
 
-    def changed(self, reply: Callable[[], None]) -> None:
-        """Look at the database now; `reply` is called from `step` when what was there is in effect."""
+    def changed(self, reply: Callable[[str | None], None]) -> None:
+        """Look at the database now; `reply` is called from `step` when what was there is in effect.
+
+        Or with the reason, in words, why the database cannot be used.
+        """
         self.keeper.inbox.put(Look(reply))
 
     def healthy(self) -> bool:

@@ -45,7 +45,7 @@ from jobd.engine.spool import Spool
 from jobd.engine.sweep import STEP, Sweep, put_back_since
 from jobd.engine.takeover import Begun, Gone, Losses, adopt, gone, take_over
 from jobd.engine.turn import Done, Work, turn
-from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
+from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown, StatementRefused
 from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.output import Part
@@ -60,6 +60,8 @@ MOST_AT_ONCE = 2_000  # outcomes in a transaction
 MOST_CLAIMS = 4_000  # of a pool in hand
 MOST_SHARED = 500  # claims of a pool beside other nodes, so that all have their share to the end
 RETRY_FIRST, RETRY_LAST = 50 * MILLISECOND, 5 * SECOND  # between tries while the database is away
+RETRY_ASKED = SECOND  # when a person has just written to it
+MOST_REASONS = 10  # that the log is told of while the database is away
 PATIENCE = 10 * SECOND  # how long a stopping daemon tries to write what it knows
 REMEMBERED = 1_000  # invalid jobs that the log has been told of
 
@@ -113,7 +115,8 @@ class Keeper:
         self._leave_by: int | None = None
         self._now_at: int | None = 0  # when a turn is due for what has gathered; None: nothing has
         self._poll_at = self._look_at = self._retry_at = 0
-        self._failures = self._said_at = 0
+        self._failures = self._failed_at = 0
+        self._said: dict[str, int] = {}  # why the database is away → when the log was told
         self._ahead = clock.wall() - clock.monotonic()  # how far the wall clock is ahead of the monotonic one
 
     # The loop
@@ -161,6 +164,7 @@ class Keeper:
         else:
             if self.trouble is not None:
                 logs.log("info", "the database is back")
+                self._said.clear()
             self.trouble, self._failures = None, 0
             if self._outcomes.kept() and not self._outcomes:
                 self._outcomes.empty_spool()
@@ -215,6 +219,7 @@ class Keeper:
                 self._soon(now)
             case Look():
                 self._looks.append(message)
+                self._retry_at = min(self._retry_at, self._failed_at + RETRY_ASKED)
                 self._soon(now)
             case Hungry():
                 self._soon(now)
@@ -269,10 +274,8 @@ class Keeper:
         work = self._work(now)
         try:
             done = self._store.transact(lambda session: turn(session, self._of_now(work), self._settings))
-        except JobdError:
-            raise
         except Exception as error:
-            if not self._drop_bad(work.settlements, error):
+            if not _may_be_one_outcome(error) or not self._drop_bad(work.settlements):
                 raise
             return
         if done.buried:
@@ -396,9 +399,12 @@ class Keeper:
         for name, problem in (*done.found.errors, *done.errors):
             self._report_invalid(name, problem)
         if self._looks and not self._recalled:
-            for look in self._looks:
-                self._outbox.put(Looked(look.reply))
-            self._looks.clear()
+            self._answer_looks(None)
+
+    def _answer_looks(self, trouble: str | None) -> None:
+        for look in self._looks:
+            self._outbox.put(Looked(partial(look.reply, trouble)))
+        self._looks.clear()
 
     def _report_invalid(self, name: str, problem: str) -> None:
         if (name, problem) not in self._reported:
@@ -448,14 +454,19 @@ class Keeper:
     # Trouble, housekeeping, the end
 
     def _database_away(self, error: JobdError, now: int) -> None:
+        """Try again later. The log is told of each reason at once, and then each minute, not at each try."""
         self._retry_at = now + min(RETRY_FIRST << min(self._failures, 10), RETRY_LAST)
+        self._failed_at = now
         self._failures += 1
         self._left_over = True
         self._soon(now)
-        if self.trouble is None or now - self._said_at >= MINUTE:
-            self._said_at = now
-            logs.log("error", f"{error}; trying again until it is back")
         self.trouble = str(error)
+        if now - max(self._said.values(), default=now) >= MINUTE:
+            self._said.clear()
+        if self.trouble not in self._said and len(self._said) < MOST_REASONS:
+            self._said[self.trouble] = now
+            logs.log("error", f"{error}; trying again until it is back" + (f" ({error.hint})" if error.hint else ""))
+        self._answer_looks(self.trouble)
 
     def _deliver_spool(self) -> None:
         """Hand in what a daemon before this one could not; what has been taken over meanwhile is refused."""
@@ -464,10 +475,11 @@ class Keeper:
             return
         try:
             accepted = self._store.transact(lambda session: table.settle(session, settlements))
-        except JobdError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the state of the daemon before must not keep this one from starting
-            if not self._drop_bad(settlements, error):
+        except Exception as error:
+            if not _may_be_one_outcome(error):
+                raise
+            # The state of the daemon before must not keep this one from starting.
+            if not self._drop_bad(settlements):
                 logs.log("error", f"the outcomes in the spool cannot be written: {error}")
         else:
             logs.log(
@@ -476,7 +488,7 @@ class Keeper:
             )
         self._outcomes.empty_spool()
 
-    def _drop_bad(self, settlements: Sequence[Settlement], error: Exception) -> bool:
+    def _drop_bad(self, settlements: Sequence[Settlement]) -> bool:
         """A turn failed by what it wrote, not by the database: write the outcomes one by one and drop what is bad.
 
         Whether there was any such. Each drop is a bug in jobd or a broken table, but costs its own job only.
@@ -486,9 +498,9 @@ class Keeper:
             job_id = one.plan.job_id
             try:
                 accepted = self._store.transact(partial(_settle_one, one))
-            except JobdError:
-                raise
-            except Exception as its:  # noqa: BLE001 - it is the one that is looked for
+            except Exception as its:
+                if not _may_be_one_outcome(its):
+                    raise
                 dropped = True
                 reason = f"its outcome could not be written: {type(its).__name__}: {its}"
                 logs.log("error", f"job {job_id} is stopped: {reason}")
@@ -524,6 +536,11 @@ class Keeper:
                     session, [Settlement(self._node, plan.token, lifecycle.give_back(plan), None, ()) for plan in left]
                 )
         nodes.leave(session, self._node, self._clock.wall())
+
+
+def _may_be_one_outcome(error: Exception) -> bool:
+    """Whether a single outcome among many may be what the database does not take, or jobd fails to write."""
+    return isinstance(error, StatementRefused) or not isinstance(error, JobdError)
 
 
 def _settle_one(one: Settlement, session: Session) -> set[int]:

@@ -33,9 +33,12 @@ class Recalled(NamedTuple):
 
 
 class Look(NamedTuple):
-    """To the keeper: somebody changed something. `reply` travels back in Looked when it is in effect."""
+    """To the keeper: somebody changed something. `reply` travels back in Looked when it is in effect.
 
-    reply: Callable[[], None]
+    It is called with None, or with what keeps the keeper from looking.
+    """
+
+    reply: Callable[[str | None], None]
 
 
 class Hungry(NamedTuple):
@@ -109,7 +112,7 @@ class Cancel(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """To the dispatch loop: what there was to see is in effect."""
+    """To the dispatch loop: what there was to see is in effect, or cannot be looked at. `reply` knows which."""
 
     reply: Callable[[], None]
 

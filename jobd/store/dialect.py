@@ -1,16 +1,20 @@
 """What differs between databases, as one small interface: getting in, a few statements, what an error means."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from jobd.errors import DatabaseAltered, DatabaseUnavailable
+from jobd.errors import DatabaseAltered, DatabaseUnavailable, StatementRefused
 from jobd.store.url import Target
 
+# What an error means. After all but a conflict and a refused statement the session is closed: what is wrong may be its.
 AGAIN = "again"  # the transaction was rolled back by a conflict: repeat it whole
 LOST = "lost"  # the connection broke
+SESSION = "session"  # this session may not do it, or has lost its settings; another may be able to
+ALTERED = "altered"  # a table or a column is not to be seen: jobd makes nothing anew that was there
 AWAY = "away"  # the database cannot be reached or written
+STATEMENT = "statement"  # the server refuses what is to be written, and takes other things
 MOST = 2**62  # a counter that somebody has put beyond this, or below 0, begins anew instead of ending all writes
-ALTERED = "altered"  # a table or a column is missing: jobd makes nothing anew that was there
 
 
 class Asked(Protocol):
@@ -18,6 +22,10 @@ class Asked(Protocol):
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows that a statement gives."""
+
+
+class SettingsLost(Exception):
+    """The session is not set up as jobd has set it up. Each dialect classifies it as SESSION."""
 
 
 class Into(NamedTuple):
@@ -38,6 +46,7 @@ class Dialect:
 
     name: str
     begin: str
+    begin_reading = ""  # where reads need a transaction of their own for their settings
     for_update: str  # appended to a SELECT that locks what it reads
     skip_locked: str
     placeholder: str
@@ -49,8 +58,26 @@ class Dialect:
     def check_place(self, target: Target) -> None:
         """Raise DatabaseUnavailable when the connection is open on something else than the target names by now."""
 
+    def check_session(self, cursor: Any) -> None:
+        """Raise SettingsLost, at the beginning of a transaction, when the session is not set up any more."""
+
+    @contextlib.contextmanager
+    def reading(self, cursor: Any) -> Iterator[None]:
+        """What is read within is read with the settings of jobd."""
+        if not self.begin_reading:
+            yield
+            return
+        cursor.execute(self.begin_reading)
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                cursor.execute("ROLLBACK")
+            raise
+        cursor.execute("COMMIT")
+
     def classify(self, error: Exception) -> str | None:
-        """AGAIN, LOST, AWAY, ALTERED, or None when the error is nobody's but jobd's."""
+        """What the error of a driver means; None when it is nobody's but jobd's."""
         raise NotImplementedError
 
     def explain(self, error: Exception, target: Target) -> tuple[str, str]:
@@ -59,8 +86,9 @@ class Dialect:
 
     def refusal(self, error: Exception, target: Target) -> DatabaseUnavailable:
         """The error that a person is shown for a driver's."""
-        if self.classify(error) != ALTERED:
-            return DatabaseUnavailable(*self.explain(error, target))
+        kind = self.classify(error)
+        if kind != ALTERED:
+            return (StatementRefused if kind == STATEMENT else DatabaseUnavailable)(*self.explain(error, target))
         text = " ".join(str(error.args[-1]).split())
         hint = "somebody has changed them: put them back, or restore the database from a backup"
         return DatabaseAltered(f"the tables in {target.label} are not those that jobd made: {text}", hint)

@@ -2,6 +2,9 @@
 
 The session is READ COMMITTED, strict, UTC, with affected rows counted as found rows (an UPDATE that writes the value
 already there counts), and every call has a deadline. ANSI_QUOTES lets one spelling of names serve all databases.
+
+A pooler or proxy may lose these settings (ProxySQL and MaxScale keep those they know of, others none). Without them a
+statement may mean something else, so each transaction first reads them back: where they differ, nothing is done.
 """
 
 import json
@@ -9,7 +12,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Asked, Dialect, Into, grown, halves, listed, updated
+from jobd.store.dialect import (
+    AGAIN,
+    ALTERED,
+    AWAY,
+    LOST,
+    SESSION,
+    STATEMENT,
+    Asked,
+    Dialect,
+    Into,
+    SettingsLost,
+    grown,
+    halves,
+    listed,
+    updated,
+)
 from jobd.store.url import Target
 
 MOST_ROWS = 500  # in one statement
@@ -20,10 +38,59 @@ MYSQL_IDLE = 20
 SQL_MODE = (
     "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES"
 )
-_CONFLICTS = {1020, 1205, 1213, 1062}  # 1062: another has added the same key meanwhile
 _MIXED_COLLATIONS = 1271
 _BYTES = '"base64:type'  # how MySQL has them in JSON
-_BROKEN = {2006, 2013, 2014, 2055, 1053, 1927, 4031}
+_SETTINGS = (
+    "sql_mode",
+    "time_zone",
+    "autocommit",
+    "character_set_client",
+    "character_set_connection",
+    "character_set_results",
+    "innodb_lock_wait_timeout",
+)
+# What an error number means. Below 1000 it is PyMySQL's, from 2000 to 2999 a client's, from 9000 on a proxy's.
+_MEANINGS = {
+    AGAIN: {
+        # read before another wrote; lock timeout; deadlock; another has added the same key meanwhile
+        *(1020, 1205, 1213, 1062),
+        # the table was altered meanwhile; it waits for another's; refused by the replication group
+        *(1412, 1689, 3101),
+    },
+    LOST: {
+        # the server stops, ends the connection, or has ended it for standing still
+        *(1053, 1152, 1184, 1927, 3169, 4031),
+        # packets out of order, broken, cut, late
+        *range(1155, 1162),
+        1180,  # an error during the commit
+    },
+    SESSION: {
+        # not allowed: in, to the database, to a table, to a column; the password is too old; the account is locked
+        *(1044, 1045, 1698, 1130, 1142, 1143, 1227, 1370, 1820, 1862, 3118, 4151),
+        # whoever made the trigger is no user any more
+        1449,
+        # read-only: the server, the transaction, the engine
+        *(1290, 1792, 1207, 1836, 3159),
+        # no database chosen, or one that is not there; a prepared statement that is not known
+        *(1046, 1049, 1243),
+        # a syntax that it does not know: without ANSI_QUOTES
+        1064,
+    },
+    ALTERED: {1054, 1146},
+    AWAY: {
+        # too many connections, users or queries; this host is shut out
+        *(1040, 1203, 1226, 1129),
+        # no space; no memory; no thread; too many locks
+        *(1021, 1114, 1037, 1038, 1041, 1135, 1206),
+        # files that cannot be read or written, are damaged or locked, belong to no table
+        *(1015, 1016, 1017, 1023, 1024, 1026, 1030, 1034, 1035, 1036, 1194, 1195, 1712, 1812, 1813, 1932),
+        # somebody has locked all tables; ended by a person, by the deadline
+        *(1099, 1192, 1223, 1317, 1969, 3024),
+        # unknown; internal; a Galera node or a replication group that is not ready
+        *(1105, 1815, 1047, 1877, 3100),
+    },
+}
+_MEANING = {number: meaning for meaning, numbers in _MEANINGS.items() for number in numbers}
 _TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -32,7 +99,10 @@ class Mysql(Dialect):
     """MariaDB 10.6 or newer, MySQL 8.0 or newer."""
 
     name = "mysql"
-    begin = "START TRANSACTION"
+    # A server that has become read-only says so here, not only when something is to be written.
+    begin = "START TRANSACTION READ WRITE"
+    _settings: str  # what reads them
+    _set: tuple[Any, ...]  # as they were set
     for_update = " FOR UPDATE"
     skip_locked = " FOR UPDATE SKIP LOCKED"
     placeholder = "%s"
@@ -63,6 +133,8 @@ class Mysql(Dialect):
             )
             with connection.cursor() as cursor:
                 self._set_up(cursor)
+                cursor.execute(self._settings)
+                self._set = cursor.fetchone()
             return connection
         except (pymysql.Error, OSError, UnicodeError) as error:  # a host name may be none in any encoding
             if connection is not None:
@@ -84,6 +156,8 @@ class Mysql(Dialect):
         # MySQL knows this limit for idle connections only.
         limit = "idle_transaction_timeout" if "mariadb" in is_set["version"].lower() else "wait_timeout"
         cursor.execute(f"SET SESSION {limit} = %s", (IDLE if limit.startswith("idle") else MYSQL_IDLE,))
+        names = [*_SETTINGS, "transaction_isolation" if "transaction_isolation" in is_set else "tx_isolation", limit]
+        self._settings = f"SELECT DATABASE(), {', '.join(f'@@SESSION.{name}' for name in names)}"
         isolation = is_set.get("transaction_isolation") or is_set.get("tx_isolation")
         wanted = set(SQL_MODE.split(","))
         if isolation != "READ-COMMITTED" or is_set["time_zone"] != "+00:00":
@@ -99,36 +173,25 @@ class Mysql(Dialect):
                     "use one server, or replication with a single writer",
                 )
 
+    def check_session(self, cursor: Any) -> None:
+        cursor.execute(self._settings)
+        if cursor.fetchone() != self._set:
+            raise SettingsLost
+
     def classify(self, error: Exception) -> str | None:
+        if isinstance(error, SettingsLost):
+            return SESSION
         number = _number(error)
-        if number in _CONFLICTS:
-            return AGAIN
-        if number in _BROKEN or number == 0 or isinstance(error, OSError):
-            return LOST
-        # 1040 too many connections, 1021/1114 full, 1290/1836 read-only, 1044/1045/1142/1143 not allowed
-        if number in {
-            1040,
-            1203,
-            1226,
-            1021,
-            1114,
-            1290,
-            1792,
-            1836,
-            1044,
-            1045,
-            1142,
-            1143,
-            2002,
-            2003,
-            2005,
-            3024,
-            1969,
-        }:
-            return AWAY
-        return ALTERED if number in (1054, 1146) else None
+        if number is None:
+            return LOST if isinstance(error, OSError) else None
+        # 2014 and the like: the client and the server are out of step
+        broken = number < 1000 or 2000 <= number < 3000
+        return _MEANING.get(number, LOST if broken else AWAY if number >= 9000 else STATEMENT)
 
     def explain(self, error: Exception, target: Target) -> tuple[str, str]:
+        if isinstance(error, SettingsLost):
+            hint = "a pooler or proxy between jobd and the server loses them: have it keep a session for each client"
+            return f"{target.label}: the session does not keep its settings (sql_mode, time_zone, isolation…)", hint
         number = _number(error)
         text = str(error.args[1]) if len(error.args) > 1 else str(error)
         text = " ".join(text.split())
@@ -285,4 +348,6 @@ def _flag(options: Mapping[str, str], name: str, default: bool) -> bool:
 
 
 def _number(error: Exception) -> int | None:
-    return error.args[0] if error.args and isinstance(error.args[0], int) else None
+    """The number of an error of the driver's."""
+    of_driver = type(error).__module__ == "pymysql.err" and error.args and isinstance(error.args[0], int)
+    return error.args[0] if of_driver else None

@@ -1,24 +1,59 @@
-"""PostgreSQL, through psycopg 3: how to get in, what is said differently, and what errors mean."""
+"""PostgreSQL, through psycopg 3: how to get in, what is said differently, and what errors mean.
+
+Each transaction brings its own settings and nothing is kept in the session (no prepared statement, no SET, no lock), so
+it does not matter whether a pooler gives each transaction another session: pgbouncer with pool_mode = transaction does.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, ALTERED, AWAY, LOST, Dialect, Into, grown, listed, on_conflict
+from jobd.store.dialect import (
+    AGAIN,
+    ALTERED,
+    AWAY,
+    LOST,
+    SESSION,
+    STATEMENT,
+    Dialect,
+    Into,
+    grown,
+    listed,
+    on_conflict,
+)
 from jobd.store.url import Target
 
 MOST_ROWS = 2_000  # in one statement
 DEADLINE = 10  # seconds for a call
 LOCK_WAIT = 5  # seconds for a row that another transaction holds
 IDLE = 4  # seconds that a transaction may stand still: a frozen node must not hold its locks until it is found dead
+_SETTINGS = (
+    f"SET LOCAL statement_timeout = '{DEADLINE}s'; SET LOCAL lock_timeout = '{LOCK_WAIT}s';"
+    f" SET LOCAL idle_in_transaction_session_timeout = '{IDLE}s'; SET LOCAL datestyle = 'ISO'"
+)
+# What an SQLSTATE means: the first of these that it begins with.
+_MEANINGS = (
+    # statement completion unknown; connection; the server ends sessions, or those that stand still; protocol
+    (LOST, ("40003", "08", "57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04")),
+    # conflict; lock timeout; another has added the same key meanwhile
+    (AGAIN, ("40", "55P03", "23505")),
+    (ALTERED, ("42P01", "42703")),  # no such table, no such column; a lost search_path shows so too
+    # read-only, or in no transaction that it should be in; not allowed; no such schema; a prepared statement or cursor
+    # that is not known, known already, or of another table; a standby
+    (SESSION, ("25", "28", "42501", "3F", "26", "34", "42P03", "42P05", "0A000")),
+    # resources; not in the state for it; ended by a person or the deadline; the operating system; configuration;
+    # the database is gone; a bug or a damaged file in the server
+    (AWAY, ("53", "55", "57", "58", "F0", "3D", "XX")),
+)
 
 
 class Postgresql(Dialect):
     """PostgreSQL 14 or newer."""
 
     name = "postgresql"
-    begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
+    begin = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_SETTINGS}"
+    begin_reading = f"BEGIN READ ONLY; {_SETTINGS}"
     for_update = " FOR UPDATE"
     skip_locked = " FOR UPDATE SKIP LOCKED"
     placeholder = "%s"
@@ -37,18 +72,14 @@ class Postgresql(Dialect):
             "connect_timeout": DEADLINE,
             "tcp_user_timeout": DEADLINE * 1000,
             "application_name": "jobd",
+            "client_encoding": "UTF8",
             **target.options,
         }
         connection = None
         try:
-            connection = psycopg.connect(**given, autocommit=True)
+            connection = psycopg.connect(**given, autocommit=True, prepare_threshold=None)
             # As text: a datetime holds neither 'infinity' nor a year before Christ, and one such row would hide all.
             connection.adapters.register_loader("timestamp", psycopg.types.string.TextLoader)
-            connection.execute(
-                f"SET statement_timeout = '{DEADLINE}s'; SET lock_timeout = '{LOCK_WAIT}s'; SET timezone = 'UTC';"
-                f" SET datestyle = 'ISO'; SET client_encoding = 'UTF8';"
-                f" SET idle_in_transaction_session_timeout = '{IDLE}s'"
-            )
             if connection.info.server_version < 140000:
                 raise ConfigError(
                     f"the PostgreSQL server is version {connection.info.server_version // 10000}",
@@ -67,24 +98,16 @@ class Postgresql(Dialect):
             raise DatabaseUnavailable(*self.explain(error, target)) from None
 
     def classify(self, error: Exception) -> str | None:
-        state = getattr(error, "sqlstate", None) or ""
-        # 40: deadlock, serialization; 55P03: lock timeout; 23505: another has added the same key meanwhile
-        if state.startswith("40") or state in ("55P03", "23505"):
-            return AGAIN
-        # 08: connection; 57P01-3: shutting down
-        if state.startswith("08") or state in ("57P01", "57P02", "57P03", "25P03"):
-            return LOST
-        # 53: resources; 57014: deadline; 25006: read-only; 28, 42501: not allowed; 58: I/O
-        if state[:2] in ("53", "28", "58") or state in ("57014", "25006", "42501"):
-            return AWAY
-        if not state and type(error).__name__ in ("OperationalError", "InterfaceError"):
-            return LOST
-        return ALTERED if state in ("42703", "42P01") else None
+        state = getattr(error, "sqlstate", None)
+        if not state:  # not the server has said so
+            return LOST if type(error).__name__ in ("OperationalError", "InterfaceError") else None
+        return next((meaning for meaning, begins in _MEANINGS if state.startswith(begins)), STATEMENT)
 
     def explain(self, error: Exception, target: Target) -> tuple[str, str]:
         text = " ".join(str(error).split()) or type(error).__name__
         if target.password:
             text = text.replace(target.password, "***")
+        state = getattr(error, "sqlstate", None) or ""
         hint = ""
         if "does not exist" in text and "database" in text:
             hint = f"create it: createdb {target.database}"
@@ -92,6 +115,14 @@ class Postgresql(Dialect):
             hint = "is the server running?"
         elif "authentication" in text or "password" in text:
             hint = "check the user and the password"
+        elif "statement pooling" in text:
+            hint = "in the pooler, set pool_mode = transaction (or session) for this database"
+        elif "unsupported startup parameter" in text:
+            hint = "take it out of the database URL, or name it in the pooler's ignore_startup_parameters"
+        elif state == "42501":
+            hint = "grant the user of jobd its rights again: it needs all of its own tables"
+        elif state == "25006" or "during recovery" in text:
+            hint = "jobd needs the primary, and a session that may write"
         return f"{target.label}: {text}", hint
 
     def among(self, column: str, count: int) -> str:

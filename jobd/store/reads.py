@@ -72,7 +72,7 @@ class Reader:
         self._dialect = dialect_of(target)
         self._connection = connect(target, read_only=True)
         self._cursor = self._connection.cursor()
-        self._guarded(partial(schema.check_version, self._cursor, target.kind, target.label))
+        self._guarded(partial(schema.check_version, self._cursor, self._dialect, target))
 
     def jobs(self, deleted: bool) -> Iterator[Listed]:
         """The jobs by name; with `deleted`, the deleted ones too."""
@@ -172,8 +172,9 @@ class Reader:
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         def ask() -> list[tuple[Any, ...]]:
-            self._cursor.execute(sql.replace("?", self._dialect.placeholder), parameters)
-            return list(self._cursor.fetchall())
+            with self._dialect.reading(self._cursor):
+                self._cursor.execute(sql.replace("?", self._dialect.placeholder), parameters)
+                return list(self._cursor.fetchall())
 
         return self._guarded(ask)
 

@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
+from jobd.store.dialect import Dialect
 from jobd.store.rows import JOB
 from jobd.store.strict import fourth as _fourth
+from jobd.store.url import Target
 
 LOCK_SECONDS = 30
 _LOCK_NUMBER = 0x6A6F6264  # "jobd"
@@ -221,15 +223,17 @@ STEPS: list[Callable[[str], Sequence[str | Callable[[Any], None]]]] = [_first, _
 VERSION = len(STEPS)
 
 
-def upgrade(connection: Any, kind: str, label: str) -> None:
+def upgrade(connection: Any, dialect: Dialect, target: Target) -> None:
     """Bring the database to this version, keeping every row.
 
     Raises ConfigError when the database is newer than this jobd, or `job` is somebody else's table.
     """
-    cursor = connection.cursor()
-    if _version(cursor, kind, label) == VERSION:
+    cursor, kind, label = connection.cursor(), target.kind, target.label
+    with dialect.reading(cursor):
+        version = _version(cursor, kind, label)
+    if version == VERSION:
         return
-    _lock(cursor, kind, label)
+    _lock(cursor, dialect, label)
     try:
         version = _version(cursor, kind, label)
         cursor.execute("CREATE TABLE IF NOT EXISTS jobd_schema (version BIGINT NOT NULL)")
@@ -291,9 +295,12 @@ def _version(cursor: Any, kind: str, label: str) -> int:
     return int(version)
 
 
-def check_version(cursor: Any, kind: str, label: str) -> None:
+def check_version(cursor: Any, dialect: Dialect, target: Target) -> None:
     """For those who only read: raises DatabaseUnavailable when the tables are not there, ConfigError when newer."""
-    if _version(cursor, kind, label) < VERSION:
+    label = target.label
+    with dialect.reading(cursor):
+        version = _version(cursor, target.kind, label)
+    if version < VERSION:
         raise DatabaseUnavailable(f"{label} has no jobd tables of this version yet", "`jobd start` makes them")
 
 
@@ -305,27 +312,27 @@ def _check_columns(cursor: Any, label: str) -> None:
         raise ConfigError(f"the table job in {label} has no column {missing[0]!r}", "it is not a table of jobd's")
 
 
-def _lock(cursor: Any, kind: str, label: str) -> None:
-    if kind == "sqlite":
-        cursor.execute("BEGIN IMMEDIATE")
-    elif kind == "mysql":
+def _lock(cursor: Any, dialect: Dialect, label: str) -> None:
+    """Keep others from upgrading. On SQLite and PostgreSQL, where a pooler may keep no session, it begins the
+    transaction that holds the lock."""
+    if dialect.name == "mysql":
         cursor.execute("SELECT GET_LOCK(CONCAT('jobd.', DATABASE()), %s)", (LOCK_SECONDS,))
         if cursor.fetchone()[0] != 1:
             raise DatabaseUnavailable(f"{label} is being upgraded by somebody else for {LOCK_SECONDS} s", "try again")
-    else:
+        return
+    cursor.execute(dialect.begin)
+    if dialect.name == "postgresql":
         deadline = time.monotonic() + LOCK_SECONDS
-        while not cursor.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK_NUMBER,)).fetchone()[0]:
+        while not cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK_NUMBER,)).fetchone()[0]:
             if time.monotonic() > deadline:
+                cursor.execute("ROLLBACK")
                 raise DatabaseUnavailable(f"{label} is being upgraded by somebody else", "try again")
             time.sleep(0.05)  # noqa: TID251 - no loop turns yet
-        cursor.execute("BEGIN")
 
 
 def _unlock(cursor: Any, kind: str, end: str) -> None:
     if kind != "mysql":
         cursor.execute(end)
-    if kind == "mysql":
+    else:
         cursor.execute("SELECT RELEASE_LOCK(CONCAT('jobd.', DATABASE()))")
         cursor.fetchone()
-    elif kind == "postgresql":
-        cursor.execute("SELECT pg_advisory_unlock(%s)", (_LOCK_NUMBER,))

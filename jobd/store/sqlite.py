@@ -14,13 +14,22 @@ from operator import methodcaller
 from typing import Any, TypeVar
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, ALTERED, AWAY, Asked, Dialect, Into, grown, halves, listed, on_conflict
+from jobd.store.dialect import AGAIN, ALTERED, AWAY, STATEMENT, Asked, Dialect, Into, grown, halves, listed, on_conflict
 from jobd.store.url import Target
 
 Row = TypeVar("Row")
 BUSY_SECONDS = 5.0
 # Text as a foreign program may have left it: SQLite takes any bytes, and one such row must hide no other.
 _text = methodcaller("decode", "utf-8", "replace")
+# What an error means. A connection to a file that was read-only when it was opened stays so: it is opened again (AWAY).
+_MEANING = dict.fromkeys((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL), AGAIN) | dict.fromkeys(
+    (
+        *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT),
+        *(sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH),
+        *(sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_NOLFS, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_INTERNAL),
+    ),
+    AWAY,
+)
 _NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs", "lustre"}
 
 
@@ -115,23 +124,11 @@ class Sqlite(Dialect):
             )
 
     def classify(self, error: Exception) -> str | None:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return AGAIN
+        if not isinstance(error, sqlite3.Error) or not hasattr(error, "sqlite_errorcode"):
+            return None
         if str(error).startswith(("no such table", "no such column", "table job")):
             return ALTERED
-        if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) and code in (
-            sqlite3.SQLITE_FULL,
-            sqlite3.SQLITE_IOERR,
-            sqlite3.SQLITE_READONLY,
-            sqlite3.SQLITE_CORRUPT,
-            sqlite3.SQLITE_NOTADB,
-            sqlite3.SQLITE_CANTOPEN,
-            sqlite3.SQLITE_PERM,
-            sqlite3.SQLITE_AUTH,
-        ):
-            return AWAY
-        return None
+        return _MEANING.get(error.sqlite_errorcode & 0xFF, STATEMENT)
 
     def explain(self, error: Exception, target: Target) -> tuple[str, str]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -1,5 +1,9 @@
 """The open database: whole transactions, repeated when another got in the way, never a statement repeated blindly.
 
+A session goes bad: after a fail-over it is on a server that may not be written, its rights were taken and given back, a
+pooler has lost its settings. So one that meets anything but a conflict is closed, and when it had worked before, the
+transaction is tried once more in a new one. Who asks again later gets a new one each time; when is theirs to decide.
+
 What the end of a transaction was is always told: done, not done (DatabaseUnavailable: nothing was changed), or, when
 the connection broke during the commit and could not be asked again, unknown (OutcomeUnknown).
 """
@@ -13,7 +17,7 @@ from jobd.config import Settings
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
 from jobd.store import schema
 from jobd.store.connect import dialect_of
-from jobd.store.dialect import AGAIN, LOST, Dialect, Into
+from jobd.store.dialect import AGAIN, ALTERED, LOST, SESSION, STATEMENT, Dialect, Into
 from jobd.store.orm import open_database
 from jobd.store.url import Target, parse_url
 
@@ -75,6 +79,8 @@ def _spelled(sql: str, placeholder: str) -> str:
 class Store:
     """An open database, for one thread."""
 
+    _proven = False  # a transaction has been done in this session
+
     def __init__(self, target: Target) -> None:
         self.target = target
         self.dialect = dialect_of(target)
@@ -82,7 +88,7 @@ class Store:
         self._monotonic: Callable[[], float] = time.monotonic
         self._seen: object = None
         self._database = open_database(target, self.dialect)
-        self._guarded(lambda: schema.upgrade(self._database.connection(), target.kind, target.label))
+        self._guarded(lambda: schema.upgrade(self._database.connection(), self.dialect, target))
 
     def transact(
         self, work: Callable[[Session], Result], verify: Callable[[Session], Result | None] | None = None
@@ -96,6 +102,7 @@ class Store:
         for attempt in range(TRIES):
             if attempt:
                 self._sleep(PAUSE * 2**attempt)
+            proven = self._proven and not self._database.is_closed()
             try:
                 return self._once(work, repeated=attempt > 0)
             except _CommitBroke as broke:
@@ -112,7 +119,8 @@ class Store:
                 kind = self.dialect.classify(_cause(error))
                 if kind is None:
                     raise
-                if kind not in (AGAIN, LOST) or attempt == TRIES - 1 or self._monotonic() > give_up:
+                again = kind in (AGAIN, LOST) or (kind in (SESSION, ALTERED) and proven)
+                if not again or attempt == TRIES - 1 or self._monotonic() > give_up:
                     raise self._unavailable(error) from None
         raise DatabaseUnavailable(f"{self.target.label}: the transaction could not be done in {TRIES} tries")
 
@@ -124,6 +132,7 @@ class Store:
         except JobdError:
             raise
         except Exception as error:  # noqa: BLE001 - drivers have no common base class; explained in one place
+            self._discard()
             raise self._unavailable(error) from None
         return changed
 
@@ -134,9 +143,14 @@ class Store:
     def _once(self, work: Callable[[Session], Result], repeated: bool) -> Result:
         connection = self._connection()
         self.dialect.check_place(self.target)
-        session = Session(connection, self.dialect, self._database, repeated)
+        try:
+            session = Session(connection, self.dialect, self._database, repeated)
+        except Exception:
+            self._discard()  # it is closed
+            raise
         try:
             session.execute(self.dialect.begin)
+            self.dialect.check_session(session.cursor)
             result = work(session)
         except BaseException as error:
             self._roll_back(session, error)
@@ -151,17 +165,19 @@ class Store:
             if kind == LOST:
                 raise _CommitBroke(str(error)) from None
             raise
+        self._proven = True
         return result
 
     def _connection(self) -> Any:
         if self._database.is_closed():
+            self._proven = False
             self._database.connect()
         return self._database.connection()
 
     def _roll_back(self, session: Session, error: BaseException) -> None:
-        """End the transaction; a connection that cannot even do that is thrown away."""
+        """End the transaction, or close a session that has gone bad."""
         try:
-            if not isinstance(error, Exception) or self.dialect.classify(_cause(error)) != LOST:
+            if not isinstance(error, Exception) or self.dialect.classify(_cause(error)) in (None, AGAIN, STATEMENT):
                 session.execute("ROLLBACK")
                 return
         except Exception:  # noqa: BLE001, S110 - whatever it is, the connection is of no more use

@@ -197,7 +197,7 @@ def test_sigusr1_puts_the_status_into_the_log(house: House) -> None:
 
 def test_changed_is_answered_when_the_change_is_in_effect(house: House) -> None:
     house.foreground()
-    assert ask(str(house.state), {"do": "changed"}, 5) == {}
+    assert ask(str(house.state), {"do": "changed"}, 5) == {"database": "ok"}
     assert "error" in (ask(str(house.state), {"do": "dance"}, 5) or {})
 
 

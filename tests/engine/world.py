@@ -199,7 +199,7 @@ class World:
     def add(self, *jobs: Job) -> None:
         """Store jobs."""
         definitions.add(self.store, jobs, self.clock.wall(), "UTC")
-        self._keeper.inbox.put(Look(lambda: None))
+        self._keeper.inbox.put(Look(lambda trouble: None))
         self._turn()
 
     def pass_time(self, duration: int) -> None:

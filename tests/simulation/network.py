@@ -38,7 +38,7 @@ class Database:
     def __init__(self) -> None:
         self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self.commits = 0
-        schema.upgrade(self.connection, "sqlite", "the simulated database")
+        schema.upgrade(self.connection, Sqlite(), TARGET)
 
     def rows(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """What is in it; for those who check the world from outside."""

@@ -36,7 +36,7 @@ class Scenario(World):
     def _knock(self) -> None:
         """The one that came last is the first to know."""
         if self.nodes[1].up:
-            self.nodes[1].engine.keeper.inbox.put(Look(lambda: None))
+            self.nodes[1].engine.keeper.inbox.put(Look(lambda trouble: None))
 
 
 @pytest.mark.parametrize("dies", [0, 1])

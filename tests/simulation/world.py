@@ -193,7 +193,7 @@ class World:
         """Some daemons are told at once, the others find out."""
         for node in self.nodes:
             if node.up and self.chance(0.5):
-                node.engine.keeper.inbox.put(Look(lambda: None))
+                node.engine.keeper.inbox.put(Look(lambda trouble: None))
 
     def _edit(self) -> None:
         if self._quiet:

@@ -31,7 +31,9 @@ def mysql() -> Iterator[servers.Elsewhere]:
     server.close()
 
 
-@pytest.fixture(params=[*servers.KINDS, "odd-mariadb", "odd-postgresql", *(["mysql"] if servers.MYSQL else [])])
+@pytest.fixture(
+    params=[*servers.KINDS, "odd-mariadb", "odd-postgresql", "pgbouncer", *(["mysql"] if servers.MYSQL else [])]
+)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database of each kind."""
     if request.param == "sqlite":

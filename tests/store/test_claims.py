@@ -340,7 +340,7 @@ def test_a_node_that_is_frozen_within_a_transaction_does_not_hold_its_locks(
     (job_id,) = make_jobs(store, 1)
     lock = "UPDATE schedule SET missed = missed + 1 WHERE job_id = ?"
     frozen = open_store(database)._connection().cursor()
-    frozen.execute("BEGIN")
+    frozen.execute(store.dialect.begin)
     frozen.execute(lock.replace("?", "%s"), (job_id,))
     began = time.monotonic()
     store.transact(lambda session: session.execute(lock, (job_id,)) and None)

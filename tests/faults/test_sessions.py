@@ -1,0 +1,163 @@
+"""What becomes of a daemon whose session, or whose rights, somebody takes away and gives back: on real servers."""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pymysql
+import pytest
+
+from jobd.store.url import parse_url
+from tests.faults.scene import noted, notes
+from tests.house import House, until
+
+TOLD_WITHIN = 3  # seconds; a poll and a connection, on a busy machine
+BACK_WITHIN = 9  # seconds; the longest back-off is 5
+AWAY_FOR = 3.5
+MOST_TRIES = 9  # in that time: 50 ms, then twice as long each time, and what the commands ask
+END = {
+    "postgresql": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'",
+    "mariadb": "KILL USER {user}",
+}
+# What is done, and how it is undone.
+DOORS = {
+    "postgresql": {
+        "read-only": (
+            "ALTER DATABASE {db} SET default_transaction_read_only = on",
+            "ALTER DATABASE {db} RESET default_transaction_read_only",
+        ),
+        "no rights": (
+            "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {user}",
+            "GRANT ALL ON ALL TABLES IN SCHEMA public TO {user}",
+        ),
+        "no right to claim": ("REVOKE UPDATE ON schedule FROM {user}", "GRANT UPDATE ON schedule TO {user}"),
+        "no way in": ("ALTER ROLE {user} NOLOGIN", "ALTER ROLE {user} LOGIN"),
+        "tables out of sight": ("ALTER ROLE {user} SET search_path = nowhere", "ALTER ROLE {user} RESET search_path"),
+        "no heartbeat": ("REVOKE UPDATE ON node FROM {user}", "GRANT UPDATE ON node TO {user}"),
+        "no table": ("ALTER TABLE run RENAME TO elsewhere", "ALTER TABLE elsewhere RENAME TO run"),
+    },
+    "mariadb": {
+        "read-only": ("SET GLOBAL read_only = 1", "SET GLOBAL read_only = 0"),
+        "no rights to write": (
+            "REVOKE INSERT, UPDATE, DELETE ON {db}.* FROM {user}",
+            "GRANT INSERT, UPDATE, DELETE ON {db}.* TO {user}",
+        ),
+        "no rights": ("REVOKE ALL ON {db}.* FROM {user}", "GRANT ALL ON {db}.* TO {user}"),
+        "another password": ("ALTER USER {user} IDENTIFIED BY 'other'", "ALTER USER {user} IDENTIFIED BY 'secret'"),
+        "locked out": ("ALTER USER {user} ACCOUNT LOCK", "ALTER USER {user} ACCOUNT UNLOCK"),
+    },
+}
+ENOUGH_TO_ADD = ("no heartbeat",)
+
+
+class Administrator:
+    """Who rules a server, and has given jobd an ordinary user on one database."""
+
+    def __init__(self, kind: str, url: str, number: int) -> None:
+        self.kind = kind
+        self._url = url
+        self.database = parse_url(url).database
+        self.user = f"user_{self.database}_{number}"
+        if kind == "postgresql":
+            self.does(f"CREATE ROLE {self.user} LOGIN", f"GRANT CREATE ON SCHEMA public TO {self.user}")
+            self.url = url.replace("postgres@", f"{self.user}@")
+        else:
+            self.does(
+                f"CREATE USER {self.user} IDENTIFIED BY 'secret'", f"GRANT ALL ON {self.database}.* TO {self.user}"
+            )
+            self.url = url.replace("root@", f"{self.user}:secret@")
+
+    def does(self, *statements: str) -> list[Any]:
+        """Run statements in the database; the rows of the last."""
+        given = parse_url(self._url)
+        with self._connected(given) as connection:
+            cursor = connection.cursor()
+            for statement in statements:
+                cursor.execute(statement.format(db=self.database, user=self.user))
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def connections(self) -> int:
+        """How many sessions the server has had, as far as it counts."""
+        if self.kind == "mariadb":
+            return int(self.does("SHOW GLOBAL STATUS LIKE 'Connections'")[0][1])
+        counted = "SELECT sessions FROM pg_stat_database WHERE datname = '{db}'"
+        return int(self.does("SELECT pg_stat_force_next_flush()", counted)[0][0])
+
+    @contextmanager
+    def _connected(self, given: Any) -> Iterator[Any]:
+        if self.kind == "postgresql":
+            writing = "-c default_transaction_read_only=off"
+            with psycopg.connect(self._url, autocommit=True, options=writing) as connection:
+                yield connection
+        else:
+            where = {"host": given.host, "port": given.port, "user": given.user, "database": given.database}
+            with pymysql.connect(**where, autocommit=True) as connection:
+                yield connection
+
+
+@pytest.fixture
+def administrator(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Administrator]]:
+    made: list[Administrator] = []
+
+    def make(kind: str) -> Administrator:
+        made.append(Administrator(kind, request.getfixturevalue(kind).new_database(), len(made)))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.kind == "mariadb":
+            one.does("SET GLOBAL read_only = 0")
+
+
+def told(house: House) -> list[str]:
+    return re.findall(r"trying again until it is back", house.log())
+
+
+@pytest.mark.parametrize(("kind", "door"), [(kind, door) for kind, doors in DOORS.items() for door in doors])
+def test_what_an_administrator_takes_from_a_daemon_is_told_at_once_and_all_goes_on_when_it_is_given_back(
+    kind: str,
+    door: str,
+    administrator: Callable[[str], Administrator],
+    make_house: Callable[..., House],
+) -> None:
+    admin = administrator(kind)
+    shut, opened = DOORS[kind][door]
+    house = make_house(admin.url, more='poll = "200ms"\nlease = "30s"\n')
+    daemon = house.foreground()
+    house.fine("add", "quick", "--every", "200ms")
+    noted(house, "ran", 3)
+    admin.does(shut, END[kind])
+    began = time.monotonic()
+    until(lambda: told(house), "the line in the log")
+    assert time.monotonic() - began < TOLD_WITHIN
+    assert house.status()["database"] != "ok"
+    before = admin.connections()
+    time.sleep(AWAY_FOR)
+    tries = admin.connections() - before
+    refused = house.jobd("add", "late", "--task", "quick", "--once")
+    if door in ENOUGH_TO_ADD:
+        assert refused.returncode == 0
+        assert "it is stored, but the daemon on this machine cannot use its database yet" in refused.stderr
+        assert "cannot use its database" in house.fine("show", "late")
+    else:
+        assert refused.returncode in (4, 78), refused
+        assert "nothing was changed" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert len(told(house)) <= 2, house.log()
+    assert tries <= MOST_TRIES
+    count = len(notes(house))
+    admin.does(opened)
+    began = time.monotonic()
+    until(lambda: len(notes(house)) > count and house.status()["database"] == "ok", "runs")
+    assert time.monotonic() - began < BACK_WITHIN
+    assert daemon.poll() is None
+    assert house.log().count("the database is back") == 1
+    house.ended("quick", 5)
+    recorded = Counter(run["run"] for run in house.history("quick"))
+    done = Counter(int(run) for _, job, run, _ in map(str.split, notes(house)) if job == "quick")
+    assert set(done.values()) == set(recorded.values()) == {1}
+    assert "Traceback" not in house.log()
