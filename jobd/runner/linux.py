@@ -8,7 +8,20 @@ import time
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NAME, PR_GET_NAME = 15, 16
+_SYS_IOPRIO_GET = {"x86_64": 252, "aarch64": 31}.get(os.uname().machine)
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def prctl(option: int, argument: object = 0) -> int:
+    """prctl(2) with one argument."""
+    result: int = _libc.prctl(option, argument, 0, 0, 0)
+    return result
+
+
+def io_priority() -> int:
+    """The class and level of this process's input and output; 0 where it is not known how to ask."""
+    return _libc.syscall(_SYS_IOPRIO_GET, 1, 0) if _SYS_IOPRIO_GET else 0
 
 
 def die_with_parent(parent: int) -> None:
@@ -57,13 +70,21 @@ def await_children(seconds: float) -> None:
         time.sleep(0.005)  # noqa: TID251 - not in the daemon
 
 
-def kill_descendants(seconds: float) -> bool:
-    """Kill every descendant and reap them all, as orphans come to us; whether that was done in time."""
+def kill_descendants(seconds: float, spared: int = 0) -> bool:
+    """Kill every descendant and reap them all, as orphans come to us; whether that was done in time.
+
+    One child may be spared.
+    """
     deadline = time.monotonic() + seconds
     while has_children():
         if time.monotonic() > deadline:
             return False
-        for pid in children():
+        left = children()
+        if left == [spared]:
+            return True
+        for pid in left:
+            if pid == spared:
+                continue
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:

@@ -1,146 +1,147 @@
 """Between runs: what a task changed in its process is put back, and what cannot be put back is told.
 
-Put back after each run: working directory, umask, environment, time zone, signal handlers and mask, the timer, standard
-streams, sys.path and the recursion limit. Looked at after each run, and if it has changed the worker asks to be
-replaced: descriptors (closed, or more than SPARE left open), user and groups, priority, threads that go on, modules
-that are gone, and resource limits once a plugin has imported `resource`. Only every THOROUGH_EVERY runs, because it
-costs: resource limits changed in another way (ctypes, another process), and memory.
+    kernel.py      what the kernel holds of a process
+    stdlib.py      what the standard library's setters set
+    patched.py     whether its functions are its own
+    recorders.py   logging and loguru
+    loops.py       asyncio's current loop
+    helpers.py     multiprocessing's own processes
 
-What the import of a plugin changed in the environment and in sys.path is no leak: it stays, as the module does.
+After each run comes what takes microseconds. A thorough look takes a millisecond or two. It comes when the worker has
+no further order, so that it costs nobody anything; and while orders follow each other without a pause, after the first
+run of each task, and then as often as takes one part in THOROUGH_SHARE of the time.
+
+What the import of a plugin changed is no leak: it stays, as the module does.
 """
 
+import contextvars
 import os
 import resource
-import signal
 import sys
 import threading
 import time
 
-# What is below signal's functions, which make an enum of each answer: that took longer than all else here.
-from _signal import getsignal as _handler
-from _signal import pthread_sigmask as _set_mask
-
 from jobd.runner import linux
+from jobd.runner.helpers import end_children
+from jobd.runner.kernel import Kernel
+from jobd.runner.loops import Loops
 from jobd.runner.output import Output
+from jobd.runner.patched import Functions
+from jobd.runner.recorders import Logging, Loguru
+from jobd.runner.stdlib import Standard
 
 GROWTH = 256 * 1024  # KiB
-SPARE = 64  # descriptors that runs may leave open: a connection kept in a module makes the next run quick
-THOROUGH_EVERY = 64  # runs
+THOROUGH_SHARE = 50
 CHILDREN_END_WITHIN = 1.0  # seconds
-_WATCHED = tuple(
-    map(
-        int,
-        (
-            signal.SIGTERM,
-            signal.SIGINT,
-            signal.SIGHUP,
-            signal.SIGALRM,
-            signal.SIGCHLD,
-            signal.SIGUSR1,
-            signal.SIGUSR2,
-        ),
-    )
-)
-_LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
-del sys.modules["resource"]  # from now on its presence says that a plugin has imported it
 
 
 class State:
     """What the process is like when no task has touched it."""
 
-    def __init__(self, socket: int) -> None:
-        self._socket = os.fstat(socket)
-        self._descriptor = socket
-        # Held open: it is the same folder wherever somebody moves it.
-        self._directory = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._umask = os.umask(0o077)
-        os.umask(self._umask)
-        self._handlers = {number: _handler(number) for number in _WATCHED}
-        self._mask = _set_mask(signal.SIG_BLOCK, ())
-        self._limits = _limits()
-        self._user = _user()
-        self._most = _lowest_free() + SPARE
-        self._priority = os.getpriority(os.PRIO_PROCESS, 0)
+    def __init__(self, socket: int, output: Output) -> None:
+        self._output = output
+        self._kernel = Kernel(socket)
+        self._standard = Standard()
+        self._functions = Functions()
+        self._logging = Logging(output.record)
+        self._loguru = Loguru(output.record)
+        self._loops = Loops()
         self._zone = time.tzname
         self._recursion = sys.getrecursionlimit()
         self._modules = sys.modules
-        self._pipe = os.fstat(1)
         self._memory = 0
-        self._runs = 0
-        self.keep()
+        self._thorough_at = 0  # time.monotonic_ns()
+        self._settled = True  # nothing has run since the last thorough look
+        self._decimal: object = None
+        self._keep_cheap()
 
     def keep(self) -> None:
         """What has just been imported belongs to the process from now on, with what it changed."""
+        self._keep_cheap()
+        self._kernel.keep()
+        self._standard.keep()
+        self._functions.keep()
+        self._logging.keep()
+        self._loguru.keep()
+        self._loops.keep()
+        self._thorough_at = 0
+
+    def context(self) -> contextvars.Context:
+        """Where a run sets context variables: they, and decimal's context among them, end with it."""
+        context = self._context.copy()
+        if self._decimal is not None:
+            decimal = sys.modules["decimal"]
+            context.run(lambda: decimal.setcontext(self._decimal.copy()))  # type: ignore[attr-defined]
+        return context
+
+    def restore(self) -> bool:
+        """Put everything back; False when something could not be, so that this process is not to be used again."""
+        try:
+            self._kernel.free_output()
+            self._output.restore()
+            self._put_back()
+            self._settled = False
+            return self._is_intact() and (time.monotonic_ns() < self._thorough_at or self._is_thoroughly_intact())
+        except BaseException:  # noqa: BLE001 - whatever the task has done to this interpreter, its outcome is to be told
+            return False
+
+    def settle(self) -> bool:
+        """There is time: look thoroughly. False: this process is not to be used again."""
+        try:
+            return self._settled or self._is_thoroughly_intact()
+        except BaseException:  # noqa: BLE001 - the same
+            return False
+
+    def _keep_cheap(self) -> None:
         self._environ = dict(_raw_environment())
         self._path = list(sys.path)
         self._module_count = len(sys.modules)
-
-    def restore(self, output: Output) -> bool:
-        """Put everything back; False when something could not be, so that this process is not to be used again."""
-        self._runs += 1
-        try:
-            output.restore()
-            self._put_back()
-            return self._intact()
-        except Exception:  # noqa: BLE001 - whatever the task has done to this interpreter, its outcome is to be told
-            return False
+        self._context = contextvars.copy_context()
+        if "decimal" in sys.modules:
+            self._decimal = sys.modules["decimal"].getcontext().copy()
 
     def _put_back(self) -> None:
-        os.fchdir(self._directory)
-        os.umask(self._umask)
         if _raw_environment() != self._environ:
             os.environb.clear()
             os.environb.update(self._environ)
         if time.tzname is not self._zone:  # each tzset makes a new one
             time.tzset()
             self._zone = time.tzname
-        for number, handler in self._handlers.items():
-            if _handler(number) is not handler:
-                signal.signal(number, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        _set_mask(signal.SIG_SETMASK, self._mask)
         if sys.path != self._path:
             sys.path = list(self._path)
         if sys.getrecursionlimit() != self._recursion:
             sys.setrecursionlimit(self._recursion)
+        self._loops.put_back()
+        if not self._logging.root_is_intact():
+            self._logging.put_back()
 
-    def _intact(self) -> bool:
+    def _is_intact(self) -> bool:
         return (
-            (not linux.has_children() or linux.kill_descendants(CHILDREN_END_WITHIN))
-            and os.fstat(1).st_ino == os.fstat(2).st_ino == self._pipe.st_ino
-            and os.fstat(self._descriptor).st_ino == self._socket.st_ino
-            and _lowest_free() <= self._most
-            and _user() == self._user
-            and os.getpriority(os.PRIO_PROCESS, 0) == self._priority
+            (not linux.has_children() or end_children(CHILDREN_END_WITHIN))
+            and self._kernel.put_back()
             and threading.active_count() == 1
             and len(sys._current_frames()) == 1
             and sys.modules is self._modules
             and len(sys.modules) >= self._module_count
-            and ("resource" not in sys.modules or _limits() == self._limits)
-            and (self._runs % THOROUGH_EVERY != 1 or self._thoroughly_intact())
+            and self._loguru.put_back()
         )
 
-    def _thoroughly_intact(self) -> bool:
+    def _is_thoroughly_intact(self) -> bool:
+        began = time.monotonic_ns()
+        self._standard.put_back()
+        self._logging.put_back()
+        intact = self._kernel.is_intact() and self._functions.are_intact() and not self._has_grown()
+        ended = time.monotonic_ns()
+        self._thorough_at = ended + THOROUGH_SHARE * (ended - began)
+        self._settled = intact
+        return intact
+
+    def _has_grown(self) -> bool:
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         self._memory = self._memory or used
-        return used <= self._memory + GROWTH and _limits() == self._limits
+        return used > self._memory + GROWTH
 
 
 def _raw_environment() -> dict[bytes, bytes]:
     """The environment as Python holds it: comparing os.environ itself decodes every name and value, 40 times slower."""
     return os.environ._data  # type: ignore[attr-defined,no-any-return]
-
-
-def _lowest_free() -> int:
-    """The lowest descriptor that is free: it rises with those that are left open. Raises OSError when none is."""
-    number = os.dup(0)
-    os.close(number)
-    return number
-
-
-def _user() -> tuple[object, ...]:
-    return os.getresuid(), os.getresgid(), os.getgroups()
-
-
-def _limits() -> list[tuple[int, int]]:
-    return [resource.getrlimit(limit) for limit in _LIMITS]

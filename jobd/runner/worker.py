@@ -45,10 +45,6 @@ class Failure(Exception):
     """A program failed; the text says how."""
 
 
-class NotStarted(Failure):
-    """A program could not be started, so that it has said nothing itself."""
-
-
 class Worker:
     """This process's side of the wire."""
 
@@ -63,16 +59,23 @@ class Worker:
         self._catalogue = Catalogue(plugins)
         self._output = Output()
         self._ending = Ending()
-        self._state = State(descriptor)
+        self._state = State(descriptor, self._output)
 
     def serve(self) -> None:
         """Take orders until the daemon is gone, or this process is not fit for another."""
         self._send(encode("ready", VERSION))
-        while self._socket.recv(1):
+        while self._may_take():
             order = decode_order(decode(self._orders.get(self._taken)))
             self._taken += 1
-            if not self._run(order):
+            if not self._state.context().run(self._run, order):
                 return
+
+    def _may_take(self) -> bool:
+        """Wait for an order, and use that time: False when there is none to come, or this process is not fit for it."""
+        try:
+            return bool(self._socket.recv(1, socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return self._state.settle() and bool(self._socket.recv(1))
 
     def _run(self, order: Order) -> bool:
         """Run it and tell how it ended; whether this process can go on."""
@@ -82,7 +85,7 @@ class Worker:
         if self._ending.asked:
             self._ending.asked = False
             linux.await_children(CHILDREN_CLEAN_UP)  # they have got the signal too
-        intact = self._state.restore(self._output)
+        intact = self._state.restore()
         printed = not intact or self._output.mark_end(order.serial)
         self._send(encode_done(order.serial, outcome, error, result, not intact, printed))
         return intact
@@ -94,8 +97,6 @@ class Worker:
         except Unresolved as error:
             return UNRESOLVED, str(error)[:MAX_ERROR], None
         except (Failure, Unrunnable) as failure:
-            if isinstance(failure, NotStarted):
-                self._output.record("error", f"[jobd: {failure}]")
             return "failed", str(failure)[:MAX_ERROR], None
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt too are the task's own failure
             self._explain(error)
@@ -107,7 +108,6 @@ class Worker:
         try:
             self._ending.act = cancel
             work = self._work(order)
-            self._output.catch_libraries()
             enter_run(lambda: described(order))
             value = work()
             return value if type(value) in PLAIN else complete(value, self._ending)
@@ -177,10 +177,10 @@ def run_program(command: Sequence[str]) -> None:
             preexec_fn=lambda: linux.die_with_parent(parent),
         )
     except FileNotFoundError:
-        raise NotStarted(f"there is no program {_shortened(command[0])}") from None
+        raise Failure(f"there is no program {_shortened(command[0])}") from None
     except (OSError, ValueError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-        raise NotStarted(f"{_shortened(command[0])} cannot be run: {reason}") from None
+        raise Failure(f"{_shortened(command[0])} cannot be run: {reason}") from None
     if status < 0:
         raise Failure(f"killed by {signal_name(-status)}")
     if status:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from jobd.dependency import Dependency
 from jobd.schedule.base import Schedule
 
 
@@ -12,7 +11,7 @@ class Follows(Schedule):
     __slots__ = ("jobs",)
     on_event = True
 
-    def __init__(self, jobs: Sequence[Dependency]) -> None:
+    def __init__(self, jobs: Sequence[str]) -> None:
         super().__init__("")
         self.jobs = tuple(jobs)
 
@@ -23,5 +22,8 @@ class Follows(Schedule):
         return None
 
     def describe(self) -> str:
-        parts = [f"{one.name} has {'ended' if one.any_outcome else 'succeeded'}" for one in self.jobs]
+        parts = [
+            f"{name.removesuffix(':finished')} has {'ended' if name.endswith(':finished') else 'succeeded'}"
+            for name in self.jobs
+        ]
         return "when " + " and ".join(parts)

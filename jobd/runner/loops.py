@@ -1,0 +1,47 @@
+"""asyncio's event loop policy and the loop that is current, once it is loaded: a task finds them as they were.
+
+Without that `asyncio.get_event_loop()` fails in a plain task that comes after an `async def`.
+"""
+
+import sys
+from typing import Any
+
+
+class Loops:
+    """What a plugin's import has set, else nothing."""
+
+    def __init__(self) -> None:
+        self._policy: Any = None
+        self._current: dict[str, Any] = {}
+
+    def keep(self) -> None:
+        """A plugin's import may have set a policy or a loop."""
+        events = sys.modules.get("asyncio.events")
+        if events is not None:
+            self._policy = events._event_loop_policy
+            self._current = _current(self._policy).copy()
+
+    def put_back(self) -> None:
+        """After a run: close the loop that it has left, and have the one that was here before."""
+        events: Any = sys.modules.get("asyncio.events")
+        if events is None:
+            return
+        if events._get_running_loop() is not None:
+            events._set_running_loop(None)
+        policy = events._event_loop_policy
+        current = _current(policy)
+        if policy is self._policy and current == self._current:
+            return
+        loop = current.get("_loop")
+        if loop is not None and loop is not self._current.get("_loop") and not loop.is_closed():
+            loop.close()
+        events._event_loop_policy = self._policy
+        kept = _current(self._policy)
+        kept.clear()
+        kept.update(self._current)
+
+
+def _current(policy: Any) -> dict[str, Any]:
+    """What a policy knows of this thread's loop."""
+    local = getattr(policy, "_local", None)
+    return {} if local is None else vars(local)

@@ -1,0 +1,73 @@
+"""Whether somebody has put other functions in the place of the standard library's, in modules or in their classes.
+
+What a plugin's import has replaced (gevent does so) belongs to the process. In a module that a run has loaded, a
+function from outside of the standard library is one that was put there.
+"""
+
+import sys
+from collections.abc import Mapping
+from operator import itemgetter
+from types import FunctionType, ModuleType
+from typing import Any, NamedTuple
+
+
+class _Watched(NamedTuple):
+    namespace: Mapping[str, Any]
+    pick: Any  # itemgetter
+    callables: Any  # what it picked
+
+
+class Functions:
+    """The functions and classes of all loaded modules of the standard library."""
+
+    def __init__(self) -> None:
+        self.keep()
+
+    def keep(self) -> None:
+        """They are what they should be now."""
+        self._modules: dict[str, ModuleType] = {}
+        self._watched: list[_Watched] = []
+        self._learn(self._new())
+
+    def are_intact(self) -> bool:
+        """Whether none has been replaced. Raises KeyError when one is gone."""
+        new = self._new()
+        for name, module in self._modules.items():
+            if sys.modules.get(name) is not module:
+                return False
+        for namespace, pick, callables in self._watched:
+            if pick(namespace) != callables:
+                return False
+        self._learn(new)
+        return not any(_is_foreign(value) for module in new.values() for value in vars(module).values())
+
+    def _new(self) -> dict[str, ModuleType]:
+        return {
+            name: module
+            for name, module in [*sys.modules.items()]
+            if name not in self._modules
+            and name.partition(".")[0] in sys.stdlib_module_names
+            and type(module) is ModuleType
+        }
+
+    def _learn(self, modules: Mapping[str, ModuleType]) -> None:
+        for name, module in modules.items():
+            self._modules[name] = module
+            self._watch(vars(module))
+            for value in [*vars(module).values()]:
+                if type(value) is type and value.__module__ == name:
+                    self._watch(vars(value))
+
+    def _watch(self, namespace: Mapping[str, Any]) -> None:
+        names = [name for name, value in namespace.items() if callable(value)]
+        if names:
+            pick = itemgetter(*names)
+            self._watched.append(_Watched(namespace, pick, pick(namespace)))
+
+
+def _is_foreign(value: object) -> bool:
+    """Whether this function or class is not of the standard library."""
+    if type(value) is not FunctionType and type(value) is not type:
+        return False
+    module = value.__module__
+    return isinstance(module, str) and module.partition(".")[0] not in sys.stdlib_module_names

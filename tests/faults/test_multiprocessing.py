@@ -1,0 +1,77 @@
+"""multiprocessing works in every run of a worker, with each way to start processes, and leaves nothing behind."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.house import House
+
+PLUGIN = """
+import concurrent.futures, glob, multiprocessing, os
+from multiprocessing import resource_tracker, shared_memory
+import jobd
+
+def double(number):
+    return 2 * number
+
+@jobd.task
+def in_a_pool(method):
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        assert pool.map(double, range(4)) == [0, 2, 4, 6]
+    return os.getpid()
+
+@jobd.task
+def in_an_executor(method):
+    with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context(method)) as pool:
+        assert list(pool.map(double, range(4))) == [0, 2, 4, 6]
+    return os.getpid()
+
+@jobd.task
+def in_a_process(method):
+    multiprocessing.set_start_method(method)
+    process = multiprocessing.Process(target=double, args=(1,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    return os.getpid()
+
+@jobd.task
+def leaves_shared_memory(method):
+    return shared_memory.SharedMemory(create=True, size=1000).name
+"""
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    house = House(tmp_path_factory.mktemp("house") / "house", plugin=PLUGIN)
+    house.foreground()
+    yield house
+    house.close()
+
+
+def run(house: House, task: str, method: str, number: int) -> object:
+    name = f"{task} {method} {number}"
+    house.fine("add", name, "--task", task, "--arg", f"method={method}", "--once")
+    (ended,) = house.ended(name)
+    assert ended["outcome"] == "succeeded", ended["error"]
+    assert "died" not in house.fine("logs", name)
+    return ended["result"]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("task", ["in_a_pool", "in_an_executor", "in_a_process"])
+def test_it_works_twice_in_a_row_in_one_worker(house: House, task: str, method: str) -> None:
+    assert run(house, task, method, 1) == run(house, task, method, 2)
+
+
+def test_shared_memory_that_a_run_leaves_is_unlinked(house: House) -> None:
+    name = run(house, "leaves_shared_memory", "any", 1)
+    assert not os.path.exists(f"/dev/shm/{name}")
+
+
+def test_its_own_processes_end_with_the_run(house: House) -> None:
+    pid = run(house, "in_a_pool", "forkserver", 3)
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    assert children.read_text() == ""
