@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jobd.clock import DAY, EARLIEST, LATEST
+from jobd.dependency import Dependency
 from jobd.errors import BadValue
 
 MAX_BIGINT = 2**63 - 1
@@ -51,7 +52,7 @@ class Options(NamedTuple):
     ends: int | None = None  # nor after this one
     skip_dates: tuple[str, ...] = ()  # days on which the job does not run (see jobd.schedule.days)
     instead: str | None = None  # what becomes of what falls due then: "skip", or "next" working day
-    after_jobs: tuple[str, ...] = ()  # due when these jobs have run: NAME, or NAME:finished for whatever outcome
+    after_jobs: tuple[Dependency, ...] = ()  # due when these jobs have run
     priority: int = 0  # among jobs due at the same time, the higher first
     on_lost: str | None = None
     isolation: str | None = None
@@ -90,7 +91,7 @@ class Job(NamedTuple):
             from zlib import crc32  # here, because few jobs need it
 
             more += f"|{options.instead}{crc32(repr(options.skip_dates).encode())}"
-        more += f"|after {','.join(options.after_jobs)}"[:200] if options.after_jobs else ""
+        more += f"|after {','.join(one.key for one in options.after_jobs)}"[:200] if options.after_jobs else ""
         return f"{int(self.runonce)}|{options.timezone or ''}|{self.interval or ''}{more}"
 
 
@@ -171,12 +172,6 @@ def _check_characters(name: str) -> None:
                 f"the job name {ascii(name)[:80]} holds the character U+{ord(char):04X} at position {position}",
                 "control, format and line characters are not allowed in names",
             )
-
-
-def split_dependency(text: str) -> tuple[str, bool]:
-    """(the name, whether any outcome will do) of an item of `after_jobs`."""
-    name, colon, word = text.rpartition(":")
-    return (name, True) if colon and word == "finished" else (text, False)
 
 
 def check_retry_times(value: object) -> int:
@@ -261,8 +256,9 @@ def check_options(options: Options) -> Options:
         raise BadValue("the pool name must have 1 to 64 characters")
     if options.instead is not None:
         check_choice("instead", options.instead, INSTEAD)
-    for text in options.after_jobs:
-        check_name(split_dependency(text)[0])
+    for one in options.after_jobs:
+        if not one.job_id:
+            check_name(one.name)
     unknown = [name for name in options.secrets if name not in options.args]
     if unknown:
         raise BadValue(f"{unknown[0]!r} is marked secret but is not an argument")

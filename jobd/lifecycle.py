@@ -139,17 +139,40 @@ def plan(job: Job, old: Plan | None, now: int, zone: str) -> Plan:
         nothing = current._replace(basis="", due=None, ready=None, resume=None, attempt=0, losses=0, manual=False)
         return nothing._replace(error=_one_line(error))
     if current.basis != job.basis:
-        first = schedule.first(now)
-        current = current._replace(
-            basis=job.basis, due=first, ready=first, anchor=first, attempt=0, losses=0, resume=None, manual=False
-        )
-    if job.deleted or job.options.paused:
-        return current._replace(ready=None)
+        current = _rebased(current, job.basis, schedule.first(now))
+    if job.deleted:
+        return _unasked(current)._replace(ready=None)
+    if job.options.paused:
+        return current if current.manual and current.ready is not None else current._replace(ready=None)
     if current.ready is None and current.due is not None:
         current = _resume(job, current, schedule, now)
     elif old.error is not None:
         current = current._replace(ready=current.due)
     return current
+
+
+def _rebased(current: Plan, basis: str, first: int | None) -> Plan:
+    """The plan by a new schedule, which is first due at `first`. A run that a person asked for is still to come."""
+    if current.manual and current.ready is not None:
+        return current._replace(basis=basis, anchor=first, resume=first)
+    return current._replace(
+        basis=basis, due=first, ready=first, anchor=first, attempt=0, losses=0, resume=None, manual=False
+    )
+
+
+def _unasked(current: Plan) -> Plan:
+    """The plan without the run that a person asked for: the regular due time is in hand again."""
+    if not current.manual:
+        return current
+    return current._replace(due=current.resume, resume=None, manual=False, attempt=0, losses=0)
+
+
+def replan(job: Job | None, problem: str | None, old: Plan, now: int, zone: str) -> Plan:
+    """`plan` for a row as it was read; one that makes no sense, by `problem`, has nothing due."""
+    if job is not None and problem is None:
+        return plan(job, old, now, zone)
+    error = problem or "its definition cannot be read"
+    return _unasked(old)._replace(due=None, ready=None, attempt=0, losses=0, basis="", error=error)
 
 
 def put_back(job: Job, current: Plan, now: int, zone: str, far: bool) -> Plan:
@@ -177,7 +200,7 @@ def put_back(job: Job, current: Plan, now: int, zone: str, far: bool) -> Plan:
 
 def request(current: Plan, now: int) -> Plan:
     """The plan when a person wants a run now. The regular due time is come back to afterwards."""
-    if current.attempt or current.manual:
+    if current.attempt or current.losses or current.manual:
         return current._replace(ready=now)
     return current._replace(due=now, ready=now, resume=current.due, manual=True, error=None)
 

@@ -10,7 +10,7 @@ from jobd.errors import JobdError
 
 if TYPE_CHECKING:
     from jobd.config import Settings
-    from jobd.store.reads import Reader
+    from jobd.store.reads import NodeRow, Reader
     from jobd.store.store import Store
 
 ANSWER_WITHIN = 2.0  # seconds that a command waits for the daemon to say that a change is in effect
@@ -51,6 +51,30 @@ class Context:
     def now(self) -> int:
         """The moment it is."""
         return SystemClock().wall()
+
+    def nodes(self) -> "list[NodeRow]":
+        """The nodes that live, as far as can be known from here: not those of a daemon of this folder that has died."""
+        found = self.reader.nodes()
+        mine = self._instance
+        return [node for node in found if node.instance != mine] if mine is not None and self._is_down() else found
+
+    @cached_property
+    def _instance(self) -> str | None:
+        """What the nodes of this state directory are known by in the database."""
+        try:
+            with open(os.path.join(self.settings.state_dir, "instance"), encoding="ascii") as file:
+                return file.read().strip() or None
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def _is_down(self) -> bool:
+        """Whether it is certain that no daemon of this state directory runs: its lock is free."""
+        from jobd.daemon.pidfile import is_free
+
+        try:
+            return is_free(self.settings.state_dir)
+        except OSError:
+            return False
 
     def changed(self) -> None:
         """Tell the daemon of this machine that the database has changed. Without one, others notice within a poll.

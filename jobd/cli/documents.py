@@ -41,7 +41,7 @@ def options_of(job: Job) -> dict[str, Any]:
     if options.skip_dates:
         table["skip_dates"] = list(options.skip_dates)
     if options.after_jobs:
-        table["after_jobs"] = list(options.after_jobs)
+        table["after_jobs"] = [one.text for one in options.after_jobs]
     if options.priority:
         table["priority"] = options.priority
     if options.paused:

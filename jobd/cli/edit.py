@@ -1,10 +1,11 @@
 """From what was typed to a definition: the one meaning of the options of `add` and `set`. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jobd.cli.options import CLEARED, Assignment
 from jobd.clock import iso
+from jobd.dependency import Dependency, parse_dependencies
 from jobd.errors import BadValue
 from jobd.job import Job, Options, check_options
 from jobd.schedule.base import Flaw, ScheduleError
@@ -60,7 +61,7 @@ def edited(job: Job, given: Mapping[str, Any], command: tuple[str, ...] | None, 
     if given["after_jobs"]:
         if said or given["once"]:
             raise BadValue("a job has a schedule or runs after other jobs", "give one of them")
-        job = job._replace(options=check_options(job.options._replace(after_jobs=tuple(given["after_jobs"]))))
+        job = job._replace(options=check_options(job.options._replace(after_jobs=_after(job, given["after_jobs"]))))
         return job._replace(interval=None, runonce=False)
     if said or given["once"]:
         job = job._replace(options=job.options._replace(after_jobs=()))
@@ -117,6 +118,12 @@ def _interval(option: str, value: str, now: int, zone: str) -> str:
         case "cron" if not (value.startswith("@") or " " in value.strip()):
             raise BadValue(f"--cron is {ascii(value)[:80]}", "give five fields, as in '*/5 * * * *', or --every D")
     return value
+
+
+def _after(job: Job, texts: Iterable[str]) -> tuple[Dependency, ...]:
+    """What `texts` mean; what the job runs after already means the job that it meant."""
+    known = {one._replace(job_id=0): one for one in job.options.after_jobs}
+    return tuple(known.get(one, one) for one in parse_dependencies(texts))
 
 
 def _with_program(job: Job, task: str | None, command: tuple[str, ...] | None) -> Options:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobd.cli import jobfile
+from jobd.cli import jobfile, say
 from jobd.cli.context import Context
 from jobd.cli.options import json_option
+from jobd.cli.portable import portable
 from jobd.cli.show import STYLES, coloured, escape, print_json
 from jobd.errors import BadValue, JobdError
 from jobd.job import Job
 
 if TYPE_CHECKING:
-    from jobd.store.definitions import Difference
+    from jobd.store.applying import Difference
 
 MOST_SHOWN = 200  # lines of a difference
 MAX_FILE = 64 * 2**20
@@ -47,13 +48,13 @@ def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as
       backoff = "10s"                 # backoff_max, catch_up, grace, pool, priority,
                                       # on_lost, isolation, paused
     """
-    from jobd.store import definitions
+    from jobd.store import applying
 
     gc.disable()  # jobs by the thousand, all needed to the end: there is nothing to collect
     text, source = _read(file)
-    stored = definitions.all_jobs(context.store)
+    stored = applying.all_jobs(context.store)
     wanted = jobfile.load(text, source, context.zone, {job.name: job for job in stored}, context.settings.retry_times)
-    difference = definitions.compare(stored, wanted, prune)
+    difference = applying.compare(stored, wanted, prune)
     _show(difference, as_json)
     if dry_run or not any(difference):
         return
@@ -61,7 +62,7 @@ def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as
         if file == "-" or not sys.stdin.isatty():
             raise BadValue("nothing was done, because nobody can be asked", "say --yes, or --dry-run to look only")
         click.confirm("Do it?", abort=True, err=True)
-    definitions.apply(context.store, wanted, prune, context.now(), context.zone)
+    applying.apply(context.store, wanted, prune, context.now(), context.zone)
     context.changed()
 
 
@@ -69,13 +70,17 @@ def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as
 @click.option("--output", "-o", metavar="FILE", help="Write to FILE instead of standard output.")
 @click.pass_obj
 def export(context: Context, output: str | None) -> None:
-    """Write the jobs as a TOML file for `jobd apply`. Deleted jobs and the values of secret arguments are left out.
+    """Write the jobs as a TOML file for `jobd apply`.
+
+    The values of secret arguments are left out, and deleted jobs, but for those that other jobs run after.
 
     \b
       jobd export > jobs.toml
     """
-    jobs = (listed.job for listed in context.reader.jobs(deleted=False) if listed.problem is None)
-    text = jobfile.dump(jobs, context.settings.retry_times)
+    chosen = portable(context.reader.jobs(deleted=True))
+    for name, why in chosen.left_out:
+        say(f"warning: {name!r} is left out: {why}")
+    text = jobfile.dump(chosen.jobs, context.zone, context.settings.retry_times)
     if output is None:
         sys.stdout.write(text)
         return

@@ -7,7 +7,8 @@
     timeout = "1h"
 
 Writing what is stored and reading it back gives the same jobs. A secret argument is named in `secrets` and its value is
-never written; read without a value, it keeps the one that is stored.
+never written; read without a value, it keeps the one that is stored. `deleted = true` stands with a deleted job that
+others run after, `invalid = true` with one whose definition makes no sense: it is stored as it is.
 """
 
 import json
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jobd.cli.documents import DURATIONS, MOMENTS, WORDS, options_of
+from jobd.dependency import parse_dependencies
 from jobd.errors import BadValue
 from jobd.job import (
     CATCH_UP,
@@ -35,17 +37,28 @@ from jobd.toml import parse_toml
 
 COLUMNS = ("interval", "runonce", "retry_times")
 LISTS = ("command", "secrets", "skip_dates", "after_jobs")
-KEYS = (*COLUMNS, *WORDS, *DURATIONS, *MOMENTS, *LISTS, "args", "priority", "paused")
+FLAGS = ("runonce", "paused", "deleted", "invalid")
+KEYS = (*COLUMNS, *WORDS, *DURATIONS, *MOMENTS, *LISTS, "args", "priority", *FLAGS[1:])
 _CHOICES = {"catch_up": CATCH_UP, "on_lost": ON_LOST, "isolation": ISOLATION, "instead": INSTEAD}
+MAX_INTERVAL = 255  # characters, as the column has it
 MOST = 20  # errors shown of one file
 NO_LIMIT = ("timeout", "backoff")
 
 
-def dump(jobs: Iterable[Job], retry_times: int = 0) -> str:
+def dump(jobs: Iterable[Job], zone: str, retry_times: int = 0) -> str:
     """The file that says what `jobs` are; `retry_times` is what the configuration gives those that say nothing."""
     import tomli_w
 
-    return tomli_w.dumps({"job": {job.name: table_of(job, retry_times) for job in jobs}})
+    return tomli_w.dumps({"job": {job.name: table_of(job, retry_times) | _doubts(job, zone) for job in jobs}})
+
+
+def _doubts(job: Job, zone: str) -> dict[str, Any]:
+    """What lets `load` take a job that it would refuse."""
+    try:
+        check(job, zone)
+    except BadValue:
+        return {} if job.deleted else {"invalid": True}
+    return {}
 
 
 def table_of(job: Job, retry_times: int = 0) -> dict[str, Any]:
@@ -56,6 +69,8 @@ def table_of(job: Job, retry_times: int = 0) -> dict[str, Any]:
     if job.retry_times != retry_times:
         table["retry_times"] = job.retry_times
     table |= options_of(job)
+    if job.deleted:
+        table["deleted"] = True
     if "args" in table:
         table["args"] = {key: _writable(value) for key, value in table["args"].items()}
     return table
@@ -105,11 +120,24 @@ def _job(name: str, table: object, zone: str, stored: Mapping[str, Job], retry_t
     given["args"] = _with_secrets(given.get("args", {}), given.get("secrets", ()), stored.get(name))
     if given.get("task") == name:
         del given["task"]
-    job = Job(name, **columns, options=Options(**given))
+    deleted, invalid = given.pop("deleted", False), given.pop("invalid", False)
+    job = Job(name, **columns, options=Options(**given), deleted=deleted)
+    if deleted or invalid:
+        return _storable(job)
     if job.interval is None and not job.runonce and not job.options.after_jobs:
         check_options(job.options)
         raise BadValue("it has neither `interval` nor `runonce` nor `after_jobs`", "say when it is to run")
     check(job, zone)
+    return job
+
+
+def _storable(job: Job) -> Job:
+    """A job whose schedule need not make sense. Raises BadValue for what no database takes."""
+    check_options(job.options)
+    if job.interval is not None and ("\0" in job.interval or len(job.interval) > MAX_INTERVAL):
+        raise BadValue(
+            f"the interval {ascii(job.interval)[:80]} cannot be stored", f"at most {MAX_INTERVAL} characters"
+        )
     return job
 
 
@@ -122,7 +150,7 @@ def _read(key: str, value: object) -> Any:
     match key:
         case "retry_times":
             return check_retry_times(value)
-        case "runonce" | "paused":
+        case _ if key in FLAGS:
             return _typed(key, value, bool, "true or false")
         case "priority":
             return _typed(key, value, int, "a whole number")
@@ -130,7 +158,8 @@ def _read(key: str, value: object) -> Any:
             return _typed(key, value, dict, "a table")
         case _ if key in LISTS:
             words = _typed(key, value, list, "an array of strings")
-            return tuple(_typed(key, word, str, "an array of strings") for word in words)
+            texts = tuple(_typed(key, word, str, "an array of strings") for word in words)
+            return parse_dependencies(texts) if key == "after_jobs" else texts
         case "catch_up" | "on_lost" | "isolation" | "instead":
             return check_choice(key, value, _CHOICES[key])
     text: str = _typed(key, value, str, "a string")

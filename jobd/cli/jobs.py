@@ -1,4 +1,4 @@
-"""Defining jobs: `add`, `set`, `rm`, `restore`, `pause`, `resume`. Each is one transaction, and says what it did."""
+"""Defining jobs: `add` and `set`. Each is one transaction, and says what it understood."""
 
 from itertools import islice
 from typing import Any
@@ -116,7 +116,10 @@ def set_(
     now = context.now()
 
     def edit(job: Job) -> Job:
+        flaw = _flaw(job, context.zone)
         job = edited(job, given, command, now, context.zone)
+        if flaw is not None and flaw == _flaw(job, context.zone):
+            return job  # that something else is wrong with it keeps nobody from changing this
         schedule = check(job, context.zone)
         if not force and any(given[name] is not None for name in WHEN):
             _check_future(job, schedule, now)
@@ -128,6 +131,15 @@ def set_(
     definitions.change(context.store, name, edit, now, context.zone)
     context.changed()
     _echo(context, "changed", name, as_json)
+
+
+def _flaw(job: Job, zone: str) -> str | None:
+    """What makes no sense in a definition."""
+    try:
+        check(job, zone)
+    except BadValue as error:
+        return str(error)
+    return None
 
 
 def _check_future(job: Job, schedule: Schedule, now: int) -> None:
@@ -146,75 +158,6 @@ def _mind_pool(context: Context, pool: Any) -> None:
         say(f"warning: no pool {pool!r} is configured here, so no daemon of this jobd.toml runs it; there is: {known}")
 
 
-def _names(function: Any) -> Any:
-    return click.argument("names", metavar="NAME...", type=NAME, nargs=-1, required=True)(function)
-
-
-@click.command()
-@_names
-@click.pass_obj
-def rm(context: Context, names: tuple[str, ...]) -> None:
-    """Delete jobs. They never run again and are hidden, with their history kept, until they are restored.
-
-    \b
-      jobd rm report ping
-    """
-    from jobd.store import definitions
-
-    definitions.delete(context.store, names, context.now(), context.zone)
-    _tell(context, "deleted", names)
-
-
-@click.command()
-@_names
-@click.pass_obj
-def restore(context: Context, names: tuple[str, ...]) -> None:
-    """Bring deleted jobs back as they were.
-
-    \b
-      jobd restore report
-    """
-    from jobd.store import definitions
-
-    definitions.restore(context.store, names, context.now(), context.zone)
-    _tell(context, "restored", names)
-
-
-@click.command()
-@_names
-@click.pass_obj
-def pause(context: Context, names: tuple[str, ...]) -> None:
-    """Let jobs rest until they are resumed. A run in progress is not disturbed; `jobd run` still works.
-
-    \b
-      jobd pause report ping
-    """
-    from jobd.store import definitions
-
-    definitions.set_paused(context.store, names, True, context.now(), context.zone)
-    _tell(context, "paused", names)
-
-
-@click.command()
-@_names
-@click.pass_obj
-def resume(context: Context, names: tuple[str, ...]) -> None:
-    """Let paused jobs go on, at their next due time. What fell due meanwhile is not made good.
-
-    \b
-      jobd resume report ping
-    """
-    from jobd.store import definitions
-
-    definitions.set_paused(context.store, names, False, context.now(), context.zone)
-    _tell(context, "resumed", names)
-
-
-def _tell(context: Context, done: str, names: tuple[str, ...]) -> None:
-    context.changed()
-    click.echo(f"{done} {', '.join(map(escape, names))}")
-
-
 def _echo(context: Context, done: str, name: str, as_json: bool) -> None:
     """Say what was understood: the name, the schedule in words, and when it is due next."""
     listed = context.reader.job(name)
@@ -222,6 +165,11 @@ def _echo(context: Context, done: str, name: str, as_json: bool) -> None:
         print_json(job_document(listed, context.zone))
         return
     job = listed.job
+    problem = listed.problem or _flaw(job, context.zone)
+    if problem is not None:
+        say(f"warning: {name!r} is invalid still: {problem}")
+        click.echo(f"{done} {escape(name)}")
+        return
     words = schedule_of(job, context.zone).describe()
     once = ", the first time only" if job.runonce and job.interval is not None else ""
     when = "paused" if job.options.paused else _when(listed, context)
@@ -229,9 +177,14 @@ def _echo(context: Context, done: str, name: str, as_json: bool) -> None:
 
 
 def _when(listed: Listed, context: Context) -> str:
-    """The next due times."""
-    now = context.now()
+    """The next due times. What has come due and is claimed is in progress, and not to come."""
+    now, plan = context.now(), listed.plan
+    if plan is not None and plan.node and plan.basis != listed.job.basis:
+        return "the new schedule begins when the run in progress is over"
     times = [due for due, _ in islice(coming(listed, context.zone), NEXT_TIMES)]
+    if plan is not None and plan.node and times and (plan.started or times[0] <= now):
+        following = f", next due {', '.join(map(moment, times[1:]))}" if times[1:] else ""
+        return f"a run is in progress{following}"
     if not times:
         return "nothing due by itself" if schedule_of(listed.job, context.zone).on_event else "nothing due"
     first = "due at once" if times[0] <= now else f"next due {moment(times[0])}"

@@ -48,7 +48,7 @@ def _row(listed: Listed, now: int, zone: str) -> list[Cell]:
     return [
         Cell(job.name),
         Cell(state, STATE_STYLES[state]),
-        Cell(error, "bad") if error and state == "invalid" else Cell(when),
+        Cell(error, "bad") if error and state in ("invalid", "blocked") else Cell(when),
         Cell(schedule_text(listed)),
         last_cell(listed, now),
     ]
@@ -59,7 +59,7 @@ def schedule_text(listed: Listed) -> str:
     job = listed.job
     text = job.interval if job.interval is not None else ("at once" if job.runonce else "-")
     if job.options.after_jobs:
-        return f"after {', '.join(job.options.after_jobs)}"
+        return f"after {', '.join(one.text for one in job.options.after_jobs)}"
     return f"{text}, once" if job.runonce and job.interval is not None else text
 
 

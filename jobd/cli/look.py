@@ -148,9 +148,9 @@ def tasks(context: Context, as_json: bool) -> None:
 
 def _facts(context: Context, listed: Listed, now: int, zone: str) -> Iterator[tuple[str, str]]:
     """What `show` says of a job, line by line."""
-    job, why = listed.job, reason(listed, context.reader.nodes(), now)
+    job, why = listed.job, reason(listed, context.nodes(), now)
     yield "job", escape(job.name)
-    yield "state", state_of(listed) + (f": {escape(why)}" if why else "")
+    yield "state", state_of(listed) + (f": {escape(why.text)}" if why else "")
     if trouble := context.trouble():
         yield "daemon", f"the one on this machine cannot use its database, so it runs nothing new: {escape(trouble)}"
     yield "schedule", _schedule(listed, zone)

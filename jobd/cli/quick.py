@@ -11,7 +11,7 @@ from jobd.cli.context import Context
 from jobd.errors import JobdError
 
 LONGEST_LIST = 200  # names offered at one Tab
-NAMED = ("add", "set", "rm", "restore", "pause", "resume", "show", "next", "run", "cancel", "history", "logs")
+NAMED = ("add", "set", "rename", "rm", "restore", "pause", "resume", "show", "next", "run", "cancel", "history", "logs")
 _OFFERS = {"bash_complete": "plain,{}", "zsh_complete": "plain\n{}\n_"}  # one name, as the shell wants it
 
 

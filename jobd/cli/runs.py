@@ -1,23 +1,26 @@
 """Runs: `run`, `cancel`, `history`, `logs`. All of it through the database, so it works from any machine."""
 
+import shlex
 import sys
 import time
-from collections.abc import Iterator
 from itertools import islice
 
 import click
 
+from jobd.cli import say
 from jobd.cli.context import Context
 from jobd.cli.documents import run_document
 from jobd.cli.look import print_runs
 from jobd.cli.options import NAME, json_option
 from jobd.cli.show import escape, escape_lines, print_array, print_json, span
-from jobd.errors import JobdError
-from jobd.job import LOST, MAX_BIGINT, OUTCOMES, SUCCEEDED
-from jobd.store.reads import History, Reader
+from jobd.cli.state import reason
+from jobd.cli.taskcheck import check_task
+from jobd.cli.waiting import Waiter
+from jobd.errors import BadValue, JobdError
+from jobd.job import MAX_BIGINT, OUTCOMES, SUCCEEDED
+from jobd.store.reads import History, Listed, Reader
 
-POLL = 0.3  # seconds between looks at the database while following or waiting
-WAIT_POLL = 0.05
+POLL = 0.3  # seconds between looks at the database while following
 SHOWN = 20
 
 
@@ -33,19 +36,36 @@ def run(context: Context, name: str, wait: bool, as_json: bool) -> int:
       jobd run backup
       jobd run backup --wait && echo it worked
     """
-    from jobd.store import definitions
+    from jobd.store import requests
 
-    if wait and not context.reader.nodes():
+    before = context.reader.job(name)
+    if wait and not context.nodes():
         raise JobdError("no node is running, so there is nothing to wait for", "start one with `jobd start`")
-    number = definitions.request_run(context.store, name, context.now(), context.zone)
+    number = requests.request_run(context.store, name, context.now(), context.zone)
     context.changed()
-    if not wait:
-        if as_json:
-            print_json({"job": name, "run": number})
-        else:
-            click.echo(f"run {number} of {escape(name)} is asked for")
-        return 0
-    return _wait(context.reader, name, number, as_json)
+    if wait:
+        return _wait(context, before.job.id, number, as_json)
+    if as_json:
+        print_json({"job": name, "run": number})
+    else:
+        click.echo(f"run {number} of {escape(name)} is asked for")
+    _warn(context, before)
+    return 0
+
+
+def _warn(context: Context, before: Listed) -> None:
+    """Say so when nobody will do what was asked for. What was wrong `before` is forgotten by asking again."""
+    now = context.now()
+    why = reason(context.reader.job(before.job.name), context.nodes(), now)
+    if why is not None and why.stuck:
+        say(f"warning: {before.job.name} does not run: {why.text}")
+    elif before.plan is not None and before.plan.error:
+        say(f"warning: {before.job.name} did not run before: {before.plan.error}")
+    elif before.last is None or before.last.outcome != SUCCEEDED:
+        try:
+            check_task(context, before.job)
+        except BadValue as error:
+            say(f"warning: {error}; {error.hint}")
 
 
 @click.command()
@@ -57,9 +77,9 @@ def cancel(context: Context, name: str) -> None:
     \b
       jobd cancel backup
     """
-    from jobd.store import definitions
+    from jobd.store import requests
 
-    definitions.request_cancel(context.store, name, context.now(), context.zone)
+    requests.request_cancel(context.store, name, context.now(), context.zone)
     context.changed()
     click.echo(f"{escape(name)} is being cancelled")
 
@@ -107,8 +127,11 @@ def logs(context: Context, name: str, follow: bool, number: int | None, as_json:
       jobd logs backup -f
     """
     reader = context.reader
-    job_id = reader.job(name).job.id
-    last = reader.last_output(job_id)
+    listed = reader.job(name)
+    job_id, last = listed.job.id, reader.last_output(listed.job.id)
+    newest = listed.last
+    if number is None and newest is not None and newest.outcome != SUCCEEDED and newest.number > (last or 0):
+        number = newest.number  # it printed nothing, and there is something to say of it
     number = number or last
     if number is not None and number != last and reader.run(job_id, number) is None:
         raise JobdError(f"{name!r} has no run {number}", f"see `jobd history {name}`")
@@ -122,37 +145,40 @@ def logs(context: Context, name: str, follow: bool, number: int | None, as_json:
                 sys.stdout.write(escape_lines(text))
         sys.stdout.flush()
         if not follow:
+            _say_end(reader.run(job_id, number) if number is not None else None)
             return
         time.sleep(POLL)  # noqa: TID251 - a command, not the daemon
 
 
-def _wait(reader: Reader, name: str, number: int, as_json: bool) -> int:
-    """Wait for run `number`, and for the run that takes its place if it is lost; say how it ended."""
-    job_id = reader.job(name).job.id
-    for ended in _ends(reader, job_id, number):
-        run = ended.run
+def _say_end(ended: History | None) -> None:
+    """How the run ended that was shown, when that was not well: what ended it may have printed nothing."""
+    if ended is not None and ended.run.outcome != SUCCEEDED:
+        why = f": {ended.run.error}" if ended.run.error else ""
+        say(f"run {ended.run.number} of {ended.job} {ended.run.outcome}{why}")
+
+
+def _wait(context: Context, job_id: int, number: int, as_json: bool) -> int:
+    """Wait for the run, say how it ended, and give the exit code for that."""
+
+    def show(ended: History) -> None:
         if as_json:
             print_json(run_document(ended))
         else:
-            for *_, text in reader.output(job_id, (run.number, 0, -1), run.number):
-                sys.stdout.write(escape_lines(text))
-            sys.stdout.flush()
-            took = f" after {span(run.finished - run.started)}" if run.started is not None else ""
-            click.echo(f"run {run.number} of {escape(name)} {run.outcome}{took}", err=True)
-        if run.outcome == SUCCEEDED:
-            return 0
-        if run.outcome != LOST or reader.job(name).plan is None:
-            break
-    return 1
+            _print_end(context.reader, ended)
+
+    ended = Waiter(context, job_id, number, time.sleep).run(show)  # noqa: TID251 - a command, not the daemon
+    return 0 if ended.run.outcome == SUCCEEDED else 1
 
 
-def _ends(reader: Reader, job_id: int, number: int) -> Iterator[History]:
-    while True:
-        ended = reader.run(job_id, number)
-        if ended is not None:
-            yield ended
-            number += 1
-        elif not reader.nodes():
-            raise JobdError("the last node has stopped; the run is still asked for", "start one with `jobd start`")
-        else:
-            time.sleep(WAIT_POLL)  # noqa: TID251 - a command, not the daemon
+def _print_end(reader: Reader, ended: History) -> None:
+    """What a run printed, how it ended, and, when that is not well, why, and where more is to be found."""
+    run = ended.run
+    for *_, text in reader.output(run.job_id, (run.number, 0, -1), run.number):
+        sys.stdout.write(escape_lines(text))
+    sys.stdout.flush()
+    took = f" after {span(run.finished - run.started)}" if run.started is not None else ""
+    why = f": {run.error.splitlines()[0]}" if run.error else ""
+    click.echo(escape(f"run {run.number} of {ended.job} {run.outcome}{took}{why}"), err=True)
+    if run.outcome != SUCCEEDED:
+        command = shlex.join(["jobd", "logs", ended.job, "--run", str(run.number)])
+        click.echo(escape(f"its log: {command}"), err=True)

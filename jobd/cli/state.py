@@ -7,13 +7,15 @@ retrying    the run failed and waits for its next attempt
 done        nothing more is due; the last run ended well (or was cancelled or skipped)
 failed      nothing more is due; the last run failed
 paused      it rests until `jobd resume`
+blocked     it runs after a job that is deleted, so it never runs by itself
 invalid     its definition makes no sense, or its task is unknown
 deleted     it was deleted; `jobd restore` brings it back
 
 What it takes to plan is imported where it is needed: `jobd list` of jobs that have their plans goes without.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from jobd.clock import MINUTE
 from jobd.errors import BadValue
@@ -28,6 +30,7 @@ STATE_STYLES = {
     "done": "good",
     "failed": "bad",
     "paused": "dim",
+    "blocked": "bad",
     "invalid": "bad",
     "deleted": "dim",
 }
@@ -47,7 +50,14 @@ def planned(listed: Listed, now: int, zone: str) -> Listed:
 
 def error_of(listed: Listed) -> str | None:
     """Why the job cannot run, as far as its row and its plan tell."""
-    return listed.problem or (listed.plan.error if listed.plan is not None else None)
+    problem = listed.problem or (listed.plan.error if listed.plan is not None else None)
+    if problem is None and listed.missing:
+        return f"it runs after {', '.join(map(repr, listed.missing))}, which {_is(listed.missing)} deleted"
+    return problem
+
+
+def _is(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def state_of(listed: Listed) -> str:
@@ -57,12 +67,14 @@ def state_of(listed: Listed) -> str:
         return "deleted"
     if plan is not None and plan.node:
         return "queued" if plan.started is None else "running"
-    if error_of(listed):
+    if listed.problem or (plan is not None and plan.error):
         return "invalid"
     if job.options.paused:
         return "waiting" if plan is not None and plan.manual and plan.ready is not None else "paused"
     if plan is None or plan.ready is not None:
         return "retrying" if plan is not None and plan.attempt else "waiting"
+    if listed.missing:
+        return "blocked"
     if job.options.after_jobs or _waits_for_a_start(listed):
         return "waiting"
     return "failed" if listed.last is not None and listed.last.outcome in BAD_OUTCOMES else "done"
@@ -78,7 +90,7 @@ def _waits_for_a_start(listed: Listed) -> bool:
 def next_due(listed: Listed, zone: str) -> int | None:
     """The next due time: the one in hand until its run has begun, then the one after it."""
     plan = listed.plan
-    if plan is None or error_of(listed) or plan.due is None:
+    if plan is None or listed.problem or plan.error or plan.due is None:
         return None
     if plan.started is None or not plan.node:
         return plan.due if plan.ready is not None or plan.node else None
@@ -117,38 +129,62 @@ def coming(listed: Listed, zone: str) -> Iterator[tuple[int, str]]:
         due = None if job.runonce or schedule.from_finish else schedule.after(due, plan.anchor or due)
 
 
-def reason(listed: Listed, nodes: list[NodeRow], now: int) -> str | None:
-    """Why the job is not running at this moment; None when it is."""
-    from jobd.cli.show import moment
+class Why(NamedTuple):
+    """Why a job is not running. `stuck`: it will not run until a person does something about it."""
 
+    text: str
+    stuck: bool
+
+
+def reason(listed: Listed, nodes: Sequence[NodeRow], now: int) -> Why | None:
+    """Why the job is not running at this moment; None when it is. `nodes` are those that live."""
     job, plan, state = listed.job, listed.plan, state_of(listed)
-    after = job.options.after_jobs
     if state in ("queued", "running") and plan is not None and plan.node not in {node.id for node in nodes}:
         other = "another takes it over within a lease or two" if nodes else "`jobd start` starts one that takes it over"
-        return f"node {plan.node}, which has claimed it, is gone; {other}"
-    if state == "running":
-        return None
-    if state == "deleted":
-        return f"it was deleted; `jobd restore {job.name}` brings it back"
-    if state == "invalid":
-        return f"it cannot run: {error_of(listed)}"
-    if state == "paused":
-        return f"it is paused; `jobd resume {job.name}` lets it go on"
-    if state in ("done", "failed"):
-        return "nothing more is due"
-    if plan is not None and plan.due is None and state == "waiting":
-        from jobd.schedule.follows import Follows
-
-        return f"it is due {Follows(after).describe()}" if after else "it is due when a daemon next starts"
+        return Why(f"node {plan.node}, which has claimed it, is gone; {other}", not nodes)
+    match state:
+        case "running":
+            return None
+        case "deleted":
+            return Why(f"it was deleted; `jobd restore {job.name}` brings it back", True)
+        case "invalid":
+            return Why(f"it cannot run: {error_of(listed)}", True)
+        case "paused":
+            return Why(f"it is paused; `jobd resume {job.name}` lets it go on", True)
+        case "blocked":
+            what = f"`jobd restore {listed.missing[0]}` or `jobd set {job.name} --after-job …` puts that right"
+            return Why(f"{error_of(listed)}, so it never runs by itself; {what}", True)
+        case "done" | "failed":
+            return Why("nothing more is due", True)
+        case "waiting" if plan is not None and plan.due is None:
+            return Why(f"it is due {_event(job)}", False)
     if not nodes:
-        return "no node is running; `jobd start` starts one"
+        return Why("no node is running; `jobd start` starts one", True)
     if state == "queued":
-        return "a node has claimed it and starts it when it is due and a worker is free"
+        return Why("a node has claimed it and starts it when it is due and a worker is free", False)
     if listed.lost:
-        return "its row of the table `schedule` is gone; a node makes it anew, which may take minutes"
+        return Why("its row of the table `schedule` is gone; a node makes it anew, which may take minutes", False)
     if plan is None:
-        return "it is new: a node plans it within its next poll"
-    if plan.ready is not None and plan.ready > now:
-        until = f"until {moment(plan.ready)}"
-        return f"it waits {until} for its next attempt" if state == "retrying" else f"it is due at {moment(plan.ready)}"
-    return f"it is due, and no running node has a free worker in the pool {plan.pool!r}"
+        return Why("it is new: a node plans it within its next poll", False)
+    return _why_free(plan, state, nodes, now)
+
+
+def _event(job: Job) -> str:
+    from jobd.schedule.follows import Follows
+
+    after = job.options.after_jobs
+    return Follows(after).describe() if after else "when a daemon next starts"
+
+
+def _why_free(plan: Plan, state: str, nodes: Sequence[NodeRow], now: int) -> Why:
+    """Why no node has claimed a job that is to run."""
+    from jobd.cli.show import moment
+
+    pools = {pool for node in nodes for pool in node.pools or (plan.pool,)}
+    if plan.pool not in pools:
+        return Why(f"no running node has the pool {plan.pool!r}; there is: {', '.join(sorted(pools))}", True)
+    if plan.ready is None or plan.ready <= now:
+        return Why(f"it is due, and no running node has a free worker in the pool {plan.pool!r}", False)
+    if state == "retrying":
+        return Why(f"it waits until {moment(plan.ready)} for its next attempt", False)
+    return Why(f"it is due at {moment(plan.ready)}", False)

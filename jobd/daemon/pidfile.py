@@ -89,6 +89,15 @@ def not_its_owner(state_dir: str) -> JobdError:
     )
 
 
+def is_free(state_dir: str) -> bool:
+    """Whether no daemon of `state_dir` runs, nor starts. Raises OSError when that cannot be known."""
+    descriptor = os.open(os.path.join(state_dir, NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return _lock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
 def is_stopped(pid: int) -> bool:
     """Whether the process stands still, as after SIGSTOP."""
     return _status_of(pid)[:1] == ["T"]

@@ -1,13 +1,15 @@
 """What people and programs changed, put into effect: the rows of `job_change`, read by the keeper in its transaction.
 
 A job that nobody has claimed is planned anew at once. One that another node has claimed is that node's to handle. One
-of our own is called back from the queue; if it runs already, its change waits for its end.
+of our own is called back from the queue; if it runs already, its change waits for its end. So does a cancellation: when
+the attempt ends at that very moment, or its node dies, the run is cancelled before its next attempt.
 """
 
 from typing import NamedTuple
 
 from jobd import lifecycle
 from jobd.job import Options, Plan
+from jobd.store import dependencies
 from jobd.store import schedule_table as table
 from jobd.store.rows import UNSOUND
 from jobd.store.schedule_table import Settlement
@@ -65,6 +67,8 @@ class Looker:
                 self._free(session, change, one)
         if self._plans:
             table.replan(session, list(self._plans.values()))
+            after = [one.job_id for one in standing.values() if one.job is not None and one.job.options.after_jobs]
+            dependencies.look_again(session, after, self._now)
             self._plans.clear()
 
     def _claimed(self, change: table.Change, plan: Plan) -> None:
@@ -72,7 +76,6 @@ class Looker:
             return
         if change.what == "cancel":
             self._cancel.add(change.job_id)
-            self._done.append(change.id)
         else:
             self._recall.add(change.job_id)
 
@@ -80,14 +83,10 @@ class Looker:
         self._done.append(change.id)
         plan = self._plans.get(change.job_id, one.plan or Plan(change.job_id))
         job = one.job
-        if job is None or one.problem is not None:
-            problem = one.problem or "its definition cannot be read"
-            self._errors.append((job.name if job else f"job {change.job_id}", problem))
-            self._plans[change.job_id] = plan._replace(due=None, ready=None, attempt=0, basis="", error=problem)
-        elif change.what == "changed" or plan.basis == UNSOUND:
-            plan = lifecycle.plan(job, plan, self._now, self._zone)
-            if plan.error is not None:
-                self._errors.append((job.name, plan.error))
+        if job is None or one.problem is not None or change.what == "changed" or plan.basis == UNSOUND:
+            plan = lifecycle.replan(job, one.problem, plan, self._now, self._zone)
+            if plan.error is not None and not (job and job.deleted):
+                self._errors.append((job.name if job else f"job {change.job_id}", plan.error))
             self._plans[change.job_id] = plan
         elif change.what in ("back", "far back"):
             self._plans[change.job_id] = lifecycle.put_back(
@@ -96,7 +95,7 @@ class Looker:
         elif change.what == "run" and not job.deleted:
             plan = lifecycle.plan(job, plan, self._now, self._zone)
             self._plans[change.job_id] = lifecycle.request(plan, self._now)
-        elif change.what == "cancel" and plan.attempt and plan.due is not None:
+        elif change.what == "cancel" and (plan.attempt or plan.losses) and plan.due is not None:
             step = lifecycle.cancel(lifecycle.filled(job, self._defaults), plan, self._now, self._zone)
             table.settle(session, [Settlement(0, plan.token, step.plan, step.run, ())])
             self._plans[change.job_id] = step.plan

@@ -8,7 +8,7 @@ waits, and the runs go on.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import jobd
@@ -102,7 +102,9 @@ class Keeper:
         self._printed: list[Part] = []
         self._looks: list[Look] = []
         self._recalled: set[int] = set()  # of these the answer is to come
-        self._called: dict[int, int] = {}  # job → the token under which it was called back: once is enough
+        # job → the token under which it was called back, or its run was to be ended: once is enough
+        self._called: dict[int, int] = {}
+        self._cancelled: dict[int, int] = {}
         self._next_ready: dict[str, int | None] = {}
         self._left_over = True  # changes may be waiting in the table
         self._reconcile = False  # what the table says of our claims may differ from what we hold
@@ -196,7 +198,9 @@ class Keeper:
     def _register(self) -> None:
         sent = self._clock.monotonic()
         host, pid, now = os.uname().nodename, os.getpid(), self._clock.wall()
-        self._node = self._store.transact(lambda s: nodes.register(s, host, pid, jobd.__version__, self._instance, now))
+        self._node = self._store.transact(
+            lambda s: nodes.register(s, host, pid, jobd.__version__, self._instance, now, self._settings.pools)
+        )
         self.lease = Lease(self._settings.lease)
         self.lease.renewed(sent)
         self._now_at = sent
@@ -387,14 +391,12 @@ class Keeper:
             self._outbox.put(Claims(done.items, frozenset(done.more)))
         self._next_ready.update(done.next_ready)
         self._left_over = done.found.left_over
-        before, self._called = (
-            self._called,
-            {job_id: self._held.get(job_id, (0, ""))[0] for job_id in done.found.recall},
-        )
+        before, self._called = self._called, self._tokens(done.found.recall)
         for job_id, _ in self._called.items() - before.items():
             self._recalled.add(job_id)
             self._outbox.put(Recall(job_id))
-        for job_id in done.found.cancel:
+        before, self._cancelled = self._cancelled, self._tokens(done.found.cancel)
+        for job_id, _ in self._cancelled.items() - before.items():
             self._outbox.put(Cancel(job_id))
         for name, problem in (*done.found.errors, *done.errors):
             self._report_invalid(name, problem)
@@ -405,6 +407,9 @@ class Keeper:
         for look in self._looks:
             self._outbox.put(Looked(partial(look.reply, trouble)))
         self._looks.clear()
+
+    def _tokens(self, job_ids: Iterable[int]) -> dict[int, int]:
+        return {job_id: self._held.get(job_id, (0, ""))[0] for job_id in job_ids}
 
     def _report_invalid(self, name: str, problem: str) -> None:
         if (name, problem) not in self._reported:
@@ -447,6 +452,7 @@ class Keeper:
         self._printed.clear()
         self._recalled.clear()
         self._called.clear()
+        self._cancelled.clear()
         self._reconcile = True  # whoever declared it so may have left its claims as they were
         self._register()
         self._outbox.put(Buried(self._node))

@@ -155,18 +155,19 @@ class Processor:
             self._hand_in(item, lifecycle.Step(lifecycle.give_back(item.plan)))
 
     def cancel(self, job_id: int) -> None:
-        """End the run of a job, or its wait for the next attempt."""
+        """End the run of a job, its wait for a worker, or for its next attempt. What is not due yet is given back."""
         self._clear_lines_of(job_id)
+        self._do_books()  # an attempt that has just ended is followed by no other
         for worker in self.crew.running():
             if worker.execution and worker.execution.item.job.id == job_id:
                 worker.condemn(CANCELLED, "cancelled", self._clock.monotonic())
         item = self._take_back(job_id)
         if item is not None:
-            if not item.plan.attempt:
-                self._hand_in(item, lifecycle.Step(lifecycle.give_back(item.plan)))
-                return
-            step = lifecycle.cancel(item.job, item.plan, self._clock.wall(), self._rules.zone)
-            self._hand_in(item, step)
+            wall, plan = self._clock.wall(), item.plan
+            if plan.attempt or plan.losses or (plan.due or 0) <= wall:
+                self._hand_in(item, lifecycle.cancel(item.job, plan, wall, self._rules.zone))
+            else:
+                self._hand_in(item, lifecycle.Step(lifecycle.give_back(plan)))
 
     def give_back_all(self) -> None:
         """Give back what has not started; start nothing more."""

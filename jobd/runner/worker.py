@@ -45,6 +45,10 @@ class Failure(Exception):
     """A program failed; the text says how."""
 
 
+class NotStarted(Failure):
+    """A program could not be started, so that it has said nothing itself."""
+
+
 class Worker:
     """This process's side of the wire."""
 
@@ -97,6 +101,8 @@ class Worker:
         except Unresolved as error:
             return UNRESOLVED, str(error)[:MAX_ERROR], None
         except (Failure, Unrunnable) as failure:
+            if isinstance(failure, NotStarted):
+                self._output.record("error", f"[jobd: {failure}]")
             return "failed", str(failure)[:MAX_ERROR], None
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt too are the task's own failure
             self._explain(error)
@@ -177,10 +183,10 @@ def run_program(command: Sequence[str]) -> None:
             preexec_fn=lambda: linux.die_with_parent(parent),
         )
     except FileNotFoundError:
-        raise Failure(f"there is no program {_shortened(command[0])}") from None
+        raise NotStarted(f"there is no program {_shortened(command[0])}") from None
     except (OSError, ValueError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-        raise Failure(f"{_shortened(command[0])} cannot be run: {reason}") from None
+        raise NotStarted(f"{_shortened(command[0])} cannot be run: {reason}") from None
     if status < 0:
         raise Failure(f"killed by {signal_name(-status)}")
     if status:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from jobd.dependency import Dependency
 from jobd.schedule.base import Schedule
 
 
@@ -11,7 +12,7 @@ class Follows(Schedule):
     __slots__ = ("jobs",)
     on_event = True
 
-    def __init__(self, jobs: Sequence[str]) -> None:
+    def __init__(self, jobs: Sequence[Dependency]) -> None:
         super().__init__("")
         self.jobs = tuple(jobs)
 
@@ -22,8 +23,5 @@ class Follows(Schedule):
         return None
 
     def describe(self) -> str:
-        parts = [
-            f"{name.removesuffix(':finished')} has {'ended' if name.endswith(':finished') else 'succeeded'}"
-            for name in self.jobs
-        ]
+        parts = [f"{one.name} has {'ended' if one.any_outcome else 'succeeded'}" for one in self.jobs]
         return "when " + " and ".join(parts)

@@ -1,6 +1,7 @@
 """The table `node`: one row per start of a daemon, never reused. Who is alive, and who was."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from jobd.store.dialect import grown
@@ -18,11 +19,13 @@ class NodeRow(NamedTuple):
     started: int
 
 
-def register(session: Session, host: str, pid: int, version: str, instance: str, now: int) -> int:
-    """Sign a new node on; its id."""
+def register(
+    session: Session, host: str, pid: int, version: str, instance: str, now: int, pools: Iterable[str] = ()
+) -> int:
+    """Sign a new node on, with the pools that it has; its id."""
     session.execute(
-        "INSERT INTO node (host, pid, version, instance, started_time, heartbeat) VALUES (?, ?, ?, ?, ?, 1)",
-        (host[:255], pid, version, instance, now),
+        "INSERT INTO node (host, pid, version, instance, started_time, heartbeat, pools) VALUES (?, ?, ?, ?, ?, 1, ?)",
+        (host[:255], pid, version, instance, now, json.dumps(sorted(pools))),
     )
     found = session.rows(
         "SELECT id FROM node WHERE instance = ? AND started_time = ? AND pid = ? ORDER BY id DESC LIMIT 1",

@@ -3,14 +3,16 @@
 Long lists come a page at a time, each found through an index, so that memory stays flat however many there are.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from jobd.errors import JobdError
 from jobd.job import MAX_BIGINT, Job, Plan, Run
-from jobd.store import rows, schema
+from jobd.store import parents, rows, schema
 from jobd.store.connect import connect, dialect_of
+from jobd.store.parents import Parent
+from jobd.store.rows import read_pools
 from jobd.store.url import Target, parse_url
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class Listed(NamedTuple):
     last: Run | None = None
     problem: str | None = None
     lost: bool = False  # its row of `schedule` is gone, and not yet made anew
+    missing: tuple[str, ...] = ()  # the jobs that it waits for and that are deleted
+    unreadable: str | None = None  # why its definition can be read in part only
 
 
 class History(NamedTuple):
@@ -62,6 +66,9 @@ class NodeRow(NamedTuple):
     host: str
     pid: int
     started: int
+    heartbeat: int = 0
+    instance: str = ""
+    pools: tuple[str, ...] = ()  # not known of a node of an older version
 
 
 class Reader:
@@ -79,7 +86,7 @@ class Reader:
         live = "" if deleted else " AND is_delete <> 1"
         page = self._rows(_PAGE_OF_JOBS.format(f"1 = 1{live}"), (PAGE,))
         while page:
-            yield from map(_listed, page)
+            yield from self._with_parents(list(map(_listed, page)))
             page = self._rows(_PAGE_OF_JOBS.format(f"name > ?{live}"), (page[-1][1], PAGE))
 
     def job(self, name: str) -> Listed:
@@ -87,7 +94,12 @@ class Reader:
         found = self._rows(f"{_JOBS.format('job')} WHERE job.name = ?", (name,))
         if not found:
             raise self._no_such_job(name)
-        return _listed(found[0])
+        return self._with_parents([_listed(found[0])])[0]
+
+    def job_of(self, job_id: int) -> Listed | None:
+        """The job with this id, whatever it is called by now."""
+        found = self._rows(f"{_JOBS.format('job')} WHERE job.id = ?", (job_id,))
+        return self._with_parents([_listed(found[0])])[0] if found else None
 
     def names(self, prefix: str, limit: int) -> list[str]:
         """The names of live jobs that begin with `prefix`."""
@@ -99,10 +111,11 @@ class Reader:
 
     def nodes(self) -> list[NodeRow]:
         """The nodes that have neither signed off nor been declared dead."""
-        return [
-            NodeRow(*row)
-            for row in self._rows("SELECT id, host, pid, started_time FROM node WHERE stopped_time IS NULL ORDER BY id")
-        ]
+        found = self._rows(
+            "SELECT id, host, pid, started_time, heartbeat, instance, pools FROM node"
+            " WHERE stopped_time IS NULL ORDER BY id"
+        )
+        return [NodeRow._make((*row[:-1], read_pools(row[-1]))) for row in found]
 
     def runs(self, job_id: int | None) -> Iterator[History]:
         """The runs of one job, or of all, newest first."""
@@ -163,6 +176,15 @@ class Reader:
             last = fresh[-1][_FINISHED_AT]
             seen = {row[_KEY_AT] for row in page if row[_FINISHED_AT] == last}
 
+    def _with_parents(self, page: list[Listed]) -> list[Listed]:
+        """The jobs of `page`, with what has become of those that they run after."""
+        ids = [listed.job.id for listed in page if listed.job.options.after_jobs]
+        if not ids:
+            return page
+        condition = self._dialect.among("job_dependency.job_id", len(ids))
+        found = parents.by_job(self._rows(parents.SQL + condition, self._dialect.among_values(ids)))
+        return [_with_parents(listed, found.get(listed.job.id, {})) for listed in page]
+
     def _no_such_job(self, name: str) -> JobdError:
         from difflib import get_close_matches
 
@@ -195,12 +217,17 @@ def open_reader(settings: "Settings") -> Reader:
 
 
 def _listed(row: tuple[Any, ...]) -> Listed:
-    job, problem = rows.read_job(row[:_PLAN_AT])
+    job, unreadable = rows.read_job(row[:_PLAN_AT])
+    problem = unreadable
     plan = rows.read_plan(row[_PLAN_AT:_RUN_AT]) if row[_PLAN_AT] is not None else None
     if plan is not None and plan.basis == rows.UNSOUND:
         problem = problem or plan.error
     last = rows.read_run(row[_RUN_AT:]) if row[_RUN_AT] is not None else None
-    return Listed(job or Job(f"(job {row[0]})", id=row[0]), plan, last, problem)
+    return Listed(job or Job(f"(job {row[0]})", id=row[0]), plan, last, problem, unreadable=unreadable)
+
+
+def _with_parents(listed: Listed, its: Mapping[int, Parent]) -> Listed:
+    return listed._replace(job=parents.named(listed.job, its), missing=parents.missing(listed.job, its))
 
 
 def _history(row: tuple[Any, ...]) -> History:

@@ -3,13 +3,14 @@
 The columns stand here once, in the order in which every statement reads and writes them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from jobd.clock import LATEST, SECOND, from_datetime, to_datetime
+from jobd.dependency import read_dependency
 from jobd.errors import BadValue
 from jobd.job import (
     DEFAULT_POOL,
@@ -107,7 +108,7 @@ class _Kind(NamedTuple):
 def _read_kind(
     retry_times: Any, runonce: Any, interval: Any, is_delete: Any, *options: Any
 ) -> tuple[_Kind, str | None]:
-    problem, read = None, PLAIN
+    read, problem = _read_options(options)
     try:
         check_retry_times(retry_times)
         for what, flag in (("runonce", runonce), ("is_delete", is_delete)):
@@ -115,9 +116,8 @@ def _read_kind(
                 raise BadValue(f"{what} is {flag!r}, not 0 or 1")
         if interval is not None and not isinstance(interval, str):
             raise BadValue("interval is not text")
-        read = _read_options(options)
     except BadValue as error:
-        problem, read = str(error), PLAIN
+        problem = str(error)
     kind = _Kind(
         retry_times if isinstance(retry_times, int) else 0,
         runonce == 1,
@@ -128,31 +128,47 @@ def _read_kind(
     return kind, problem
 
 
-def _read_options(row: Sequence[Any]) -> Options:
-    """The options, checked; a row of NULLs (there is none) gives the defaults. Raises BadValue."""
+def _read_options(row: Sequence[Any]) -> tuple[Options, str | None]:
+    """The options, and what of them makes no sense: that is left out. A row of NULLs (there is none) gives PLAIN."""
     if not any(row):
-        return PLAIN
-    for what, value, kind in zip(OPTIONS, row, _KINDS, strict=True):
-        if value is not None and type(value) is not kind:
-            raise BadValue(f"{what} is {ascii(value)[:80]}, not {'text' if kind is str else 'a whole number'}")
-    task, command, args, secrets = row[:4]
-    skip_dates, instead, after_jobs, priority, on_lost, isolation, paused = row[-7:]
-    plain = dict(zip(_PLAIN, row[4:-7], strict=True))
-    options = Options(
-        task=task,
-        command=None if command is None else tuple(_json(command, "command", list)),
-        args={} if args is None else _json(args, "args", dict),
-        secrets=() if secrets is None else tuple(_json(secrets, "secrets", list)),
-        skip_dates=() if skip_dates is None else tuple(_json(skip_dates, "skip_dates", list)),
-        instead=instead,
-        after_jobs=() if after_jobs is None else tuple(_json(after_jobs, "after_jobs", list)),
-        priority=priority or 0,
-        on_lost=on_lost,
-        isolation=isolation,
-        paused=bool(paused),
-        **plain,
-    )
-    return check_options(options)
+        return PLAIN, None
+    try:
+        read = [_read_option(*one) for one in zip(OPTIONS, row, _KINDS, strict=True) if one[1] is not None]
+        return check_options(PLAIN._replace(**dict(read))), None
+    except BadValue as error:
+        return _readable_options(row), str(error)
+
+
+def _readable_options(row: Sequence[Any]) -> Options:
+    options = PLAIN
+    for one in zip(OPTIONS, row, _KINDS, strict=True):
+        try:
+            options = check_options(options._replace(**dict([_read_option(*one)]))) if one[1] is not None else options
+        except BadValue:
+            pass
+    return options
+
+
+def _read_option(what: str, value: Any, kind: type) -> tuple[str, Any]:
+    """The name and the value of an option that is set. Raises BadValue."""
+    if type(value) is not kind:
+        raise BadValue(f"{what} is {ascii(value)[:80]}, not {'text' if kind is str else 'a whole number'}")
+    match what:
+        case "args":
+            value = _json(value, what, dict)
+        case "after_jobs":
+            value = tuple(map(read_dependency, read_words(value, what)))
+        case "command" | "secrets" | "skip_dates":
+            value = tuple(read_words(value, what))
+        case "paused":
+            value = bool(value)
+    return what, value
+
+
+def read_words(text: Any, what: str) -> list[str]:
+    """The words of a JSON array. Raises BadValue."""
+    words: list[str] = _json(text, what, list)
+    return words
 
 
 def _json(text: Any, what: str, kind: type) -> Any:
@@ -167,10 +183,23 @@ def _json(text: Any, what: str, kind: type) -> Any:
     return value
 
 
-def options_row(options: Options) -> tuple[Any, ...] | None:
-    """The values of the OPTIONS columns; None when all are the defaults, so that no row is needed."""
-    if options == PLAIN:
-        return None
+def read_pools(text: Any) -> tuple[str, ...]:
+    """The pools of a node; none when they are not known."""
+    try:
+        return tuple(read_words(text, "pools")) if text is not None else ()
+    except BadValue:
+        return ()
+
+
+def write_words(words: Iterable[str]) -> str:
+    """A JSON array of words."""
+    import json
+
+    return json.dumps(list(words), ensure_ascii=False)
+
+
+def options_row(options: Options) -> tuple[Any, ...]:
+    """The values of the OPTIONS columns."""
     import json
 
     return (
@@ -181,7 +210,7 @@ def options_row(options: Options) -> tuple[Any, ...] | None:
         *(getattr(options, name) for name in _PLAIN),
         json.dumps(options.skip_dates) if options.skip_dates else None,
         options.instead,
-        json.dumps(options.after_jobs, ensure_ascii=False) if options.after_jobs else None,
+        write_words(one.stored for one in options.after_jobs) if options.after_jobs else None,
         options.priority,
         options.on_lost,
         options.isolation,

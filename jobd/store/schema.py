@@ -15,6 +15,7 @@ from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
 from jobd.store.dialect import Dialect
+from jobd.store.references import fifth as _fifth
 from jobd.store.rows import JOB
 from jobd.store.strict import fourth as _fourth
 from jobd.store.url import Target
@@ -219,7 +220,7 @@ def _third(kind: str) -> list[str]:
     return steps
 
 
-STEPS: list[Callable[[str], Sequence[str | Callable[[Any], None]]]] = [_first, _second, _third, _fourth]
+STEPS: list[Callable[[str], Sequence[str | Callable[[Any], None]]]] = [_first, _second, _third, _fourth, _fifth]
 VERSION = len(STEPS)
 
 

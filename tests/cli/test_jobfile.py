@@ -39,8 +39,8 @@ def read(text: str, stored: dict[str, Job] | None = None) -> list[Job]:
 
 
 def test_what_is_written_is_read_back_the_same():
-    assert read(dump(JOBS)) == JOBS
-    assert load(dump(JOBS, 3), "jobs.toml", "UTC", {}, 3) == JOBS
+    assert read(dump(JOBS, "UTC")) == JOBS
+    assert load(dump(JOBS, "UTC", 3), "jobs.toml", "UTC", {}, 3) == JOBS
 
 
 _values = st.recursive(
@@ -57,12 +57,12 @@ _values = st.recursive(
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), _values, max_size=4))
 def test_every_json_argument_survives_the_file(args: dict[str, object]):
     job = Job("j", "10s", options=Options(args=args))
-    assert read(dump([job])) == [job]
+    assert read(dump([job], "UTC")) == [job]
 
 
 def test_a_secret_value_is_never_written_and_is_kept_when_read():
     job = Job("j", "10s", options=Options(args={"a": 1, "key": "hunter2"}, secrets=("key",)))
-    text = dump([job])
+    text = dump([job], "UTC")
     assert "hunter2" not in text
     assert read(text, {"j": job}) == [job]
     with pytest.raises(BadValue, match="'key' has no value"):

@@ -129,7 +129,7 @@ class Player:
                 mark = self._marks[step.job]
             self._command("set", step.job, *step.words, "--arg", f"{MARK}={mark}", mark=mark)
         elif step.what in ("run", "cancel", "pause", "resume", "rm", "restore"):
-            self._command(step.what, step.job)
+            self._command(step.what, step.job, *(("--yes",) if step.what == "rm" else ()))
         elif step.what.startswith("sql "):
             self._sql(step)
         elif step.what == "reload":

@@ -15,7 +15,7 @@ from jobd.engine import census, processor, worker
 from jobd.engine.messages import Look
 from jobd.errors import JobdError
 from jobd.job import DEFAULT_POOL, Job, Options
-from jobd.store import definitions
+from jobd.store import definitions, requests
 from jobd.wire import Order
 from tests.simulation.checks import Checks
 from tests.simulation.events import Events
@@ -235,10 +235,10 @@ class World:
             case "restore":
                 definitions.restore(store, [name], now, "UTC")
             case "run":
-                definitions.request_run(store, name, now, "UTC")
+                requests.request_run(store, name, now, "UTC")
             case "cancel":
                 for _ in range(self.random.choice([1, 2])):
-                    definitions.request_cancel(store, name, now, "UTC")
+                    requests.request_cancel(store, name, now, "UTC")
             case "nonsense":
                 sql = 'UPDATE job SET "interval" = ? WHERE name = ?'
                 store.transact(lambda session: session.execute(sql, ("30 2 31 2 *", name)) and None)

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from jobd.clock import SECOND
+from jobd.dependency import parse_dependencies
 from jobd.errors import BadValue
 from jobd.job import Job, Options, Plan, Run
-from jobd.store import definitions
+from jobd.store import applying, definitions
 from jobd.store import schedule_table as table
 from jobd.store.schedule_table import Settlement
 from jobd.store.store import Store
@@ -16,7 +17,7 @@ NOW = 1_800_000_000 * SECOND
 
 
 def after(name: str, *others: str) -> Job:
-    return Job(name, options=Options(after_jobs=others))
+    return Job(name, options=Options(after_jobs=parse_dependencies(others)))
 
 
 def add(store: Store, *jobs: Job) -> None:
@@ -108,12 +109,12 @@ def test_a_circle_and_an_unknown_name_are_refused(store: Store) -> None:
     add(store, Job("a", "1h"), after("b", "a"), after("c", "b"))
 
     def set_after(name: str, *others: str) -> Callable[[Job], Job]:
-        return lambda job: Job(name, options=Options(after_jobs=others))
+        return lambda job: Job(name, options=Options(after_jobs=parse_dependencies(others)))
 
     for others in (("a",), ("b",), ("c:finished",)):
         with pytest.raises(BadValue, match="'a' would wait for itself"):
             definitions.change(store, "a", set_after("a", *others), NOW, "UTC")
-    assert {job.name: job.options.after_jobs for job in definitions.all_jobs(store)} == {
+    assert {job.name: tuple(one.text for one in job.options.after_jobs) for job in applying.all_jobs(store)} == {
         "a": (),
         "b": ("a",),
         "c": ("b",),

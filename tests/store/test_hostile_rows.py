@@ -102,7 +102,7 @@ def test_a_senseless_row_is_told_and_disturbs_no_other(
     assert state_of(fine) == "waiting"
     if not bad.job.deleted:
         assert state_of(bad) == "invalid"
-        assert word in (reason(bad, [], NOW) or "")
+        assert word in str(reason(bad, [], NOW))
     assert word in (error_of(bad) or "")
 
     assert len(look(store)) == 1

@@ -8,7 +8,7 @@ from jobd.cli.documents import job_document, run_document
 from jobd.cli.state import planned, state_of
 from jobd.clock import LATEST
 from jobd.job import Job
-from jobd.store import definitions
+from jobd.store import applying, definitions
 from jobd.store import schedule_table as table
 from jobd.store.reads import Reader
 from jobd.store.store import Store
@@ -49,7 +49,7 @@ def test_a_time_that_cannot_be_shown_is_left_out_and_the_job_runs(
         assert job_document(listed[names[0]], "UTC")[column] is None
         claimed = store.transact(lambda session: table.claim(session, 1, "default", NOW, 10))
         assert sorted(one.job.name for one in claimed if one.job and not one.problem) == sorted(names)
-        assert [one.name for one in definitions.all_jobs(store) if one.name in names] == sorted(names)
+        assert [one.name for one in applying.all_jobs(store) if one.name in names] == sorted(names)
 
 
 RUNS = {

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from jobd.clock import DAY, HOUR, SECOND
+from jobd.dependency import Dependency
 from jobd.engine import census, changes, sweep, takeover
 from jobd.engine.messages import Began
 from jobd.engine.sweep import Sweep
 from jobd.engine.turn import Work, turn
 from jobd.job import PLAIN, Job, Run
-from jobd.store import definitions, nodes, prune, reads, slices
+from jobd.store import definitions, nodes, prune, reads, requests, slices
 from jobd.store import schedule_table as table
 from jobd.store.connect import dialect_of
 from jobd.store.output import Part
@@ -89,15 +90,15 @@ def housekeeping(store: Store) -> None:
 
 def a_persons_day(store: Store) -> None:
     """All that the command line changes."""
-    new = [Job("new", "1h"), Job("other", "1h", options=PLAIN._replace(task="noop", after_jobs=("new",)))]
+    new = [Job("new", "1h"), Job("other", "1h", options=PLAIN._replace(task="noop", after_jobs=(Dependency("new"),)))]
     definitions.add(store, new, NOW, "UTC")
     definitions.change(store, "77", lambda job: job._replace(interval="2h"), NOW, "UTC")
     definitions.set_paused(store, ["78"], True, NOW, "UTC")
     definitions.delete(store, ["78"], NOW, "UTC")
     definitions.restore(store, ["78"], NOW, "UTC")
-    definitions.request_run(store, "79", NOW, "UTC")
+    requests.request_run(store, "79", NOW, "UTC")
     with pytest.raises(Exception, match="not running"):
-        definitions.request_cancel(store, "79", NOW, "UTC")
+        requests.request_cancel(store, "79", NOW, "UTC")
     with pytest.raises(Exception, match="no job named"):
         definitions.delete(store, ["nobody"], NOW, "UTC")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobd import logs
-from jobd.store import definitions, nodes, schema
+from jobd.store import applying, nodes, schema
 from jobd.store import schedule_table as table
 from jobd.store.store import Store
 from jobd.store.strict import TABLES
@@ -64,8 +64,8 @@ def test_what_an_older_sqlite_database_holds_is_kept_as_far_as_it_makes_sense(
     monkeypatch.setattr(logs, "log", lambda level, message: told.append(message))
     url = sqlite_url(tmp_path)
     with monkeypatch.context() as older:
-        older.setattr(schema, "STEPS", schema.STEPS[:-1])
-        older.setattr(schema, "VERSION", schema.VERSION - 1)
+        older.setattr(schema, "STEPS", schema.STEPS[:3])
+        older.setattr(schema, "VERSION", 3)
         with contextlib.closing(Store(parse_url(url))) as store:
             write(
                 store,
@@ -89,4 +89,4 @@ def test_what_an_older_sqlite_database_holds_is_kept_as_far_as_it_makes_sense(
         assert (claimed.job and claimed.job.options.timeout, claimed.plan.token) == (7_000_000, 6)
         write(store, "UPDATE job SET retry_times = 1")
         assert len(store.transact(lambda session: table.changes(session, 10))) == 2
-        assert [job.name for job in definitions.all_jobs(store)] == ["bad", "good"]
+        assert [job.name for job in applying.all_jobs(store)] == ["bad", "good"]

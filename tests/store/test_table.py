@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jobd.errors import ConfigError
-from jobd.store import definitions, schema
+from jobd.store import applying, schema
 from jobd.store import schedule_table as table
 from jobd.store.reads import Reader
 from jobd.store.rows import JOB, read_time
@@ -162,7 +162,7 @@ def test_an_upgrade_from_every_older_version_keeps_every_row(
             assert one(store, "SELECT version FROM jobd_schema") == (version,)
     with contextlib.closing(Store(parse_url(database))) as store:
         assert one(store, "SELECT version FROM jobd_schema") == (schema.VERSION,)
-        (job,) = definitions.all_jobs(store)
+        (job,) = applying.all_jobs(store)
         assert (job.name, job.interval, job.task) == ("task1", "10s", "other")
 
 

@@ -1,0 +1,35 @@
+"""`jobd rename`: another name for a job, and nothing else changes."""
+
+import click
+
+from jobd.cli import say
+from jobd.cli.context import Context
+from jobd.cli.documents import job_document
+from jobd.cli.options import NAME, json_option
+from jobd.cli.show import escape, print_json
+
+
+@click.command()
+@click.argument("old", metavar="OLD", type=NAME)
+@click.argument("new", metavar="NEW", type=NAME)
+@json_option
+@click.pass_obj
+def rename(context: Context, old: str, new: str, as_json: bool) -> None:
+    """Give the job OLD the name NEW. Its history, options and the jobs that run after it stay with it.
+
+    A run in progress goes on. A job without --task has run the task of its own name: it still runs that one.
+
+    \b
+      jobd rename report report-daily
+    """
+    from jobd.store.renaming import rename as give_name
+
+    job = give_name(context.store, old, new, context.now(), context.zone)
+    context.changed()
+    if as_json:
+        print_json(job_document(context.reader.job(new), context.zone))
+        return
+    if job.options.jitter or "H" in (job.interval or ""):
+        say(f"note: the share of a jitter and the H of a cron expression go by the name {new!r} now")
+    runs = f"; it runs the task {escape(job.task)}" if job.options.task is not None else ""
+    click.echo(f"renamed {escape(old)} to {escape(new)}{runs}")

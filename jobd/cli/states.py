@@ -1,0 +1,100 @@
+"""Jobs come, rest and go: `rm`, `restore`, `pause`, `resume`. Each is one transaction, and says what it did.
+
+None of these looks at what a job is: one whose definition makes no sense can be removed and paused like any other.
+"""
+
+import sys
+from typing import Any
+
+import click
+
+from jobd.cli import say
+from jobd.cli.context import Context
+from jobd.cli.options import NAME
+from jobd.cli.show import escape
+from jobd.errors import JobdError
+
+
+def _names(function: Any) -> Any:
+    return click.argument("names", metavar="NAME...", type=NAME, nargs=-1, required=True)(function)
+
+
+@click.command()
+@_names
+@click.option("--yes", "-y", is_flag=True, help="Do not ask, also when other jobs run after these.")
+@click.pass_obj
+def rm(context: Context, names: tuple[str, ...], yes: bool) -> None:
+    """Delete jobs. They never run again and are hidden, with their history kept, until they are restored.
+
+    When other jobs run after these, it names them and asks first; without a terminal it does nothing, unless --yes.
+
+    \b
+      jobd rm report ping
+    """
+    from jobd.store.definitions import Bereft, delete
+
+    left: list[str] = []
+    while True:
+        try:
+            delete(context.store, names, context.now(), context.zone, bereaved=left)
+            break
+        except Bereft as bereft:
+            left = bereft.names
+            if yes:
+                say(f"warning: {bereft}")
+            elif sys.stdin.isatty():
+                say(str(bereft))
+                click.confirm("Delete it all the same?", abort=True, err=True)
+            else:
+                raise JobdError(str(bereft), "nothing was deleted; name them too, or say --yes") from None
+    _tell(context, "deleted", names)
+
+
+@click.command()
+@_names
+@click.pass_obj
+def restore(context: Context, names: tuple[str, ...]) -> None:
+    """Bring deleted jobs back as they were.
+
+    \b
+      jobd restore report
+    """
+    from jobd.store import definitions
+
+    definitions.restore(context.store, names, context.now(), context.zone)
+    _tell(context, "restored", names)
+
+
+@click.command()
+@_names
+@click.pass_obj
+def pause(context: Context, names: tuple[str, ...]) -> None:
+    """Let jobs rest until they are resumed. A run in progress is not disturbed; `jobd run` still works.
+
+    \b
+      jobd pause report ping
+    """
+    from jobd.store import definitions
+
+    definitions.set_paused(context.store, names, True, context.now(), context.zone)
+    _tell(context, "paused", names)
+
+
+@click.command()
+@_names
+@click.pass_obj
+def resume(context: Context, names: tuple[str, ...]) -> None:
+    """Let paused jobs go on, at their next due time. What fell due meanwhile is not made good.
+
+    \b
+      jobd resume report ping
+    """
+    from jobd.store import definitions
+
+    definitions.set_paused(context.store, names, False, context.now(), context.zone)
+    _tell(context, "resumed", names)
+
+
+def _tell(context: Context, done: str, names: tuple[str, ...]) -> None:
+    context.changed()
+    click.echo(f"{done} {', '.join(map(escape, names))}")

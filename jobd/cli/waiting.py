@@ -1,0 +1,114 @@
+"""Waiting for a run that was asked for: until it has ended, or it is plain that it will not begin.
+
+Why a job does not run is decided in one place, jobd.cli.state.reason. Here is only how long that may stay so: what a
+person must do something about ends the waiting, what passes by itself is said once.
+"""
+
+from collections.abc import Callable
+
+from jobd.cli import say
+from jobd.cli.context import Context
+from jobd.cli.show import escape
+from jobd.cli.state import Why, planned, reason
+from jobd.clock import MILLISECOND, SECOND, SystemClock
+from jobd.engine.lease import Watch
+from jobd.errors import DatabaseUnavailable, JobdError
+from jobd.job import LOST
+from jobd.lifecycle import UNRESOLVED_PAUSE
+from jobd.store.reads import History, Listed, NodeRow
+
+LOOK = 50 * MILLISECOND  # between looks at the run
+LOOK_AROUND = 500 * MILLISECOND  # between looks at why it does not end
+SAY_AFTER = 2 * SECOND  # what passes by itself may do so unsaid for this long
+
+
+class Waiter:
+    """Waits for run `number` of a job, and for the one that takes its place when it is lost with its node."""
+
+    def __init__(self, context: Context, job_id: int, number: int, sleep: Callable[[float], None]) -> None:
+        self._context = context
+        self._job_id = job_id
+        self._number = number
+        self._sleep = sleep
+        self._clock = SystemClock()
+        self._watch = Watch(context.settings.lease)
+        self._since = self._clock.monotonic()
+        self._invalid_since: int | None = None
+        self._said = ""
+
+    def run(self, show: Callable[[History], None]) -> History:
+        """The end of the run; each that was lost before is shown too. Raises JobdError when there will be none."""
+        reader, look_at = self._context.reader, 0
+        try:
+            while True:
+                listed = reader.job_of(self._job_id)
+                ended = reader.run(self._job_id, self._number)
+                if ended is not None:
+                    show(ended)
+                    if ended.run.outcome != LOST or listed is None or listed.plan is None:
+                        return ended
+                    self._number += 1
+                    continue
+                if self._clock.monotonic() >= look_at:
+                    self._look_around(listed)
+                    look_at = self._clock.monotonic() + LOOK_AROUND
+                self._sleep(LOOK / SECOND)
+        except DatabaseUnavailable as error:
+            asked = f"run {self._number} is still asked for"
+            raise DatabaseUnavailable(f"{error}; {asked}", error.hint) from None
+
+    def _look_around(self, listed: Listed | None) -> None:
+        """Raise JobdError when the run will not begin or not end."""
+        if listed is None:
+            raise JobdError("the row of the job is gone, and the run with it")
+        name, plan, now = listed.job.name, listed.plan, self._context.now()
+        if plan is not None and plan.number > self._number and self._context.reader.run(self._job_id, self._number):
+            return  # it has ended between the two looks
+        if plan is not None and (plan.number > self._number or not self._is_asked_for(listed)):
+            raise JobdError(f"run {self._number} of {escape(name)} was dropped: {_dropped(listed)}")
+        nodes = self._living()
+        why = reason(planned(listed, now, self._context.zone), nodes, now)
+        if why is None:
+            return
+        if why.stuck and not self._may_pass(listed, nodes):
+            raise JobdError(f"{escape(name)} does not run: {why.text}", self._still(listed))
+        self._mention(name, why)
+
+    def _is_asked_for(self, listed: Listed) -> bool:
+        """Whether the run that is in hand is the one that was asked for, or may become it."""
+        plan = listed.plan
+        if plan is None or plan.node or plan.error or listed.job.deleted:
+            return True
+        return plan.ready is not None
+
+    def _living(self) -> list[NodeRow]:
+        """The nodes whose heart beats, as far as it has been watched."""
+        asked = self._clock.monotonic()
+        nodes = self._context.nodes()
+        dead = self._watch.observe(asked, self._clock.monotonic(), [(node.id, node.heartbeat) for node in nodes])
+        return [node for node in nodes if node.id not in dead]
+
+    def _may_pass(self, listed: Listed, nodes: list[NodeRow]) -> bool:
+        """Whether another node may yet know the task that one did not."""
+        plan = listed.plan
+        unresolved = plan is not None and plan.error is not None and plan.ready is not None
+        now = self._clock.monotonic()
+        if not unresolved or len(nodes) < 2:
+            self._invalid_since = None
+            return False
+        self._invalid_since = self._invalid_since or now
+        return now - self._invalid_since < 2 * UNRESOLVED_PAUSE
+
+    def _mention(self, name: str, why: Why) -> None:
+        if why.text != self._said and self._clock.monotonic() - self._since >= SAY_AFTER:
+            self._said = why.text
+            say(f"{name} waits: {why.text}")
+
+    def _still(self, listed: Listed) -> str:
+        if listed.job.deleted:
+            return f"run {self._number} was dropped with it"
+        return f"run {self._number} is still asked for"
+
+
+def _dropped(listed: Listed) -> str:
+    return "the job was changed" if listed.plan is not None else "its row of the table `schedule` is gone"

@@ -1,0 +1,54 @@
+"""The jobs that others run after, as they are now: their names, and which of them are no more. No ORM: `list` reads it.
+
+A job is blocked when one that it still waits for is deleted, or its row is gone: it never runs by itself then.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from jobd.job import Job
+
+# served by the primary keys
+SQL = (
+    "SELECT job_dependency.job_id, job_dependency.on_job_id, job_dependency.met, job.name, job.is_delete"
+    " FROM job_dependency LEFT JOIN job ON job.id = job_dependency.on_job_id WHERE "
+)
+Row = tuple[Any, ...]
+
+
+class Parent(NamedTuple):
+    """A job that another runs after. `name` is None when its row is gone, `met`: nobody waits for it just now."""
+
+    name: str | None
+    deleted: bool
+    met: bool
+
+
+def by_job(found: Iterable[Row]) -> dict[int, dict[int, Parent]]:
+    """The rows of `SQL`: job id → id of what it runs after → that."""
+    parents: dict[int, dict[int, Parent]] = {}
+    for job_id, on, met, name, is_delete in found:
+        parents.setdefault(job_id, {})[on] = Parent(name, is_delete == 1, bool(met))
+    return parents
+
+
+def named(job: Job, parents: Mapping[int, Parent]) -> Job:
+    """`job`, with the names that the jobs which it runs after have now; of those that are gone, the last known."""
+    after = tuple(
+        one._replace(name=parent.name) if (parent := parents.get(one.job_id)) and parent.name else one
+        for one in job.options.after_jobs
+    )
+    if after == job.options.after_jobs:
+        return job
+    return job._replace(options=job.options._replace(after_jobs=after))
+
+
+def missing(job: Job, parents: Mapping[int, Parent]) -> tuple[str, ...]:
+    """The names of the jobs that `job` waits for and that will not run."""
+    gone = Parent(None, True, False)
+    return tuple(
+        one.name
+        for one in job.options.after_jobs
+        if (parent := parents.get(one.job_id, gone)).name is None or parent.deleted
+        if not parent.met
+    )

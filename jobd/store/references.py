@@ -1,0 +1,58 @@
+"""The fifth step of the schema: what a job runs after is kept by id, and nodes say which pools they have.
+
+Before, `job_options.after_jobs` held names, which a rename broke. Each becomes an id, as far as there is one, with the
+name beside it (see jobd.dependency).
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from jobd.dependency import Dependency
+from jobd.errors import BadValue
+from jobd.store.rows import read_words, write_words
+
+
+def fifth(kind: str) -> Sequence[str | Callable[[Any], None]]:
+    """The statements of the step, and what is done by more than a statement."""
+    return ["ALTER TABLE node ADD COLUMN pools TEXT NULL", partial(_identify, "?" if kind == "sqlite" else "%s")]
+
+
+def _identify(placeholder: str, cursor: Any) -> None:
+    cursor.execute("SELECT job_id, after_jobs FROM job_options WHERE after_jobs IS NOT NULL")
+    for job_id, text in cursor.fetchall():
+        try:
+            names = read_words(text, "after_jobs")
+        except BadValue:
+            continue  # it is shown as invalid, as before
+        cursor.execute(
+            "SELECT on_job_id, any_outcome, name FROM job_dependency LEFT JOIN job ON job.id = on_job_id"
+            f" WHERE job_id = {placeholder} ORDER BY on_job_id",
+            (job_id,),
+        )
+        known = cursor.fetchall()
+        if all(any(name.startswith(f"{on}{how} ") for on, *_ in known for how in ("", ":finished")) for name in names):
+            continue  # this step was cut short, after it had come by here
+        stored = [one.stored for one in _identified(names, known)]
+        cursor.execute(
+            f"UPDATE job_options SET after_jobs = {placeholder} WHERE job_id = {placeholder}",
+            (write_words(stored), job_id),
+        )
+
+
+def _identified(texts: Sequence[str], known: Sequence[tuple[int, int, str | None]]) -> list[Dependency]:
+    """The references for `texts`. A name that no job has now is that of one which was renamed, or removed."""
+    wanted = [_parse(text) for text in texts]
+    ids = {name: on for on, _, name in known}
+    left = [on for on, _, name in known if name not in {name for name, _ in wanted}]
+    found = []
+    for name, any_outcome in wanted:
+        on = ids.get(name) or (left.pop(0) if left else 0)
+        found.append(Dependency(name, any_outcome, on))
+    return found
+
+
+def _parse(text: str) -> tuple[str, bool]:
+    """As names were read before this step."""
+    name, colon, word = text.rpartition(":")
+    return (name, True) if colon and word == "finished" else (text, False)

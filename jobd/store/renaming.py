@@ -1,0 +1,62 @@
+"""Giving a job another name. Everything else that concerns it is kept by its id, and so stays where it is.
+
+What its name decided stays as it was: the task that it runs.
+"""
+
+from typing import Any
+
+from jobd.errors import JobdError
+from jobd.job import Job
+from jobd.store import dependencies, rows
+from jobd.store import schedule_table as table
+from jobd.store.definitions import find, no_such_job, replan_all, some_names, touch
+from jobd.store.store import Session, Store
+
+
+def rename(store: Store, old: str, new: str, now: int, zone: str) -> Job:
+    """Call the job `old` `new`; it may be deleted. The job as it is now. Raises JobdError when `new` is taken."""
+
+    def work(session: Session) -> Job:
+        found = find(session, [old, new])
+        if old not in found:
+            raise no_such_job(old, some_names(session))
+        if old == new:
+            raise JobdError(f"the job is called {old!r} already", "there is nothing to change")
+        if new in found:
+            raise _taken(new, deleted=found[new][1])
+        job_id, _ = found[old]
+        (standing,) = table.stand(session, [job_id])
+        if standing.job is not None and standing.job.options.command is None:
+            _keep_task(session, standing.job, new)
+        touch(session, [job_id], now, name=new)
+        _tell_followers(session, job_id)
+        replan_all(session, [job_id], now, zone)
+        (standing,) = table.stand(session, [job_id])
+        return standing.job or Job(new, id=job_id)
+
+    return store.transact(work)
+
+
+def _taken(name: str, deleted: bool) -> JobdError:
+    if not deleted:
+        return JobdError(f"a job named {name!r} exists already", "choose another name, or rename that one first")
+    return JobdError(
+        f"the name {name!r} is that of a deleted job, which keeps it",
+        f"`jobd rename {name} OTHER` frees it, `jobd restore {name}` brings that job back",
+    )
+
+
+def _keep_task(session: Session, job: Job, new: str) -> None:
+    """Store the task, which a job without one has from its name."""
+    task = None if job.task == new else job.task
+    session.write_rows("job_options", ("job_id", "task"), [(job.id, task)], key=("job_id",))
+
+
+def _tell_followers(session: Session, job_id: int) -> None:
+    """Those that run after the job know its name, to show it when its row is gone."""
+    changed: list[tuple[Any, ...]] = []
+    for one in table.stand(session, dependencies.followers(session, job_id)):
+        if one.job is not None and one.problem is None:
+            (job,) = dependencies.named(session, [one.job])
+            changed.append((one.job_id, rows.write_words(after.stored for after in job.options.after_jobs)))
+    session.write_rows("job_options", ("job_id", "after_jobs"), changed, key=("job_id",))

@@ -1,0 +1,117 @@
+"""Jobs that run after others, as a person meets them: removed, renamed, exported. The rules are in tests/store."""
+
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from tests.cli.conftest import Person
+
+REPORT = ("--task", "hello")
+
+
+@pytest.fixture
+def family(jobd: Person) -> Person:
+    """`p`, and `c` that runs after it."""
+    jobd.fine("add", "p", *REPORT, "--every", "1h")
+    jobd.fine("add", "c", *REPORT, "--after-job", "p")
+    return jobd
+
+
+def test_a_job_whose_predecessor_is_gone_is_shown_as_such_and_can_be_removed(family: Person) -> None:
+    family.fine("rm", "p", "--yes")
+    line = next(line for line in family.fine("list").out.splitlines() if line.startswith("c "))
+    assert "blocked" in line
+    assert "it runs after 'p', which is deleted" in line
+    assert "never runs by itself" in family.fine("show", "c").out
+    family.fine("set", "c", "--timeout", "1h")
+    family.fine("pause", "c")
+    family.fine("resume", "c")
+    family.fine("add", "d", *REPORT, "--every", "1h")
+    family.fine("rm", "d", "c")
+    assert family.fine("list", "--json").json == []
+
+
+def test_rm_names_those_it_leaves_behind_and_needs_yes(family: Person, refused: Callable[..., str]) -> None:
+    assert "'c' runs after what is to be deleted" in refused("rm", "p", code=1)
+    assert "--yes" in refused("rm", "p", code=1)
+    answer = family.fine("rm", "p", "--yes")
+    assert (answer.out, "'c' runs after" in answer.err) == ("deleted p\n", True)
+    family.fine("restore", "p")
+    assert family.fine("rm", "c", "p").err == ""
+
+
+@pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 130)])
+def test_rm_asks_at_a_terminal(family: Person, typed: str, code: int) -> None:
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jobd", "rm", "p"],
+        cwd=family.folder,
+        env=family.env,
+        stdin=follower,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.write(leader, typed.encode())
+    out, err = process.communicate(timeout=30)
+    os.close(leader)
+    os.close(follower)
+    assert process.returncode == code, err
+    assert "'c' runs after" in err
+    assert out == ("deleted p\n" if code == 0 else "")
+
+
+def test_a_rename_says_what_it_did(family: Person, refused: Callable[..., str]) -> None:
+    family.fine("add", "hello", "--every", "1h")
+    assert family.fine("rename", "hello", "greet").out == "renamed hello to greet; it runs the task hello\n"
+    assert family.fine("rename", "p", "first", "--json").json["name"] == "first"
+    assert family.fine("show", "c", "--json").json["after_jobs"] == ["first"]
+    assert "exists already" in refused("rename", "first", "c", code=1)
+    assert "did you mean 'first'?" in refused("rename", "firts", "x", code=1)
+    refused("rename", "first", " x", code=2)
+    refused("rename", "first", code=2)
+    family.fine("rm", "greet")
+    assert "`jobd rename greet OTHER` frees it" in refused("rename", "first", "greet", code=1)
+
+
+@pytest.mark.parametrize("name", ["x:finished", "x:succeeded"])
+def test_a_job_whose_name_looks_like_a_reference_can_be_run_after(jobd: Person, name: str) -> None:
+    jobd.fine("add", name, *REPORT, "--every", "1h")
+    jobd.fine("add", "c", *REPORT, "--after-job", f"{name}:succeeded")
+    jobd.fine("add", "d", *REPORT, "--after-job", f"{name}:finished")
+    assert jobd.fine("show", "c", "--json").json["after_jobs"] == [f"{name}:succeeded"]
+    text = jobd.fine("export").out
+    assert jobd.fine("apply", "-", "--yes", stdin=text).out == "nothing to do\n"
+
+
+def test_what_is_exported_is_applied_to_an_empty_database(family: Person) -> None:
+    family.fine("rm", "p", "--yes")
+    family.fine("add", "bad", *REPORT, "--every", "1h")
+    family.fine("add", "worse", *REPORT, "--every", "1h")
+    family.fine("add", "last", *REPORT, "--after-job", "worse")
+    family.sql("UPDATE job SET \"interval\" = 'nonsense' WHERE name = 'bad'")
+    family.sql("UPDATE job SET retry_times = -1 WHERE name = 'worse'")
+    exported = family.fine("export")
+    assert "'worse' is left out: retry_times is -1" in exported.err
+    assert "'last' is left out: it runs after 'worse', which is left out" in exported.err
+    config = family.folder / "jobd.toml"
+    config.write_text(config.read_text().replace("jobd.db", "other.db"))
+    family.fine("apply", "-", "--yes", stdin=exported.out)
+    states = {job["name"]: job["state"] for job in family.fine("list", "--json").json}
+    assert states == {"bad": "invalid", "c": "blocked"}
+    assert family.fine("export").out == exported.out
+    family.fine("restore", "p")
+    assert family.fine("show", "c", "--json").json["state"] == "waiting"
+
+
+def test_an_invalid_job_can_be_set_although_it_stays_invalid(jobd: Person, refused: Callable[..., str]) -> None:
+    jobd.fine("add", "x", *REPORT, "--every", "1h")
+    jobd.sql("UPDATE job SET \"interval\" = 'nonsense' WHERE name = 'x'")
+    answer = jobd.fine("set", "x", "--timeout", "1h")
+    assert "'x' is invalid still" in answer.err
+    refused("set", "x", "--interval", "other nonsense")
+    assert "still" not in jobd.fine("set", "x", "--every", "2h").err
