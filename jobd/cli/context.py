@@ -101,6 +101,23 @@ class Context:
         except (JobdError, OSError):
             return None
 
+    def ask_daemon(self, request: dict[str, Any], within: float) -> dict[str, Any] | None:
+        """What the daemon of this machine answers within so many seconds.
+
+        None: it is not running, another user's, of a version that does not know the request, or does not answer at all.
+        """
+        if not os.path.exists(os.path.join(self.settings.state_dir, "jobd.sock")):
+            return None
+        from jobd.daemon.control import ask
+
+        try:
+            if ask(self.settings.state_dir, {"do": "status"}, ANSWER_WITHIN) is None:
+                return None
+            answer = ask(self.settings.state_dir, request, within)
+        except (JobdError, OSError):
+            return None
+        return None if answer is None or ("error" in answer and "hint" not in answer) else answer
+
     def close(self) -> None:
         """Close what was opened."""
         for name in ("store", "reader"):

@@ -12,6 +12,7 @@ from jobd.cli.documents import job_document
 from jobd.cli.edit import WHEN, WHEN_OPTIONS, edited
 from jobd.cli.listing import schedule_text
 from jobd.cli.options import NAME, definition_options, json_option
+from jobd.cli.programs import mind_program
 from jobd.cli.show import escape, moment, print_json
 from jobd.cli.state import NEXT_TIMES, coming
 from jobd.cli.taskcheck import check_task
@@ -87,6 +88,7 @@ def add(
     added = definitions.add(context.store, [job], now, context.zone, if_not_exists=if_not_exists)
     if added:
         context.changed()
+        mind_program(context, job)
     _echo(context, "added" if added else "left as it is:", name, as_json)
 
 
@@ -125,11 +127,13 @@ def set_(
             _check_future(job, schedule, now)
         return job
 
-    if given["task"] is not None and not force:
+    if not force and (given["task"] is not None or any(given[key] for key in ("args", "secret_args", "no_args"))):
         check_task(context, edit(context.reader.job(name).job))
     _mind_pool(context, given["pool"])
     definitions.change(context.store, name, edit, now, context.zone)
     context.changed()
+    if command is not None:
+        mind_program(context, edit(context.reader.job(name).job))
     _echo(context, "changed", name, as_json)
 
 

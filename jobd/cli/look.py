@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from jobd.cli import say
 from jobd.cli.context import Context
 from jobd.cli.days import read_days
 from jobd.cli.documents import HIDDEN, job_document, options_of, run_document
@@ -134,9 +135,11 @@ def tasks(context: Context, as_json: bool) -> None:
     \b
       jobd tasks
     """
-    from jobd.daemon.plugins import tasks_of
+    from jobd.cli.taskcheck import HERE, offered
 
-    found = tasks_of(context.settings).tasks
+    found, by_daemon = offered(context)
+    if not by_daemon:
+        say(HERE)
     if as_json:
         print_array({"name": t.name, "origin": t.origin, "kind": t.kind, "error": t.error} for t in found)
     elif found:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from jobd.cli import tell
+from jobd.cli import say, tell
 from jobd.cli.context import ANSWER_WITHIN, Context
 from jobd.cli.options import Duration, json_option
 from jobd.cli.show import escape, moment, print_json
@@ -101,8 +101,11 @@ def restart(context: Context, now: bool, timeout: int | None) -> None:
 
 @click.command()
 @click.pass_obj
-def reload(context: Context) -> None:
+def reload(context: Context) -> int:
     """Put new plugins and configuration into effect; runs in progress are not disturbed.
+
+    It is refused when something that loaded before does not. What never did is named, and the rest takes effect; the
+    exit code is 1 then.
 
     \b
       jobd reload
@@ -113,6 +116,9 @@ def reload(context: Context) -> None:
     if "error" in answer:
         raise JobdError.of_lines(answer["error"].split("\n"), answer.get("hint", ""))
     click.echo("reloaded")
+    for line in answer["broken"]:
+        say(f"warning: {line}")
+    return 1 if answer["broken"] else 0
 
 
 @click.command()

@@ -1,42 +1,77 @@
-"""Is there such a task? Asked when a job is entered, so that a misspelt name is refused and not found out at night."""
+"""Can a job run what it is to run? Asked when it is entered, so that a slip is found then and not at night.
+
+The daemon is asked, which sees the plugins with its environment, from its folder and as its user. Without one they are
+loaded here, which may not show the same.
+"""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from jobd.cli.context import Context
 from jobd.errors import BadValue, JobdError
 from jobd.job import Job
 
+if TYPE_CHECKING:
+    from jobd.runner.listing import TaskInfo
+
+LOAD_WITHIN = 120.0  # seconds; every plugin is loaded meanwhile
+MOST_BROKEN = 3  # plugins named as the possible reason
+HERE = "no daemon answers, so the plugins were loaded here, with this shell's environment and user"
+
+
+def offered(context: Context, asked: str | None = None) -> "tuple[list[TaskInfo], bool]":
+    """The tasks, also the one `asked` for in full; and whether the daemon said so. Raises JobdError."""
+    from jobd.daemon.plugins import read_tasks, tasks_of
+
+    answer = context.ask_daemon({"do": "tasks", "asked": asked}, LOAD_WITHIN)
+    if answer is not None:
+        return read_tasks(answer), True
+    return tasks_of(context.settings, asked).tasks, False
+
 
 def check_task(context: Context, job: Job) -> None:
-    """Raise BadValue, with near names, when no plugin offers the job's task. Programs pass.
+    """Raise BadValue, with near names, when no plugin offers the job's task, or it takes other arguments.
 
-    Of module:function only the module is looked for.
+    Programs pass.
     """
     if job.options.command is not None:
         return
-    if ":" in job.task:
-        from jobd.runner.catalogue import file_of
-
-        if file_of(context.settings.plugins, job.task) is None:
-            module = job.task.partition(":")[0]
-            raise BadValue(
-                f"there is no module {module!r} in {context.settings.plugins}", "see `jobd tasks` (or --force)"
-            )
-        return
-    from jobd.daemon.plugins import tasks_of
-
     try:
-        found = tasks_of(context.settings).tasks
+        found, by_daemon = offered(context, job.task if ":" in job.task else None)
     except JobdError as error:
         raise BadValue(
             f"whether there is a task {job.task!r} cannot be found out: {error}", "--force stores the job all the same"
         ) from None
-    names = [one.name for one in found if one.error is None]
-    if job.task in names:
+    task = next((one for one in found if job.task in (one.name, one.origin)), None)
+    where = "" if by_daemon else f" ({HERE})"
+    if task is None:
+        names = [one.name for one in found if one.error is None]
+        broken = [f"{one.origin} did not load: {one.error}" for one in found if not one.name]
+        raise BadValue(
+            f"no plugin in {context.settings.plugins} offers the task {job.task!r}{where}",
+            _nearest(job.task, names, "; ".join(broken[:MOST_BROKEN]) or "`jobd tasks` lists them"),
+        )
+    if task.error is not None:
+        raise BadValue(f"the task {job.task!r} did not load: {task.error}{where}", "see `jobd tasks`; or --force")
+    _check_arguments(task, job.options.args)
+
+
+def _check_arguments(task: "TaskInfo", given: Collection[str]) -> None:
+    if task.arguments is None:
         return
-    broken = next((one for one in found if one.name == job.task), None)
-    if broken is not None:
-        raise BadValue(f"the task {job.task!r} did not load: {broken.error}", "see `jobd tasks`; or --force")
+    required, optional, others = task.arguments
+    known = [*required, *optional]
+    wrong = next((name for name in given if name not in known and not others), None)
+    if wrong is not None:
+        takes = f"it takes {', '.join(known)}" if known else "it takes none"
+        raise BadValue(f"the task {task.name!r} takes no argument {wrong!r}", _nearest(wrong, known, takes))
+    missing = next((name for name in required if name not in given), None)
+    if missing is not None:
+        raise BadValue(f"the task {task.name!r} needs the argument {missing!r}", f"give --arg {missing}=… (or --force)")
+
+
+def _nearest(word: str, known: list[str], otherwise: str) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(job.task, names, 3)
-    offer = f"did you mean {', '.join(near)}?" if near else "`jobd tasks` lists them"
-    raise BadValue(f"no plugin in {context.settings.plugins} offers the task {job.task!r}", f"{offer} (or --force)")
+    near = get_close_matches(word, known, 3)
+    return (f"did you mean {', '.join(near)}?" if near else otherwise) + " (or --force)"

@@ -3,8 +3,11 @@
 import os
 
 from jobd.config import Settings
+from jobd.daemon.control import Document
+from jobd.errors import JobdError
 from jobd.runner.environment import without
-from jobd.runner.listing import Listing, list_tasks
+from jobd.runner.function import Arguments
+from jobd.runner.listing import Listing, TaskInfo, list_tasks
 from jobd.store.url import parse_url
 
 
@@ -20,3 +23,27 @@ def tasks_of(settings: Settings, asked: str | None = None) -> Listing:
     """What the plugins offer (see `list_tasks`); the working directory is the state folder, when there is one."""
     directory = settings.state_dir if os.path.isdir(settings.state_dir) else "."
     return list_tasks(settings.plugins, environment(settings), directory, asked)
+
+
+def answer_tasks(settings: Settings, asked: object) -> Document:
+    """What a command that asks for the tasks is told."""
+    try:
+        found = tasks_of(settings, asked if isinstance(asked, str) else None)
+    except JobdError as error:
+        return {"error": str(error), "hint": error.hint}
+    return {"tasks": found.tasks}
+
+
+def read_tasks(answer: Document) -> list[TaskInfo]:
+    """What it was told. Raises JobdError."""
+    if "error" in answer:
+        raise JobdError(answer["error"], answer["hint"])
+    rows = (TaskInfo(*row) for row in answer["tasks"])
+    return [row._replace(arguments=Arguments(*row.arguments) if row.arguments else None) for row in rows]
+
+
+def has_program(settings: Settings, word: str) -> bool:
+    """Whether there is such a program, for the user, the PATH and the working directory of this process's jobs."""
+    folders = [settings.state_dir] if os.sep in word else os.get_exec_path()
+    paths = (os.path.join(folder, word) for folder in folders)
+    return any(os.path.isfile(path) and os.access(path, os.X_OK) for path in paths)

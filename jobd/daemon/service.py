@@ -27,7 +27,7 @@ from jobd.daemon import pidfile
 from jobd.daemon.background import Background
 from jobd.daemon.control import Document, Reply, Server
 from jobd.daemon.notify import notify, watchdog_interval
-from jobd.daemon.plugins import environment
+from jobd.daemon.plugins import answer_tasks, environment, has_program
 from jobd.daemon.prepare import (
     check_plugins,
     instance_of,
@@ -265,6 +265,11 @@ class _Service:
                 reply(self._status())
             case {"do": "changed"}:
                 self._engine.changed(lambda trouble: reply({"database": trouble or "ok"}))
+            case {"do": "tasks"}:
+                settings, asked = self._settings, request.get("asked")
+                self._background.do(lambda: answer_tasks(settings, asked), lambda told: reply(_in_words(told)))
+            case {"do": "program", "word": str(word)}:
+                reply({"found": has_program(self._settings, word)})
             case {"do": "reload"}:
                 self._reload(reply)
             case {"do": "stop"}:
@@ -325,6 +330,10 @@ def _catch_signals() -> socket.socket:
 
 def _noted(number: int, frame: Any) -> None:
     pass
+
+
+def _in_words(told: Document | Exception) -> Document:
+    return {"error": f"{type(told).__name__}: {told}", "hint": ""} if isinstance(told, Exception) else told
 
 
 def _forget(answer: Document) -> None:

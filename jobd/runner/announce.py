@@ -34,7 +34,7 @@ def announce_tasks(plugins: str, descriptor: int, skipped: list[str], asked: str
                     told.add((one.name, id(one.function)))
                     tell("task", one.name, one.origin, one.kind, one.arguments, one.error)
         except Unresolved as error:
-            tell("broken", str(error).removeprefix(f"{source}: "))
+            tell("broken", str(error).removeprefix(f"{source}: ").removeprefix(f"unknown task {source!r}: "))
         else:
             tell("loaded")
     tell("end")

@@ -14,7 +14,7 @@ import pytest
 
 from jobd.daemon.control import ask
 from jobd.daemon.pidfile import holder
-from tests.house import House, until
+from tests.house import PLUGIN, House, until
 
 
 def test_start_returns_when_the_daemon_is_up_and_stop_when_it_is_gone(house: House) -> None:
@@ -166,17 +166,46 @@ def test_a_reload_of_a_bad_configuration_is_refused_in_one_line(house: House) ->
     assert house.status()["state"] == "running"
 
 
-def test_a_plugin_that_no_longer_loads_is_refused_and_one_that_never_did_is_not(house: House) -> None:
+def test_a_plugin_that_no_longer_loads_is_refused_and_the_old_goes_on(house: House) -> None:
+    house.foreground()
+    assert house.jobd("reload").returncode == 0
+    (house.folder / "plugins" / "tasks.py").write_text("import no_such_module\n")
+    for _ in range(2):
+        answer = house.jobd("reload")
+        assert (answer.returncode, answer.stdout) == (1, "")
+        assert "plugins/tasks.py does not load any more: ModuleNotFoundError" in answer.stderr
+    (house.folder / "plugins" / "tasks.py").write_text("import jobd\n@jobd.task\ndef hello():\n    yield\n")
+    assert "hello of plugins/tasks.py:2 does not load any more: it yields" in house.jobd("reload").stderr
+
+
+@pytest.mark.parametrize("text", ["import no_such_module\n", "import jobd\n@jobd.task\ndef fresh():\n    yield\n"])
+def test_a_plugin_that_never_loaded_is_named_each_time_and_the_rest_takes_effect(house: House, text: str) -> None:
     (house.folder / "plugins" / "old.py").write_text("import no_such_module_1\n")
     house.foreground()
     until(lambda: "no_such_module_1" in house.log(), "the word about the plugin that does not load")
-    assert house.jobd("reload").returncode == 0
-    (house.folder / "plugins" / "fresh.py").write_text("import no_such_module_2\n")
+    (house.folder / "plugins" / "fresh.py").write_text(text)
+    house.fine("tasks")  # to look changes nothing
+    for _ in range(2):
+        answer = house.jobd("reload")
+        assert (answer.returncode, answer.stdout) == (1, "reloaded\n")
+        named = [line.partition(": ")[2] for line in answer.stderr.splitlines()]
+        assert [line.partition(" does not load: ")[0].partition(":2")[0] for line in named] == [
+            f"warning: {'the task fresh of ' if 'yield' in text else ''}plugins/fresh.py",
+            "warning: plugins/old.py",
+        ]
+    for name in ("old", "fresh"):
+        (house.folder / "plugins" / f"{name}.py").unlink()
+    answer = house.jobd("reload")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "reloaded\n", "")
+
+
+def test_a_new_task_that_takes_the_name_of_one_that_ran_is_refused(house: House) -> None:
+    house.foreground()
+    house.fine("reload")
+    (house.folder / "plugins" / "other.py").write_text(PLUGIN)
     answer = house.jobd("reload")
     assert answer.returncode == 1
-    assert "no_such_module_2" in answer.stderr
-    (house.folder / "plugins" / "fresh.py").unlink()
-    assert house.jobd("reload").returncode == 0
+    assert "the task hello of plugins/tasks.py:3 does not load any more: the name is taken twice" in answer.stderr
 
 
 def test_a_reload_cannot_move_the_database(house: House) -> None:

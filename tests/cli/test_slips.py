@@ -1,0 +1,168 @@
+"""Slips in what a job is to run: found when it is entered, by the daemon that will run it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Person
+from tests.house import House
+
+PLUGIN = """
+import functools, jobd
+
+@jobd.task
+def send_mail(to, copies=1): pass
+
+@jobd.task
+def nothing(): pass
+
+@jobd.task
+def anything(first, **more): pass
+
+def decorated(function):
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        return function("session", *args, **kwargs)
+    return call
+
+@jobd.task
+@decorated
+def daily(session, day): pass
+"""
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def mailer(jobd: Person) -> Person:
+    (jobd.folder / "plugins" / "mail.py").write_text(PLUGIN)
+    return jobd
+
+
+# Arguments
+
+WRONG = [
+    (("--task", "send_mail", "--arg", "too=bob"), "takes no argument 'too'; did you mean to?"),
+    (("--task", "send_mail", "--arg", "copies=2"), "needs the argument 'to'; give --arg to="),
+    (("--task", "send_mail"), "needs the argument 'to'"),
+    (("--task", "nothing", "--arg", "x=1"), "takes no argument 'x'; it takes none"),
+    (("--task", "anything", "--arg", "x=1"), "needs the argument 'first'"),
+    (("--task", "mail:send_mail", "--arg", "to=bob", "--arg", "from=eve"), "takes no argument 'from'; it takes to, co"),
+    (("--task", "mail:send_male",), "there is no function 'send_male' in plugins/mail.py"),
+]  # fmt: skip
+RIGHT = [
+    ("--task", "send_mail", "--arg", "to=bob"),
+    ("--task", "send_mail", "--arg", "to=bob", "--arg", "copies=2"),
+    ("--task", "anything", "--arg", "first=1", "--arg", "x=1"),
+    ("--task", "daily", "--arg", "day=1"),
+    ("--task", "mail:nothing",),
+    ("--task", "send_mail", "--arg", "too=bob", "--force"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "why"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
+def test_arguments_that_a_task_does_not_take_are_refused(
+    mailer: Person, refused: Refused, words: tuple[str, ...], why: str
+) -> None:
+    assert why in refused("add", "x", "--every", "1h", *words)
+
+
+@pytest.mark.parametrize("words", RIGHT, ids=" ".join)
+def test_arguments_that_it_may_take_are_taken(mailer: Person, words: tuple[str, ...]) -> None:
+    assert mailer.fine("add", "x", "--every", "1h", *words).err == ""
+
+
+def test_a_change_that_touches_them_is_looked_at_and_no_other(mailer: Person, refused: Refused) -> None:
+    mailer.fine("add", "x", "--task", "send_mail", "--every", "1h", "--force")
+    mailer.fine("set", "x", "--retry", "2")
+    assert "needs the argument 'to'" in refused("set", "x", "--arg", "copies=2")
+    mailer.fine("set", "x", "--arg", "to=bob")
+    assert "needs the argument 'to'" in refused("set", "x", "--no-arg", "to")
+    assert "takes no argument 'to'" in refused("set", "x", "--task", "nothing")
+    mailer.fine("set", "x", "--task", "nothing", "--no-arg", "to")
+
+
+# Programs
+
+SHELL = [
+    (("cd", "/", "&&", "ls", "my file"), "'&&' is only a word", "cd / && ls 'my file'"),
+    (("pg_dump", "app", "|", "gzip", ">", "out"), "'|' is only a word", "pg_dump app | gzip > out"),
+    (("echo", "x", "2>&1"), "'2>&1' is only a word", "echo x 2>&1"),
+    (("cd", "/tmp"), "no program 'cd'", "cd /tmp"),
+    (("cd / && ls",), "no program 'cd / && ls'", "cd / && ls"),
+    (("A=1", "env"), "no program 'A=1'", "A=1 env"),
+]
+
+
+@pytest.mark.parametrize(("words", "what", "line"), SHELL, ids=[words[0] for words, *_ in SHELL])
+def test_words_for_a_shell_are_warned_of_with_the_rewrite(
+    jobd: Person, words: tuple[str, ...], what: str, line: str
+) -> None:
+    import shlex
+
+    for verb in (("add", "x", "--every", "1h"), ("set", "x")):
+        said = jobd.fine(*verb, "--", *words).err
+        assert said.startswith("jobd: warning: ")
+        assert what in said
+        _, rewrite = said.strip().split("write -- ")
+        assert shlex.split(rewrite) == ["sh", "-c", line] or shlex.split(rewrite)[2].split() == line.split()
+
+
+def test_a_program_that_is_not_there_is_warned_of(jobd: Person) -> None:
+    said = jobd.fine("add", "x", "--every", "1h", "--", "no-such-program").err
+    assert said == "jobd: warning: there is no program 'no-such-program' here\n"
+    for word in ("/bin/sh", "true"):
+        assert jobd.fine("set", "x", "--", word, "a;b", "*").err == ""
+
+
+# As the daemon sees it
+
+OURS = "import os, jobd\nopen('marker')\nos.environ['API_KEY']\n@jobd.task\ndef ours(n=1): pass\n"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """A daemon that has the variable, the file and the PATH that its plugin and program need; its shell has not."""
+    house = House(tmp_path)
+    (house.folder / "plugins" / "ours.py").write_text(OURS)
+    (house.folder / "bin").mkdir()
+    (house.folder / "bin" / "our-program").write_text("#!/bin/sh\n")
+    (house.folder / "bin" / "our-program").chmod(0o755)
+    house.state.mkdir(mode=0o700)
+    (house.state / "jobd.pid").touch()
+    (house.state / "marker").touch()
+    outside = dict(house.environ)
+    house.environ |= {"API_KEY": "x", "PATH": f"{house.folder}/bin:{outside['PATH']}"}
+    house.foreground()
+    house.environ = outside
+    yield house
+    house.close()
+
+
+def test_the_daemon_is_asked_which_tasks_and_programs_there_are(house: House) -> None:
+    answer = house.jobd("tasks", "--json")
+    assert '"ours"' in answer.stdout
+    assert (answer.stderr, 'error":"' in answer.stdout) == ("", False)
+    house.fine("add", "ours", "--every", "1h")
+    house.fine("add", "full", "--task", "ours:ours", "--every", "1h")
+    assert "takes no argument 'm'" in house.jobd("add", "more", "--task", "ours", "--once", "--arg", "m=1").stderr
+    assert house.jobd("add", "program", "--every", "1h", "--", "our-program").stderr == ""
+    said = house.jobd("add", "other", "--every", "1h", "--", "other-program").stderr
+    assert said == "jobd: warning: there is no program 'other-program' for the daemon\n"
+
+
+def test_without_a_daemon_it_is_said_that_the_shell_was_asked(house: House) -> None:
+    house.fine("stop")
+    answer = house.jobd("tasks")
+    assert "no daemon answers" in answer.stderr
+    assert "KeyError" in answer.stdout
+    answer = house.jobd("add", "ours", "--every", "1h")
+    assert answer.returncode == 2
+    assert "no daemon answers" in answer.stderr
+
+
+def test_a_task_that_the_daemon_cannot_load_is_refused_with_the_reason(house: House) -> None:
+    (house.state / "marker").unlink()
+    answer = house.jobd("add", "ours", "--every", "1h")
+    assert answer.returncode == 2
+    assert "plugins/ours.py did not load: FileNotFoundError" in answer.stderr
