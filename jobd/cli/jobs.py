@@ -112,7 +112,7 @@ def set_(
     """
     from jobd.store import definitions
 
-    if command is None and not any(value not in (None, (), False) for value in given.values()):
+    if command is None and all(value is None or value is False or value == () for value in given.values()):
         raise BadValue("nothing to change was given", "see `jobd set --help`")
     given["skip_dates"] = read_days(context, given["skip_dates"])
     now = context.now()

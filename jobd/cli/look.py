@@ -138,8 +138,6 @@ def tasks(context: Context, as_json: bool) -> None:
     from jobd.cli.taskcheck import HERE, offered
 
     found, by_daemon = offered(context)
-    if not by_daemon:
-        say(HERE)
     if as_json:
         print_array({"name": t.name, "origin": t.origin, "kind": t.kind, "error": t.error} for t in found)
     elif found:
@@ -147,6 +145,8 @@ def tasks(context: Context, as_json: bool) -> None:
         print_table(("NAME", "KIND", "ORIGIN", "ERROR"), rows)
     else:
         click.echo(f"no tasks in {escape(context.settings.plugins)}")
+    if not by_daemon:
+        (say if as_json else click.echo)(HERE)
 
 
 def _facts(context: Context, listed: Listed, now: int, zone: str) -> Iterator[tuple[str, str]]:

@@ -79,6 +79,7 @@ class Processor:
         self._held_back: dict[int, Item] = {}  # by job id
         self._awaiting_new: dict[int, Item] = {}  # by job id; each begins in a new worker, which is on its way
         self._over: list[Over] = []  # of these the books are still to be done
+        self._recalled: set[int] = set()  # jobs in hand that have been changed: no further attempt follows here
         self._serial = 0
 
     # What the outside asks
@@ -148,11 +149,13 @@ class Processor:
             self._bury(worker)
 
     def recall(self, job_id: int) -> None:
-        """Give a job back if it has not started."""
+        """Give a job back if it has not started; else when its attempt is over, whatever follows."""
         self._clear_lines_of(job_id)
         item = self._take_back(job_id)
         if item is not None:
             self._hand_in(item, lifecycle.Step(lifecycle.give_back(item.plan)))
+        elif self._runs(job_id):
+            self._recalled.add(job_id)
 
     def cancel(self, job_id: int) -> None:
         """End the run of a job, its wait for a worker, or for its next attempt. What is not due yet is given back."""
@@ -393,10 +396,16 @@ class Processor:
         tell(item, step, done, wall)
         if step.run is None and step.plan.node and step.plan.ready is not None:
             retry = Item(item.job, step.plan)
-            if self.draining:
+            if self.draining or item.job.id in self._recalled:
                 self._hand_in(retry, lifecycle.Step(lifecycle.give_back(step.plan)))
             elif not self._has_newer(item.job.id):
                 self.queue.put(retry, step.plan.ready)
+        self._recalled.discard(item.job.id)
+
+    def _runs(self, job_id: int) -> bool:
+        """Whether an attempt of this job is in progress here, or its books are still to be done."""
+        attempts = [*(worker.execution for worker in self.crew.running()), *(one.execution for one in self._over)]
+        return any(one is not None and one.item.job.id == job_id for one in attempts)
 
     def _has_newer(self, job_id: int) -> bool:
         """Whether a newer claim of a job that was in hand is here: then the older one is of no more use."""

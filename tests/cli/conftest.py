@@ -14,7 +14,7 @@ PLUGIN = """
 import jobd
 
 @jobd.task
-def hello(n=1, token=""):
+def hello(n=1, token="", **more):
     print("hello", n)
 
 @jobd.task

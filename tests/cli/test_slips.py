@@ -82,6 +82,12 @@ def test_a_change_that_touches_them_is_looked_at_and_no_other(mailer: Person, re
     mailer.fine("set", "x", "--task", "nothing", "--no-arg", "to")
 
 
+@pytest.mark.parametrize("option", ["--retry", "--priority"])
+def test_a_zero_is_a_change(mailer: Person, option: str) -> None:
+    mailer.fine("add", "nothing", "--every", "1h", option, "3")
+    mailer.fine("set", "nothing", option, "0")
+
+
 # Programs
 
 SHELL = [
@@ -154,8 +160,11 @@ def test_the_daemon_is_asked_which_tasks_and_programs_there_are(house: House) ->
 def test_without_a_daemon_it_is_said_that_the_shell_was_asked(house: House) -> None:
     house.fine("stop")
     answer = house.jobd("tasks")
-    assert "no daemon answers" in answer.stderr
+    assert answer.stdout.endswith(
+        "no daemon answers, so the plugins were loaded here, with this shell's environment and user\n"
+    )
     assert "KeyError" in answer.stdout
+    assert "no daemon answers" in house.jobd("tasks", "--json").stderr
     answer = house.jobd("add", "ours", "--every", "1h")
     assert answer.returncode == 2
     assert "no daemon answers" in answer.stderr
