@@ -82,22 +82,22 @@ class Context:
         The change is stored: a daemon that does not answer finds it at its next poll. One that cannot use its database
         would not, so then the person is told.
         """
-        answer = self._ask("changed", ANSWER_WITHIN)
+        answer = self._ask({"do": "changed"}, ANSWER_WITHIN)
         trouble = self.trouble() if answer is None else _trouble(answer)
         if trouble is not None:
             say(f"warning: it is stored, but the daemon on this machine cannot use its database yet: {trouble}")
 
     def trouble(self) -> str | None:
         """Why the daemon of this machine cannot use its database; None: it can, or there is no daemon to ask."""
-        return _trouble(self._ask("status", TELL_WITHIN))
+        return _trouble(self._ask({"do": "status"}, TELL_WITHIN))
 
-    def _ask(self, what: str, timeout: float) -> dict[str, Any] | None:
+    def _ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any] | None:
         if not os.path.exists(os.path.join(self.settings.state_dir, "jobd.sock")):
             return None
         from jobd.daemon.control import ask
 
         try:
-            return ask(self.settings.state_dir, {"do": what}, timeout)
+            return ask(self.settings.state_dir, request, timeout)
         except (JobdError, OSError):
             return None
 
@@ -106,16 +106,9 @@ class Context:
 
         None: it is not running, another user's, of a version that does not know the request, or does not answer at all.
         """
-        if not os.path.exists(os.path.join(self.settings.state_dir, "jobd.sock")):
+        if self._ask({"do": "status"}, ANSWER_WITHIN) is None:
             return None
-        from jobd.daemon.control import ask
-
-        try:
-            if ask(self.settings.state_dir, {"do": "status"}, ANSWER_WITHIN) is None:
-                return None
-            answer = ask(self.settings.state_dir, request, within)
-        except (JobdError, OSError):
-            return None
+        answer = self._ask(request, within)
         return None if answer is None or ("error" in answer and "hint" not in answer) else answer
 
     def close(self) -> None:
