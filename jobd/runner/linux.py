@@ -41,16 +41,33 @@ def no_core_dumps() -> None:
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def children() -> list[int]:
-    """The process ids of this process's children."""
+def children(parent: int | str = "self") -> list[int]:
+    """The process ids of the children of this process, or of another."""
     found: list[int] = []
-    for thread in os.listdir("/proc/self/task"):
+    try:
+        threads = os.listdir(f"/proc/{parent}/task")
+    except OSError:  # it has just ended
+        return found
+    for thread in threads:
         try:
-            with open(f"/proc/self/task/{thread}/children") as file:
+            with open(f"/proc/{parent}/task/{thread}/children") as file:
                 found.extend(map(int, file.read().split()))
         except OSError:
             pass  # the thread has just ended
     return found
+
+
+def terminate_other_groups() -> None:
+    """SIGTERM to the descendants that are in another process group than this one, which has got the signal."""
+    waiting, group = children(), os.getpgrp()
+    while waiting:
+        pid = waiting.pop()
+        waiting += children(pid)
+        try:
+            if os.getpgid(pid) != group:
+                os.kill(pid, signal.SIGTERM)
+        except (ProcessLookupError, PermissionError):
+            pass
 
 
 def has_children() -> bool:

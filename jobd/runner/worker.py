@@ -135,7 +135,7 @@ class Worker:
         return lambda: function(**order.args)
 
     def _run_program(self, command: Sequence[str]) -> None:
-        with self._ending.by(lambda: None):  # the program has got the signal itself
+        with self._ending.by(linux.terminate_other_groups):
             run_program(command)
 
     def _kept(self, value: Any) -> str | None:

@@ -130,9 +130,16 @@ def signals_itself():
     time.sleep(60)
 
 @jobd.task
+def naps():
+    """Until about its end."""
+    time.sleep(jobd.current_run().deadline - time.monotonic() + jobd.current_run().run % 5 * 0.001 - 0.003)
+
+@jobd.task
 def quick():
     return os.getpid()
 '''
+
+REASON = "the run is to end: it was cancelled, took too long, or jobd stops"
 
 
 @pytest.fixture
@@ -221,9 +228,10 @@ def test_a_program_that_a_task_started_has_its_moment_too(house: House) -> None:
 SCRIPT = 'trap "sleep 0.3; echo closed >> {0}; exit 0" TERM; echo opened >> {0}; while :; do sleep 0.05; done'
 
 
-def test_a_program_cleans_up_and_stays_cancelled(house: House) -> None:
+@pytest.mark.parametrize("how", [(), ("setsid", "--wait"), ("sh", "-c", 'setsid "$@" & wait; sleep 0.5', "sh")])
+def test_a_program_cleans_up_and_stays_cancelled(house: House, how: tuple[str, ...]) -> None:
     notes = house.folder / "script"
-    house.fine("add", "script", "--once", "--", "sh", "-c", SCRIPT.format(notes))
+    house.fine("add", "script", "--once", "--", *how, "sh", "-c", SCRIPT.format(notes))
     until(notes.exists, "the program")
     house.fine("cancel", "script")
     assert house.ended("script")[0]["outcome"] == "cancelled"
@@ -261,3 +269,26 @@ def test_a_signal_while_the_plugin_is_imported_ends_the_run(house: House) -> Non
     before = time.monotonic()
     assert house.ended("slow")[0]["outcome"] == "timed_out"
     assert time.monotonic() - before < 4
+
+
+def test_late_signals_cost_no_run_but_the_one_they_hit_and_no_process(house: House) -> None:
+    house.fine("add", "quick", "--every", "10ms")
+    pid = house.ended("quick")[0]["result"]
+    for number in range(400):
+        os.kill(pid, signal.SIGTERM)
+        time.sleep(0.001 + number % 7 * 0.0013)
+    house.fine("pause", "quick")
+    runs = house.fine("history", "quick", "--json", "-n", "1000")
+    assert len(runs) > 20
+    assert {run["result"] for run in runs if run["outcome"] == "succeeded"} == {pid}
+    assert {run["error"] for run in runs if run["outcome"] != "succeeded"} <= {f"Cancelled: {REASON}"}
+
+
+def test_a_run_that_ends_at_its_timeout_has_one_outcome_or_the_other(house: House) -> None:
+    house.fine("add", "naps", "--every", "10ms", "--timeout", "50ms")
+    house.fine("add", "quick", "--every", "10ms")
+    house.ended("naps", 20)
+    for name in ("naps", "quick"):
+        house.fine("pause", name)
+    assert {run["outcome"] for run in house.fine("history", "naps", "--json")} <= {"succeeded", "timed_out"}
+    assert {run["outcome"] for run in house.fine("history", "quick", "--json")} == {"succeeded"}
