@@ -1,4 +1,4 @@
-"""What a signal that ended a process is called."""
+"""What the end of a process is called."""
 
 import signal
 
@@ -10,3 +10,12 @@ def signal_name(number: int) -> str:
     except ValueError:
         first, last = signal.SIGRTMIN, signal.SIGRTMAX
         return f"SIGRTMIN+{number - first}" if first < number < last else f"signal {number}"
+
+
+def describe(status: int) -> str:
+    """What the exit status of a worker means for the run that it was in."""
+    if status == -signal.SIGKILL:
+        return "its process was killed by SIGKILL (perhaps the system was out of memory)"
+    if status < 0:
+        return f"its process was killed by {signal_name(-status)}"
+    return f"its process ended with exit code {status} before the task returned"

@@ -21,7 +21,7 @@ DEFAULT_POOL = "default"
 
 CATCH_UP = ("once", "none", "all")
 ON_LOST = ("rerun", "fail")
-ISOLATION = ("warm", "fresh")
+ISOLATION = ("warm", "fork", "fresh")
 INSTEAD = ("skip", "next")
 SUCCEEDED, FAILED, TIMED_OUT, LOST, CANCELLED, SKIPPED = OUTCOMES = (
     "succeeded",

@@ -27,6 +27,10 @@ class Ring:
         self._longest = longest
         self._stride = _stride(longest)
 
+    def close(self) -> None:
+        """It is not this process's any more."""
+        self._memory.close()
+
     def put(self, number: int, packet: bytes) -> None:
         """Write the packet of this number. Raises ValueError when it is too long."""
         size = len(packet)

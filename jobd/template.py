@@ -48,7 +48,7 @@ context = true                    # lines about a run name its job and its numbe
 # catch_up = "once"               # due times missed while no daemon ran: "once", "none" or "all"
 # grace = "1h"                    # a run that would begin later than this is skipped
 # on_lost = "rerun"               # or "fail": what becomes of a run whose machine has died
-# isolation = "warm"              # or "fresh": a new process for every run
+# isolation = "warm"              # or "fork": a child process for each run; "fresh": a new one
 """
 
 PLUGIN_FILE = "hello.py"

@@ -45,6 +45,7 @@ class Order(NamedTuple):
     attempt: int
     deadline: float | None  # time.monotonic(), seconds
     token: int
+    fork: bool = False  # run it in a child of its own
 
 
 class Done(NamedTuple):
@@ -69,12 +70,12 @@ def encode(*message: object) -> bytes:
 
 def encode_order(order: Order) -> bytes:
     """The packet that orders an execution."""
-    serial, job, number, task, command, args, due, attempt, deadline, token = order
+    serial, job, number, task, command, args, due, attempt, deadline, token, fork = order
     # Put together by hand: a JSON encoder is made anew for each call, which takes longer than all else here.
     return (
         f'["run",{serial},{_encode_short(job)},{number},{"null" if task is None else _encode_short(task)}'
         f",{_encode_short(command) if command else 'null'},{_encode_short(args) if args else '{}'}"
-        f",{due},{attempt},{'null' if deadline is None else deadline},{token}]"
+        f",{due},{attempt},{'null' if deadline is None else deadline},{token},{'true' if fork else 'false'}]"
     ).encode()
 
 

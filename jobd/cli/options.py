@@ -240,6 +240,6 @@ _DEFINITION = (
     click.option("--catch-up", type=Choice(CATCH_UP), help="What to do about missed due times."),
     click.option("--grace", metavar="D", type=Duration(), help="Skip a due time that is later than D."),
     click.option("--on-lost", type=Choice(ON_LOST), help="What to do when a run's node dies."),
-    click.option("--isolation", type=Choice(ISOLATION), help="fresh: a new process for each run."),
+    click.option("--isolation", type=Choice(ISOLATION), help="fork: a child process for each run; fresh: a new one."),
     click.option("--force", is_flag=True, help="Store it even if its task is unknown, or it will never be due."),
 )

@@ -18,7 +18,8 @@ from jobd.engine.messages import Abandoned, Began, Printed
 from jobd.engine.queue import Item, WorkQueue
 from jobd.engine.spawner import Spawner
 from jobd.engine.telling import Lines, pass_on, say, tell
-from jobd.engine.worker import TERM_GRACE, Execution, Worker, describe
+from jobd.engine.worker import TERM_GRACE, Execution, Worker
+from jobd.exits import describe
 from jobd.job import CANCELLED, FAILED, LOST, TIMED_OUT
 from jobd.lifecycle import Ended
 from jobd.store.output import Part
@@ -502,6 +503,7 @@ def _order(item: Item, serial: int, monotonic: int) -> Order:
         plan.attempt + 1,
         (monotonic + options.timeout) / SECOND if options.timeout else None,
         plan.token,
+        options.isolation == "fork" and options.command is None,
     )
 
 

@@ -10,13 +10,11 @@ means is the Processor's business.
 """
 
 import os
-import signal
 from collections import deque
 
 from jobd.engine.output import Output
 from jobd.engine.queue import Item
 from jobd.engine.spawner import Child
-from jobd.exits import signal_name
 from jobd.job import FAILED
 from jobd.store.output import Part
 from jobd.wire import (
@@ -271,12 +269,3 @@ class Worker:
         """From when on nothing stands in line behind the run in progress."""
         assert self.execution is not None
         return self.execution.started_at + LINE_MOVES
-
-
-def describe(status: int) -> str:
-    """What the exit status of a worker means for the run that it was in."""
-    if status == -signal.SIGKILL:
-        return "its process was killed by SIGKILL (perhaps the system was out of memory)"
-    if status < 0:
-        return f"its process was killed by {signal_name(-status)}"
-    return f"its process ended with exit code {status} before the task returned"

@@ -28,9 +28,13 @@ class Ending:
         self.act: Callable[[], object] | None = None
         self.asked = False  # the run has been asked to end
         self._handler = self._hear
-        signal.signal(signal.SIGTERM, self._handler)
+        self.listen()
         self._mask: set[int] = set()
         os.register_at_fork(before=self._hold, after_in_parent=self._let_go, after_in_child=self._leave)
+
+    def listen(self) -> None:
+        """From now on the signal is this process's to hear."""
+        signal.signal(signal.SIGTERM, self._handler)
 
     @contextmanager
     def by(self, act: Callable[[], object]) -> Iterator[None]:

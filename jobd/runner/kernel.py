@@ -16,12 +16,15 @@ import sys
 from _signal import getsignal as _handler
 from _signal import pthread_sigmask as _set_mask
 from _signal import set_wakeup_fd as _set_wakeup
+from typing import Any
 
 from jobd.runner import linux
 from jobd.runner.linux import prctl
 
 SPARE = 64  # descriptors that runs may leave open: a connection kept in a module makes the next run quick
-_SIGNALS = sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+_ALL = sorted(map(int, signal.valid_signals()))
+_SIGNALS = [number for number in _ALL if number < signal.SIGRTMIN]
+_REAL_TIME = [number for number in _ALL if number >= signal.SIGRTMIN]  # looked at less often: there are many
 _OUTPUT_PIPE_SIZE = 1032  # F_GETPIPE_SZ
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid_for_children", "time_for_children", "user", "uts")
 # Of /proc/self/status: what no run of an honest task changes by the way, as memory and switches do.
@@ -46,7 +49,8 @@ class Kernel:
         self._directory = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._umask = os.umask(0o077)
         os.umask(self._umask)
-        self._handlers = [_handler(number) for number in _SIGNALS]
+        self._handlers = [*map(_handler, _SIGNALS)]
+        self._real_time_handlers = [*map(_handler, _REAL_TIME)]
         self._mask = _set_mask(signal.SIG_BLOCK, ())
         self._user = _user()
         self._most = _lowest_free() + SPARE
@@ -68,10 +72,8 @@ class Kernel:
         """After each run; whether all is as it was. Raises OSError and others where it cannot be put back."""
         os.fchdir(self._directory)
         os.umask(self._umask)
-        if (handlers := [*map(_handler, _SIGNALS)]) != self._handlers:
-            for number, handler, now in zip(_SIGNALS, self._handlers, handlers, strict=True):
-                if now is not handler:
-                    signal.signal(number, handler)
+        if [*map(_handler, _SIGNALS)] != self._handlers:
+            _put_handlers(_SIGNALS, self._handlers)
         signal.setitimer(signal.ITIMER_REAL, 0)
         _set_wakeup(-1)
         _set_mask(signal.SIG_SETMASK, self._mask)
@@ -91,6 +93,7 @@ class Kernel:
 
     def is_intact(self) -> bool:
         """Put back what else can be; whether the rest is as it was."""
+        _put_handlers(_REAL_TIME, self._real_time_handlers)
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.setitimer(signal.ITIMER_PROF, 0)
         linux.die_with_parent(self._guardian)
@@ -115,6 +118,12 @@ class Kernel:
         for name in _NAMESPACES:
             found[f"namespace {name}"] = _target(f"/proc/self/ns/{name}")
         return found
+
+
+def _put_handlers(numbers: list[int], handlers: list[Any]) -> None:
+    for number, handler in zip(numbers, handlers, strict=True):
+        if _handler(number) is not handler:
+            signal.signal(number, handler)
 
 
 def _open_input() -> None:

@@ -12,6 +12,7 @@ import sys
 import termios
 from contextlib import suppress
 from io import TextIOWrapper
+from operator import attrgetter
 from typing import Any
 
 from jobd.wire import LEVEL_MARK, end_mark
@@ -23,6 +24,8 @@ _MANNERS: dict[str, Any] = {
     "line_buffering": True,
     "write_through": False,
 }
+_seen = attrgetter("encoding", "errors", "line_buffering", "write_through")
+_MADE = ("utf-8", "backslashreplace", True, False)
 _NO_BYTES = bytes(4)
 
 
@@ -46,12 +49,19 @@ class Output:
                 with suppress(Exception):  # of the task's own; it may hold something
                     stream.flush()
         try:
-            output.reconfigure(**_MANNERS)
-            errors.reconfigure(**_MANNERS)
+            if not _seen(output) == _seen(errors) == _MADE:
+                self.reconfigure()
+            output.flush()
+            errors.flush()
         except ValueError:  # closed, or detached
             self._streams = (_stream(1), _stream(2))
         sys.stdout, sys.stderr = self._streams
         sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc]
+
+    def reconfigure(self) -> None:
+        """Have the streams as they were, also in what cannot be seen (the end of a line)."""
+        for stream in self._streams:
+            stream.reconfigure(**_MANNERS)
 
     def record(self, level: str, message: str) -> None:
         """Send a record of a logging library, or of jobd's own about this run."""

@@ -128,6 +128,7 @@ class State:
 
     def _is_thoroughly_intact(self) -> bool:
         began = time.monotonic_ns()
+        self._output.reconfigure()
         self._standard.put_back()
         self._logging.put_back()
         intact = self._kernel.is_intact() and self._functions.are_intact() and not self._has_grown()

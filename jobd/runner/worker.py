@@ -6,20 +6,23 @@ a task raises, SystemExit and KeyboardInterrupt included, is the failure of its 
 
 import json
 import os
+import select
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from jobd.api import CurrentRun, enter_run
 from jobd.clock import iso
-from jobd.exits import signal_name
+from jobd.exits import describe, signal_name
 from jobd.ring import rings
 from jobd.runner import linux
 from jobd.runner.catalogue import Catalogue, Unresolved
 from jobd.runner.ending import Ending, cancel
 from jobd.runner.failure import explanation, summary
+from jobd.runner.forked import run_in_child
 from jobd.runner.function import PLAIN, Unrunnable, complete
 from jobd.runner.output import Output
 from jobd.runner.reset import State
@@ -30,15 +33,21 @@ from jobd.wire import (
     UNRESOLVED,
     VERSION,
     Order,
+    WireError,
     decode,
+    decode_done,
     decode_order,
     encode,
     encode_done,
 )
 
+QUIET = 3  # milliseconds without an order, after which there is time to look thoroughly
 MAX_WORD = 300  # characters of a program's name that an error shows
 CHILDREN_CLEAN_UP = 5.0  # seconds
 NO_PROGRAMS = "programs may not run on this node (commands = false in jobd.toml)"
+
+
+NO_FORK = 'it cannot be forked, because the import of a plugin has started a thread: use isolation = "fresh"'
 
 
 class Failure(Exception):
@@ -58,6 +67,8 @@ class Worker:
         self._taken = self._answered = 0
         self._socket = socket.socket(fileno=descriptor)
         self._socket.set_inheritable(False)  # no program that a task starts may speak for this worker
+        self._line = select.poll()
+        self._line.register(descriptor, select.POLLIN)
         self._pid = os.getpid()
         self._commands = commands
         self._catalogue = Catalogue(plugins)
@@ -79,11 +90,12 @@ class Worker:
         try:
             return bool(self._socket.recv(1, socket.MSG_DONTWAIT))
         except BlockingIOError:
-            return self._state.settle() and bool(self._socket.recv(1))
+            is_quiet = not self._line.poll(QUIET)
+            return (not is_quiet or self._state.settle()) and bool(self._socket.recv(1))
 
     def _run(self, order: Order) -> bool:
         """Run it and tell how it ended; whether this process can go on."""
-        outcome, error, result = self._execute(order)
+        outcome, error, result = self._execute_in_child(order) if order.fork else self._execute(order)
         if os.getpid() != self._pid:
             os._exit(0)  # a copy of this process that the task forked and that came back: only the original reports
         if self._ending.asked:
@@ -108,6 +120,36 @@ class Worker:
             self._explain(error)
             return "failed", summary(error), None
         return "succeeded", None, self._kept(value)
+
+    def _execute_in_child(self, order: Order) -> tuple[str, str | None, str | None]:
+        """The same, but nothing of the run happens in this process, except that the task's module is loaded."""
+        try:
+            self._work(order)
+        except Unresolved as error:
+            return UNRESOLVED, str(error)[:MAX_ERROR], None
+        if threading.active_count() > 1 or len(sys._current_frames()) > 1:
+            return UNRESOLVED, NO_FORK, None
+        with self._ending.by(lambda: None):  # the child has got the signal itself
+            packet, status = run_in_child(lambda: self._be_child(order))
+        if status:
+            return "failed", describe(status), None
+        try:
+            done = decode_done(decode(packet))
+        except WireError:
+            return "failed", "its process ended before the task returned", None
+        return done.outcome, done.error, done.result
+
+    def _be_child(self, order: Order) -> bytes:
+        self._pid = os.getpid()
+        self._socket.close()
+        self._orders.close()
+        self._ending.listen()
+        ended = self._execute(order)
+        if os.getpid() != self._pid:
+            os._exit(0)
+        with suppress(OSError):
+            self._output.restore()
+        return encode_done(order.serial, *ended, False, False)
 
     def _call(self, order: Order) -> Any:
         """Run it; what it returned. Whoever asks for its end meanwhile ends this, and nothing after it."""

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.house import House
+from tests.faults.scene import is_gone
+from tests.house import House, until
 
 PLUGIN = """
 import os
@@ -80,3 +82,186 @@ def test_a_fresh_run_that_waits_for_its_process_can_be_taken_back(house: House) 
         house.ended(f"fresh{number}")
     found = pids(house)
     assert len({pid for ones in found.values() for pid in ones}) == 6
+
+
+FORKED = '''
+import ctypes, json, logging, os, signal, subprocess, sys, time, threading
+import jobd
+
+HOME = os.path.dirname(os.path.dirname(__file__))
+RUNS = []
+
+@jobd.task
+def counts():
+    """Twice in a process: 2."""
+    import decimal
+    decimal.getcontext().prec = 5
+    time.sleep = sys.stdout = None
+    logging.disable()
+    RUNS.append(1)
+    return [len(RUNS), os.getpid(), os.getppid()]
+
+@jobd.task
+def tells_and_prints():
+    print("a print")
+    logging.getLogger().warning("a record")
+    subprocess.run(["echo", "a child"])
+    run = jobd.current_run()
+    return [run.job, run.run, run.attempt]
+
+@jobd.task
+async def waits():
+    return "waited"
+
+@jobd.task
+def raises():
+    raise ValueError("as it should")
+
+@jobd.task
+def crashes():
+    ctypes.string_at(0)
+
+@jobd.task
+def leaves():
+    os._exit(0)
+
+@jobd.task
+def leaves_with_3():
+    os._exit(3)
+
+@jobd.task
+def returns_too_much():
+    return "x" * 10_000_000
+
+@jobd.task
+def floods_what_it_can():
+    for number in range(3, 64):
+        try:
+            os.write(number, b"[1]" * 100_000)
+        except OSError:
+            pass
+
+@jobd.task
+def forks_and_both_return():
+    os.fork()
+
+@jobd.task
+def leaves_a_process():
+    if os.fork() == 0:
+        open(HOME + "/child", "w").write(str(os.getpid()))
+        time.sleep(1000)
+    while not os.path.exists(HOME + "/child"):
+        time.sleep(0.01)
+
+@jobd.task
+def hangs():
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    time.sleep(1000)
+
+@jobd.task
+def cleans_up():
+    open(HOME + "/began", "w").write(str(os.getpid()))
+    try:
+        time.sleep(1000)
+    finally:
+        open(HOME + "/cleaned", "w")
+
+@jobd.task
+def spawns():
+    import multiprocessing
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.map(abs, [-1])
+'''
+FORK_ENDS: dict[str, tuple[str, str]] = {
+    "waits": ("succeeded", ""),
+    "raises": ("failed", "ValueError: as it should"),
+    "crashes": ("failed", "its process was killed by SIGSEGV"),
+    "leaves": ("failed", "its process ended before the task returned"),
+    "leaves_with_3": ("failed", "its process ended with exit code 3 before the task returned"),
+    "returns_too_much": ("succeeded", ""),
+    "forks_and_both_return": ("succeeded", ""),
+    "leaves_a_process": ("succeeded", ""),
+    "spawns": ("succeeded", ""),
+}
+
+
+@pytest.fixture
+def forking(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path / "house", plugin=FORKED)
+    house.foreground()
+    yield house
+    house.close()
+
+
+def ended(house: House, task: str, *words: str, number: int = 1) -> dict[str, Any]:
+    name = f"{task} {number}"
+    house.fine("add", name, "--task", task, "--once", "--isolation", "fork", *words)
+    return house.ended(name)[0]
+
+
+def began(house: House) -> str:
+    file = house.folder / "began"
+    return file.read_text() if file.exists() else ""
+
+
+def test_a_forked_run_changes_nothing_for_the_next(forking: House) -> None:
+    runs = [ended(forking, "counts", number=number)["result"] for number in range(3)]
+    assert {count for count, _, _ in runs} == {1}
+    assert len({pid for _, pid, _ in runs}) == 3
+    assert len({worker for _, _, worker in runs}) == 1
+
+
+@pytest.mark.parametrize("task", FORK_ENDS)
+def test_the_end_of_a_forked_run_is_told_and_its_worker_goes_on(forking: House, task: str) -> None:
+    outcome, error = FORK_ENDS[task]
+    worker = ended(forking, "counts")["result"][2]
+    run = ended(forking, task)
+    assert run["outcome"] == outcome, run["error"]
+    assert error in (run["error"] or "")
+    assert ended(forking, "counts", number=2)["result"][2] == worker
+    if task == "leaves_a_process":
+        assert is_gone(int((forking.folder / "child").read_text()))
+
+
+def test_what_a_forked_run_prints_is_kept_with_it(forking: House) -> None:
+    run = ended(forking, "tells_and_prints")
+    assert run["result"] == ["tells_and_prints 1", 1, 1]
+    assert forking.fine("logs", "tells_and_prints 1").splitlines() == ["a print", "a record", "a child"]
+
+
+def test_a_forked_run_cannot_speak_for_its_worker(forking: House) -> None:
+    run = ended(forking, "floods_what_it_can")
+    assert run["outcome"] == "failed"
+    assert ended(forking, "counts")["outcome"] == "succeeded"
+
+
+def test_a_forked_run_ends_at_its_timeout(forking: House) -> None:
+    assert ended(forking, "hangs", "--timeout", "300ms")["outcome"] == "timed_out"
+    assert ended(forking, "counts")["outcome"] == "succeeded"
+
+
+def test_a_forked_run_that_is_cancelled_cleans_up(forking: House) -> None:
+    forking.fine("add", "cleans_up", "--once", "--isolation", "fork")
+    until(lambda: began(forking), "its begin")
+    forking.fine("cancel", "cleans_up")
+    assert forking.ended("cleans_up")[0]["outcome"] == "cancelled"
+    assert (forking.folder / "cleaned").exists()
+
+
+def test_a_forked_run_ends_with_its_daemon(forking: House) -> None:
+    forking.fine("add", "cleans_up", "--once", "--isolation", "fork")
+    pid = int(until(lambda: began(forking), "its begin"))
+    forking.processes[0].kill()
+    until(lambda: is_gone(pid), "its end")
+
+
+def test_a_plugin_that_starts_threads_is_not_forked_and_says_so(tmp_path: Path) -> None:
+    plugin = "import threading, time, jobd\nthreading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
+    house = House(tmp_path / "house", plugin=plugin + "@jobd.task\ndef hello():\n    pass\n")
+    try:
+        house.foreground()
+        house.fine("add", "hello", "--once", "--isolation", "fork")
+        until(lambda: "has started a thread" in house.fine("show", "hello"), "the reason")
+    finally:
+        house.close()
