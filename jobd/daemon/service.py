@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,7 @@ from jobd.daemon.prepare import (
 )
 from jobd.daemon.reload import Reloader
 from jobd.engine.engine import Engine
+from jobd.engine.nodelock import NodeLock
 from jobd.engine.spawner import ProcessSpawner, Spawner
 from jobd.errors import JobdError
 
@@ -171,8 +172,9 @@ class _Service:
         self._settings = settings
         tune_process()
         logs.setup(settings.log)
-        lock = wait_for_workers(settings.state_dir)
-        self._engine = Engine(settings, instance_of(settings.state_dir), partial(_spawner, lock))
+        lock = NodeLock()
+        locks = [wait_for_workers(settings.state_dir), *lock.descriptors]
+        self._engine = Engine(settings, instance_of(settings.state_dir), partial(_spawner, locks), lock)
         self._background = Background()
         self._reloader = Reloader(settings, self._background, read_settings, self._put_into_effect)
         self._interval = watchdog_interval()
@@ -312,9 +314,9 @@ class _Service:
         self._settings = settings
 
 
-def _spawner(lock: int, settings: Settings) -> Spawner:
+def _spawner(locks: Sequence[int], settings: Settings) -> Spawner:
     # The state directory is where the daemon is, also when somebody has moved it.
-    return ProcessSpawner(settings.plugins, ".", settings.commands, environment(settings), lock)
+    return ProcessSpawner(settings.plugins, ".", settings.commands, environment(settings), locks)
 
 
 def _catch_signals() -> socket.socket:

@@ -32,6 +32,7 @@ from jobd.engine.messages import (
     Retune,
     Vanished,
 )
+from jobd.engine.nodelock import Locks
 from jobd.engine.processor import Processor, Rules
 from jobd.engine.spawner import Spawner
 from jobd.engine.spool import Spool, open_spool
@@ -59,6 +60,7 @@ class Engine:
         settings: Settings,
         instance: str,
         spawner: Callable[[Settings], Spawner],
+        locks: Locks,
         clock: Clock | None = None,
         chance: Callable[[], float] = random.random,
         store: Callable[[Settings], Store] = open_store,
@@ -92,6 +94,7 @@ class Engine:
             settings,
             lambda: store(settings),
             instance,
+            locks,
             self._clock,
             appetites,
             begun,

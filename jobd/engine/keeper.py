@@ -16,7 +16,7 @@ from jobd import lifecycle, logs
 from jobd.clock import MILLISECOND, MINUTE, SECOND, Clock
 from jobd.config import Settings
 from jobd.engine.census import Census
-from jobd.engine.lease import Lease, Watch
+from jobd.engine.lease import Lease, Neighbours, Watch
 from jobd.engine.mailbox import Mailbox
 from jobd.engine.messages import (
     Abandoned,
@@ -39,12 +39,14 @@ from jobd.engine.messages import (
     Retune,
     Vanished,
 )
+from jobd.engine.nodelock import Locks
 from jobd.engine.outcomes import Outcomes
 from jobd.engine.pruner import Pruner
+from jobd.engine.share import Share, last_call, look_at, sooner
 from jobd.engine.spool import Spool
 from jobd.engine.sweep import STEP, Sweep, put_back_since
 from jobd.engine.takeover import Begun, Gone, Losses, adopt, gone, take_over
-from jobd.engine.turn import Done, Work, turn
+from jobd.engine.turn import MOST_SHARED, Done, Want, Work, turn
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown, StatementRefused
 from jobd.store import nodes
 from jobd.store import schedule_table as table
@@ -56,9 +58,9 @@ from jobd.store.store import Session, Store
 GATHER, GATHER_CALM, GATHER_MOST = 10 * MILLISECOND, 25 * MILLISECOND, 50 * MILLISECOND
 GATHER_TURNS = 4  # or so many times as long as the last turn took: under load, turns take a fifth of the time
 AHEAD = 250 * MILLISECOND  # claims reach this much further than the next poll
+NEIGHBOURS = SECOND // 2  # how often the locks of the nodes on this machine are looked at
 MOST_AT_ONCE = 2_000  # outcomes in a transaction
 MOST_CLAIMS = 4_000  # of a pool in hand
-MOST_SHARED = 500  # claims of a pool beside other nodes, so that all have their share to the end
 RETRY_FIRST, RETRY_LAST = 50 * MILLISECOND, 5 * SECOND  # between tries while the database is away
 RETRY_ASKED = SECOND  # when a person has just written to it
 MOST_REASONS = 10  # that the log is told of while the database is away
@@ -74,6 +76,7 @@ class Keeper:
         settings: Settings,
         open_store: Callable[[], Store],
         instance: str,
+        locks: Locks,
         clock: Clock,
         appetites: Mapping[str, Callable[[int], int]],
         begun: Begun,
@@ -85,6 +88,8 @@ class Keeper:
         self.lease = Lease(settings.lease)
         self.watch = Watch(settings.lease)
         self._gone = Watch(settings.lease)  # of those that have claims and are not registered
+        self._lock = locks.name
+        self._neighbours = Neighbours(locks.is_held)
         self.turned_at = clock.monotonic()  # when the loop last went round
         self.trouble: str | None = None  # what is wrong with the database, in words
         self._settings = settings
@@ -112,11 +117,16 @@ class Keeper:
         self._pruner = Pruner(clock)
         self._census = Census(clock, settings.lease)
         self._reported: dict[tuple[str, str], None] = {}
+        self._shares: dict[str, Share | None] = {}  # by pool, what of it is this node's while others serve it
+        self._vain_looks: int | None = None  # for more work, since some came; None: it has enough
+        self._slowest = 0  # µs, a turn of late
+        self._call_at: int | None = None  # when what was left to others is anybody's
+        self._tell_pools = False  # the others do not know what this node has become
         self._draining = False
         self._gather = GATHER_CALM
         self._leave_by: int | None = None
         self._now_at: int | None = 0  # when a turn is due for what has gathered; None: nothing has
-        self._poll_at = self._look_at = self._retry_at = 0
+        self._poll_at = self._look_at = self._retry_at = self._neighbours_at = 0
         self._failures = self._failed_at = 0
         self._said: dict[str, int] = {}  # why the database is away → when the log was told
         self._ahead = clock.wall() - clock.monotonic()  # how far the wall clock is ahead of the monotonic one
@@ -147,6 +157,7 @@ class Keeper:
             self._receive(message)
         now = self._clock.monotonic()
         self._mind_clock(now)
+        self._mind_neighbours(now)
         if self.trouble is not None:
             self._outcomes.keep()
         if now < self._retry_at:
@@ -179,6 +190,14 @@ class Keeper:
             self._soon(now)
         self._ahead = ahead
 
+    def _mind_neighbours(self, now: int) -> None:
+        """Look into the table at once when a neighbour has ended, however rarely that is polled."""
+        if self._neighbours.any() and now >= self._neighbours_at:
+            self._neighbours_at = now + NEIGHBOURS
+            if self._neighbours.ended():
+                self._look_at = now
+                self._soon(now)
+
     def _open(self) -> None:
         self._store = self._open_store()
         self._register()
@@ -198,8 +217,9 @@ class Keeper:
     def _register(self) -> None:
         sent = self._clock.monotonic()
         host, pid, now = os.uname().nodename, os.getpid(), self._clock.wall()
+        lock, pools = self._lock, self._pools()
         self._node = self._store.transact(
-            lambda s: nodes.register(s, host, pid, jobd.__version__, self._instance, now, self._settings.pools)
+            lambda s: nodes.register(s, host, pid, jobd.__version__, self._instance, now, lock, pools)
         )
         self.lease = Lease(self._settings.lease)
         self.lease.renewed(sent)
@@ -228,7 +248,8 @@ class Keeper:
             case Hungry():
                 self._soon(now)
             case Drain():
-                self._draining = True
+                self._draining = self._tell_pools = True
+                self._soon(now)
             case Leave():
                 self._leave_by = now + PATIENCE
                 self._soon(now)
@@ -242,6 +263,7 @@ class Keeper:
                 self._soon(now)
             case Retune(settings=settings):
                 self._settings = settings
+                self._tell_pools = True
                 self._sweeps.append(Sweep(wake=True))
                 self._soon(now)
 
@@ -249,11 +271,12 @@ class Keeper:
         self._now_at = at if self._now_at is None else min(at, self._now_at)
 
     def _due(self, now: int) -> bool:
-        if (self._now_at is not None and now >= self._now_at) or now >= self.lease.renewal_due():
+        moments = (self._now_at, self._call_at, self.lease.renewal_due())
+        if any(moment is not None and now >= moment for moment in moments):
             return True
         if now < self._poll_at:
             return False
-        self._poll_at = now + self._settings.poll
+        self._poll_at = now + self._pause()
         horizon = self._clock.wall() + self._horizon()
         return (
             self._left_over
@@ -265,9 +288,15 @@ class Keeper:
     def _wait(self) -> int:
         """Microseconds until something is due by itself."""
         moments = [self.lease.renewal_due(), self._poll_at, self._pruner.at, self._census.at]
-        if self._now_at is not None:
-            moments.append(self._now_at)
+        if self._neighbours.any():
+            moments.append(self._neighbours_at)
+        moments += [moment for moment in (self._now_at, self._call_at) if moment is not None]
         return max(min(moments), self._retry_at) - self._clock.monotonic()
+
+    def _pause(self) -> int:
+        """How long to wait for the next poll."""
+        poll = self._settings.poll
+        return poll if self._vain_looks is None else sooner(poll, self._vain_looks)
 
     def _horizon(self) -> int:
         return self._settings.poll + AHEAD
@@ -297,7 +326,7 @@ class Keeper:
             del self._held[job_id]
             self._outbox.put(Vanished(job_id, token))
         self._now_at = now if self._outcomes else None
-        self._reconcile = False
+        self._reconcile = self._tell_pools = False
         answered = self._clock.monotonic()
         if work.beat:
             self.lease.renewed(now)
@@ -306,18 +335,45 @@ class Keeper:
         self._let_go(work.settlements, done.accepted)
         self._pruner.ended((one.run for one in work.settlements if one.run is not None), self._settings.history)
         self._announce(done)
+        self._slowest = max(answered - now, self._slowest * 7 // 8)
+        self._mind_shares(work, done)
+        if done.live is not None:
+            self._look_at = now + self._pause()
+            self._poll_at = min(self._poll_at, self._look_at)
         self._sweeps[:1] = [done.sweep] if done.sweep is not None else []
         if self._sweeps or done.found.more:
             self._soon(
                 2 * answered - now
             )  # others, who may wait for this database, have as much time as this turn took
         if done.live is not None:
-            self._look_at = now + self._settings.poll
             self._take_over(now, answered, done.live)
         if done.gone is not None:
             seen = {one.node: one for one in done.gone}
             for node in self._gone.observe(now, answered, seen.items()):
                 self._adopt(seen[node])
+
+    def _mind_shares(self, work: Work, done: Done) -> None:
+        """See whether this node has too little, and when to look after what it has left to the others."""
+        if done.shares is not None:
+            self._shares = done.shares
+            too_little = any(
+                share is not None and self._holding(pool) < share.least and pool not in done.more
+                for pool, share in done.shares.items()
+            )
+            vain = self._vain_looks if self._vain_looks is not None and not done.items else -1
+            self._vain_looks = vain + 1 if too_little else None
+        left = [
+            moment
+            for pool, moment in done.next_ready.items()
+            if moment is not None and self._shares.get(pool) is not None and work.call < moment <= work.until
+        ]
+        self._call_at = None
+        if left:
+            ahead = look_at(min(left), last_call(self._slowest)) - self._clock.wall()
+            self._call_at = self._clock.monotonic() + ahead
+
+    def _holding(self, pool: str) -> int:
+        return sum(name == pool for _, name in self._held.values())
 
     def _gathering(self, took: int, more: bool) -> int:
         """How long outcomes wait for company after a turn that took so long; not long while there is `more` to claim,
@@ -349,6 +405,7 @@ class Keeper:
             wall=wall,
             until=until,
             urgent=urgent,
+            call=wall + last_call(self._slowest),
             beat=beat,
             look_around=beat or now >= self._look_at,
             look_for_gone=beat or not self._gone.alone(),
@@ -358,18 +415,25 @@ class Keeper:
             held={job_id: token for job_id, (token, _) in self._held.items()} if beat else {},
             begun=self._begun,
             sweep=self._sweeps[0] if self._sweeps else None,
+            pools=self._pools() if self._tell_pools else None,
             wanted={} if self._draining else self._wanted(settlements),
+            shares=self._shares,
         )
 
-    def _wanted(self, settlements: list[Settlement]) -> dict[str, int]:
+    def _pools(self) -> Mapping[str, int]:
+        """How many workers each pool has for what is claimed from now on."""
+        return {} if self._draining else self._settings.pools
+
+    def _wanted(self, settlements: list[Settlement]) -> dict[str, Want]:
         """How many claims each pool has room for."""
         released = {one.plan.job_id for one in settlements if not one.plan.node}
         wanted = {}
         for pool, appetite in self._appetites.items():
-            holding = sum(name == pool and job_id not in released for job_id, (_, name) in self._held.items())
+            before = self._holding(pool)
+            holding = before - sum(self._held.get(job_id, (0, ""))[1] == pool for job_id in released)
             most = min(appetite(self._horizon()), self.most_claims())
             # Claims come in batches too: there is no hurry while half of what is wanted is in hand.
-            wanted[pool] = most - holding if 2 * holding <= most else 0
+            wanted[pool] = Want(most - holding if 2 * holding <= most else 0, holding, before)
         return wanted
 
     def most_claims(self) -> int:
@@ -424,7 +488,9 @@ class Keeper:
         others = {row.id: row for row in live if row.id != self._node}
         counters = [(row.id, row.heartbeat) for row in others.values()]
         for node in self.watch.observe(asked, answered, counters):
-            self._bury(others[node], "its node died")
+            self._bury(others.pop(node), "its node died")
+        for node in self._neighbours.observe({row.id: row.lock for row in others.values()}):
+            self._bury(others[node], "its daemon died")
 
     def _bury(self, row: nodes.NodeRow, reason: str) -> None:
         wall = self._clock.wall()

@@ -7,9 +7,15 @@ A claim is good while its node's heartbeat is. The two rules, which only togethe
               on its way.)
     another's I may take over only after I have seen its heartbeat counter stand still for a whole lease on my own
               monotonic clock. No wall clock of any machine decides.
+
+Where node and node are on one machine there is a third one, which needs no waiting:
+
+    a neighbour's  I may take over as soon as its lock (jobd.engine.nodelock) is free that I have seen held: then its
+              daemon has ended, and so have all that it ran. One that I have never seen held says nothing: its node may
+              be on another machine. A daemon that is frozen holds its lock, so it has its lease.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 MARGIN_SHARE = 6  # the margin is a sixth of the lease: time enough to kill and to see the dead reaped
 RENEWALS = 3  # in a lease, so that two may fail
@@ -78,3 +84,26 @@ class Watch:
     def alone(self) -> bool:
         """Whether no other node was registered when last looked."""
         return not self._seen
+
+
+class Neighbours:
+    """The other nodes on this machine: those whose locks this node has seen held."""
+
+    def __init__(self, is_held: Callable[[str], bool]) -> None:
+        self._is_held = is_held
+        self._seen: dict[int, str] = {}  # node → its lock
+
+    def observe(self, locks: Mapping[int, str | None]) -> list[int]:
+        """Note the live nodes' locks; the ids of those that have ended."""
+        self._seen = {
+            node: lock for node, lock in locks.items() if lock and (node in self._seen or self._is_held(lock))
+        }
+        return self.ended()
+
+    def ended(self) -> list[int]:
+        """The ids of those, of the nodes last observed, that have ended."""
+        return [node for node, lock in self._seen.items() if not self._is_held(lock)]
+
+    def any(self) -> bool:
+        """Whether there are any."""
+        return bool(self._seen)

@@ -15,7 +15,7 @@ import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from jobd import ring, umask
@@ -169,12 +169,14 @@ class ProcessChild:
 class ProcessSpawner:
     """Starts `python -m jobd.runner`; the arguments are what it finds around it, and what it may."""
 
-    def __init__(self, plugins: str, directory: str, commands: bool, environ: Mapping[str, str], lock: int) -> None:
+    def __init__(
+        self, plugins: str, directory: str, commands: bool, environ: Mapping[str, str], locks: Sequence[int]
+    ) -> None:
         self._command = [*python("jobd.runner"), "--plugins", plugins]
         if commands:
             self._command.append("--commands")
         self._directory = directory
-        self._lock = lock  # guardians hold it on until their worker and all its descendants are gone
+        self._locks = locks  # guardians hold them on until their worker and all its descendants are gone
         self._environ = {**environ, DESCENDANT: "1"}
 
     def start(self) -> ProcessChild:
@@ -193,14 +195,13 @@ class ProcessSpawner:
                 "socket": far.fileno(),
                 "memory": memory,
                 "lifeline": their_lifeline.fileno(),
-                "lock": self._lock,
             }
             process = subprocess.Popen(
-                [*self._command, *_numbers(**passed)],
+                [*self._command, *_numbers(**passed), "--locks", ",".join(map(str, self._locks))],
                 stdin=subprocess.DEVNULL,
                 stdout=write_output,
                 stderr=write_output,
-                pass_fds=list(passed.values()),
+                pass_fds=[*passed.values(), *self._locks],
                 start_new_session=True,
                 cwd=self._directory,
                 env=self._environ,

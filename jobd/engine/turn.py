@@ -11,6 +11,7 @@ from jobd.config import Settings
 from jobd.engine.changes import Findings, Looker
 from jobd.engine.messages import Began
 from jobd.engine.queue import Item
+from jobd.engine.share import Share, ahead, share_of
 from jobd.engine.sweep import Sweep, sweep
 from jobd.engine.takeover import Begun, Gone, give_on, gone
 from jobd.job import Job
@@ -20,17 +21,28 @@ from jobd.store.output import Part
 from jobd.store.schedule_table import Claimed, Settlement
 from jobd.store.store import Session
 
+MOST_SHARED = 500  # claims of a pool beside other nodes, so that all have their share to the end
+
+
+class Want(NamedTuple):
+    """How many more claims of a pool there is room for, how many are in hand, and how many were before this turn."""
+
+    room: int
+    holding: int
+    before: int
+
 
 class Work(NamedTuple):
     """What a turn is to do. `wall` and `until` are moments: now, and as far ahead as claims reach.
 
-    `urgent` is one too: what is ready by then cannot wait for a later turn.
+    `urgent` and `call` are two more: what is ready by then cannot wait for a later turn, and is nobody's share.
     """
 
     node: int
     wall: int
     until: int
     urgent: int
+    call: int
     beat: bool  # move the heartbeat on, and see whether the table agrees with `held`
     look_around: bool  # read who else lives
     look_for_gone: bool  # and who has claims although it does not
@@ -40,7 +52,9 @@ class Work(NamedTuple):
     held: Mapping[int, int]  # job → fencing token of all that this node holds
     begun: Begun  # of what it holds no more, the runs that had begun
     sweep: Sweep | None  # what concerns all jobs, as far as it has come
-    wanted: Mapping[str, int]  # how many claims, by pool
+    pools: Mapping[str, int] | None  # tell the others how many workers this node has in each
+    wanted: Mapping[str, Want]  # by pool
+    shares: Mapping[str, Share | None]  # by pool, as of the last look around
 
 
 class Done:
@@ -48,6 +62,7 @@ class Done:
 
     def __init__(self) -> None:
         self.live: list[nodes.NodeRow] | None = None
+        self.shares: dict[str, Share | None] | None = None  # by pool, where it looked around
         self.gone: list[Gone] | None = None
         self.buried = False
         self.accepted: set[int] = set()
@@ -68,6 +83,8 @@ def turn(session: Session, work: Work, settings: Settings) -> Done:
     if not (nodes.beat if work.beat else nodes.still_lives)(session, work.node):
         done.buried = True
         return done
+    if work.pools is not None:
+        nodes.note_pools(session, work.node, work.pools)
     if work.look_around:
         done.live = nodes.live(session)
     if work.look_for_gone:
@@ -84,12 +101,23 @@ def turn(session: Session, work: Work, settings: Settings) -> Done:
     if work.sweep is not None:
         done.sweep = sweep(session, work.sweep, work.wall, settings.timezone)
     done.found = Looker(work.node, work.wall, settings.timezone, settings.defaults).look(session)
-    for pool, room in work.wanted.items():
-        if room > 0:
-            _claim(session, work, settings, pool, room, done)
+    if done.live is not None:
+        done.shares = {pool: _share(session, work, settings, pool, done.live) for pool in work.wanted}
+    shares = work.shares if done.shares is None else done.shares
+    for pool, want in work.wanted.items():
+        if want.room > 0:
+            _claim(session, work, settings, pool, want, shares.get(pool), done)
         else:
             done.more.add(pool)
     return done
+
+
+def _share(session: Session, work: Work, settings: Settings, pool: str, live: Sequence[nodes.NodeRow]) -> Share | None:
+    others = [row.pools.get(pool, 0) for row in live if row.id != work.node]
+    if not any(others):
+        return None
+    in_play = table.in_play(session, pool, [row.id for row in live], work.until, MOST_SHARED * len(live))
+    return share_of(in_play, settings.pools.get(pool, 0), others, work.shares.get(pool))
 
 
 def _compare_claims(session: Session, work: Work, settings: Settings, done: Done) -> None:
@@ -108,12 +136,20 @@ def _compare_claims(session: Session, work: Work, settings: Settings, done: Done
     done.vanished = {job_id: token for job_id, token in held.items() if stored.get(job_id) != token}
 
 
-def _claim(session: Session, work: Work, settings: Settings, pool: str, room: int, done: Done) -> None:
+def _claim(
+    session: Session, work: Work, settings: Settings, pool: str, want: Want, share: Share | None, done: Done
+) -> None:
     first = table.next_ready(session, pool)
     if first is None or first > work.urgent:
         done.next_ready[pool] = first
         return
-    claimed = table.claim(session, work.node, pool, work.until, room)
+    if share is None:
+        claimed = table.claim(session, work.node, pool, work.until, want.room)
+    else:
+        claimed = table.claim(session, work.node, pool, work.call, want.room) if first <= work.call else []
+        more = min(ahead(share, want.before, want.holding), want.room) - len(claimed)
+        if more > 0:
+            claimed += table.claim(session, work.node, pool, work.until, more)
     corrections: list[Settlement] = []
     for one in claimed:
         job = lifecycle.filled(one.job, settings.defaults) if one.job is not None else None
@@ -124,7 +160,7 @@ def _claim(session: Session, work: Work, settings: Settings, pool: str, room: in
             corrections.append(Settlement(work.node, one.plan.token, step.plan, step.run, ()))
     if corrections:
         table.settle(session, corrections)
-    if len(claimed) < room:
+    if len(claimed) < want.room:
         done.next_ready[pool] = table.next_ready(session, pool)
     else:
         done.more.add(pool)

@@ -1,6 +1,6 @@
 """`python -m jobd.runner`: what a worker process executes. Started by the daemon only.
 
---plugins DIR [--commands] --socket FD --memory FD --lifeline FD --lock FD    be a worker, and its guardian
+--plugins DIR [--commands] --socket FD --memory FD --lifeline FD --locks FD,…    be a worker, and its guardian
 --plugins DIR --list FD [--skip SOURCE]... [--asked TASK]    tell what tasks there are, on descriptor FD
 """
 
@@ -33,7 +33,8 @@ def main() -> None:
         os.close(memory)
         guard(worker, lifeline)
     os.close(lifeline)
-    os.close(int(given["--lock"]))  # the guardian's alone
+    for lock in given["--locks"].split(","):
+        os.close(int(lock))  # the guardian's alone
     linux.die_with_parent(guardian)
     linux.adopt_orphans()
     from jobd.runner import worker as proper

@@ -1,10 +1,11 @@
 """The table `node`: one row per start of a daemon, never reused. Who is alive, and who was."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from jobd.store.dialect import grown
+from jobd.store.rows import read_pools
 from jobd.store.store import Session
 
 
@@ -17,15 +18,25 @@ class NodeRow(NamedTuple):
     instance: str
     heartbeat: int
     started: int
+    lock: str | None  # the name of its lock on its machine
+    pools: Mapping[str, int]  # its workers, by pool
 
 
 def register(
-    session: Session, host: str, pid: int, version: str, instance: str, now: int, pools: Iterable[str] = ()
+    session: Session,
+    host: str,
+    pid: int,
+    version: str,
+    instance: str,
+    now: int,
+    lock: str | None = None,
+    pools: Mapping[str, int] | None = None,
 ) -> int:
-    """Sign a new node on, with the pools that it has; its id."""
+    """Sign a new node on, with its lock and its workers by pool; its id."""
     session.execute(
-        "INSERT INTO node (host, pid, version, instance, started_time, heartbeat, pools) VALUES (?, ?, ?, ?, ?, 1, ?)",
-        (host[:255], pid, version, instance, now, json.dumps(sorted(pools))),
+        "INSERT INTO node (host, pid, version, instance, started_time, heartbeat, lock_name, pools)"
+        " VALUES (?, ?, ?, ?, ?, 1, ?, ?)",
+        (host[:255], pid, version, instance, now, lock, json.dumps(dict(pools or {}))),
     )
     found = session.rows(
         "SELECT id FROM node WHERE instance = ? AND started_time = ? AND pid = ? ORDER BY id DESC LIMIT 1",
@@ -41,6 +52,11 @@ def beat(session: Session, node: int) -> bool:
     return bool(cursor.rowcount == 1)
 
 
+def note_pools(session: Session, node: int, pools: Mapping[str, int]) -> None:
+    """Let the others know how many workers the node has in each pool by now."""
+    session.execute("UPDATE node SET pools = ? WHERE id = ?", (json.dumps(dict(pools)), node))
+
+
 def still_lives(session: Session, node: int) -> bool:
     """Whether nobody has declared this node dead, nor can until this transaction ends."""
     sql = "SELECT 1 FROM node WHERE id = ? AND stopped_time IS NULL" + session.dialect.for_update
@@ -51,9 +67,10 @@ def live(session: Session) -> list[NodeRow]:
     """The nodes that have neither signed off nor been buried."""
     # served by the index node_stopped
     found = session.rows(
-        "SELECT id, host, pid, instance, heartbeat, started_time FROM node WHERE stopped_time IS NULL ORDER BY id"
+        "SELECT id, host, pid, instance, heartbeat, started_time, lock_name, pools FROM node"
+        " WHERE stopped_time IS NULL ORDER BY id"
     )
-    return [NodeRow(*row) for row in found]
+    return [NodeRow._make((*row[:-1], read_pools(row[-1]))) for row in found]
 
 
 def look_up(session: Session, ids: Sequence[int]) -> dict[int, tuple[int, str]]:

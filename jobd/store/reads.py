@@ -115,7 +115,7 @@ class Reader:
             "SELECT id, host, pid, started_time, heartbeat, instance, pools FROM node"
             " WHERE stopped_time IS NULL ORDER BY id"
         )
-        return [NodeRow._make((*row[:-1], read_pools(row[-1]))) for row in found]
+        return [NodeRow._make((*row[:-1], tuple(read_pools(row[-1])))) for row in found]
 
     def runs(self, job_id: int | None) -> Iterator[History]:
         """The runs of one job, or of all, newest first."""

@@ -3,7 +3,7 @@
 The columns stand here once, in the order in which every statement reads and writes them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
@@ -183,12 +183,13 @@ def _json(text: Any, what: str, kind: type) -> Any:
     return value
 
 
-def read_pools(text: Any) -> tuple[str, ...]:
-    """The pools of a node; none when they are not known."""
+def read_pools(text: Any) -> Mapping[str, int]:
+    """A node's workers by pool; none when they are not known."""
     try:
-        return tuple(read_words(text, "pools")) if text is not None else ()
+        sizes = _json(text, "pools", dict) if text is not None else {}
     except BadValue:
-        return ()
+        return {}
+    return {pool: size for pool, size in sizes.items() if type(size) is int}
 
 
 def write_words(words: Iterable[str]) -> str:

@@ -165,6 +165,17 @@ def next_ready(session: Session, pool: str) -> int | None:
     return found[0][0] if isinstance(found[0][0], int) else None
 
 
+def in_play(session: Session, pool: str, nodes: Sequence[int], until: int, most: int) -> int:
+    """How many jobs of `pool` these nodes have claimed or may claim by `until`; of the latter up to `most` count."""
+    # both served by the index schedule_claim
+    free = "SELECT job_id FROM schedule WHERE pool = ? AND node_id = 0 AND ready_time <= ? LIMIT ?"
+    ((count,),) = session.rows(f"SELECT count(*) FROM ({free}) AS free", (pool, until, most))
+    for node in nodes:
+        ((held,),) = session.rows("SELECT count(*) FROM schedule WHERE node_id = ? AND pool = ?", (node, pool))
+        count += held
+    return int(count)
+
+
 def changes(session: Session, limit: int) -> list[Change]:
     """What people changed and nobody has looked at, oldest first."""
     return [

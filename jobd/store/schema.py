@@ -220,7 +220,12 @@ def _third(kind: str) -> list[str]:
     return steps
 
 
-STEPS: list[Callable[[str], Sequence[str | Callable[[Any], None]]]] = [_first, _second, _third, _fourth, _fifth]
+def _sixth(kind: str) -> list[str]:
+    """The name of a node's lock on its machine. (And `pools` says how many workers each pool has.)"""
+    return [f"ALTER TABLE node ADD COLUMN lock_name {_WORDS[kind]['text']} NULL"]
+
+
+STEPS: list[Callable[[str], Sequence[str | Callable[[Any], None]]]] = [_first, _second, _third, _fourth, _fifth, _sixth]
 VERSION = len(STEPS)
 
 

@@ -90,9 +90,16 @@ def family(pid: int) -> list[int]:
     """A process and all that descends from it."""
     found = [pid]
     for process in found:
-        with contextlib.suppress(OSError):
-            for task in Path(f"/proc/{process}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
+        found += children(process)
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that are its own."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
     return found
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from tests.chaos.checker import Freeze
-from tests.chaos.cluster import Cluster, family, start
+from tests.chaos.cluster import Cluster, children, family, start
 from tests.house import House
 from tests.servers import Server
 
@@ -29,7 +29,8 @@ class Nemesis:
         self._cluster = cluster
         self._immortal = immortal  # the daemon that is neither killed nor stopped
         self._houses, self._proxies, self._server = cluster.houses, cluster.proxies, cluster.server
-        self._faults: list[Callable[[], None]] = [self._kill, self._kill, self._stop, self._freeze, self._freeze_all]
+        self._faults: list[Callable[[], None]] = [self._kill, self._kill, self._kill_alone, self._stop]
+        self._faults += [self._freeze, self._freeze_all]
         if cluster.server is not None:
             self._faults += [self._cut, self._hold, self._delay, self._mute, self._kill_server, self._freeze_server]
         if cluster.disks:
@@ -65,6 +66,20 @@ class Nemesis:
                 house.processes[-1].wait()
                 time.sleep(self._random.choice([0.0, 1.0, 8.0]))
                 start(house)
+
+    def _kill_alone(self) -> None:
+        """What the daemon ran goes on for a while, since its guardians stand still: nobody may begin it meanwhile."""
+        with self._one(mortal=True) as number:
+            if number is not None:
+                self._say(f"kill -9 of daemon {number} while its guardians are frozen")
+                daemon = self._is_up(number).processes[-1]
+                guardians = children(daemon.pid)
+                _signal(guardians, signal.SIGSTOP)
+                daemon.kill()
+                daemon.wait()
+                time.sleep(self._random.choice([0.5, 2.0]))  # the lease is 5 s
+                _signal(guardians, signal.SIGCONT)
+                start(self._houses[number])
 
     def _stop(self) -> None:
         with self._one(mortal=True) as number:

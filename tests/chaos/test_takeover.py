@@ -1,5 +1,7 @@
 """A takeover as everybody gets it who has set nothing: the default lease and poll, real daemons, a real server."""
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.checker import Execution, executions
+from tests.chaos.cluster import family
 from tests.house import House
 from tests.servers import Server
 
 PROMISED = 33.0  # seconds: the lease, two polls and a second
+NEXT_DOOR = 2.0  # seconds, where the machine itself tells that a daemon has died
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
 
@@ -24,18 +28,31 @@ def houses(tmp_path: Path, mariadb: Server) -> Iterator[list[House]]:
         house.close()
 
 
-def test_a_dead_daemons_run_begins_elsewhere_within_the_default_lease(houses: list[House]) -> None:
+def kill(daemon: int) -> None:
+    os.kill(daemon, signal.SIGKILL)
+
+
+def freeze(daemon: int) -> None:
+    """As when its machine is gone: nothing tells that it has died, and it does nothing any more."""
+    for pid in family(daemon):
+        os.kill(pid, signal.SIGSTOP)
+
+
+@pytest.mark.parametrize(("how", "promised"), [(freeze, PROMISED), (kill, NEXT_DOOR)])
+def test_a_dead_daemons_run_begins_elsewhere_within_the_default_lease_or_at_once_next_door(
+    houses: list[House], how: Callable[[int], None], promised: float
+) -> None:
     for house in houses:
         house.foreground()
     houses[0].fine("add", "lasting", "--once", "--arg", 'seconds="120"')
     first = awaited(houses, lambda runs: runs[:1], 20)
     time.sleep(2)
-    houses[first.house].processes[-1].kill()
+    how(houses[first.house].processes[-1].pid)
     killed = time.monotonic()
-    second = awaited(houses, lambda runs: runs[1:], PROMISED + 10)
+    second = awaited(houses, lambda runs: runs[1:], promised + 10)
     assert second.house != first.house
     print(f"taken over after {second.began - killed:.1f} s")
-    assert second.began - killed <= PROMISED
+    assert second.began - killed <= promised
     history = houses[second.house].history("lasting")
     assert [run["outcome"] for run in history] == ["lost"]
 

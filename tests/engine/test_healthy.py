@@ -11,6 +11,7 @@ import pytest
 from jobd.clock import MINUTE, SECOND, SystemClock
 from jobd.engine.engine import KEEPER_STALLS, Engine
 from jobd.engine.messages import Leave
+from jobd.engine.nodelock import NodeLock
 from jobd.errors import DatabaseUnavailable
 from jobd.store.store import Store
 from jobd.store.url import Target
@@ -48,7 +49,12 @@ class Rig:
         store.transact = disturbed  # type: ignore[method-assign]
         stage = Stage(SimpleNamespace(puppets=[], clock=self.clock))
         self.engine = Engine(
-            settings(folder, POLL), "instance", lambda settings: stage, self.clock, store=lambda settings: store
+            settings(folder, POLL),
+            "instance",
+            lambda settings: stage,
+            NodeLock(),
+            self.clock,
+            store=lambda settings: store,
         )
         self.engine.start()
 

@@ -1,6 +1,6 @@
 """When a node may run, and when it may take over: each rule alone, and both together."""
 
-from jobd.engine.lease import Lease, Watch
+from jobd.engine.lease import Lease, Neighbours, Watch
 
 LEASE = 30_000_000
 
@@ -97,3 +97,19 @@ def test_a_slow_answer_makes_nobody_dead() -> None:
     assert watch.observe(2 * LEASE + 1, 2 * LEASE + 2, [(7, 1)]) == []
     assert watch.observe(3 * LEASE - 1, 4 * LEASE, [(7, 1)]) == []
     assert watch.observe(3 * LEASE, 3 * LEASE + 1, [(7, 1)]) == [7]
+
+
+def test_a_neighbour_has_ended_when_its_lock_is_free_that_was_held() -> None:
+    held = {"seven", "eight"}
+    neighbours = Neighbours(held.__contains__)
+    assert neighbours.observe({7: "seven", 8: "eight"}) == []
+    held.remove("seven")
+    assert neighbours.ended() == [7]
+    assert neighbours.observe({7: "seven", 8: "eight"}) == [7]
+    assert neighbours.observe({8: "eight"}) == []
+
+
+def test_a_lock_that_was_never_held_here_says_nothing() -> None:
+    neighbours = Neighbours(lambda lock: False)
+    assert neighbours.observe({7: "elsewhere", 8: None}) == []
+    assert not neighbours.any()

@@ -22,7 +22,7 @@ PATIENCE = 20 * SECOND
 def spawner(tmp_path: Path) -> Iterator[ProcessSpawner]:
     (tmp_path / "plugins").mkdir()
     lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-    yield ProcessSpawner(str(tmp_path / "plugins"), str(tmp_path), True, os.environ, lock)
+    yield ProcessSpawner(str(tmp_path / "plugins"), str(tmp_path), True, os.environ, [lock])
     os.close(lock)
 
 

@@ -161,6 +161,7 @@ class World:
         self.takes: Callable[[Order], int] = lambda order: BARELY
         self._folder = folder
         self._spool = open_spool(str(folder), "world")
+        self.name = None  # it has no lock that others could look at
         self.puppets: list[Puppet] = []
         self._settings = settings(folder, poll)
         self._workers = workers
@@ -177,12 +178,16 @@ class World:
         self._processor = Processor(self._workers, rules, stage, self.clock, lambda: 0.5, self._report, forget)
         appetites = {DEFAULT_POOL: lambda horizon: 2_000}
         self._keeper = Keeper(
-            self._settings, self._open, "instance", self.clock, appetites, {}, self._spool, Mailbox(), self._inbox
+            self._settings, self._open, "instance", self, self.clock, appetites, {}, self._spool, Mailbox(), self._inbox
         )
         self._keeper._pruner.at = 2**62  # in these worlds nothing is forgotten
         self._keeper._census.at = 2**62
         self._keeper._open()
         self._turn()
+
+    def is_held(self, name: str) -> bool:
+        """Whether the lock of another node is held: there is none."""
+        return False
 
     def stop(self) -> None:
         """The daemon is killed; what it ran has ended with it."""

@@ -10,6 +10,10 @@
        │ else the guardian kills, and       buried if it still stands, ◀────── came that showed it? bury
        ▼ only then the job is given back    its job is free
 
+   The nodes may as well be on one machine: then each sees the other's lock, which its daemon holds and the guardian of
+   its run, until both have ended. When it is free the other may bury it at once. (In the model they always may: that is
+   the more dangerous. When a node crashes its run goes on until the guardian has killed it.)
+
    A turn, and its answer, may take any time or never come, and one that a node has given up may be carried out later
    (one such at a time). Nodes may crash and start again at any time, any number of times. A kill takes up to a tick,
    which is the margin. Nothing is counted without end, so states recur and the search covers time without end; L is 4
@@ -26,6 +30,8 @@
    DEADLINE_AT_REPLY    the lease counts from the answer, which may have been long on its way: overlap
    NO_MARGIN            killing begins when others may take over: overlap
    ORPHAN               a run survives the crash of its node: overlap
+   LOCK_OF_DAEMON       the lock is the daemon's alone: overlap with what its guardian has not killed yet
+   LOCK_HELD            a lock that is held, or is somewhere else, counts as free: overlap
    FREEZE               a node (0; they are alike) may stand still and come back: overlap until the guardian kills, the
                         documented exception; but still one result a due time
    TIMESTAMP_LEASE      take over when the database's clock says so, and that is put forward: overlap
@@ -69,8 +75,15 @@
 #define MAY_BURY (node[other].valid == 0)
 #define STAMP node[me].valid = L
 #else
-#define MAY_BURY (node[me].knows && node[me].still == L)
+#define MAY_BURY (LOCK_FREE || (node[me].knows && node[me].still == L))
 #define STAMP skip
+#endif
+#ifdef LOCK_HELD
+#define LOCK_FREE true
+#elif defined(LOCK_OF_DAEMON)
+#define LOCK_FREE (!node[other].up)
+#else
+#define LOCK_FREE (!node[other].up && node[other].has != runs)
 #endif
 #ifdef NO_SELF_KILL
 #define DYING(n) false
@@ -233,7 +246,7 @@ end:
 #ifdef GIVE_BACK_EARLY
     :: d_step { ABLE && DYING(me) && !node[me].forgot -> node[me].forgot = 1 }
 #endif
-    :: d_step { ABLE && DYING(me) -> let_go() } /* the guardian has killed it */
+    :: d_step { (ABLE || !node[me].up) && DYING(me) -> let_go() } /* the guardian has killed it */
     :: d_step { ABLE && !node[other].buried && MAY_BURY ->
         node[other].buried = 1; unsee();
         turn[me].fresh = 0;
@@ -245,11 +258,13 @@ end:
     :: d_step { node[me].up -> /* crash */
 #ifdef ORPHAN
         orphan = orphan || RUNNING(me);
+        let_go();
 #endif
-        let_go(); clear(me); unsee();
+        if :: !RUNNING(me) -> let_go() :: else fi; /* what runs has a tick to die in */
+        clear(me); unsee();
         node[me].up = 0; node[me].frozen = 0; node[me].trust = 0
     }
-    :: d_step { !node[me].up -> sign_on(); node[me].up = 1 }
+    :: d_step { !node[me].up && node[me].has != runs -> sign_on(); node[me].up = 1 }
 #ifdef FREEZE
     :: d_step { ABLE && me == 0 -> node[me].frozen = 1 }
     :: d_step { node[me].frozen -> node[me].frozen = 0; assert(NO_OVERLAP) }

@@ -39,6 +39,8 @@ def test_the_protocol_keeps_its_promises_whatever_happens(variant: str, tmp_path
         ("DEADLINE_AT_REPLY", OVERLAP),
         ("NO_MARGIN", OVERLAP),
         ("ORPHAN", OVERLAP),
+        ("LOCK_OF_DAEMON", OVERLAP),
+        ("LOCK_HELD", OVERLAP),
         ("FREEZE", OVERLAP),
         ("TIMESTAMP_LEASE", OVERLAP),
         ("UNCONDITIONAL_CLAIM", OVERLAP),

@@ -12,13 +12,13 @@ from jobd import lifecycle
 from jobd.engine import keeper, takeover, turn
 from jobd.engine.engine import Engine
 from jobd.engine.keeper import Keeper
-from jobd.engine.lease import Lease, Watch
+from jobd.engine.lease import Lease, Neighbours, Watch
 from jobd.engine.processor import Processor
 from jobd.engine.worker import Worker
 from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.sqlite import Sqlite
-from tests.simulation.node import MemoryMarks, MemorySpool
+from tests.simulation.node import MemoryMarks, MemorySpool, Node
 from tests.simulation.puppets import Puppet
 
 Mutant = Callable[[], contextlib.AbstractContextManager[Any]]
@@ -78,6 +78,38 @@ def _observe_impatiently(self: Watch, asked: int, answered: int, heartbeats: Any
     """Half a lease is enough."""
     self._lease = min(self._lease, 1_500_000)
     return _observe(self, asked, answered, heartbeats)
+
+
+def _end_of_the_living(self: Neighbours, locks: Any) -> list[int]:
+    """A neighbour is taken over although its lock is held."""
+    return [node for node, lock in locks.items() if lock and self._is_held(lock)]
+
+
+def _observe_strangers(self: Neighbours, locks: Any) -> list[int]:
+    """A lock counts as free that was never seen held: its node is on another machine."""
+    return [node for node, lock in locks.items() if lock and not self._is_held(lock)]
+
+
+@contextlib.contextmanager
+def _no_last_call() -> Iterator[None]:
+    """Each node rounds its share down, and what is left is nobody's."""
+    with (
+        mock.patch.object(turn, "ahead", lambda share, before, holding: max(0, share.least - holding)),
+        mock.patch.object(keeper, "last_call", return_value=-(10**15)),
+    ):
+        yield
+
+
+def _free_what_is_over(session: Any, work: Any, settings: Any, pool: str, live: Any) -> Any:
+    """A node that has more than its share lets go of the rest, whatever it is doing with it."""
+    share = _share(session, work, settings, pool, live)
+    if share is not None and (over := work.wanted[pool].holding - share.most) > 0:
+        own = "SELECT job_id FROM schedule WHERE node_id = ? LIMIT ?"
+        session.execute(f"UPDATE schedule SET node_id = 0 WHERE job_id IN ({own})", (work.node, over))
+    return share
+
+
+_share = turn._share
 
 
 def _renewed_at_the_answer(self: Keeper, now: int) -> None:
@@ -191,6 +223,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "half a lease makes a node dead": _instead(Watch, "observe", _observe_impatiently),
     "a slow answer makes a node dead": _instead(Watch, "observe", _observe_once),
+    "a neighbour is taken over while it lives": _instead(Neighbours, "observe", _end_of_the_living),
+    "a lock is taken for free that was never held": _instead(Neighbours, "observe", _observe_strangers),
+    "a lock is the daemon's alone": _instead(Node, "holds", lambda self, life: self.up and life == self.life),
+    "nobody looks at locks": _instead(Neighbours, "observe", lambda self, locks: []),
+    "what is over the shares is nobody's": _no_last_call,
+    "what is over the share is freed under its run": _instead(turn, "_share", _free_what_is_over),
     "a node is buried unconditionally": _instead(nodes, "bury", _bury_blindly),
     "a buried node claims": _instead(nodes, "still_lives", lambda session, node: True),
     "a run outlives its daemon": _instead(Puppet, "end", _orphan),
@@ -220,6 +258,12 @@ HINTS = {
     "the lease has no margin": 64,
     "half a lease makes a node dead": 2,
     "a slow answer makes a node dead": 13,
+    "a neighbour is taken over while it lives": 0,
+    "a lock is taken for free that was never held": 2,
+    "a lock is the daemon's alone": 90,
+    "nobody looks at locks": 109,
+    "what is over the shares is nobody's": 5,
+    "what is over the share is freed under its run": 4,
     "a node is buried unconditionally": 194,
     "a buried node claims": 900,
     "a run outlives its daemon": 6,

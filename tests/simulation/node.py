@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from jobd.clock import MILLISECOND, SECOND
+from jobd.config import Settings
 from jobd.engine.engine import Engine
 from jobd.engine.mailbox import Mailbox
 from jobd.errors import JobdError
@@ -100,13 +101,28 @@ class MemorySpool:
         self._kept.clear()
 
 
+class SimLocks:
+    """A daemon's lock, and what it sees of those of other daemons on its machine."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self.name = f"{node.number} {node.life}"
+
+    def is_held(self, name: str) -> bool:
+        number, life = map(int, name.split())
+        holder = self._node.world.nodes[number - 1]
+        return bool(holder.machine == self._node.machine and holder.holds(life))
+
+
 class Node:
-    """One machine with its daemon."""
+    """A daemon and what it runs; some have a machine for themselves, some have neighbours."""
 
     def __init__(self, world: Any, number: int) -> None:
         self.world = world
         self.number = number
         self.instance = f"instance {number}"
+        self.machine = number
+        self.settings: Settings | None = None  # of its own; None: the world's
         self.clock = NodeClock(world, world.random.randrange(10**9))
         self.line = Line()
         self.marks, self.spool = MemoryMarks(self.effect), MemorySpool(self.effect)
@@ -118,7 +134,8 @@ class Node:
         self.frozen_until = 0
         self.froze_whole = False
         self.thawed_at = -(10**12)
-        self._life = 0  # counts the daemons, so that what was meant for one does not reach the next
+        self.life = 0  # counts the daemons, so that what was meant for one does not reach the next
+        self.locked_by = 0  # the newest of them
         self._nap = 0  # counts the keeper's sleeps
         self._napping = False  # the keeper waits for its inbox
         self._step_at: int | None = None
@@ -134,14 +151,16 @@ class Node:
             return
         self.up = True
         self.up_since = self.world.events.now
-        self._life += 1
+        self.life += 1
+        self.locked_by = self.life
         self._step_at = None
         self.puppets = []
         self.world.say(f"node {self.number} starts")
         self.engine = Engine(
-            self.world.settings,
+            self.settings or self.world.settings,
             self.instance,
             lambda settings: Stage(self),
+            SimLocks(self),
             self.clock,
             self.world.random.random,
             lambda settings: NodeStore(self),
@@ -153,7 +172,7 @@ class Node:
         outbox: Any = self.engine._inbox
         inbox.wake, inbox.sleep, outbox.wake = self._wake_keeper, self._nap_until_mail, self.wake
         self._fiber = Fiber(self.engine.keeper.run)
-        self._resume(self._life)
+        self._resume(self.life)
         self.wake()
 
     def crash(self, restart_after: int) -> None:
@@ -196,6 +215,12 @@ class Node:
             return None
         return max(self.up_since, self.thawed_at, self.line.mended_at)
 
+    def holds(self, life: int) -> bool:
+        """Whether anything lives of this daemon: itself, or what it runs, whose guardians hold its lock on."""
+        return (self.up and life == self.life) or (
+            life == self.locked_by and any(puppet.alive for puppet in self.puppets)
+        )
+
     def effect(self, name: str) -> None:
         """Something is about to reach beyond the process, or just has: a crash point."""
         if self.up:
@@ -217,7 +242,7 @@ class Node:
     def sleep(self, duration: int) -> None:
         """The keeper waits for the network."""
         self._nap += 1
-        nap, life = self._nap, self._life
+        nap, life = self._nap, self.life
         self.world.events.after(duration, lambda: self._end_nap(life, nap))
         self._fiber.park()
 
@@ -229,7 +254,7 @@ class Node:
 
     def _end(self) -> None:
         self.up = False
-        self._life += 1
+        self.life += 1
         self._fiber.kill()
 
     def _thaw(self) -> None:
@@ -240,11 +265,11 @@ class Node:
     def _step_by(self, moment: int) -> None:
         if self.up and (self._step_at is None or moment < self._step_at):
             self._step_at = moment
-            life = self._life
+            life = self.life
             self.world.events.at(moment, lambda: self._step(life, moment))
 
     def _step(self, life: int, moment: int) -> None:
-        if life != self._life or moment != self._step_at:
+        if life != self.life or moment != self._step_at:
             return
         if self.world.events.now < self.frozen_until:
             self._step_at = None
@@ -286,11 +311,11 @@ class Node:
 
     def _wake_keeper(self) -> None:
         if self._napping:
-            nap, life = self._nap, self._life
+            nap, life = self._nap, self.life
             self.world.events.after(self.world.random.randrange(LAG), lambda: self._end_nap(life, nap))
 
     def _end_nap(self, life: int, nap: int) -> None:
-        if life != self._life or nap != self._nap:
+        if life != self.life or nap != self._nap:
             return
         if self.world.events.now < self.frozen_until:
             self.world.events.at(self.frozen_until, lambda: self._end_nap(life, nap))

@@ -66,6 +66,9 @@ class World:
         self.clocks_moved = False
         self.nodes = [Node(self, number) for number in range(1, 1 + self.random.choice([1, 2, 2, 3, 3, 5]))]
         self._faults = self._choose_faults()
+        builder = random.Random(f"builder of {seed}")
+        for node in self.nodes:
+            node.machine = builder.choice([0, 0, node.number])  # some share one
         self._meddler = random.Random(f"meddler of {seed}")
         self._done_once: set[str] = set()
         self.meddling = self._meddler.random() < 0.25  # somebody writes to tables that are jobd's own
@@ -177,12 +180,12 @@ class World:
 
     def _poison(self, order: Order) -> Act:
         node = next(node for node in self.nodes if node.number == self.checks.began[-1].node)
-        wait, life = self.delay(200 * MILLISECOND), node._life
+        wait, life = self.delay(200 * MILLISECOND), node.life
         self.events.after(wait, lambda: self._take_down(node, order.job, life))
         return Act(10 * SECOND, "never")
 
     def _take_down(self, node: Node, job: str, life: int) -> None:
-        if node.up and node._life == life and any(began[0].job == job for began in self.checks._live[job]):
+        if node.up and node.life == life and any(began[0].job == job for began in self.checks._live[job]):
             self.checks.crashed_by[job] += 1
             self.say(f"{job} takes node {node.number} down")
             node.crash(self.delay(2 * LEASE))

@@ -11,7 +11,7 @@ from jobd.dependency import Dependency
 from jobd.engine import census, changes, sweep, takeover
 from jobd.engine.messages import Began
 from jobd.engine.sweep import Sweep
-from jobd.engine.turn import Work, turn
+from jobd.engine.turn import Want, Work, turn
 from jobd.job import PLAIN, Job, Run
 from jobd.store import definitions, nodes, prune, reads, requests, slices
 from jobd.store import schedule_table as table
@@ -43,8 +43,9 @@ WHOLE = {
 
 def work(**more: object) -> Work:
     empty: dict[str, object] = {"settlements": [], "began": [], "printed": [], "held": {}, "begun": {}, "wanted": {}}
-    flags = {"beat": False, "look_around": True, "look_for_gone": True, "sweep": None}
-    return Work(node=LIVE, wall=NOW, until=NOW + SECOND, urgent=NOW + SECOND, **{**empty, **flags, **more})  # type: ignore[arg-type]
+    flags = {"beat": False, "look_around": True, "look_for_gone": True, "sweep": None, "pools": None, "shares": {}}
+    moments = {"wall": NOW, "until": NOW + SECOND, "urgent": NOW + SECOND, "call": NOW}
+    return Work(node=LIVE, **{**moments, **empty, **flags, **more})  # type: ignore[arg-type]
 
 
 def a_daemons_life(store: Store) -> None:
@@ -60,7 +61,9 @@ def a_daemons_life(store: Store) -> None:
         store.transact(lambda s, w=whole: turn(s, work(sweep=w), SETTINGS))
         assert store.transact(lambda s, a=at: slices.rowless(s, a, a + census.SLICE // SHARE)) == []
     for _ in range(12):  # PostgreSQL plans a statement that it has seen so often without its parameters, if it likes
-        done = store.transact(lambda s: turn(s, work(beat=True, wanted={"default": CLAIMS, "none": 1}), SETTINGS))
+        done = store.transact(
+            lambda s: turn(s, work(beat=True, wanted={"default": Want(CLAIMS, 0, 0), "none": Want(1, 0, 0)}), SETTINGS)
+        )
         assert len(done.items) == CLAIMS
         plans = [item.plan for item in done.items]
         began = [Began(plan.job_id, plan.token, NOW, first=False) for plan in plans]

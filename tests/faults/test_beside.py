@@ -1,0 +1,90 @@
+"""Three real daemons on one database share its work, on each kind; one that dies leaves none of it standing still."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from jobd.clock import SECOND
+from jobd.store.store import Store
+from tests.faults.scene import PLUGIN
+from tests.house import House, until
+
+JOBS, EVERY = 20, "500ms"
+PROMISED = 2.0  # seconds, until the jobs of a dead neighbour run again
+WATCHED = 3  # seconds
+
+Rows = list[tuple[int, int]]
+
+
+class Three:
+    """Three daemons, of which the first one has all the work when the others come."""
+
+    def __init__(self, houses: list[House], store: Store) -> None:
+        self.houses = houses
+        self._store = store
+
+    def begin(self, pools: str = "", last_pools: str = "", pool: str = "default") -> None:
+        """Start them; what `pools` says of all but the last one's workers, `last_pools` says of its."""
+        for house in self.houses:
+            house.configure(last_pools if house is self.houses[-1] else pools, 2)
+        jobs = "".join(
+            f'[job.job{number}]\ntask = "quick"\ninterval = "{EVERY}"\npool = "{pool}"\n' for number in range(JOBS)
+        )
+        self.houses[0].foreground()
+        (self.houses[0].folder / "jobs.toml").write_text(jobs)
+        self.houses[0].fine("apply", str(self.houses[0].folder / "jobs.toml"), "--yes")
+        for house in self.houses[1:]:
+            house.foreground()
+
+    def rows(self, sql: str, parameters: tuple[int, ...] = ()) -> Rows:
+        return self._store.transact(lambda session: session.rows(sql, parameters))
+
+    def spread(self) -> Counter[int]:
+        """How many of the runs of the next seconds each node has."""
+        since = time.time_ns() // 1000
+        time.sleep(WATCHED)
+        found = self.rows("SELECT node_id, count(*) FROM run WHERE started_time > ? GROUP BY node_id", (since,))
+        return Counter(dict(found))
+
+    def node(self, number: int) -> int:
+        node: int = self.houses[number].status()["node"]
+        return node
+
+
+@pytest.fixture
+def three(database: str, tmp_path: Path, open_store: Callable[[str], Store]) -> Iterator[Three]:
+    houses = [House(tmp_path / f"house{number}", database, PLUGIN) for number in range(3)]
+    yield Three(houses, open_store(database))
+    for house in houses:
+        house.close()
+
+
+def assert_even(spread: Counter[int], nodes: list[int]) -> None:
+    fair = sum(spread.values()) / len(nodes)
+    assert set(spread) == set(nodes), spread
+    assert all(abs(spread[node] - fair) <= 0.2 * fair for node in nodes), spread
+    assert sum(spread.values()) >= 0.9 * WATCHED * 2 * JOBS, spread
+
+
+def test_three_nodes_soon_run_a_third_each_and_when_one_is_killed_its_jobs_run_on(three: Three) -> None:
+    three.begin()
+    time.sleep(4)
+    nodes = [three.node(number) for number in range(3)]
+    assert_even(three.spread(), nodes)
+    three.houses[0].processes[-1].kill()
+    killed = time.time_ns() // 1000
+    running = "SELECT count(DISTINCT job_id) FROM run WHERE started_time > ? AND node_id <> ?"
+    until(lambda: three.rows(running, (killed, nodes[0]))[0][0] == JOBS, "the run of all jobs")
+    assert time.time_ns() // 1000 - killed < PROMISED * SECOND
+    time.sleep(2)
+    assert_even(three.spread(), nodes[1:])
+
+
+def test_a_node_without_the_pool_leaves_it_to_the_others(three: Three) -> None:
+    pool = "[pool.own]\nworkers = 2\n"
+    three.begin(pools=pool, pool="own")
+    time.sleep(4)
+    assert_even(three.spread(), [three.node(0), three.node(1)])

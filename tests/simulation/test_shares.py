@@ -1,0 +1,144 @@
+"""Nodes beside each other, in simulated time: each runs its share, no job is late for being handed over, and nothing
+that one node cannot run waits for it."""
+
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+
+from jobd.clock import MILLISECOND, SECOND
+from jobd.job import Options
+from jobd.wire import Order
+from tests.simulation.node import EPOCH, Node
+from tests.simulation.puppets import Act
+from tests.simulation.world import World
+
+JOIN = 3 * SECOND
+SETTLED = 5 * SECOND  # after the last node has joined
+END = JOIN + SETTLED + 12 * SECOND
+PUNCTUAL = MILLISECOND
+JOBS = 20
+
+
+class Scenario(World):
+    """A node has work for three when two more join it."""
+
+    def __init__(self, seed: int, interval: str, jobs: int = JOBS) -> None:
+        super().__init__(seed)
+        self.settings = self.settings._replace(poll=SECOND, lease=30 * SECOND, pools={"default": 8})
+        self.nodes = [Node(self, number) for number in (1, 2, 3)]
+        self.meddling = self.clocks_moved = False
+        self.interval, self.jobs = interval, jobs
+        self.lacking: set[int] = set()  # nodes whose plugins have not what the jobs want
+
+    def run(self) -> None:
+        options = Options(pool="default")
+        first, *others = self.nodes
+        for number in range(self.jobs):
+            self.events.after(
+                self.random.randrange(SECOND),
+                lambda number=number: self._add(self._job(f"job{number}", self.interval, options, self._brief)),  # type: ignore[misc]
+            )
+        first.start()
+        for node in others:
+            self.events.at(JOIN + self.random.randrange(SECOND), node.start)
+        self.events.run(END)
+
+    def _brief(self, order: Order) -> Act:
+        if self.checks.began[-1].node in self.lacking:
+            return Act(100, "unresolved")
+        return Act(self.random.randrange(2 * MILLISECOND), "succeeded")
+
+    def spread(self) -> Counter[int]:
+        """How many runs each node began when all had settled."""
+        return Counter(began.node for began in self.checks.began if began.at >= JOIN + SETTLED)
+
+    def late(self, since: int = SECOND) -> list[tuple[str, int, float]]:
+        """The runs that began later than they should, and by how many ms. (What is due at once is late by nature.)"""
+        runs = self.database.rows(
+            "SELECT name, number, (started_time - due_time) / 1e3 FROM run JOIN job ON job.id = job_id"
+            " WHERE number > 1 AND started_time > due_time + ? AND due_time > ?",
+            (PUNCTUAL, EPOCH + since),
+        )
+        return [(str(name), int(number), float(late)) for name, number, late in runs]
+
+
+def assert_even(spread: Counter[int], nodes: list[int], within: float = 0.2) -> None:
+    fair = sum(spread.values()) / len(nodes)
+    assert set(spread) == set(nodes)
+    for node in nodes:
+        assert abs(spread[node] - fair) <= within * fair, spread
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("interval", ["100ms", "200ms", "500ms", "1s"])
+def test_each_node_soon_runs_its_share_and_no_run_is_late(interval: str, seed: int) -> None:
+    scenario = Scenario(seed, interval)
+    scenario.run()
+    assert_even(scenario.spread(), [1, 2, 3])
+    assert scenario.late() == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_so_it_is_where_jobs_are_due_so_rarely_that_few_are_in_play(seed: int) -> None:
+    """Not as evenly: what a node takes depends on how many are in play when it looks."""
+    scenario = Scenario(seed, "3s")
+    scenario.run()
+    assert_even(scenario.spread(), [1, 2, 3], within=0.4)
+    assert scenario.late() == []
+
+
+@pytest.mark.parametrize("interval", ["200ms", "500ms", "1s"])
+def test_a_node_with_twice_the_workers_runs_twice_as_much(interval: str) -> None:
+    scenario = Scenario(1, interval)
+    scenario.nodes[0].settings = scenario.settings._replace(pools={"default": 16})
+    scenario.run()
+    spread = scenario.spread()
+    assert 0.8 < spread[1] / (spread[2] + spread[3]) < 1.25, spread
+    assert scenario.late() == []
+
+
+@pytest.mark.parametrize("interval", ["200ms", "500ms", "1s"])
+def test_a_node_without_the_pool_has_no_share_in_it(interval: str) -> None:
+    scenario = Scenario(1, interval)
+    scenario.nodes[2].settings = scenario.settings._replace(pools={"other": 8})
+    scenario.run()
+    assert_even(scenario.spread(), [1, 2])
+    assert scenario.late() == []
+
+
+@pytest.mark.parametrize("interval", ["200ms", "500ms", "1s"])
+def test_what_a_frozen_node_leaves_of_its_share_the_others_run_in_time(interval: str) -> None:
+    scenario = Scenario(1, interval)
+    frozen = scenario.nodes[1]
+    at = JOIN + SETTLED
+    scenario.events.at(at, lambda: frozen.freeze(10**12, whole=True))
+    scenario.run()
+    rows = scenario.database.rows(
+        "SELECT name FROM job JOIN schedule ON job.id = job_id WHERE node_id = ?", (frozen.engine.node,)
+    )
+    held = {str(name) for (name,) in rows}  # these wait for the lease
+    assert held
+    assert [one for one in scenario.late() if one[0] not in held] == []
+    ran = {began.job for began in scenario.checks.began if began.node != frozen.number and began.at > at + 3 * SECOND}
+    assert ran == {f"job{number}" for number in range(JOBS)} - held
+
+
+def test_once_all_have_their_share_they_look_no_more_often_than_once_a_poll() -> None:
+    """A turn costs a commit: with one job a minute each, three nodes have little to do."""
+    scenario = Scenario(1, "10s", jobs=3)
+    scenario.run()
+    seconds = END // SECOND
+    assert scenario.database.commits < 3 * 3 * seconds
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_claims_do_not_go_to_and_fro(seed: int) -> None:
+    scenario = Scenario(seed, "500ms")
+    scenario.run()
+    nodes: dict[str, list[int]] = {}
+    for began in scenario.checks.began:
+        if began.at >= JOIN + SETTLED:
+            nodes.setdefault(began.job, []).append(began.node)
+    changes = sum(a != b for its in nodes.values() for a, b in pairwise(its))
+    assert changes <= 0.02 * sum(map(len, nodes.values()))
