@@ -13,9 +13,9 @@ from jobd.cli.days import read_days
 from jobd.cli.documents import HIDDEN, job_document, options_of, run_document
 from jobd.cli.edit import NOTHING, WHEN_OPTIONS, edited, moment_given
 from jobd.cli.listing import outcome_style, print_jobs, schedule_text
-from jobd.cli.options import NAME, json_option, schedule_options
+from jobd.cli.options import EXISTING, NAME, json_option, schedule_options
 from jobd.cli.show import Cell, escape, moment, print_array, print_json, print_table, quoted, span
-from jobd.cli.state import NEXT_TIMES, coming, planned, reason, state_of
+from jobd.cli.state import NEXT_TIMES, coming, error_of, planned, reason, state_of
 from jobd.clock import DAY, iso
 from jobd.errors import BadValue
 from jobd.job import Job
@@ -45,7 +45,7 @@ def list_(context: Context, pattern: str | None, everything: bool, as_json: bool
 
 
 @click.command()
-@click.argument("name", type=NAME)
+@click.argument("name", type=EXISTING)
 @json_option
 @click.pass_obj
 def show(context: Context, name: str, as_json: bool) -> None:
@@ -95,8 +95,9 @@ def next_(context: Context, /, name: str | None, count: int, start: str | None, 
     soonest = list(islice(dropwhile(lambda one: start is not None and one[0] < now, merge(*times)), count))
     if as_json:
         print_array({"job": job, "due": iso(due)} for due, job in soonest)
-    elif not soonest and name is not None and (after := context.reader.job(name).job.options.after_jobs):
-        click.echo(f"it is due {escape(Follows(after).describe())}")
+    elif not soonest and name is not None and (listed := context.reader.job(name)).job.options.after_jobs:
+        never = f"{error_of(listed)}, so it is never due" if listed.missing else None
+        click.echo(escape(never or f"it is due {Follows(listed.job.options.after_jobs).describe()}"))
     elif soonest:
         print_table(("DUE", "JOB"), ([Cell(moment(due)), Cell(job)] for due, job in soonest))
     else:

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from jobd.cli.quick import names_like
 from jobd.errors import BadValue
-from jobd.job import CATCH_UP, INSTEAD, ISOLATION, ON_LOST, check_name, check_retry_times
+from jobd.job import CATCH_UP, INSTEAD, ISOLATION, MAX_NAME, ON_LOST, check_name, check_retry_times
 
 DEFAULT = "default"
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -93,6 +93,18 @@ class Name(click.ParamType[str]):
         return [CompletionItem(name) for name in names_like(config, incomplete)]
 
 
+class Existing(Name):
+    """The name of a job that is there. Another program may have made one with a name that jobd would refuse."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return check_name(value)
+        except BadValue:
+            if not value or len(value) > MAX_NAME or any("\ud800" <= char <= "\udfff" for char in value):
+                raise
+            return str(value)
+
+
 class Retries(click.ParamType[int]):
     """A retry count: plain digits, 0 to 2^63-1."""
 
@@ -162,7 +174,7 @@ def _refuse_constant(word: str) -> None:
     raise ValueError(word)  # NaN and Infinity are no JSON: they stay text
 
 
-NAME = Name()
+NAME, EXISTING = Name(), Existing()
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

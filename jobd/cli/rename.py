@@ -5,12 +5,12 @@ import click
 from jobd.cli import say
 from jobd.cli.context import Context
 from jobd.cli.documents import job_document
-from jobd.cli.options import NAME, json_option
+from jobd.cli.options import EXISTING, NAME, json_option
 from jobd.cli.show import escape, print_json
 
 
 @click.command()
-@click.argument("old", metavar="OLD", type=NAME)
+@click.argument("old", metavar="OLD", type=EXISTING)
 @click.argument("new", metavar="NEW", type=NAME)
 @json_option
 @click.pass_obj

@@ -10,13 +10,13 @@ import click
 
 from jobd.cli import say
 from jobd.cli.context import Context
-from jobd.cli.options import NAME
+from jobd.cli.options import EXISTING
 from jobd.cli.show import escape
 from jobd.errors import JobdError
 
 
 def _names(function: Any) -> Any:
-    return click.argument("names", metavar="NAME...", type=NAME, nargs=-1, required=True)(function)
+    return click.argument("names", metavar="NAME...", type=EXISTING, nargs=-1, required=True)(function)
 
 
 @click.command()
@@ -36,7 +36,7 @@ def rm(context: Context, names: tuple[str, ...], yes: bool) -> None:
     left: list[str] = []
     while True:
         try:
-            delete(context.store, names, context.now(), context.zone, bereaved=left)
+            dropped = delete(context.store, names, context.now(), context.zone, bereaved=left)
             break
         except Bereft as bereft:
             left = bereft.names
@@ -48,6 +48,8 @@ def rm(context: Context, names: tuple[str, ...], yes: bool) -> None:
             else:
                 raise JobdError(str(bereft), "nothing was deleted; name them too, or say --yes") from None
     _tell(context, "deleted", names)
+    for name in dropped:
+        say(f"note: the run of {name!r} that was asked for is dropped")
 
 
 @click.command()

@@ -71,21 +71,32 @@ def change(store: Store, name: str, edit: Callable[[Job], Job], now: int, zone: 
     return store.transact(work)
 
 
-def delete(store: Store, names: Sequence[str], now: int, zone: str, bereaved: Collection[str] | None = None) -> None:
-    """Delete jobs logically. Raises JobdError when one is not there: then none is deleted.
+def delete(
+    store: Store, names: Sequence[str], now: int, zone: str, bereaved: Collection[str] | None = None
+) -> list[str]:
+    """Delete jobs logically; those of which a run was asked for, which is dropped with them.
+
+    Raises JobdError when one is not there: then none is deleted.
 
     With `bereaved`, only these others may be left to run after a job that is no more: else it raises Bereft.
     """
 
-    def work(session: Session) -> None:
-        ids = [one.job_id for one in standing_of(session, names)]
+    def work(session: Session) -> list[str]:
+        standing = standing_of(session, names)
+        ids = [one.job_id for one in standing]
         if bereaved is not None:
             left = dependencies.dependants(session, ids)
             if any(name not in bereaved for _, name in left):
                 raise Bereft(left)
         set_deleted(session, ids, True, now, zone)
+        return [one.job.name for one in standing if one.job and one.plan and _is_asked_for(one.plan)]
 
-    store.transact(work)
+    return store.transact(work)
+
+
+def _is_asked_for(plan: Plan) -> bool:
+    """Whether a person has asked for a run that no node has taken yet."""
+    return plan.manual and plan.ready is not None and not plan.node
 
 
 class Bereft(JobdError):

@@ -27,6 +27,7 @@ def test_a_job_whose_predecessor_is_gone_is_shown_as_such_and_can_be_removed(fam
     assert "blocked" in line
     assert "it runs after 'p', which is deleted" in line
     assert "never runs by itself" in family.fine("show", "c").out
+    assert family.fine("next", "c").out == "it runs after 'p', which is deleted, so it is never due\n"
     family.fine("set", "c", "--timeout", "1h")
     family.fine("pause", "c")
     family.fine("resume", "c")
@@ -42,6 +43,15 @@ def test_rm_names_those_it_leaves_behind_and_needs_yes(family: Person, refused: 
     assert (answer.out, "'c' runs after" in answer.err) == ("deleted p\n", True)
     family.fine("restore", "p")
     assert family.fine("rm", "c", "p").err == ""
+
+
+def test_rm_says_that_a_run_which_was_asked_for_is_dropped(jobd: Person) -> None:
+    jobd.fine("add", "hello", "--cron", "0 0 1 1 *")
+    jobd.fine("run", "hello")
+    assert "the run of 'hello' that was asked for is dropped" in jobd.fine("rm", "hello").err
+    jobd.fine("restore", "hello")
+    assert "-12-31T23:00:00" in jobd.fine("show", "hello", "--json").json["next_due"]
+    assert "dropped" not in jobd.fine("rm", "hello").err
 
 
 @pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 130)])
@@ -115,3 +125,15 @@ def test_an_invalid_job_can_be_set_although_it_stays_invalid(jobd: Person, refus
     assert "'x' is invalid still" in answer.err
     refused("set", "x", "--interval", "other nonsense")
     assert "still" not in jobd.fine("set", "x", "--every", "2h").err
+
+
+@pytest.mark.parametrize("name", ["a\nb", " x", "-x", "x\u200b"])
+def test_a_job_with_a_name_that_jobd_would_refuse_can_be_named(jobd: Person, name: str) -> None:
+    jobd.fine("add", "hello", "--every", "1h")
+    jobd.sql("INSERT INTO job (name, \"interval\") VALUES (?, '1h')", name)
+    assert "invalid" in jobd.fine("show", "--", name).out
+    jobd.fine("pause", "--", name)
+    jobd.fine("rm", "--", name)
+    jobd.fine("restore", "--", name)
+    jobd.fine("rename", "--", name, "good")
+    assert jobd.fine("show", "good", "--json").json["state"] == "paused"
