@@ -174,6 +174,24 @@ class PostgreSQL(Server):
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
 
 
+class Standby(PostgreSQL):
+    """A PostgreSQL that follows another, until it is promoted."""
+
+    def __init__(self, folder: Path, primary: Server) -> None:
+        _own(folder, "postgres")
+        programs = _postgresql_programs()
+        copy = [f"{programs}/pg_basebackup", "-h", f"{primary.folder}", "-p", f"{primary.port}", "-U", "postgres"]
+        _made(_run_as("postgres", [*copy, "-D", f"{folder}/data", "-R", "-c", "fast", "--no-sync"]))
+        port = free_port()
+        command = [f"{programs}/postgres", "-D", f"{folder}/data", "-k", str(folder), "-p", str(port)]
+        command += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=50"]
+        Server.__init__(self, _run_as("postgres", command), folder, port)
+
+    def promote(self) -> None:
+        """Make it a primary; when this returns it can be written."""
+        self.sql("SELECT pg_promote()")
+
+
 class PgBouncer(Server):
     """A pooler before a PostgreSQL: each transaction is given another of a few sessions, as far as one is free."""
 
@@ -222,6 +240,21 @@ def pooled(behind: Server, mode: str = "transaction") -> Iterator[Server]:
         yield pooler
     finally:
         pooler.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def following(primary: Server) -> Iterator[Standby]:
+    """A standby of a running PostgreSQL that each commit waits for, for as long as the block lasts."""
+    folder = Path(tempfile.mkdtemp(prefix="jobd-standby-"))
+    standby = Standby(folder, primary)
+    try:
+        standby.start()
+        primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        primary.sql("SELECT pg_reload_conf()")
+        yield standby
+    finally:
+        standby.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 

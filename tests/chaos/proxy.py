@@ -27,6 +27,10 @@ class Proxy:
         for line in list(self._lines):
             self._close(line)
 
+    def lead_to(self, port: int) -> None:
+        """Pass new connections on to another server; those that there are stay where they are."""
+        self._server = port
+
     def lines(self) -> int:
         """How many connections there are."""
         return len(self._lines)

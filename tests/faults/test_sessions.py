@@ -1,6 +1,8 @@
 """What becomes of a daemon whose session, or whose rights, somebody takes away and gives back: on real servers."""
 
+import os
 import re
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,6 +14,8 @@ import pymysql
 import pytest
 
 from jobd.store.url import parse_url
+from tests import servers
+from tests.chaos.proxy import Proxy
 from tests.faults.scene import noted, notes
 from tests.house import House, until
 
@@ -161,3 +165,69 @@ def test_what_an_administrator_takes_from_a_daemon_is_told_at_once_and_all_goes_
     done = Counter(int(run) for _, job, run, _ in map(str.split, notes(house)) if job == "quick")
     assert set(done.values()) == set(recorded.values()) == {1}
     assert "Traceback" not in house.log()
+
+
+def fail_over(how: str, primary: servers.Server, standby: servers.Standby, proxy: Proxy, daemon: int) -> None:
+    """Have the standby take the primary's place."""
+    if how == "the primary dies":
+        primary.kill()
+        proxy.lead_to(standby.port)  # for a while it takes sessions, but no writes
+        time.sleep(1)
+        standby.promote()
+        return
+    os.kill(daemon, signal.SIGSTOP)  # so that it keeps its session
+    primary.sql("ALTER SYSTEM SET default_transaction_read_only = on")
+    primary.sql("SELECT pg_reload_conf()")
+    time.sleep(0.5)  # for the standby to have all
+    standby.promote()
+    proxy.lead_to(standby.port)
+    os.kill(daemon, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("how", ["the primary dies", "the former primary goes on, read-only"])
+def test_a_daemon_follows_a_fail_over_by_itself(make_house: Callable[..., House], how: str) -> None:
+    with servers.running("postgresql") as primary, servers.following(primary) as standby:
+        proxy = Proxy(primary.port)
+        url = primary.new_database()
+        house = make_house(url.replace(f":{primary.port}/", f":{proxy.port}/"), more='poll = "200ms"\nlease = "30s"\n')
+        daemon = house.foreground()
+        house.fine("add", "quick", "--every", "200ms")
+        house.fine("add", "gated", "--once")
+        noted(house, "ran", 3)
+        noted(house, "began")
+        fail_over(how, primary, standby, proxy, daemon.pid)
+        began = time.monotonic()
+        house.fine("add", "late", "--task", "quick", "--once")
+        (house.folder / "open").touch()
+        assert house.ended("late")[0]["outcome"] == "succeeded"
+        assert time.monotonic() - began < BACK_WITHIN
+        assert [run["outcome"] for run in house.ended("gated")] == ["succeeded"]
+        assert house.status()["database"] == "ok"
+        house.fine("stop")
+        recorded = Counter((run["job"], run["run"]) for run in house.history("quick"))
+        done = Counter((job, int(run)) for what, job, run, _ in map(str.split, notes(house)) if job == "quick")
+        assert done == recorded
+        assert set(done.values()) == {1}
+        proxy.close()
+
+
+def test_daemons_behind_a_pooler_share_the_work(make_house: Callable[..., House], pgbouncer: servers.Server) -> None:
+    url = pgbouncer.new_database()
+    houses = [make_house(url, workers=2) for _ in range(2)]
+    for house in houses:
+        house.foreground()
+    jobs = "".join(f'[job.job{number}]\ntask = "quick"\ninterval = "200ms"\n' for number in range(20))
+    (houses[0].folder / "jobs.toml").write_text(jobs)
+    houses[0].fine("apply", "jobs.toml", "--yes")
+    until(lambda: len(notes(*houses)) > 100, "100 runs")
+    database = parse_url(url).database
+    pgbouncer.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'")
+    until(lambda: len(notes(*houses)) > 250, "more runs")
+    for house in houses:
+        house.fine("stop")
+        assert "prepared statement" not in house.log()
+        assert "a bug in jobd" not in house.log()
+    recorded = Counter((run["job"], run["run"]) for run in houses[0].fine("history", "--json"))
+    done = Counter((job, int(run)) for _, job, run, _ in map(str.split, notes(*houses)))
+    assert done == recorded
+    assert set(done.values()) == {1}
