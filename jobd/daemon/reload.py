@@ -17,7 +17,7 @@ from jobd.daemon.prepare import check_plugins
 from jobd.errors import JobdError
 from jobd.runner.listing import Listing, TaskInfo
 
-FIXED = ("database", "password", "state_dir")
+FIXED = ("database", "state_dir")
 
 
 class Reloader:

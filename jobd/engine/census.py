@@ -32,6 +32,7 @@ class Census:
         asked = self._clock.monotonic()
         if asked < self.at:
             return
+        self.at = asked + EVERY  # should the database not allow it, all else goes on meanwhile
         until, more, missing = store.transact(self._count)
         answered = self._clock.monotonic()
         found = self._missed.observe(asked, answered, [(job_id, None) for job_id in missing])

@@ -264,6 +264,7 @@ class Keeper:
             case Retune(settings=settings):
                 self._settings = settings
                 self._tell_pools = True
+                self._store.take_password(settings)
                 self._sweeps.append(Sweep(wake=True))
                 self._soon(now)
 

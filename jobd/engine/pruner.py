@@ -9,6 +9,7 @@ from itertools import islice
 
 from jobd.clock import MILLISECOND, MINUTE, SECOND, Clock
 from jobd.config import HistorySettings
+from jobd.errors import JobdError
 from jobd.job import Run
 from jobd.store import prune
 from jobd.store.store import Store
@@ -27,6 +28,7 @@ class Pruner:
         self.at = clock.monotonic() + SOON  # when the next batch is due; a start has better things to do
         self._clock = clock
         self._size = FIRST
+        self._refused_until = 0  # the database does not allow it, and all else goes on meanwhile
         self._surplus: dict[int, int] = {}  # job → the number up to which its runs are too many
 
     def ended(self, runs: Iterable[Run], history: HistorySettings) -> None:
@@ -35,7 +37,7 @@ class Pruner:
             number = run.number - history.keep_per_job
             if number > 0 and (len(self._surplus) < REMEMBERED or run.job_id in self._surplus):
                 self._surplus[run.job_id] = max(number, self._surplus.get(run.job_id, 0))
-                self.at = min(self.at, self._clock.monotonic() + SOON)
+                self.at = min(self.at, max(self._clock.monotonic() + SOON, self._refused_until))
 
     def step(self, store: Store, history: HistorySettings) -> None:
         """Forget one batch, if it is time."""
@@ -45,7 +47,11 @@ class Pruner:
         size = self._size
         before = self._clock.wall() - history.keep
         some = dict(islice(self._surplus.items(), size))
-        forgotten = store.transact(lambda session: prune.prune(session, before, some, size))
+        try:
+            forgotten = store.transact(lambda session: prune.prune(session, before, some, size))
+        except JobdError:
+            self.at = self._refused_until = began + LATER
+            raise
         ended = self._clock.monotonic()
         took = ended - began
         if forgotten < size:  # else there is more, of these jobs too

@@ -35,14 +35,16 @@ def open_database(target: Target, dialect: Dialect) -> Any:
 
     class Database(base):  # type: ignore[misc]
         is_known = False
+        target: Target
 
         def _connect(self) -> Any:
             # What has gone while we were connected is missed, not made anew.
-            connection = dialect.connect(target, create=not self.is_known)
+            connection = dialect.connect(self.target, create=not self.is_known)
             self.is_known = True
             return connection
 
     extra = {"prefer_psycopg3": True} if target.kind == "postgresql" else {}
     database = Database(target.path or target.database, autoconnect=False, **extra)
+    database.target = target
     database.connect()
     return database

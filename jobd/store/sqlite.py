@@ -14,22 +14,36 @@ from operator import methodcaller
 from typing import Any, TypeVar
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store.dialect import AGAIN, ALTERED, AWAY, STATEMENT, Asked, Dialect, Into, grown, halves, listed, on_conflict
+from jobd.store.dialect import (
+    AGAIN,
+    ALTERED,
+    AWAY,
+    SESSION,
+    STATEMENT,
+    Asked,
+    Dialect,
+    Into,
+    grown,
+    halves,
+    listed,
+    on_conflict,
+)
 from jobd.store.url import Target
 
 Row = TypeVar("Row")
 BUSY_SECONDS = 5.0
 # Text as a foreign program may have left it: SQLite takes any bytes, and one such row must hide no other.
 _text = methodcaller("decode", "utf-8", "replace")
-# What an error means. A connection to a file that was read-only when it was opened stays so: it is opened again (AWAY).
-_MEANING = dict.fromkeys((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL), AGAIN) | dict.fromkeys(
-    (
-        *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT),
-        *(sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH),
-        *(sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_NOLFS, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_INTERNAL),
+_MEANINGS = {
+    AGAIN: (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL),
+    SESSION: (sqlite3.SQLITE_READONLY,),  # what was opened when the file could only be read stays so
+    AWAY: (
+        *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB),
+        *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_NOMEM),
+        *(sqlite3.SQLITE_NOLFS, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_INTERNAL),
     ),
-    AWAY,
-)
+}
+_MEANING = {code: meaning for meaning, codes in _MEANINGS.items() for code in codes}
 _NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs", "lustre"}
 
 

@@ -136,6 +136,11 @@ class Store:
             raise self._unavailable(error) from None
         return changed
 
+    def take_password(self, settings: Settings) -> None:
+        """From the next connection on, use the password of these settings."""
+        password = parse_url(settings.database, settings.password).password
+        self.target = self._database.target = self.target._replace(password=password)
+
     def close(self) -> None:
         """Close the connection."""
         self._database.close()
@@ -170,7 +175,7 @@ class Store:
 
     def _connection(self) -> Any:
         if self._database.is_closed():
-            self._proven = False
+            self._proven, self._seen = False, None
             self._database.connect()
         return self._database.connection()
 

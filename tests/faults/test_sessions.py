@@ -231,3 +231,43 @@ def test_daemons_behind_a_pooler_share_the_work(make_house: Callable[..., House]
     done = Counter((job, int(run)) for _, job, run, _ in map(str.split, notes(*houses)))
     assert done == recorded
     assert set(done.values()) == {1}
+
+
+def test_a_new_password_takes_a_reload_and_no_restart(
+    administrator: Callable[[str], Administrator], make_house: Callable[..., House]
+) -> None:
+    admin = administrator("mariadb")
+    house = make_house(
+        admin.url.replace(":secret@", "@"), more='poll = "200ms"\nlease = "30s"\npassword_file = "password"\n'
+    )
+    password = house.folder / "password"
+    password.touch(0o600)
+    password.write_text("secret")
+    house.foreground()
+    house.fine("add", "quick", "--every", "200ms")
+    noted(house, "ran", 3)
+    admin.does("ALTER USER {user} IDENTIFIED BY 'another'", END["mariadb"])
+    until(lambda: told(house), "the line in the log")
+    assert "check the user and the password" in house.log()
+    password.write_text("another")
+    house.fine("reload")
+    count = len(notes(house))
+    until(lambda: len(notes(house)) > count + 3, "runs")
+    assert house.status()["database"] == "ok"
+    assert "another" not in house.log()
+
+
+def test_a_right_that_only_pruning_needs_delays_no_job(
+    administrator: Callable[[str], Administrator], make_house: Callable[..., House]
+) -> None:
+    admin = administrator("postgresql")
+    house = make_house(admin.url)
+    house.configure("[history]\nkeep_per_job = 3\n", more='poll = "200ms"\nlease = "30s"\n')
+    house.foreground()
+    admin.does("REVOKE DELETE ON run, output FROM {user}")
+    house.fine("add", "quick", "--every", "100ms")
+    until(lambda: "permission denied" in house.log(), "the line in the log")
+    count, began = len(notes(house)), time.monotonic()
+    until(lambda: len(notes(house)) > count + 20, "runs")
+    assert time.monotonic() - began < 4
+    assert len(told(house)) == 1

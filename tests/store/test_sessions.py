@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,6 +21,7 @@ from tests import servers
 
 NOW = 1_800_000_000_000_000
 SPOILT = {
+    "sqlite": ["PRAGMA query_only = 1"],
     "postgresql": [
         "SET default_transaction_read_only = on",
         "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
@@ -60,9 +62,10 @@ def number(store: Store) -> int:
 
 @pytest.mark.parametrize(("kind", "how"), [(kind, how) for kind, hows in SPOILT.items() for how in hows])
 def test_a_session_that_was_spoilt_is_replaced_and_nobody_notices(
-    kind: str, how: str, request: pytest.FixtureRequest, open_store: Callable[[str], Store]
+    kind: str, how: str, request: pytest.FixtureRequest, tmp_path: Path, open_store: Callable[[str], Store]
 ) -> None:
-    store = open_store(request.getfixturevalue(kind).new_database())
+    url = servers.sqlite_url(tmp_path) if kind == "sqlite" else request.getfixturevalue(kind).new_database()
+    store = open_store(url)
     definitions.add(store, [Job("b\u00e4r", "1h")], NOW, "UTC")
     cursor = store._connection().cursor()
     for statement in how.split("; "):
