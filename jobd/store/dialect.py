@@ -69,6 +69,7 @@ class Dialect:
             return
         cursor.execute(self.begin_reading)
         try:
+            self.check_session(cursor)
             yield
         except BaseException:
             with contextlib.suppress(Exception):  # the first error is the one to tell

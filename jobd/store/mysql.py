@@ -101,6 +101,7 @@ class Mysql(Dialect):
     name = "mysql"
     # A server that has become read-only says so here, not only when something is to be written.
     begin = "START TRANSACTION READ WRITE"
+    begin_reading = "START TRANSACTION"  # READ ONLY would be taken to a replica by some proxies
     _settings: str  # what reads them
     _set: tuple[Any, ...]  # as they were set
     for_update = " FOR UPDATE"

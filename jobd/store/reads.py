@@ -3,6 +3,7 @@
 Long lists come a page at a time, each found through an index, so that memory stays flat however many there are.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from jobd.errors import JobdError
 from jobd.job import MAX_BIGINT, Job, Plan, Run
 from jobd.store import parents, rows, schema
-from jobd.store.connect import connect, dialect_of
+from jobd.store.connect import dialect_of
+from jobd.store.dialect import ALTERED, LOST, SESSION
 from jobd.store.parents import Parent
 from jobd.store.rows import read_pools
 from jobd.store.url import Target, parse_url
@@ -77,8 +79,7 @@ class Reader:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._dialect = dialect_of(target)
-        self._connection = connect(target, read_only=True)
-        self._cursor = self._connection.cursor()
+        self._connect()
         self._guarded(partial(schema.check_version, self._cursor, self._dialect, target))
 
     def jobs(self, deleted: bool) -> Iterator[Listed]:
@@ -151,7 +152,8 @@ class Reader:
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        with contextlib.suppress(Exception):  # a broken one may refuse even that
+            self._connection.close()
 
     def _runs_of(self, job_id: int) -> Iterator[History]:
         sql = f"{_RUNS} WHERE run.job_id = ? AND run.number <= ? ORDER BY run.number DESC LIMIT ?"
@@ -200,15 +202,29 @@ class Reader:
 
         return self._guarded(ask)
 
+    def _connect(self) -> None:
+        self._connection = self._dialect.connect(self._target, create=False, read_only=True)
+        self._cursor = self._connection.cursor()
+        self._proven = False  # something was read in this session
+
     def _guarded(self, ask: Callable[[], Result]) -> Result:
+        """What `ask` gives; a session that has gone bad since it was last used is replaced."""
         try:
-            return ask()
+            found = ask()
         except JobdError:
             raise
         except Exception as error:
-            if self._dialect.classify(error) is None:
+            kind = self._dialect.classify(error)
+            if kind is None:
                 raise
-            raise self._dialect.refusal(error, self._target) from None
+            if not self._proven or kind not in (LOST, SESSION, ALTERED):
+                raise self._dialect.refusal(error, self._target) from None
+        else:
+            self._proven = True
+            return found
+        self.close()
+        self._connect()
+        return self._guarded(ask)
 
 
 def open_reader(settings: "Settings") -> Reader:

@@ -67,13 +67,17 @@ def test_a_session_that_was_spoilt_is_replaced_and_nobody_notices(
     url = servers.sqlite_url(tmp_path) if kind == "sqlite" else request.getfixturevalue(kind).new_database()
     store = open_store(url)
     definitions.add(store, [Job("b\u00e4r", "1h")], NOW, "UTC")
-    cursor = store._connection().cursor()
-    for statement in how.split("; "):
-        with contextlib.suppress(psycopg.OperationalError, pymysql.OperationalError):  # it was ended
-            cursor.execute(statement)
+    reader = Reader(store.target)
+    (before,) = reader.jobs(deleted=False)
+    for cursor in (store._connection().cursor(), reader._cursor):
+        for statement in how.split("; "):
+            with contextlib.suppress(psycopg.OperationalError, pymysql.OperationalError):  # it was ended
+                cursor.execute(statement)
     definitions.add(store, [Job("h\u00e4schen", "2h")], NOW, "UTC")
     assert store.transact(read) == [("b\u00e4r", "1h"), ("h\u00e4schen", "2h")]
-    assert {job.job.created for job in Reader(store.target).jobs(deleted=False)} != {0}
+    first, second = reader.jobs(deleted=False)
+    assert (first, second.job.name) == (before, "h\u00e4schen")
+    reader.close()
 
 
 def test_behind_a_pooler_each_transaction_may_have_another_session(
