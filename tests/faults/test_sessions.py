@@ -167,7 +167,20 @@ def test_what_an_administrator_takes_from_a_daemon_is_told_at_once_and_all_goes_
     assert "Traceback" not in house.log()
 
 
-def fail_over(how: str, primary: servers.Server, standby: servers.Standby, proxy: Proxy, daemon: int) -> None:
+def freeze_between_transactions(daemon: int, url: str) -> None:
+    """Stop the daemon where it keeps a session and has begun nothing in it."""
+    busy = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'jobd' AND state <> 'idle'"
+    with psycopg.connect(url, autocommit=True) as connection:
+        while True:
+            os.kill(daemon, signal.SIGSTOP)
+            time.sleep(0.1)
+            if not connection.execute(busy).fetchall():
+                return
+            os.kill(daemon, signal.SIGCONT)
+            time.sleep(0.03)
+
+
+def fail_over(how: str, primary: servers.Server, standby: servers.Standby, proxy: Proxy, daemon: int, url: str) -> None:
     """Have the standby take the primary's place."""
     if how == "the primary dies":
         primary.kill()
@@ -175,7 +188,7 @@ def fail_over(how: str, primary: servers.Server, standby: servers.Standby, proxy
         time.sleep(1)
         standby.promote()
         return
-    os.kill(daemon, signal.SIGSTOP)  # so that it keeps its session
+    freeze_between_transactions(daemon, url)
     primary.sql("ALTER SYSTEM SET default_transaction_read_only = on")
     primary.sql("SELECT pg_reload_conf()")
     time.sleep(0.5)  # for the standby to have all
@@ -195,7 +208,7 @@ def test_a_daemon_follows_a_fail_over_by_itself(make_house: Callable[..., House]
         house.fine("add", "gated", "--once")
         noted(house, "ran", 3)
         noted(house, "began")
-        fail_over(how, primary, standby, proxy, daemon.pid)
+        fail_over(how, primary, standby, proxy, daemon.pid, url)
         began = time.monotonic()
         house.fine("add", "late", "--task", "quick", "--once")
         (house.folder / "open").touch()
