@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, TextIO
 
 from jobd.clock import MILLISECOND, SECOND
-from jobd.config_keys import CALENDAR, DEFAULTS, KEYS, MAX_WORKERS, WORKERS, ZONES, Key
+from jobd.config_keys import CALENDAR, DEFAULTS, KEYS, MAX_WORKERS, WORKERS, Key
 from jobd.errors import BadValue, ConfigError
 from jobd.job import DEFAULT_POOL, Options
 from jobd.toml import parse_toml
@@ -56,7 +56,7 @@ class Settings(NamedTuple):
     plugins: str
     state_dir: str
     workers: int
-    timezone: str
+    timezone: str  # of schedules that name none; empty: not given, so that of the machine (see jobd.localzone)
     commands: bool
     poll: int
     lease: int
@@ -67,6 +67,7 @@ class Settings(NamedTuple):
     pools: dict[str, int]
     defaults: Options  # for jobs that leave them open
     retry_times: int  # of a job that is entered without
+    zone_of_machine: bool = False  # nothing names a zone, and `timezone` is the machine's
     calendars: dict[str, tuple[str, ...]] = {}  # noqa: RUF012  name → days, for `--skip-dates`
 
 
@@ -172,7 +173,7 @@ class _Reading:
             plugins=self._path(get("plugins")),
             state_dir=self._state_dir(),
             workers=self._pools[DEFAULT_POOL],
-            timezone=get("timezone") or _system_zone(self._environ),
+            timezone=get("timezone") or "",
             commands=database.startswith("sqlite:") if commands is None else commands,
             poll=get("poll"),
             lease=get("lease"),
@@ -371,13 +372,3 @@ def _nearest(name: str) -> str:
     if found:
         return f"; did you mean {tails[found[0]]}?"
     return "; known are: " + ", ".join([key for key in known if key.rpartition(".")[0] == table] or known)
-
-
-def _system_zone(environ: Mapping[str, str]) -> str:
-    """The name of this machine's time zone."""
-    name = environ.get("TZ", "").lstrip(":").removeprefix(ZONES)
-    if name and ".." not in name and name[0] != "/" and os.path.isfile(ZONES + name):
-        return name
-    target = os.path.realpath("/etc/localtime")
-    name = target.rpartition("/zoneinfo/")[2].removeprefix("posix/").removeprefix("right/")
-    return name if name and name != target and os.path.isfile(target) else "UTC"

@@ -100,13 +100,12 @@ def _timezone(value: object) -> str:
     name = _text(value)
     if has_zone_file(name):
         return name
-    from zoneinfo import ZoneInfo
+    from jobd.schedule.zone import known_zone
 
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise BadValue('there is no such time zone; give a name like "Europe/Berlin"') from None
-    return name
+    zone = known_zone(name)
+    if zone is None:
+        raise BadValue('there is no such time zone; give a name like "Europe/Berlin"')
+    return zone.key
 
 
 def has_zone_file(name: str) -> bool:

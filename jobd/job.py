@@ -23,13 +23,14 @@ CATCH_UP = ("once", "none", "all")
 ON_LOST = ("rerun", "fail")
 ISOLATION = ("warm", "fork", "fresh")
 INSTEAD = ("skip", "next")
-SUCCEEDED, FAILED, TIMED_OUT, LOST, CANCELLED, SKIPPED = OUTCOMES = (
+SUCCEEDED, FAILED, TIMED_OUT, LOST, CANCELLED, SKIPPED, SUPERSEDED = OUTCOMES = (
     "succeeded",
     "failed",
     "timed_out",
     "lost",
     "cancelled",
     "skipped",
+    "superseded",
 )
 
 
@@ -83,7 +84,10 @@ class Job(NamedTuple):
 
     @property
     def basis(self) -> str:
-        """What its due times are made from; while it stays the same, so do they."""
+        """What its due times are made from beside a time zone; while it stays the same, so do they.
+
+        That of a plan also names the zone that they follow, if they follow one: see jobd.zoned.
+        """
         options = self.options
         bounds = (options.jitter, options.starts, options.ends)
         more = "" if bounds == (None, None, None) else f"|{bounds}"
@@ -92,7 +96,7 @@ class Job(NamedTuple):
 
             more += f"|{options.instead}{crc32(repr(options.skip_dates).encode())}"
         more += f"|after {','.join(one.key for one in options.after_jobs)}"[:200] if options.after_jobs else ""
-        return f"{int(self.runonce)}|{options.timezone or ''}|{self.interval or ''}{more}"
+        return f"{int(self.runonce)}||{self.interval or ''}{more}"
 
 
 class Plan(NamedTuple):
@@ -137,6 +141,18 @@ class Run(NamedTuple):
     error: str | None = None
     result: str | None = None  # JSON
     missed: int = 0  # due times passed over together with this one
+
+
+def without_zone(basis: str) -> str:
+    """The basis of a plan as that of its job is: without the zone."""
+    runonce, _, rest = basis.partition("|")
+    return f"{runonce}||{rest.partition('|')[2]}"
+
+
+def zone_of(basis: str) -> tuple[str, bool]:
+    """The zone that the due times of a plan of this basis follow ("": none), and whether it is the job's own."""
+    zone = basis.partition("|")[2].partition("|")[0]
+    return zone.removeprefix("="), zone.startswith("=")
 
 
 def check_name(name: str) -> str:

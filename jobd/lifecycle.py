@@ -3,6 +3,7 @@
     waiting ──claimed──▶ queued ──▶ running ──▶ succeeded
        ▲                              │ failed, retries left: back to waiting (or at once, with no back-off)
        └──────────────────────────────┤ failed, none left ──▶ failed
+                                      │ failed, and its job was changed before it was tried again ──▶ superseded
                                       │ over its timeout, killed ──▶ timed_out (retried like a failure)
                                       │ its node died ──▶ lost (run again, at most MAX_LOSSES times)
                                       │ cancelled by a person ──▶ cancelled
@@ -22,6 +23,7 @@ from jobd.job import (
     FAILED,
     LOST,
     SKIPPED,
+    SUPERSEDED,
     TIMED_OUT,
     Job,
     Options,
@@ -29,16 +31,20 @@ from jobd.job import (
     Run,
     check_options,
     check_retry_times,
+    without_zone,
+    zone_of,
 )
 from jobd.schedule import Schedule, parse
 from jobd.schedule.follows import Follows
 from jobd.schedule.window import Shifted, Window, offset_of
+from jobd.zoned import basis_of, moved, zone_in_hand
 
 MAX_TOKEN = 2**62
 MAX_LOSSES = 3  # a run that took its node down this often is not tried again
 MAX_CATCH_UP = 1_000  # due times that catch_up = "all" makes good, the newest ones
 UNRESOLVED_PAUSE = 30 * SECOND  # a job whose task is unknown here is offered again after this; another node may have it
 LATE = 2 * SECOND  # for catch_up = "none": a due time older than this has been missed
+ASIDE = 1  # µs by which a grid moves where a clock put back would show its due times again: none is recorded twice
 JITTER = 0.1  # of a back-off, in both directions: what failed together does not come back together
 
 BUILT_IN = Options(timeout=0, backoff=0, backoff_max=HOUR, catch_up="once", on_lost="rerun", isolation="warm")
@@ -136,10 +142,12 @@ def plan(job: Job, old: Plan | None, now: int, zone: str) -> Plan:
     try:
         schedule = check(job, zone)
     except BadValue as error:
-        nothing = current._replace(basis="", due=None, ready=None, resume=None, attempt=0, losses=0, manual=False)
-        return nothing._replace(error=_one_line(error))
-    if current.basis != job.basis:
-        current = _rebased(current, job.basis, schedule.first(now))
+        return _nothing(current)._replace(error=_one_line(error))
+    basis = basis_of(job, schedule, zone)
+    if without_zone(current.basis) != job.basis:
+        current = _rebased(current, basis, schedule.first(now))
+    elif current.basis != basis and not _has_begun(current):
+        current = moved(job, current, schedule, _schedule_before(job, current), basis, now)
     if job.deleted:
         return _unasked(current)._replace(ready=None)
     if job.options.paused:
@@ -155,8 +163,14 @@ def _rebased(current: Plan, basis: str, first: int | None) -> Plan:
     """The plan by a new schedule, which is first due at `first`. A run that a person asked for is still to come."""
     if current.manual and current.ready is not None:
         return current._replace(basis=basis, anchor=first, resume=first)
+    return _nothing(current)._replace(basis=basis, due=first, ready=first, anchor=first)
+
+
+def _nothing(current: Plan) -> Plan:
+    """The plan with nothing in hand. A run that had an attempt is given up and keeps its number."""
+    number = current.number + (current.attempt > 0)
     return current._replace(
-        basis=basis, due=first, ready=first, anchor=first, attempt=0, losses=0, resume=None, manual=False
+        basis="", due=None, ready=None, resume=None, attempt=0, losses=0, manual=False, number=number
     )
 
 
@@ -164,15 +178,35 @@ def _unasked(current: Plan) -> Plan:
     """The plan without the run that a person asked for: the regular due time is in hand again."""
     if not current.manual:
         return current
-    return current._replace(due=current.resume, resume=None, manual=False, attempt=0, losses=0)
+    return _nothing(current)._replace(basis=current.basis, due=current.resume, ready=current.ready)
 
 
 def replan(job: Job | None, problem: str | None, old: Plan, now: int, zone: str) -> Plan:
     """`plan` for a row as it was read; one that makes no sense, by `problem`, has nothing due."""
     if job is not None and problem is None:
         return plan(job, old, now, zone)
-    error = problem or "its definition cannot be read"
-    return _unasked(old)._replace(due=None, ready=None, attempt=0, losses=0, basis="", error=error)
+    return _nothing(_unasked(old))._replace(error=problem or "its definition cannot be read")
+
+
+def given_up(old: Plan | None, new: Plan, now: int) -> Run | None:
+    """The record of a run that waited for its next attempt, when the plan of its job has become `new`."""
+    if old is None or not old.attempt or old.due is None or new.number == old.number:
+        return None
+    attempts = f"{old.attempt} attempt{'s'[: old.attempt > 1]}"
+    ended = Ended(SUPERSEDED, now, now, f"given up after {attempts}: its job was changed")
+    return _record(old, ended, old.attempt)._replace(started=None)
+
+
+def by_new_rules(job: Job, current: Plan, now: int, zone: str) -> Plan:
+    """The plan when the rules of time zones may be others than those that it was made by."""
+    try:
+        schedule = schedule_of(job, zone)
+    except BadValue:
+        return current
+    basis = basis_of(job, schedule, zone)
+    if current.basis != basis or _has_begun(current):
+        return current
+    return moved(job, current, schedule, None, basis, now)
 
 
 def put_back(job: Job, current: Plan, now: int, zone: str, far: bool) -> Plan:
@@ -184,7 +218,7 @@ def put_back(job: Job, current: Plan, now: int, zone: str, far: bool) -> Plan:
     if current.node or current.ready is None or current.due is None or current.ready <= now:
         return current
     try:
-        schedule = schedule_of(job, zone)
+        schedule = _schedule_in_hand(job, current, zone)
     except BadValue:
         return current
     if current.losses and not current.attempt:
@@ -194,8 +228,12 @@ def put_back(job: Job, current: Plan, now: int, zone: str, far: bool) -> Plan:
         return current._replace(ready=min(current.ready, now + longest))
     if not (far or schedule.aligned or schedule.from_finish):
         return current
-    due = schedule.after(now, current.anchor or current.due)
-    return current if due is None or due >= current.due else current._replace(due=due, ready=due)
+    due, anchor = schedule.after(now, current.anchor or current.due), current.anchor
+    if due is None or due >= current.due:
+        return current
+    if schedule.aligned:
+        due, anchor = due + ASIDE, (anchor or due) + ASIDE
+    return current._replace(due=due, ready=due, anchor=anchor)
 
 
 def request(current: Plan, now: int) -> Plan:
@@ -208,7 +246,7 @@ def request(current: Plan, now: int) -> Plan:
 def take(job: Job, claimed: Plan, now: int, zone: str) -> Step:
     """What becomes of a job that has just been claimed: the plan to run by, or (with `node` 0) why not to run it."""
     try:
-        schedule = schedule_of(job, zone)
+        schedule = _schedule_in_hand(job, claimed, zone)
     except BadValue as error:
         return Step(_give_back(claimed)._replace(ready=None, error=_one_line(error)))
     if job.deleted:
@@ -297,13 +335,16 @@ def _advance(job: Job, current: Plan, zone: str, started: int, finished: int) ->
     if job.runonce:
         return _after_run(job, current, None)
     try:
-        schedule = schedule_of(job, zone)
+        schedule = _schedule_in_hand(job, current, zone)
     except BadValue as error:
         return _after_run(job, current, None)._replace(error=_one_line(error), basis="")
     due, anchor = _due(current), current.anchor or _due(current)
     following = schedule.after(_resume_after(schedule, job.options, due, anchor, started, finished), anchor)
     missed = 0
-    if following is not None and not schedule.from_finish:
+    if following is not None and following <= due:
+        following += ASIDE
+        current = current._replace(anchor=anchor + ASIDE)
+    elif following is not None and not schedule.from_finish:
         missed = schedule.count(due, following - 1, anchor)
     return _resting(_after_run(job, current, following, missed), job)
 
@@ -345,9 +386,7 @@ def _catch_up_all(claimed: Plan, schedule: Schedule, now: int) -> Step:
     excess = schedule.count(due, now, anchor) - MAX_CATCH_UP + 1
     if excess <= 0:
         return Step(claimed)
-    reached = due
-    for _ in range(excess):
-        reached = schedule.after(reached, anchor) or reached
+    reached = schedule.newest(due, now, anchor, MAX_CATCH_UP)
     skipped = _record(claimed, Ended(SKIPPED, now, now, f"more than {MAX_CATCH_UP} due times were missed"), 0)
     kept = claimed._replace(due=reached, number=claimed.number + 1, missed=claimed.missed + excess)
     return Step(kept, skipped._replace(started=None, missed=excess - 1))
@@ -372,6 +411,25 @@ def _resume(job: Job, current: Plan, schedule: Schedule, now: int) -> Plan:
         return current._replace(ready=due)
     missed = schedule.count(due, following - 1, current.anchor or due) + 1
     return current._replace(due=following, ready=following, missed=current.missed + missed)
+
+
+def _has_begun(current: Plan) -> bool:
+    """Whether the run in hand has had an attempt: until it is over, it follows the zone that it began with."""
+    return bool(current.attempt or current.losses)
+
+
+def _schedule_in_hand(job: Job, current: Plan, zone: str) -> Schedule:
+    """The job's schedule in the zone that its plan follows. Raises BadValue."""
+    return schedule_of(job, zone_in_hand(current, zone))
+
+
+def _schedule_before(job: Job, current: Plan) -> Schedule | None:
+    """The job's schedule in the zone that its plan follows, also where the job now names another; None: not known."""
+    zone, _ = zone_of(current.basis)
+    try:
+        return schedule_of(job._replace(options=job.options._replace(timezone=zone)), zone) if zone else None
+    except BadValue:
+        return None
 
 
 def _resting(current: Plan, job: Job) -> Plan:

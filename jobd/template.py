@@ -15,7 +15,7 @@ state_dir = "state"               # the daemon's lock, socket and log
 
 # password_file = "..."           # holds the database's password, and nothing else
 # workers = 2                     # jobs that run at the same time; default: one for each core, at least 2
-# timezone = "Europe/Berlin"      # of schedules and of the log; default: the system's
+# timezone = "Europe/Berlin"      # of jobs that name none; default: the machine's
 # poll = "1s"                     # how soon a change made by another machine or by SQL is seen
 # lease = "30s"                   # how soon another machine takes over the jobs of one that has died
 # stop_timeout = "60s"            # how long a stopping daemon lets running jobs go on

@@ -19,7 +19,7 @@ def parse_toml(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except ValueError as error:  # of tomllib, or of int() for a number of thousands of digits
-        raise BadValue(str(error).partition(";")[0]) from None
+        raise BadValue(_reason(text, str(error).partition(";")[0])) from None
     except RecursionError:
         raise BadValue("it is nested too deeply") from None
 
@@ -48,6 +48,18 @@ def plain(text: str) -> dict[str, Any] | None:
             return None
         table[key] = value
     return document
+
+
+def _reason(text: str, message: str) -> str:
+    """What is wrong, in tomllib's words; of what stands there twice, also which it is."""
+    import re
+
+    at = re.search(r"at line ([0-9]+)", message)
+    if at and message.startswith(("Cannot overwrite", "Cannot declare", "Duplicate", "Cannot mutate")):
+        line = text.split("\n")[int(at[1]) - 1].strip()
+        key = line.partition("=")[0].strip() if "=" in line.partition("#")[0] else line.partition("#")[0].strip()
+        return f"line {at[1]}: {key if key.isprintable() else ascii(key)} is given twice"
+    return message
 
 
 def _new_table(document: dict[str, Any], name: str) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from random import Random
 from typing import Any, NamedTuple
 
-from jobd.job import DEFAULT_POOL, Job, Options
+from jobd.job import DEFAULT_POOL, Job, Options, without_zone
 from jobd.store import rows
 
 JOBS_EACH = 3
@@ -63,7 +63,7 @@ def stored(found: Iterable[tuple[Any, ...]]) -> dict[str, Job]:
         assert problem is None, (job.name, problem)
         assert plan_row[0] == job.id, f"{job.name} has no row in the table `schedule`"
         plan = rows.read_plan(plan_row)
-        assert plan.basis == job.basis, job.name
+        assert without_zone(plan.basis) == job.basis, job.name
         assert plan.pool == (job.options.pool or DEFAULT_POOL), job.name
         assert (plan.ready is None) == (job.deleted or job.options.paused), job.name
         jobs[job.name] = job._replace(id=0, created=0, updated=0, last_finished=None)

@@ -228,13 +228,6 @@ def test_a_folder_with_reserved_characters_can_hold_the_database(tmp_path: Path)
     assert load(write(folder, ""), {}).database == f"sqlite:///{tmp_path}/100%25%3F%23/jobd.db"
 
 
-def test_the_default_time_zone_is_that_of_the_environment_or_the_system(tmp_path: Path) -> None:
-    path = write(tmp_path, "")
-    assert load(path, {"TZ": "Europe/Berlin"}).timezone == "Europe/Berlin"
-    assert load(path, {"TZ": ":Asia/Shanghai"}).timezone == "Asia/Shanghai"
-    assert load(path, {"TZ": "../../etc/passwd"}).timezone == load(path, {}).timezone
-
-
 def test_what_init_writes_loads_and_every_commented_key_exists(tmp_path: Path) -> None:
     load(write(tmp_path, template.CONFIG), {})
     (tmp_path / "...").touch()

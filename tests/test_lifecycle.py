@@ -3,6 +3,8 @@
 from datetime import datetime
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobd import lifecycle
 from jobd.clock import DAY, HOUR, MINUTE, SECOND, from_datetime
@@ -361,3 +363,25 @@ def test_a_clock_set_back_does_not_put_an_interval_off() -> None:
 def test_what_is_left_open_is_filled_in_from_the_defaults() -> None:
     options = lifecycle.effective(Options(timeout=5), Options(timeout=9, backoff=7))
     assert (options.timeout, options.backoff, options.catch_up) == (5, 7, "once")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5_000), st.integers(-8_000, 8_000)), min_size=2, max_size=30))
+def test_whatever_the_clock_does_no_due_time_of_an_interval_is_recorded_twice(steps: list[tuple[int, int]]) -> None:
+    """Each step: how long the run takes, and how far the clock is put before the next, in milliseconds."""
+    job = lifecycle.filled(Job("a", "1s", id=1), Options())
+    now, recorded = T0, []
+    current = lifecycle.plan(job, None, now, "UTC")
+    for took, by in steps:
+        assert current.due is not None
+        now = max(now, current.due)
+        taken = lifecycle.take(job, current._replace(node=1), now, "UTC").plan
+        began, now = now, now + took * 1_000 + by * 1_000  # it is put while the run goes on
+        step = lifecycle.settle(job, taken, Ended("succeeded", began, now), "UTC", 0.5)
+        assert step.run is not None
+        recorded.append(step.run.due)
+        now -= abs(by) * 500  # and again while it waits
+        current = lifecycle.put_back(job, step.plan, now, "UTC", False)
+        assert current.due is not None
+        assert current.due <= now + SECOND + len(steps) * 2  # it is never further away than its interval
+    assert len(recorded) == len(set(recorded))

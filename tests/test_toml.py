@@ -43,6 +43,21 @@ def test_plain_files_take_the_quick_path(text: str) -> None:
     assert plain(text) == tomllib.loads(text) == parse_toml(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("a = 1\nb = 2\na = 3\n", "line 3: a is given twice"),
+        ("[x]\na = 1\n# more\na = 'y'  # here\n", "line 4: a is given twice"),
+        ("[x]\n[y]\n[x]\n", r"line 3: \[x\] is given twice"),
+        ("x = {a = 1}\n[x.b]\n", r"line 2: \[x.b\] is given twice"),
+        ("a.b = 1\na = 2\n", "line 2: a is given twice"),
+    ],
+)
+def test_what_is_given_twice_is_named(text: str, key: str) -> None:
+    with pytest.raises(BadValue, match=key):
+        parse_toml(text)
+
+
 def test_all_else_is_read_by_tomllib() -> None:
     assert parse_toml("a = ['x',\n 1.5]\n[b.'c d']\n") == {"a": ["x", 1.5], "b": {"c d": {}}}
     with pytest.raises(BadValue, match="line 2"):

@@ -43,10 +43,21 @@ class Context:
 
         return open_reader(self.settings)
 
-    @property
+    @cached_property
     def zone(self) -> str:
-        """The time zone of schedules that name none."""
-        return self.settings.timezone
+        """The time zone of schedules that name none: what the daemons go by, wherever the command runs.
+
+        Where none has run yet, that of jobd.toml or of this machine. Raises ConfigError when that is not known.
+        """
+        try:
+            found = self.reader.zone()
+        except JobdError:
+            found = None  # whether the database can be reached is said where it is needed
+        if found or self.settings.timezone:
+            return found or self.settings.timezone
+        from jobd.localzone import machine_zone
+
+        return machine_zone()
 
     def now(self) -> int:
         """The moment it is."""

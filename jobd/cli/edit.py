@@ -98,6 +98,7 @@ def _interval(option: str, value: str, now: int, zone: str) -> str:
     """The text of the column `interval` for one of the options that say when."""
     from jobd.schedule.duration import parse_duration
 
+    value = value.rstrip()
     match option:
         case "every":
             from jobd.schedule.words import compile_every
@@ -115,7 +116,7 @@ def _interval(option: str, value: str, now: int, zone: str) -> str:
             return f"at {_clock(value, now, zone)}"
         case "calendar":
             return f"calendar {value}"
-        case "cron" if not (value.startswith("@") or " " in value.strip()):
+        case "cron" if not (value.startswith("@") or len(value.split()) > 1):
             raise BadValue(f"--cron is {ascii(value)[:80]}", "give five fields, as in '*/5 * * * *', or --every D")
     return value
 

@@ -21,6 +21,7 @@ from jobd.errors import BadValue
 from jobd.job import Job
 from jobd.lifecycle import plan as plan_of
 from jobd.lifecycle import schedule_of
+from jobd.schedule.base import COUNT_LIMIT
 from jobd.schedule.follows import Follows
 from jobd.store.reads import History, Listed
 
@@ -209,6 +210,11 @@ def print_runs(runs: list[History], now: int, named: bool = False) -> None:
     print_table(header, ([Cell(row.job)] * named + _run_cells(row, now) for row in runs))
 
 
+def _missed(count: int) -> str:
+    """How many due times were missed; what must be counted one by one is counted so far."""
+    return f"{f'more than {count - 1}' if count == COUNT_LIMIT else count} due times missed"
+
+
 def _run_cells(row: History, now: int) -> list[Cell]:
     run: Any = row.run
     return [
@@ -221,7 +227,7 @@ def _run_cells(row: History, now: int) -> list[Cell]:
         Cell(row.node),
         Cell(run.error, "bad")
         if run.error
-        else Cell(f"{run.missed} due times missed", "wait")
+        else Cell(_missed(run.missed), "wait")
         if run.missed
         else Cell(run.result or ""),
     ]

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from jobd.clock import MINUTE
 from jobd.errors import BadValue
-from jobd.job import FAILED, LOST, TIMED_OUT, Job, Plan
+from jobd.job import FAILED, LOST, TIMED_OUT, Job, Plan, without_zone, zone_of
 from jobd.store.reads import Listed, NodeRow
 
 STATE_STYLES = {
@@ -41,11 +41,17 @@ BAD_OUTCOMES = (FAILED, TIMED_OUT, LOST)
 def planned(listed: Listed, now: int, zone: str) -> Listed:
     """`listed` as a node will see it: a row that none has looked at yet gets the plan that it will have."""
     job, plan = listed.job, listed.plan
-    if listed.problem or (plan is not None and (plan.node or plan.basis == job.basis)):
+    if listed.problem or (plan is not None and (plan.node or _is_planned(job, plan, zone))):
         return listed
     from jobd.lifecycle import plan as plan_of
 
     return listed._replace(plan=plan_of(job, plan, now, zone), lost=plan is None and now - job.updated > MINUTE)
+
+
+def _is_planned(job: Job, plan: Plan, zone: str) -> bool:
+    """Whether the plan is made from the job as it is, and follows its zone."""
+    follows, _ = zone_of(plan.basis)
+    return without_zone(plan.basis) == job.basis and follows in ("", job.options.timezone or zone)
 
 
 def error_of(listed: Listed) -> str | None:

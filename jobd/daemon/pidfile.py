@@ -1,7 +1,8 @@
 """One daemon per state directory: a lock on `jobd.pid`, which the kernel frees when the daemon ends, however it ends.
 
-The lock says whether there is a daemon, the text in the file which process it is (empty while it is starting). The
-file is never removed: between a removal and the next creation two daemons could each lock a file of their own.
+The lock says whether there is a daemon, the number in the file which process it is (empty while it is starting). The
+file is never removed: between a removal and the next creation two daemons could each lock a file of their own. When
+that process began stands in `jobd.started`, since a process's number is used again.
 """
 
 import errno
@@ -14,6 +15,7 @@ import time
 from jobd.errors import JobdError, cannot
 
 NAME = "jobd.pid"
+STARTED = "jobd.started"  # the number, and when that process began
 TRIES, PAUSE = 10, 0.02  # `holder` takes the lock for an instant; wait it out
 
 
@@ -28,8 +30,9 @@ class Lock:
         """Write down that this process is the daemon. Raises JobdError."""
         pid = os.getpid()
         try:
+            _write_started(os.path.join(os.path.dirname(self._path), STARTED), f"{pid} {_started(pid)}\n")
             os.ftruncate(self.descriptor, 0)
-            os.pwrite(self.descriptor, f"{pid} {_started(pid)}\n".encode(), 0)
+            os.pwrite(self.descriptor, f"{pid}\n".encode(), 0)
         except OSError as error:
             raise cannot(f"write {self._path}", error) from None
 
@@ -68,11 +71,42 @@ def holder(state_dir: str) -> int | None:
     try:
         if _lock(descriptor, fcntl.LOCK_SH):
             return None
-        pid, _, started = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip().partition(" ")
+        pid, _, started = _numbers(os.pread(descriptor, 64, 0))
     finally:
         os.close(descriptor)
+    if not started:  # of the version before both stood in one file
+        started = _read_started(os.path.join(state_dir, STARTED), pid)
     # A number that was written by a dead daemon may by now be another process's.
-    return int(pid) if pid.isdecimal() and _started(int(pid)) == started else None
+    return int(pid) if pid.isdecimal() and started and _started(int(pid)) == started else None
+
+
+def _numbers(content: bytes) -> tuple[str, str, str]:
+    return content.decode("ascii", "replace").strip().partition(" ")
+
+
+def _write_started(path: str, text: str) -> None:
+    descriptor = os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600
+    )
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _read_started(path: str, pid: str) -> str:
+    """When the process `pid` began, as its daemon wrote it down; "" when it is another's."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        whose, _, started = _numbers(os.read(descriptor, 64))
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+    return started if whose == pid else ""
 
 
 def not_its_owner(state_dir: str) -> JobdError:

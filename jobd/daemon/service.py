@@ -42,6 +42,8 @@ from jobd.engine.engine import Engine
 from jobd.engine.nodelock import NodeLock
 from jobd.engine.spawner import ProcessSpawner, Spawner
 from jobd.errors import JobdError
+from jobd.localzone import with_zone
+from jobd.schedule import forget_rules
 
 LOOK = 5.0  # seconds between two looks at the control socket, or until the keeper wakes the loop at the next heartbeat
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -61,14 +63,16 @@ def first_part(wait: float) -> float:
 
 def run_foreground(settings: Settings) -> None:
     """Be the daemon until it is stopped. Raises JobdError when it cannot start or go on."""
+    settings = with_zone(settings)
     lock = _prepare(settings)
     with _process(settings, lock, False):
         lock.sign()
-        _Service(settings, lambda: config.load(settings.path)).run(_nobody_waits)
+        _Service(settings, lambda: with_zone(config.load(settings.path))).run(_nobody_waits)
 
 
 def start_detached(settings: Settings) -> int:
     """Start a daemon in the background and return its process id when it is up. Raises JobdError with the reason."""
+    settings = with_zone(settings)
     lock = _prepare(settings)
     read_end, write_end = os.pipe()
     for stream in (sys.stdout, sys.stderr):
@@ -134,7 +138,7 @@ def _be_daemon(settings: Settings, lock: pidfile.Lock, ready: int) -> None:
     try:
         with _process(settings, lock, True, ready):
             lock.sign()
-            _Service(_with_log_file(settings), lambda: _with_log_file(config.load(settings.path))).run(
+            _Service(_with_log_file(settings), lambda: _with_log_file(with_zone(config.load(settings.path)))).run(
                 lambda: tell({"pid": os.getpid()})
             )
         code = 0
@@ -213,8 +217,8 @@ class _Service:
         logs.log("info", "jobd has stopped")
 
     def _greet(self) -> None:
-        workers = sum(self._settings.pools.values())
-        logs.log("info", f"jobd {__version__} is up: node {self._engine.node}, {workers} workers")
+        workers, zone = sum(self._settings.pools.values()), self._settings.timezone
+        logs.log("info", f"jobd {__version__} is up: node {self._engine.node}, {workers} workers, time zone {zone}")
         notify("READY=1", "STATUS=running jobs")
 
     def _turn(self) -> None:
@@ -306,6 +310,7 @@ class _Service:
 
     def _put_into_effect(self, settings: Settings) -> None:
         logs.setup(settings.log)
+        forget_rules()
         try:
             self._engine.reload(settings)
         except JobdError:

@@ -8,7 +8,7 @@ the attempt ends at that very moment, or its node dies, the run is cancelled bef
 from typing import NamedTuple
 
 from jobd import lifecycle
-from jobd.job import Options, Plan
+from jobd.job import Options, Plan, Run
 from jobd.store import dependencies
 from jobd.store import schedule_table as table
 from jobd.store.rows import UNSOUND
@@ -38,6 +38,7 @@ class Looker:
         self._errors: list[tuple[str, str]] = []
         self._done: list[int] = []
         self._plans: dict[int, Plan] = {}
+        self._given_up: list[Run] = []
 
     def look(self, session: Session) -> Findings:
         """Put into effect what can be; say what concerns the runs of this node."""
@@ -66,10 +67,11 @@ class Looker:
             else:
                 self._free(session, change, one)
         if self._plans:
-            table.replan(session, list(self._plans.values()))
+            table.replan(session, list(self._plans.values()), self._given_up)
             after = [one.job_id for one in standing.values() if one.job is not None and one.job.options.after_jobs]
             dependencies.look_again(session, after, self._now)
             self._plans.clear()
+            self._given_up.clear()
 
     def _claimed(self, change: table.Change, plan: Plan) -> None:
         if plan.node != self._node:
@@ -84,18 +86,26 @@ class Looker:
         plan = self._plans.get(change.job_id, one.plan or Plan(change.job_id))
         job = one.job
         if job is None or one.problem is not None or change.what == "changed" or plan.basis == UNSOUND:
-            plan = lifecycle.replan(job, one.problem, plan, self._now, self._zone)
-            if plan.error is not None and not (job and job.deleted):
-                self._errors.append((job.name if job else f"job {change.job_id}", plan.error))
-            self._plans[change.job_id] = plan
+            new = lifecycle.replan(job, one.problem, plan, self._now, self._zone)
+            if new.error is not None and not (job and job.deleted):
+                self._errors.append((job.name if job else f"job {change.job_id}", new.error))
+            self._put(plan, new)
         elif change.what in ("back", "far back"):
             self._plans[change.job_id] = lifecycle.put_back(
                 lifecycle.filled(job, self._defaults), plan, self._now, self._zone, change.what == "far back"
             )
         elif change.what == "run" and not job.deleted:
-            plan = lifecycle.plan(job, plan, self._now, self._zone)
-            self._plans[change.job_id] = lifecycle.request(plan, self._now)
+            new = lifecycle.plan(job, plan, self._now, self._zone)
+            self._put(plan, new)
+            self._plans[change.job_id] = lifecycle.request(new, self._now)
         elif change.what == "cancel" and (plan.attempt or plan.losses) and plan.due is not None:
             step = lifecycle.cancel(lifecycle.filled(job, self._defaults), plan, self._now, self._zone)
             table.settle(session, [Settlement(0, plan.token, step.plan, step.run, ())])
             self._plans[change.job_id] = step.plan
+
+    def _put(self, old: Plan, new: Plan) -> None:
+        """Have `new` written, and the run in hand that it leaves no room for."""
+        self._plans[new.job_id] = new
+        run = lifecycle.given_up(old, new, self._now)
+        if run is not None:
+            self._given_up.append(run)

@@ -50,6 +50,7 @@ from jobd.engine.turn import MOST_SHARED, Done, Want, Work, turn
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown, StatementRefused
 from jobd.store import nodes
 from jobd.store import schedule_table as table
+from jobd.store.installation import SaidZone
 from jobd.store.output import Part
 from jobd.store.schedule_table import Settlement
 from jobd.store.store import Session, Store
@@ -113,7 +114,8 @@ class Keeper:
         self._next_ready: dict[str, int | None] = {}
         self._left_over = True  # changes may be waiting in the table
         self._reconcile = False  # what the table says of our claims may differ from what we hold
-        self._sweeps = [Sweep(starting=True, wake=True)]  # what concerns all jobs, one after the other
+        self._zone_said: SaidZone | None = _said(settings)  # not yet agreed on with the others
+        self._sweeps = [Sweep(starting=True, wake=True, zones=True)]  # what concerns all jobs, one after the other
         self._pruner = Pruner(clock)
         self._census = Census(clock, settings.lease)
         self._reported: dict[tuple[str, str], None] = {}
@@ -210,7 +212,7 @@ class Keeper:
             if row.instance == self._instance and row.id != self._node:
                 self._bury(row, "its daemon died")
         self._begun.clear()
-        if put_back := self._store.transact(lambda session: put_back_since(session, self._clock.wall)):
+        if put_back := self._store.transact(lambda session: put_back_since(session, self._clock.wall, self._instance)):
             self._sweeps.append(Sweep(put_back=put_back))
         self._outbox.put(Opened(self._node))
 
@@ -262,10 +264,10 @@ class Keeper:
                 self._reconcile = True
                 self._soon(now)
             case Retune(settings=settings):
-                self._settings = settings
+                self._settings, self._zone_said = settings, _said(settings)
                 self._tell_pools = True
                 self._store.take_password(settings)
-                self._sweeps.append(Sweep(wake=True))
+                self._sweeps.append(Sweep(wake=True, zones=True))
                 self._soon(now)
 
     def _soon(self, at: int) -> None:
@@ -341,7 +343,10 @@ class Keeper:
         if done.live is not None:
             self._look_at = now + self._pause()
             self._poll_at = min(self._poll_at, self._look_at)
+        if work.said is not None and work.said is self._zone_said:
+            self._zone_said = None
         self._sweeps[:1] = [done.sweep] if done.sweep is not None else []
+        self._follow_zone(done.zone)
         if self._sweeps or done.found.more:
             self._soon(
                 2 * answered - now
@@ -375,6 +380,13 @@ class Keeper:
 
     def _holding(self, pool: str) -> int:
         return sum(name == pool for _, name in self._held.values())
+
+    def _follow_zone(self, zone: str | None) -> None:
+        """Go by the zone that the nodes have agreed on."""
+        if zone is not None and zone != self._settings.timezone:
+            logs.log("warning", f"jobs that name no time zone follow {zone}, as another node's jobd.toml has it")
+            self._settings = self._settings._replace(timezone=zone)
+            self._sweeps.append(Sweep(zones=True))
 
     def _gathering(self, took: int, more: bool) -> int:
         """How long outcomes wait for company after a turn that took so long; not long while there is `more` to claim,
@@ -417,6 +429,7 @@ class Keeper:
             begun=self._begun,
             sweep=self._sweeps[0] if self._sweeps else None,
             pools=self._pools() if self._tell_pools else None,
+            said=self._zone_said,
             wanted={} if self._draining else self._wanted(settlements),
             shares=self._shares,
         )
@@ -614,6 +627,10 @@ class Keeper:
 def _may_be_one_outcome(error: Exception) -> bool:
     """Whether a single outcome among many may be what the database does not take, or jobd fails to write."""
     return isinstance(error, StatementRefused) or not isinstance(error, JobdError)
+
+
+def _said(settings: Settings) -> SaidZone:
+    return SaidZone(settings.timezone, settings.zone_of_machine)
 
 
 def _settle_one(one: Settlement, session: Session) -> set[int]:

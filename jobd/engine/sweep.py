@@ -1,4 +1,4 @@
-"""What concerns all jobs: a start of a daemon, new plugins, a clock that is put back. Done in slices, one a turn.
+"""What concerns all jobs: a start of a daemon, new plugins or zones, a clock put back. Done in slices, one a turn.
 
 With a million jobs one look at all of them takes seconds, for which nothing else would be claimed or written.
 """
@@ -9,13 +9,18 @@ from typing import NamedTuple
 from jobd import lifecycle
 from jobd.clock import HOUR, SECOND
 from jobd.schedule import is_at_start
+from jobd.schedule.zone import rules_version
+from jobd.store import installation, slices
 from jobd.store import schedule_table as table
-from jobd.store import slices
 from jobd.store.store import Session
+from jobd.zoned import follows_another
 
 SLICE = 2_000  # jobs at a time
 STEP = SECOND  # by less than this a clock is not put back, but kept right
 FAR = 3 * HOUR  # by more than this it was wrong before
+
+
+_FIRST = -(2**63)
 
 
 class Sweep(NamedTuple):
@@ -23,12 +28,16 @@ class Sweep(NamedTuple):
 
     starting: bool = False  # ask for a run of those that are due when a daemon starts
     wake: bool = False  # offer those again whose task was unknown
+    zones: bool = False  # move those to the zone of the installation that follow another, or older rules
+    rules: str = ""  # the version of the zones' rules, if all that follow any zone are to be looked at
     put_back: int = 0  # have those looked at that wait for a time which the clock, put back by so much, has yet to show
-    after: int = -(2**63)  # the jobs up to this id have been looked at
+    after: int = _FIRST  # the jobs up to this id have been looked at
 
 
 def sweep(session: Session, work: Sweep, now: int, zone: str) -> Sweep | None:
     """Look at the next slice of the jobs; what is left to do."""
+    if work.zones and work.after == _FIRST and installation.are_new_rules(session, version := rules_version()):
+        work = work._replace(rules=version)
     until, more = slices.slice_end(session, work.after, SLICE)
     if work.wake:
         slices.wake_unresolved(session, work.after, until)
@@ -36,16 +45,20 @@ def sweep(session: Session, work: Sweep, now: int, zone: str) -> Sweep | None:
         slices.note_clock(session, now, "far back" if work.put_back >= FAR else "back", work.after, until)
     if work.starting:
         _start_jobs(session, slices.due_at_start(session, work.after, until), now, zone)
+    if work.zones:
+        _move_jobs(session, work, until, now, zone)
+    if work.rules and not more:
+        installation.note_rules(session, work.rules)
     return work._replace(after=until) if more else None
 
 
-def put_back_since(session: Session, wall: Callable[[], int]) -> int:
-    """By how much the clock was put back while no daemon ran: the history has runs that end in the future.
+def put_back_since(session: Session, wall: Callable[[], int], instance: str) -> int:
+    """By how much the clock was put back while no daemon of this instance ran: it has runs that end in the future.
 
-    The clock is read after the history: the way there may be slow, and others write on meanwhile.
+    Those of others tell nothing: their clocks may be ahead of this one. The clock is read again after the history: the
+    way there may be slow.
     """
-    finished = table.last_finished(session)
-    ahead = finished - wall()
+    ahead = table.last_finished(session, instance, wall() + STEP) - wall()
     return ahead if ahead > STEP else 0
 
 
@@ -60,5 +73,22 @@ def _start_jobs(session: Session, ids: list[int], now: int, zone: str) -> None:
         asked_for = plan.node or plan.manual or plan.attempt
         if plan.error is None and not asked_for and not (job.runonce and plan.number > 1):
             plans.append(lifecycle.request(plan, now))
+    if plans:
+        table.replan(session, plans)
+
+
+def _move_jobs(session: Session, work: Sweep, until: int, now: int, zone: str) -> None:
+    """Move those jobs of a slice to `zone` that follow another. What is claimed keeps its own until its run is over."""
+    found = slices.free_bases(session, work.after, until)
+    ids = [job_id for job_id, basis in found if follows_another(basis, zone, bool(work.rules))]
+    plans = []
+    for one in table.stand(session, ids) if ids else ():
+        if one.job is None or one.problem is not None or one.plan is None or one.plan.node:
+            continue
+        plan = lifecycle.plan(one.job, one.plan, now, zone)
+        if work.rules:
+            plan = lifecycle.by_new_rules(one.job, plan, now, zone)
+        if plan != one.plan:
+            plans.append(plan)
     if plans:
         table.replan(session, plans)

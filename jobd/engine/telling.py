@@ -28,7 +28,8 @@ def tell(item: Item, step: lifecycle.Step, done: Done, wall: int) -> None:
     what = done.outcome.replace("_", " ")
     error = f": {done.error}" if done.error else ""
     if done.outcome == UNRESOLVED:
-        say("error", item, f"{name} cannot run{error}")
+        if step.plan.error != item.plan.error:  # it is offered again and again, and told once
+            say("error", item, f"{name} cannot run{error}")
     elif step.run is None and step.plan.ready is not None and done.outcome != LOST:
         wait = step.plan.ready - wall
         when = f"in {wait / SECOND:.3g} s" if wait > 0 else "now"

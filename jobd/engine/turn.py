@@ -15,11 +15,13 @@ from jobd.engine.share import Share, ahead, share_of
 from jobd.engine.sweep import Sweep, sweep
 from jobd.engine.takeover import Begun, Gone, give_on, gone
 from jobd.job import Job
-from jobd.store import nodes, output
+from jobd.store import installation, nodes, output
 from jobd.store import schedule_table as table
+from jobd.store.installation import SaidZone
 from jobd.store.output import Part
 from jobd.store.schedule_table import Claimed, Settlement
 from jobd.store.store import Session
+from jobd.zoned import follows_another
 
 MOST_SHARED = 500  # claims of a pool beside other nodes, so that all have their share to the end
 
@@ -55,6 +57,7 @@ class Work(NamedTuple):
     pools: Mapping[str, int] | None  # tell the others how many workers this node has in each
     wanted: Mapping[str, Want]  # by pool
     shares: Mapping[str, Share | None]  # by pool, as of the last look around
+    said: SaidZone | None = None  # the zone to be agreed on, after a start or a reload
 
 
 class Done:
@@ -70,6 +73,7 @@ class Done:
         self.vanished: dict[int, int] = {}  # job → token of what the table says this node holds no more
         self.found = Findings()
         self.sweep: Sweep | None = None  # what is left of it
+        self.zone: str | None = None  # of jobs that name none, where it was looked up
         self.items: list[Item] = []
         self.more: set[str] = set()
         self.next_ready: dict[str, int | None] = {}
@@ -87,12 +91,18 @@ def turn(session: Session, work: Work, settings: Settings) -> Done:
         nodes.note_pools(session, work.node, work.pools)
     if work.look_around:
         done.live = nodes.live(session)
+        done.zone = installation.zone(session)
+    if work.said is not None:
+        done.zone = installation.agree_on_zone(session, work.node, work.said)
+    if done.zone is not None and done.zone != settings.timezone:
+        settings = settings._replace(timezone=done.zone)
     if work.look_for_gone:
         done.gone = gone(session)
     if work.printed:  # before the outcomes, whose last words say which of it is to be dropped
         output.save(session, work.printed)
     if work.settlements:
         done.accepted = table.settle(session, work.settlements)
+        _move_ended(session, work.settlements, settings.timezone)
     if work.beat:
         _compare_claims(session, work, settings, done)
     if work.began:
@@ -118,6 +128,14 @@ def _share(session: Session, work: Work, settings: Settings, pool: str, live: Se
         return None
     in_play = table.in_play(session, pool, [row.id for row in live], work.until, MOST_SHARED * len(live))
     return share_of(in_play, settings.pools.get(pool, 0), others, work.shares.get(pool))
+
+
+def _move_ended(session: Session, settlements: Sequence[Settlement], zone: str) -> None:
+    """Have those jobs looked at whose run is over and whose next due time follows a zone of before."""
+    ended = [one.plan for one in settlements if one.run is not None and not one.plan.node]
+    left = [plan.job_id for plan in ended if plan.due is not None and follows_another(plan.basis, zone)]
+    if left:
+        table.note_changes(session, left, "changed")
 
 
 def _compare_claims(session: Session, work: Work, settings: Settings, done: Done) -> None:

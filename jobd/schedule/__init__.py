@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 
 from jobd.schedule.base import COUNT_LIMIT, SEPARATOR, Flaw, Schedule, ScheduleError
 
-__all__ = ["COUNT_LIMIT", "Schedule", "ScheduleError", "is_at_start", "parse"]
+__all__ = ["COUNT_LIMIT", "Schedule", "ScheduleError", "forget_rules", "is_at_start", "parse"]
 
 MAX_LENGTH = 255
 
@@ -25,6 +25,14 @@ def parse(interval: str | None, runonce: bool, zone: str, name: str = "") -> Sch
     if runonce:
         return _once()
     raise ScheduleError("there is no interval and runonce is 0", "", 0, "give an interval, or set runonce to 1")
+
+
+def forget_rules() -> None:
+    """Read the rules of time zones again: they may be newer ones."""
+    from jobd.schedule import zone
+
+    zone.forget_rules()
+    _parse.cache_clear()
 
 
 def is_at_start(interval: str | None) -> bool:
@@ -69,6 +77,9 @@ def _part(text: str, zone: str, name: str) -> Schedule:
     """One schedule, with its zone. Raises Flaw, its position counted from the beginning of `text`."""
     rest = text.lstrip()  # always the end of `text`, so that its length tells where it stands
     try:
+        word = rest.partition("=")[0]
+        if word != "TZ" and word.upper() in ("TZ", "CRON_TZ", "TIMEZONE"):
+            raise Flaw(f"{word}= is not known", 0, f"write {'TZ' + rest[len(word) :][:64]!a}")
         if rest.startswith("TZ="):
             from jobd.schedule.zone import find_zone
 

@@ -1,6 +1,6 @@
 """`after 10s`: at once, then so long after each run has finished."""
 
-from jobd.schedule.base import Schedule
+from jobd.schedule.base import Schedule, in_time
 from jobd.schedule.duration import format_duration
 from jobd.schedule.every import parse_period
 
@@ -20,7 +20,7 @@ class After(Schedule):
         return now
 
     def after(self, moment: int, anchor: int) -> int | None:
-        return moment + self.delay
+        return in_time(moment + self.delay)
 
     def count(self, after: int, until: int, anchor: int) -> int:
         return 0

@@ -8,7 +8,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from jobd.clock import EARLIEST, LATEST, from_datetime, iso, to_datetime
-from jobd.schedule.base import Flaw, Schedule
+from jobd.schedule.base import Flaw, Moved, Schedule
 from jobd.schedule.zone import find_zone, moment_of
 
 _FORM = re.compile(
@@ -22,18 +22,25 @@ _ALLOWED = "write it like 2026-12-24T18:00:00+01:00, or without the offset for l
 class At(Schedule):
     """Due at one moment."""
 
-    __slots__ = ("moment", "zone")
+    __slots__ = ("local", "moment", "zone")
 
-    def __init__(self, moment: int, zone: ZoneInfo) -> None:
+    def __init__(self, moment: int, zone: ZoneInfo, local: bool) -> None:
         super().__init__(f"at {iso(moment)}")
         self.moment = moment
         self.zone = zone
+        self.local = local  # it was given as what the clocks of `zone` show
 
     def first(self, now: int) -> int | None:
         return self.moment
 
     def after(self, moment: int, anchor: int) -> int | None:
         return self.moment if self.moment > moment else None
+
+    def zones(self) -> frozenset[str]:
+        return frozenset((self.zone.key,)) if self.local else frozenset()
+
+    def moved(self, due: int, was: Schedule, now: int, anchor: int) -> Moved:
+        return Moved(self.moment)
 
     def describe(self) -> str:
         return f"once, at {to_datetime(self.moment).astimezone(self.zone).isoformat(' ')}"
@@ -55,4 +62,4 @@ def parse_at(text: str, zone: str) -> At:
     moment = moment_of(value, place) if value.tzinfo is None else from_datetime(value)
     if not EARLIEST <= moment < LATEST:
         raise Flaw("the time is out of range", 0, "from 1970-01-02 to 9998-12-31")
-    return At(moment, place)
+    return At(moment, place, local=value.tzinfo is None)

@@ -1,5 +1,9 @@
 """What every kind of schedule is: an immutable value that answers "the first due time after t". No clock, no I/O."""
 
+from collections import deque
+from typing import NamedTuple
+
+from jobd.clock import LATEST, MINUTE
 from jobd.errors import BadValue
 
 COUNT_LIMIT = 10_000
@@ -31,6 +35,18 @@ class ScheduleError(BadValue):
         return f"{shown}\n{' ' * (self.position - start)}^"
 
 
+def in_time(due: int) -> int | None:
+    """`due`, unless it lies beyond all calendars."""
+    return due if due <= LATEST else None
+
+
+class Moved(NamedTuple):
+    """A due time by the clocks of another zone, and how many others the change to them has skipped."""
+
+    due: int | None
+    skipped: int = 0
+
+
 class Schedule:
     """The meaning of an interval. Moments and durations are microseconds (see jobd.clock).
 
@@ -58,13 +74,38 @@ class Schedule:
         raise NotImplementedError
 
     def count(self, after: int, until: int, anchor: int) -> int:
-        """How many due times lie in (after, until]; counting stops at COUNT_LIMIT."""
+        """How many due times lie in (after, until]; where they must be counted one by one, COUNT_LIMIT at most."""
         found = 0
         moment = self.after(after, anchor)
         while moment is not None and moment <= until and found < COUNT_LIMIT:
             found += 1
             moment = self.after(moment, anchor)
         return found
+
+    def newest(self, after: int, until: int, anchor: int, most: int) -> int:
+        """The oldest of the newest `most` due times in (after, until], of which there are as many at least."""
+        span = MINUTE
+        while True:
+            start, found = max(after, until - span), deque[int](maxlen=most)
+            moment = self.after(start, anchor)
+            while moment is not None and moment <= until:
+                found.append(moment)
+                moment = self.after(moment, anchor)
+            if len(found) == most or start == after:
+                return found[0]
+            span *= 4
+
+    def zones(self) -> frozenset[str]:
+        """The names of the time zones that its due times depend on."""
+        return frozenset()
+
+    def moved(self, due: int, was: "Schedule", now: int, anchor: int) -> Moved:
+        """What becomes of the due time in hand when its zone, or the zone's rules, have changed.
+
+        `was` is the same schedule in the zone that `due` was computed in; where that zone is the present one, or not
+        known, its rules have changed. The due time may come to lie in the past.
+        """
+        return Moved(due)
 
     def describe(self) -> str:
         """What it means, in English, on one line."""

@@ -13,11 +13,21 @@ from zoneinfo import ZoneInfo
 from oncalendar import BaseIterator, OnCalendarError
 
 from jobd.clock import LATEST
-from jobd.schedule.base import Flaw, Schedule
-from jobd.schedule.zone import clock_notes, clock_time, find_zone, is_skipped, moment_of
+from jobd.schedule.base import Flaw, Moved, Schedule
+from jobd.schedule.zone import (
+    clock_notes,
+    clock_time,
+    find_zone,
+    is_skipped,
+    known_zone,
+    moment_of,
+    moved_clock,
+    zone_spelt,
+)
 
 _ALLOWED = "write it as systemd does: Mon..Fri *-*-* 09:00:00, *-*-1 12:00, *:0/15, daily"
-_ZONE = re.compile(r" ((?:[A-Z][A-Za-z_]+/[A-Za-z0-9_+/-]+)|UTC)\Z")
+_ZONE = re.compile(r"[A-Za-z_]+/[A-Za-z0-9_+/-]+")  # also of a zone that does not exist
+_SYNONYMS = dict.fromkeys(("biannually", "bi-annually", "semi-annually"), "semiannually") | {"anually": "annually"}
 
 
 class CalendarTimes(Schedule):
@@ -43,6 +53,13 @@ class CalendarTimes(Schedule):
             return None
         return due if due < LATEST else None
 
+    def zones(self) -> frozenset[str]:
+        return frozenset((self.zone.key,))
+
+    def moved(self, due: int, was: Schedule, now: int, anchor: int) -> Moved:
+        before = was.zone if isinstance(was, CalendarTimes) else self.zone
+        return moved_clock(self, due, before, self.zone, now, late=False)
+
     def describe(self) -> str:
         return f"whenever the calendar shows {self.expression} ({self.zone.key})"
 
@@ -61,17 +78,30 @@ def parse_calendar(text: str, zone: str) -> CalendarTimes:
     """The schedule of a calendar expression; a zone at its end counts before `zone`. Raises Flaw."""
     if not text:
         raise Flaw("the calendar expression is missing", 0, _ALLOWED)
-    if named := _ZONE.search(text):
-        zone, text = named[1], text[: named.start()].rstrip()
+    front, _, last = text.rpartition(" ")
+    if front and (known_zone(last) or _ZONE.fullmatch(last)):
+        zone, text = last, front.rstrip()
     place = find_zone(zone)
     try:
-        rule = BaseIterator(text, datetime(1970, 1, 1))  # noqa: DTZ001  clock time, of no zone
+        rule = BaseIterator(_SYNONYMS.get(text.lower(), text), datetime(1970, 1, 1))  # noqa: DTZ001  clock time, of no zone
         next(copy(rule))
     except OnCalendarError as error:
-        raise Flaw(str(error).lower(), _position(text, str(error)), _ALLOWED) from None
+        raise Flaw(str(error).lower(), _position(text, str(error)), _hint(text)) from None
     except StopIteration:
         raise Flaw("there is no such day", 0, "it would never be due") from None
     return CalendarTimes(text, rule, place)
+
+
+def _hint(text: str) -> str:
+    """What to write instead."""
+    last = text.rpartition(" ")[2]
+    if re.search(r"[0-9/]\.[0-9]", text):
+        return "whole seconds only; a shorter interval is written like 500ms"
+    if text.startswith("@"):
+        return f"write {text[1:]}, or give it as --cron"
+    if last.isalpha() and (name := zone_spelt(last)):
+        return f"did you mean {name}?"
+    return _ALLOWED
 
 
 def _position(text: str, message: str) -> int:

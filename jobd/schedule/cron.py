@@ -14,7 +14,7 @@ the clocks change by half an hour or at midnight (Lord Howe, São Paulo), and tr
 import re
 from collections.abc import Mapping
 from copy import copy
-from datetime import datetime
+from datetime import MAXYEAR, datetime, time, timedelta
 from typing import NamedTuple
 from zlib import crc32
 from zoneinfo import ZoneInfo
@@ -23,18 +23,12 @@ from cronsim import CronSim, CronSimError
 from cronsim.cronsim import SYMBOLIC_DAYS, SYMBOLIC_MONTHS
 
 from jobd.clock import DAY, LATEST, SECOND, from_datetime, to_datetime
-from jobd.schedule.base import Flaw, Schedule
-from jobd.schedule.zone import change_between, clock_notes, clock_time, find_zone, moment_of, offset_at
+from jobd.schedule.base import Flaw, Moved, Schedule
+from jobd.schedule.dialects import ALIASES, item_hint, near_alias, refuse_dialects
+from jobd.schedule.zone import change_between, clock_notes, clock_time, find_zone, moment_of, moved_clock, offset_at
 
-ALIASES = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
+SUNDAY = 7  # also 0
+_ORDINAL = re.compile(r"\b([0-9]+)th\b")
 _MONTHS = {name: number for number, name in enumerate(SYMBOLIC_MONTHS, 1)}
 _DAYS = {name: number for number, name in enumerate(SYMBOLIC_DAYS)}
 
@@ -49,6 +43,11 @@ class _Field(NamedTuple):
     names: Mapping[str, int] = {}
     special: str = "(?!)"
 
+    @property
+    def most(self) -> int:
+        """The greatest value that no other means too."""
+        return SUNDAY - 1 if self.names is _DAYS else self.greatest
+
 
 _FIELDS = (
     _Field("second", 0, 59, "0 to 59"),
@@ -61,6 +60,7 @@ _FIELDS = (
 _ITEM = re.compile(r"(?:\*|([0-9]{1,4}|[A-Z]{3})(?:-([0-9]{1,4}|[A-Z]{3}))?)(?:/([0-9]{1,4}))?\Z")
 _HASHED = re.compile(r"H(?:\(([0-9]{1,2})-([0-9]{1,2})\))?(?:/([0-9]{1,4}))?\Z", re.IGNORECASE)
 _HASHED_MOST = {"day of month": 28, "day of week": 6}  # every month has so many days; 0 and 7 are one day
+_ONE_DAY = timedelta(days=1)
 _WINDOW = 2 * DAY  # no zone has changed its clocks twice, or by so much, within two days
 
 
@@ -87,8 +87,49 @@ class Cron(Schedule):
             return None  # the calendar ends with the year 9999
         return due if due < LATEST else None
 
+    def zones(self) -> frozenset[str]:
+        return frozenset((self.zone.key,))
+
+    def moved(self, due: int, was: Schedule, now: int, anchor: int) -> Moved:
+        if not self._fixed:  # it follows the real hours
+            return Moved(due if due <= now else self.after(now, now))
+        return moved_clock(self, due, was.zone if isinstance(was, Cron) else self.zone, self.zone, now, late=True)
+
+    def count(self, after: int, until: int, anchor: int) -> int:
+        """By whole days; those about which the clocks change are counted one by one."""
+        day, last = (clock_time(moment, self.zone).date() for moment in (after, until))
+        if until - after <= DAY or last.year >= MAXYEAR:
+            return super().count(after, until, anchor)
+        total = 0
+        while day <= last:
+            begin, end = (moment_of(datetime.combine(one, time()), self.zone) for one in (day, day + _ONE_DAY))
+            low, high = max(after, begin - 1), min(until, end - 1)
+            if offset_at(begin - DAY, self.zone) != offset_at(end + DAY, self.zone):
+                total += self._enumerated(low, high)
+            elif self._rule.match_day(day) and day.month in self._rule.months:
+                total += self._in_day(high - begin) - self._in_day(low - begin)
+            day += _ONE_DAY
+        return total
+
+    def _in_day(self, since: int) -> int:
+        """How many of the day's times lie no later than `since` its beginning; none, if that is before it."""
+        if since < 0:
+            return 0
+        minutes, second = divmod(since // SECOND, 60)
+        hour, minute = divmod(minutes, 60)
+        rule = self._rule
+        in_minute = sum(one <= second for one in rule.seconds) if minute in rule.minutes else 0
+        in_hour = sum(one < minute for one in rule.minutes) * len(rule.seconds) + in_minute if hour in rule.hours else 0
+        return sum(one < hour for one in rule.hours) * len(rule.minutes) * len(rule.seconds) + in_hour
+
+    def _enumerated(self, after: int, until: int) -> int:
+        found, due = 0, self.after(after, after)
+        while due is not None and due <= until:
+            found, due = found + 1, self.after(due, due)
+        return found
+
     def describe(self) -> str:
-        words = str(self._rule.explain())
+        words = _ORDINAL.sub(_ordinal, str(self._rule.explain()))
         return f"{words[:1].lower()}{words[1:]} ({self.zone.key})"
 
     def notes(self, since: int, until: int) -> list[str]:
@@ -137,14 +178,10 @@ def parse_cron(text: str, zone: str, name: str = "") -> Cron:
     place = find_zone(zone)
     if text.startswith("@"):
         if text.lower() not in ALIASES:
-            raise Flaw(f"{text!a} is not known", 0, _near_alias(text))
+            raise Flaw(f"{text!a} is not known", 0, near_alias(text))
         text = ALIASES[text.lower()]
     words = list(re.finditer("[^ ]+", text))
-    if len(words) not in (5, 6):
-        hint = (
-            "cron has five: minute, hour, day of month, month, day of week (or seconds first); durations have no blanks"
-        )
-        raise Flaw(f"there are {len(words)} fields", len(text), hint)
+    refuse_dialects(text, words)
     fields = _FIELDS[-len(words) :]
     expression = " ".join(
         _field(word.group(), word.start(), field, name) for word, field in zip(words, fields, strict=True)
@@ -180,11 +217,38 @@ def _item(text: str, position: int, field: _Field) -> str:
     low, high = (_value(word, field) if word else field.least for word in (first, last or first))
     if low is None or high is None or (step is not None and int(step) == 0):
         raise _bad(text, position, field)
+    if field.names is _DAYS and low > high:  # Sunday ends a week as well as it begins one
+        low, high = (0, high) if low == SUNDAY else (low, high or SUNDAY)
     if low > high:
-        two = f"{first}-{field.greatest},{field.least}-{last}" if step is None and not field.names else "two ranges"
-        raise Flaw(f"the range {text!a} runs backwards", position, f"allowed: {field.allowed}; write {two}")
+        allowed = f"allowed: {field.allowed}; write {_two_ranges(first, last, step, field)}"
+        raise Flaw(f"the range {text!a} runs backwards", position, allowed)
+    if step is not None:
+        _check_step(text, position, field, low, int(step))
+    if last is None:
+        return upper
     # cronsim reads a range of one value with a step, 6-6/2, as 6/2: to the end.
-    return upper if last is None or low < high else str(low)
+    return str(low) if low == high else f"{low}-{high}" + (f"/{step}" if step else "")
+
+
+def _two_ranges(first: str, last: str, step: str | None, field: _Field) -> str:
+    """What to write for a range that runs over the end of its field."""
+    if step is not None:
+        return "two ranges"
+    least, most = str(field.least), str(field.most)
+    if not first.isdigit():
+        by_number = {number: name for name, number in field.names.items()}
+        least, most = by_number[field.least], by_number[field.most]
+    return ",".join(one if one == other else f"{one}-{other}" for one, other in ((first, most), (least, last)))
+
+
+def _check_step(text: str, position: int, field: _Field, low: int, step: int) -> None:
+    """Raise Flaw for a step that is not smaller than its field: it starts again with each larger unit."""
+    if step <= field.most - field.least:
+        return
+    whole = text[:1] in "*Hh" and "(" not in text
+    unit = {"second": "s", "minute": "m", "hour": "h", "day of month": "d"}.get(field.name)
+    write = f"write {low}" + (f", or {step}{unit} for an interval" if whole and unit else "")
+    raise Flaw(f"the step of {text!a} leaves one {field.name}, {low}", position, write)
 
 
 def _spread(form: re.Match[str], position: int, field: _Field, name: str) -> str:
@@ -192,6 +256,8 @@ def _spread(form: re.Match[str], position: int, field: _Field, name: str) -> str
     low, high, step = (int(word) if word else None for word in form.groups())
     if low is None or high is None:
         low, high = field.least, min(field.greatest, _HASHED_MOST.get(field.name, field.greatest))
+    if step is not None:
+        _check_step(form.group(), position, field, low, step)
     if not field.least <= low <= high <= field.greatest or (step is not None and not 0 < step <= high - low):
         raise _bad(form.group(), position, field)
     value = crc32(f"{name}\0{field.name}".encode())
@@ -207,11 +273,12 @@ def _value(word: str, field: _Field) -> int | None:
 
 
 def _bad(text: str, position: int, field: _Field) -> Flaw:
-    return Flaw(f"bad {field.name} {text!a}", position, f"allowed: {field.allowed}; *, ranges, steps and lists")
+    hint = item_hint(text, field.names) or f"allowed: {field.allowed}; *, ranges, steps and lists"
+    return Flaw(f"bad {field.name} {text!a}", position, hint)
 
 
-def _near_alias(text: str) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(text.lower(), ALIASES, 1, 0.6)
-    return f"did you mean {near[0]}?" if near else "known: " + ", ".join(ALIASES)
+def _ordinal(form: re.Match[str]) -> str:
+    """`21st` for the `21th` of cronsim's words."""
+    number = form[1]
+    ending = "th" if number[-2:-1] == "1" else {"1": "st", "2": "nd", "3": "rd"}.get(number[-1], "th")
+    return number + ending

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import MAXYEAR, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from jobd.schedule.base import Flaw, Schedule
-from jobd.schedule.zone import clock_time, find_zone, moment_of
+from jobd.schedule.base import Flaw, Moved, Schedule, in_time
+from jobd.schedule.zone import clock_time, find_zone, moment_of, moved_clock
 
 NEXT = "next"
 MOST = 1_000  # items of a list
@@ -72,8 +72,20 @@ class Skipping(Schedule):
         due = self.inner.after(moment, anchor)
         while due is not None and self._off(due):
             end = self._end_of_block(due)
-            due = end if self.from_finish else self.inner.after(end - 1, anchor)
+            due = end if self.from_finish or end is None else self.inner.after(end - 1, anchor)
         return due
+
+    def zones(self) -> frozenset[str]:
+        return self.inner.zones() | {self.zone.key}
+
+    def moved(self, due: int, was: Schedule, now: int, anchor: int) -> Moved:
+        before = was if isinstance(was, Skipping) else self
+        if self.instead == NEXT:
+            return moved_clock(self, due, before.zone, self.zone, now, late=True)
+        moved = self.inner.moved(due, before.inner, now, anchor)
+        if moved.due is None or moved.due <= now or not self._off(moved.due):
+            return moved
+        return moved._replace(due=self.after(moved.due - 1, anchor))
 
     def describe(self) -> str:
         what = "moved to the next working day" if self.instead == NEXT else "skipped"
@@ -85,27 +97,27 @@ class Skipping(Schedule):
     def _off(self, due: int) -> bool:
         return clock_time(due, self.zone).date() in self.days
 
-    def _end_of_block(self, due: int) -> int:
-        """The beginning of the first day after `due` that is not one of the days."""
+    def _end_of_block(self, due: int) -> int | None:
+        """The beginning of the first day after `due` that is not one of the days; None: there is none any more."""
         day = clock_time(due, self.zone).date()
         for _ in range(_MOST_DAYS):
-            if day not in self.days:
+            if day not in self.days or day.year == MAXYEAR:
                 break
             day += _ONE_DAY
-        return moment_of(datetime.combine(day, time()), self.zone)
+        return in_time(moment_of(datetime.combine(day, time()), self.zone))
 
     def _works(self, day: date) -> bool:
         return day.weekday() < 5 and day not in self.days
 
-    def _moved(self, due: int) -> int:
+    def _moved(self, due: int) -> int | None:
         """The same clock time on the next working day."""
         clock = clock_time(due, self.zone)
         day = clock.date() + _ONE_DAY
         for _ in range(_MOST_DAYS):
-            if self._works(day):
+            if self._works(day) or day.year == MAXYEAR:
                 break
             day += _ONE_DAY
-        return moment_of(datetime.combine(day, clock.time()), self.zone)
+        return in_time(moment_of(datetime.combine(day, clock.time()), self.zone))
 
     def _moved_after(self, moment: int, anchor: int) -> int | None:
         """The first due time after `moment`, those among them that have been moved there from days before."""
@@ -121,7 +133,7 @@ class Skipping(Schedule):
             if due is None or (best is not None and due >= best):
                 break
             at = self._moved(due) if self._off(due) else due
-            if at > moment:
+            if at is not None and at > moment:
                 best = at if best is None else min(best, at)
         return best
 

@@ -14,6 +14,17 @@ MAX_LENGTH = 64
 _UNITS = {"w": WEEK, "d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": MILLISECOND, "us": 1}
 _ISO_DATE = {"W": WEEK, "D": DAY}
 _ISO_TIME = {"H": HOUR, "M": MINUTE, "S": SECOND}
+_SPELT = {
+    "sec": "s",
+    "second": "s",
+    "min": "m",
+    "minute": "m",
+    "hr": "h",
+    "hour": "h",
+    "day": "d",
+    "week": "w",
+    "h": "h",
+}
 _ALLOWED = "write 250ms, 10s, 5m, 1h30m, 2d, 1w or PT10S"
 _DIGITS = "0123456789"
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -63,7 +74,9 @@ def _sum(text: str, position: int, end: int, units: Mapping[str, int]) -> int:
         if not unit:
             raise Flaw(f"{text!a}: a whole number and a unit are expected, not {text[place]!a}", place, _ALLOWED)
         if unit not in units:
-            raise Flaw(f"{text!a}: {unit!r} is not a unit here", place, "units: " + ", ".join(units))
+            short = _SPELT.get(unit.lower().removesuffix("s"))
+            hint = f"did you mean {number}{short}?" if short else "units: " + ", ".join(units)
+            raise Flaw(f"{text!a}: {unit!r} is not a unit here", place, hint)
         if unit not in left:
             raise Flaw(f"{text!a}: {unit!r} stands twice, or after a smaller unit", place, "write 1h30m, not 30m1h")
         total += int(number) * units[unit]

@@ -1,7 +1,7 @@
 """`10s`, `every 10s`, `@every 10s`, `PT10S`: at once, then on a grid from the first due time. No drift, for ever."""
 
 from jobd.clock import MILLISECOND
-from jobd.schedule.base import COUNT_LIMIT, Flaw, Schedule
+from jobd.schedule.base import Flaw, Schedule, in_time
 from jobd.schedule.duration import format_duration, parse_duration
 
 SHORTEST = 10 * MILLISECOND
@@ -22,10 +22,13 @@ class Every(Schedule):
         return now
 
     def after(self, moment: int, anchor: int) -> int | None:
-        return moment + self.period - (moment - anchor) % self.period
+        return in_time(moment + self.period - (moment - anchor) % self.period)
 
     def count(self, after: int, until: int, anchor: int) -> int:
-        return min(max(0, (until - anchor) // self.period - (after - anchor) // self.period), COUNT_LIMIT)
+        return max(0, (until - anchor) // self.period - (after - anchor) // self.period)
+
+    def newest(self, after: int, until: int, anchor: int, most: int) -> int:
+        return until - (until - anchor) % self.period - (most - 1) * self.period
 
     def describe(self) -> str:
         return f"every {self.text}"

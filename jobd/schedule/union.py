@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from jobd.schedule.base import SEPARATOR, Schedule
+from jobd.schedule.base import SEPARATOR, Moved, Schedule
 
 
 class Union(Schedule):
@@ -22,6 +22,16 @@ class Union(Schedule):
 
     def after(self, moment: int, anchor: int) -> int | None:
         return _soonest(part.after(moment, anchor) for part in self.parts)
+
+    def zones(self) -> frozenset[str]:
+        return frozenset().union(*(part.zones() for part in self.parts))
+
+    def moved(self, due: int, was: Schedule, now: int, anchor: int) -> Moved:
+        found = []
+        for part, before in zip(self.parts, was.parts if isinstance(was, Union) else self.parts, strict=True):
+            its = before.after(due - 1, anchor)
+            found.append(Moved(None) if its is None else part.moved(its, before, now, anchor))
+        return Moved(_soonest(one.due for one in found), sum(one.skipped for one in found))
 
     def describe(self) -> str:
         return "; ".join(part.describe() for part in self.parts)

@@ -2,7 +2,7 @@
 
 from zlib import crc32
 
-from jobd.schedule.base import Schedule
+from jobd.schedule.base import Moved, Schedule, in_time
 
 
 class Window(Schedule):
@@ -27,6 +27,25 @@ class Window(Schedule):
             moment = max(moment, self.start - 1)
         return self._within(self.inner.after(moment, anchor))
 
+    def count(self, after: int, until: int, anchor: int) -> int:
+        after, until = self._bounded(after, until)
+        return self.inner.count(after, until, anchor) if after < until else 0
+
+    def newest(self, after: int, until: int, anchor: int, most: int) -> int:
+        return self.inner.newest(*self._bounded(after, until), anchor, most)
+
+    def _bounded(self, after: int, until: int) -> tuple[int, int]:
+        return max(after, self.start - 1) if self.start else after, min(until, self.end) if self.end else until
+
+    def zones(self) -> frozenset[str]:
+        return self.inner.zones()
+
+    def moved(self, due: int, was: Schedule, now: int, anchor: int) -> Moved:
+        moved = self.inner.moved(due, was.inner if isinstance(was, Window) else self.inner, now, anchor)
+        if moved.due is not None and self.start is not None and moved.due < self.start:
+            moved = moved._replace(due=self.after(self.start - 1, anchor))
+        return moved._replace(due=self._within(moved.due))
+
     def describe(self) -> str:
         return self.inner.describe()
 
@@ -50,13 +69,27 @@ class Shifted(Schedule):
 
     def first(self, now: int) -> int | None:
         due = self.inner.first(now if self.at_once else now - self.offset)
-        return None if due is None else due + self.offset
+        return None if due is None else in_time(due + self.offset)
 
     def after(self, moment: int, anchor: int) -> int | None:
         if self.from_finish:
             return self.inner.after(moment, anchor)
         due = self.inner.after(moment - self.offset, anchor - self.offset)
-        return None if due is None else due + self.offset
+        return None if due is None else in_time(due + self.offset)
+
+    def count(self, after: int, until: int, anchor: int) -> int:
+        return self.inner.count(after - self.offset, until - self.offset, anchor - self.offset)
+
+    def newest(self, after: int, until: int, anchor: int, most: int) -> int:
+        return self.inner.newest(after - self.offset, until - self.offset, anchor - self.offset, most) + self.offset
+
+    def zones(self) -> frozenset[str]:
+        return self.inner.zones()
+
+    def moved(self, due: int, was: Schedule, now: int, anchor: int) -> Moved:
+        before, by = was.inner if isinstance(was, Shifted) else self.inner, self.offset
+        moved = self.inner.moved(due - by, before, now - by, anchor - by)
+        return moved if moved.due is None else moved._replace(due=moved.due + by)
 
     def describe(self) -> str:
         return self.inner.describe()

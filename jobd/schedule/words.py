@@ -16,7 +16,25 @@ DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sun
 _SHORT = [day[:3].upper() for day in DAYS]
 _GROUPS = {"day": "*", "weekday": "MON-FRI", "workday": "MON-FRI", "weekend": "SAT,SUN"}
 _ORDINALS = {"first": 1, "1st": 1, "second": 2, "2nd": 2, "third": 3, "3rd": 3, "fourth": 4, "4th": 4, "last": 0}
-_UNITS = {"second": "s", "minute": "m", "hour": "h", "day": "d", "week": "w"}
+_UNITS = {"second": "s", "sec": "s", "minute": "m", "min": "m", "hour": "h", "hr": "h", "day": "d", "week": "w"}
+_OTHER_WORDS = {
+    "daily": "'day at 09:00'",
+    "hourly": "1h",
+    "minutely": "1m",
+    "weekly": "'monday at 09:00'",
+    "monthly": "'first day of the month at 09:00'",
+    "month": "'first day of the month at 09:00'",
+    "yearly": "--cron '0 9 1 1 *'",
+    "year": "--cron '0 9 1 1 *'",
+    "quarter": "--cron '0 9 1 */3 *'",
+    "quarterly": "--cron '0 9 1 */3 *'",
+    "other day": "2d",
+    "biweekly": "2w",
+    "fortnight": "2w",
+    "half hour": "30m",
+    "noon": "'day at noon'",
+    "midnight": "'day at midnight'",
+}
 _CLOCKS = {"noon": (12, 0), "midnight": (0, 0)}
 _CLOCK = re.compile(r"([0-9]{1,2})(?::([0-9]{2}))? ?(am|pm)?\Z")
 _NTH = re.compile(r"([0-9]{1,2})(st|nd|rd|th)\Z")
@@ -29,16 +47,19 @@ def compile_every(text: str) -> str:
     words = " ".join(text.lower().replace(",", " , ").split())
     if not words.isascii():
         raise Flaw(f"{text!a} is not understood", 0, EVERY_HINT)
-    if period := re.fullmatch(r"(?:([0-9]{1,9}) )?(second|minute|hour|day|week)(s?)", words):
+    if period := re.fullmatch(r"(?:([0-9]{1,9}) ?)?(second|sec|minute|min|hour|hr|day|week)(s?)", words):
         number, unit, plural = period.groups()
         if number is None and (unit in ("day", "week") or plural):
             raise Flaw(f"{text!a} could mean two things", 0, f"write 1{_UNITS[unit]}, or 'day at 09:00'")
         return f"{number or 1}{_UNITS[unit]}"
     days, at, times = words.partition(" at ")
+    if hint := _OTHER_WORDS.get(days.removesuffix("s")):
+        hint = f"'day at {times}'" if at and days == "daily" else hint
+        raise Flaw(f"{text!a} is not understood", 0, f"write {hint}")
     if not at:
-        if words.removesuffix("s") in (*DAYS, *_GROUPS):
+        if _are_days(words):
             raise Flaw(f"{text!a} names no time of day", len(text), f"write '{words} at 09:00'")
-        if " " in words and words[0].isalpha():
+        if re.fullmatch("[a-z ]+|[0-9]+ [a-z]+", words):
             raise Flaw(f"{text!a} is not understood", 0, EVERY_HINT)
         return text  # a duration, or what its parser refuses
     day, weekday = _days(days, text)
@@ -57,6 +78,7 @@ def compile_at(text: str, now: datetime) -> str:
     elif last in ("today", "tomorrow", *DAYS):
         day, time = last, front
     else:
+        _refuse_words(words)
         return text  # an ISO 8601 time, or what its parser refuses
     time = time.removeprefix("at ").removesuffix(" on").strip()
     if not time:
@@ -72,6 +94,24 @@ def compile_at(text: str, now: datetime) -> str:
     return clock.isoformat(timespec="minutes")
 
 
+def _refuse_words(words: str) -> None:
+    """Raise Flaw for words about a time that do not say which day."""
+    if words in _CLOCKS or ((form := _CLOCK.match(words)) and (form[2] or form[3])):
+        raise Flaw(f"{words!a} names no day", 0, f"write 'today {words}' or 'tomorrow {words}'")
+    if words == "now":
+        raise Flaw("'now' is no time", 0, "--once is due at once")
+    if words.startswith("in "):
+        raise Flaw(f"{words!a} is no time", 0, f"write --in {words[3:].replace(' ', '')}")
+
+
+def _are_days(words: str) -> bool:
+    try:
+        _days(words, words)
+    except Flaw:
+        return False
+    return True
+
+
 def _days(text: str, whole: str) -> tuple[str, str]:
     """The day fields (of the month, of the week) of a cron expression."""
     if text in _GROUPS or text.removesuffix("s") in _GROUPS:
@@ -79,7 +119,7 @@ def _days(text: str, whole: str) -> tuple[str, str]:
     found = re.fullmatch(r"(?:the )?(.+?) (?:of the month|of every month|of each month)", text)
     if found:
         return _day_of_month(found[1], whole)
-    if span := re.fullmatch(r"(\w+) (?:to|through|-) (\w+)", text):
+    if span := re.fullmatch(r"(\w+)(?: to | through | ?- ?)(\w+)", text):
         first, last = (_SHORT.index(_day_name(word, whole)) for word in span.groups())
         if first < last:
             return "*", f"{_SHORT[first]}-{_SHORT[last]}"

@@ -4,30 +4,46 @@
 the clocks of a zone show is a naive `datetime`, and everything else is whole microseconds of UTC.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+from zlib import crc32
+from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from jobd.clock import DAY, LATEST, SECOND, from_datetime, to_datetime
-from jobd.schedule.base import Flaw
+from jobd.clock import DAY, HOUR, LATEST, SECOND, from_datetime, to_datetime
+from jobd.schedule.base import Flaw, Moved, Schedule
+from jobd.schedule.rule import is_rule, zone_of_rule
 
 _NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*\Z")
 # Names of the zone database that are none: `right/` counts leap seconds, the others mean whatever this machine says.
 _NO_ZONES = ("right", "posix", "posixrules", "localtime", "Factory")
+FAR = 3 * HOUR  # by less than this clocks are put forward or back; by more they are others: Debian's cron(8)
 _MICROSECOND = timedelta(microseconds=1)
 _NONE = timedelta()
 
 
 def find_zone(name: str) -> ZoneInfo:
     """The time zone called `name`, which is never used as a path. Raises Flaw, with the nearest name that exists."""
+    zone = known_zone(name)
+    if zone is None:
+        raise Flaw(f"there is no time zone {name[:64]!a}", 0, _nearest(name))
+    return zone
+
+
+def known_zone(name: str) -> ZoneInfo | None:
+    """The time zone called `name`, in the IANA database or by a POSIX rule; None when there is none."""
+    if name.upper() == "UTC":
+        name = "UTC"
     if _NAME.match(name) and name.partition("/")[0] not in _NO_ZONES:
         try:
             return ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            pass  # "Europe" is a folder, "tzdata.zi" no zone
-    raise Flaw(f"there is no time zone {name[:64]!a}", 0, _nearest(name)) from None
+            return None  # "Europe" is a folder, "tzdata.zi" no zone
+    if is_rule(name):
+        return zone_of_rule(name)
+    return None
 
 
 def clock_time(moment: int, zone: ZoneInfo) -> datetime:
@@ -116,9 +132,66 @@ def clock_notes(
     return found
 
 
+def moved_clock(schedule: Schedule, due: int, was: ZoneInfo, zone: ZoneInfo, now: int, late: bool) -> Moved:
+    """A clock time keeps what the clocks show and moves with its zone, so that each comes once.
+
+    What the change skips is due at once (`late`) when it moved by less than three hours, as at any change of the
+    clocks; else it is skipped.
+    """
+    if was.key == zone.key:
+        return Moved(_by_new_rules(schedule, due, now))
+    same = moment_of(clock_time(due, was), zone)
+    if same > now or due <= now:
+        return Moved(schedule.after(same - 1, same))
+    if late and due - same < FAR:
+        return Moved(same)
+    return Moved(schedule.after(now, now), schedule.count(same - 1, now, now))
+
+
+def _by_new_rules(schedule: Schedule, due: int, now: int) -> int | None:
+    """The due time in hand by rules that moved the clocks by an hour or three; one that would have passed stays."""
+    if due <= now or schedule.after(due - 1, due) == due:
+        return due
+    sooner = schedule.after(due - FAR, due)
+    return sooner if sooner is None or sooner > now else due
+
+
+def forget_rules() -> None:
+    """Read the zones' rules again where they are asked for next: they may be newer ones."""
+    ZoneInfo.clear_cache()
+
+
+def rules_version() -> str:
+    """A fingerprint of the rules of all zones."""
+    total = 0
+    for folder in TZPATH:
+        for name in sorted(available_timezones()) if os.path.isdir(folder) else ():
+            try:
+                with open(os.path.join(folder, name), "rb") as file:
+                    total = crc32(file.read(), crc32(name.encode(), total))
+            except OSError:
+                pass
+    if total:
+        return f"{total:08x}"
+    from importlib.metadata import version
+
+    return version("tzdata")
+
+
+def zone_spelt(name: str) -> str | None:
+    """The name of the zone that is spelt like this but for the case of its letters."""
+    return _by_case().get(name.casefold())
+
+
+def _by_case() -> dict[str, str]:
+    return {zone.casefold(): zone for zone in available_timezones() if zone.partition("/")[0] not in _NO_ZONES}
+
+
 def _nearest(name: str) -> str:
     from difflib import get_close_matches
 
-    known = {zone.casefold(): zone for zone in available_timezones()}
+    if not name or name.partition("/")[0] in _NO_ZONES:
+        return "write a name like Europe/Berlin"
+    known = _by_case()
     near = get_close_matches(name.casefold(), known, 1, 0.6)
     return f"did you mean {known[near[0]]}?" if near else "write a name like Europe/Berlin"

@@ -273,15 +273,16 @@ def replan_all(session: Session, ids: Sequence[int], now: int, zone: str) -> Non
 
 
 def _put(session: Session, standing: Iterable[Standing], now: int, zone: str) -> None:
-    free, after = [], []
+    free, runs, after = [], [], []
     for one in standing:
         if one.plan is not None and one.plan.node:
             table.note_change(session, one.job_id, "changed")
             continue
         free.append(lifecycle.replan(one.job, one.problem, one.plan or Plan(one.job_id), now, zone))
+        runs.append(lifecycle.given_up(one.plan, free[-1], now))
         if one.job is not None and one.job.options.after_jobs:
             after.append(one.job_id)
-    table.replan(session, free)
+    table.replan(session, free, [run for run in runs if run is not None])
     dependencies.look_again(session, after, now)
     forget_changes(session, [plan.job_id for plan in free])
 

@@ -118,6 +118,11 @@ class Reader:
         )
         return [NodeRow._make((*row[:-1], tuple(read_pools(row[-1])))) for row in found]
 
+    def zone(self) -> str | None:
+        """The time zone of jobs that name none; None: no node has said it yet."""
+        found = self._rows("SELECT value FROM installation WHERE name = 'timezone'")
+        return found[0][0] or None if found else None
+
     def runs(self, job_id: int | None) -> Iterator[History]:
         """The runs of one job, or of all, newest first."""
         return self._all_runs() if job_id is None else self._runs_of(job_id)

@@ -24,11 +24,12 @@ def request_run(store: Store, name: str, now: int, zone: str) -> int:
                 raise JobdError(f"the job {name!r} is running already (run {plan.number})", f"see `jobd show {name}`")
             table.note_change(session, job.id, "run")
             return plan.number
-        plan = lifecycle.plan(job, plan, now, zone)
-        if plan.error is not None and plan.due is None:
-            raise _invalid(name, plan.error)
-        plan = lifecycle.request(plan, now)
-        table.replan(session, [plan])
+        new = lifecycle.plan(job, plan, now, zone)
+        if new.error is not None and new.due is None:
+            raise _invalid(name, new.error)
+        run = lifecycle.given_up(plan, new, now)
+        plan = lifecycle.request(new, now)
+        table.replan(session, [plan], [run] if run is not None else [])
         forget_changes(session, [job.id])
         return plan.number
 

@@ -126,10 +126,7 @@ def settle(session: Session, settlements: Sequence[Settlement]) -> set[int]:
             others.append(one.plan)
     session.write_rows("schedule", rows.SHIFTED, shifted, key=("job_id",), cleared=rows.AS_EVER)
     _write_plans(session, others)
-    dependencies.ended(session, ((one.plan, one.run) for one in good if one.run is not None))
-    finished = [(run.job_id, rows.write_time(run.finished)) for run in runs if run.outcome != SKIPPED]
-    if finished:
-        session.dialect.stamp_finished(session.cursor, finished)
+    _tell_of(session, [(one.plan, one.run) for one in good if one.run is not None])
     accepted = {one.plan.job_id for one in good}
     if len(accepted) < len(settlements):
         accepted |= _recorded_before(session, [one for one in settlements if one.plan.job_id not in accepted])
@@ -190,10 +187,16 @@ def drop_changes(session: Session, ids: Sequence[int]) -> None:
         session.execute(f"DELETE FROM job_change WHERE {dialect.among('id', len(ids))}", dialect.among_values(ids))
 
 
-def last_finished(session: Session) -> int:
-    """The end of the latest run in the history; 0 when there is none."""
-    # served by the index run_finished
-    return int(session.rows("SELECT max(finished_time) FROM run WHERE finished_time <= ?", (LATEST,))[0][0] or 0)
+def last_finished(session: Session, instance: str, after: int) -> int:
+    """The end of the latest run by nodes of this instance, if one ended after the moment `after`; else 0."""
+    found = session.rows(
+        # served by the index run_finished
+        "SELECT run.finished_time FROM run JOIN node ON node.id = run.node_id"
+        " WHERE run.finished_time > ? AND run.finished_time <= ? AND node.instance = ?"
+        " ORDER BY run.finished_time DESC LIMIT 1",
+        (after, LATEST, instance),
+    )
+    return int(found[0][0]) if found else 0
 
 
 def note_changes(session: Session, job_ids: Sequence[int], what: str) -> None:
@@ -254,9 +257,21 @@ def _numbered(session: Session, claimed: list[Claimed]) -> list[Claimed]:
     ]
 
 
-def replan(session: Session, changed: Sequence[Plan]) -> None:
-    """Write plans of jobs that `stand` has shown, in this transaction, to be unclaimed."""
+def replan(session: Session, changed: Sequence[Plan], given_up: Sequence[Run] = ()) -> None:
+    """Write plans of jobs that `stand` has shown, in this transaction, to be unclaimed, and runs given up for them."""
     _write_plans(session, changed)
+    if given_up:
+        session.write_rows("run", rows.RUN, [rows.run_row(run) for run in given_up], key=("job_id", "number"))
+        plans = {plan.job_id: plan for plan in changed}
+        _tell_of(session, [(plans[run.job_id], run) for run in given_up])
+
+
+def _tell_of(session: Session, ends: Sequence[tuple[Plan, Run]]) -> None:
+    """These runs have ended, and their plans are written: tell the jobs that wait for them, and the table `job`."""
+    dependencies.ended(session, ends)
+    finished = [(run.job_id, rows.write_time(run.finished)) for _, run in ends if run.outcome != SKIPPED]
+    if finished:
+        session.dialect.stamp_finished(session.cursor, finished)
 
 
 def _write_plans(session: Session, changed: Iterable[Plan]) -> None:

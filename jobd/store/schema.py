@@ -225,7 +225,34 @@ def _sixth(kind: str) -> list[str]:
     return [f"ALTER TABLE node ADD COLUMN lock_name {_WORDS[kind]['text']} NULL"]
 
 
-STEPS: list[Callable[[str], Sequence[str | Callable[[Any], None]]]] = [_first, _second, _third, _fourth, _fifth, _sixth]
+def _seventh(kind: str) -> list[str]:
+    """What all nodes have in common: the time zone of jobs that name none, and the edition of the zones' rules."""
+    table = _WORDS[kind]["table"] or (" STRICT" if kind == "sqlite" else "")
+    text = "TEXT" if kind == "sqlite" else "VARCHAR(255)"
+    number = "INTEGER" if kind == "sqlite" else "BIGINT"
+    name = "TEXT" if kind == "sqlite" else "VARCHAR(64)"
+    rows = [
+        f"INSERT INTO installation (name, value) SELECT '{row}', ''"
+        f" WHERE NOT EXISTS (SELECT 1 FROM installation WHERE name = '{row}')"
+        for row in ("timezone", "zone_rules")
+    ]
+    return [
+        f"""CREATE TABLE IF NOT EXISTS installation (
+            name {name} NOT NULL PRIMARY KEY, value {text} NOT NULL, node_id {number} NOT NULL DEFAULT 0
+        ){table}""",
+        *rows,
+    ]
+
+
+STEPS: list[Callable[[str], Sequence[str | Callable[[Any], None]]]] = [
+    _first,
+    _second,
+    _third,
+    _fourth,
+    _fifth,
+    _sixth,
+    _seventh,
+]
 VERSION = len(STEPS)
 
 

@@ -30,6 +30,13 @@ def due_at_start(session: Session, after: int, until: int) -> list[int]:
     return [job_id for (job_id,) in session.rows(sql, (after, until, "%@reboot%"))]
 
 
+def free_bases(session: Session, after: int, until: int) -> list[tuple[int, str]]:
+    """What the plans of the unclaimed jobs of a slice were made from: (job id, basis)."""
+    # served by the primary key, not by schedule_claim
+    sql = "SELECT job_id, basis FROM schedule WHERE job_id > ? AND job_id <= ? AND node_id + 0 = 0"
+    return session.rows(sql, (after, until))
+
+
 def rowless(session: Session, after: int, until: int) -> list[int]:
     """The ids of the live jobs of a slice that have no row of `schedule`."""
     # served by the primary keys

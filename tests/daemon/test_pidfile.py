@@ -41,7 +41,7 @@ def test_a_stale_pid_file_never_blocks_a_start(tmp_path: Path) -> None:
     with hold(tmp_path) as process:
         process.kill()
         process.wait()
-    assert (tmp_path / "jobd.pid").read_text().startswith(f"{process.pid} ")
+    assert (tmp_path / "jobd.pid").read_text() == f"{process.pid}\n"
     assert holder(str(tmp_path)) is None
     lock = acquire(str(tmp_path))
     assert lock is not None
@@ -49,6 +49,31 @@ def test_a_stale_pid_file_never_blocks_a_start(tmp_path: Path) -> None:
     lock.sign()
     assert holder(str(tmp_path)) == os.getpid()
     lock.close()
+
+
+def test_the_file_holds_one_number_so_that_it_can_be_given_to_kill(tmp_path: Path) -> None:
+    with hold(tmp_path) as process:
+        subprocess.run(["/bin/sh", "-c", f"kill -KILL $(cat {tmp_path}/jobd.pid)"], check=True)
+        assert process.wait() == -signal.SIGKILL
+
+
+def test_a_file_of_two_numbers_is_understood(tmp_path: Path) -> None:
+    """A daemon of the version before is running while its package is replaced."""
+    with hold(tmp_path) as process:
+        (tmp_path / "jobd.pid").write_text((tmp_path / "jobd.started").read_text())
+        (tmp_path / "jobd.started").unlink()
+        assert holder(str(tmp_path)) == process.pid
+        process.kill()
+
+
+@pytest.mark.parametrize("text", ["", "1 5\n", "nonsense", None])
+def test_a_number_whose_process_cannot_be_told_is_not_taken_for_the_daemon(tmp_path: Path, text: str | None) -> None:
+    with hold(tmp_path) as process:
+        (tmp_path / "jobd.started").unlink()
+        if text is not None:
+            (tmp_path / "jobd.started").write_text(text)
+        assert holder(str(tmp_path)) is None
+        process.kill()
 
 
 def test_a_number_that_is_another_process_now_is_not_taken_for_the_daemon(tmp_path: Path) -> None:

@@ -17,6 +17,23 @@ from jobd.daemon.pidfile import holder
 from tests.house import PLUGIN, House, until
 
 
+def test_a_job_whose_task_is_unknown_is_offered_again_and_logged_once(house: House) -> None:
+    house.foreground()
+    house.fine("add", "nothing", "--task", "not-there", "--once", "--force")
+
+    def token() -> int:
+        with sqlite3.connect(house.folder / "jobd.db") as database:
+            return int(database.execute("SELECT token FROM schedule").fetchone()[0])
+
+    until(lambda: "nothing cannot run" in house.log(), "the line")
+    for _ in range(2):
+        before = token()
+        house.fine("reload")
+        until(lambda before=before: token() > before, "another claim")
+    house.fine("stop")
+    assert house.log().count("cannot run") == 1
+
+
 def test_start_returns_when_the_daemon_is_up_and_stop_when_it_is_gone(house: House) -> None:
     started = house.jobd("start")
     assert started.returncode == 0, started.stderr

@@ -1,12 +1,15 @@
 """What holds for every schedule, every moment and every zone."""
 
-from hypothesis import example, given
+import time
+
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jobd.clock import DAY, SECOND
+from jobd.clock import DAY, LATEST, SECOND
 from jobd.schedule import Schedule, ScheduleError, parse
+from jobd.schedule.days import without
 from jobd.schedule.window import Shifted, Window
-from tests.schedule.moments import due_times, parsed
+from tests.schedule.moments import due_times, moment, parsed
 
 ZONES = st.sampled_from(
     [
@@ -68,6 +71,7 @@ def test_due_times_only_grow_and_none_lies_between(text: str, zone: str, moment:
     assert following is None or following > due
 
 
+@settings(deadline=None)
 @given(TEXTS, ZONES, MOMENTS, st.integers(0, 3 * DAY))
 def test_the_count_agrees_with_the_enumeration(text: str, zone: str, moment: int, span: int) -> None:
     schedule = parsed(text, zone)
@@ -138,3 +142,50 @@ def parsed_or_error(text: str, zone: str) -> Schedule | ScheduleError:
         return parse(text, False, zone)
     except ScheduleError as error:
         return error
+
+
+@settings(deadline=None, max_examples=60)
+@given(TEXTS, ZONES, MOMENTS, st.integers(1, 20 * DAY), st.integers(1, 40))
+def test_the_newest_are_the_last_of_all(text: str, zone: str, moment: int, span: int, most: int) -> None:
+    schedule = parsed(text, zone)
+    until = moment + span // (1000 if text.endswith("s") else 1)
+    due = due_times(schedule, moment, until, anchor=moment)
+    if len(due) >= most:
+        assert schedule.newest(moment, until, moment, most) == due[-most]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.sampled_from(["*/7 * * * *", "30 2 * * *", "*/20 0-3 L * *", "0 12 13 * 5", "15 1-3 */2 * *"]), ZONES, MOMENTS
+)
+def test_cron_is_counted_by_days_over_every_change_of_the_clocks(text: str, zone: str, moment: int) -> None:
+    schedule = parsed(text, zone)
+    until = moment + 100 * DAY
+    assert schedule.count(moment, until, moment) == len(due_times(schedule, moment, until))
+
+
+def test_years_are_counted_at_once() -> None:
+    begun = time.perf_counter()
+    assert parsed("10ms").count(0, 3_650 * DAY, 0) == 3_650 * 86_400 * 100
+    year = moment("2025-01-01T00:00"), moment("2026-01-01T00:00")
+    assert parsed("* * * * * *").count(*year, 0) == 365 * 86_400
+    assert parsed("* * * * *", "Europe/Berlin").count(*year, 0) == 365 * 1_440
+    assert Shifted(parsed("* * * * *"), 7).count(*year, 0) == 365 * 1_440
+    assert parsed("* * * * * *").newest(0, year[1], 0, 1_000) == year[1] - 999 * SECOND
+    assert time.perf_counter() - begun < 5
+
+
+@given(TEXTS, ZONES, st.integers(LATEST - 4_000 * DAY, LATEST), st.integers(LATEST - 4_000 * DAY, LATEST))
+@settings(deadline=None)
+def test_nothing_is_due_after_the_last_year(text: str, zone: str, now: int, start: int) -> None:
+    for schedule in (
+        parsed(text, zone),
+        parsed("3650d"),
+        parsed("after 3650d"),
+        Shifted(parsed(text, zone), 3_000 * DAY),
+        Window(parsed(text, zone), start, None),
+        without(parsed(text, zone), ("01-01", "12-31", "9990-01-01..9998-12-31"), zone, "skip"),
+    ):
+        for due in (schedule.first(now), schedule.after(now, now), schedule.after(start, now)):
+            assert due is None or due <= LATEST
+        schedule.notes(now, LATEST)

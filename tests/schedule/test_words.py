@@ -133,3 +133,48 @@ def test_whatever_is_typed_it_is_a_schedule_or_a_refusal(text: str) -> None:
         return
     if compiled != text:
         parsed(compiled)
+
+
+@pytest.mark.parametrize("words", ["first monday of the month", "15th of the month", "weekdays", "monday and friday"])
+def test_days_without_a_time_say_that_the_time_is_missing(words: str) -> None:
+    with pytest.raises(Flaw, match="names no time of day") as caught:
+        compile_every(words)
+    assert caught.value.hint == f"write '{words} at 09:00'"
+    compile_every(f"{words} at 09:00")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("daily", "'day at 09:00'"),
+        ("daily at 7", "'day at 7'"),
+        ("hourly", "1h"),
+        ("month", "first day of the month"),
+        ("quarter", "--cron"),
+        ("half hour", "30m"),
+    ],
+)
+def test_other_words_are_refused_with_what_to_write(words: str, hint: str) -> None:
+    with pytest.raises(Flaw) as caught:
+        compile_every(words)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("words", "stored"), [("5 min", "5m"), ("2 hrs", "2h"), ("30 secs", "30s"), ("5minutes", "5m")]
+)
+def test_units_may_be_spelt(words: str, stored: str) -> None:
+    assert compile_every(words) == stored
+
+
+def test_a_range_of_days_needs_no_blanks() -> None:
+    assert compile_every("monday-friday at 9") == "0 9 * * MON-FRI"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"), [("noon", "today noon"), ("09:00", "tomorrow 09:00"), ("now", "--once"), ("in 5 m", "--in 5m")]
+)
+def test_a_time_without_a_day_is_refused_with_what_to_write(words: str, hint: str) -> None:
+    with pytest.raises(Flaw) as caught:
+        compile_at(words, datetime(2026, 11, 24, 12))
+    assert hint in caught.value.hint

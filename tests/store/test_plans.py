@@ -55,7 +55,7 @@ def a_daemons_life(store: Store) -> None:
     (lost,) = store.transact(takeover.gone)
     assert store.transact(lambda s: takeover.adopt(s, lost, {}, NOW, SETTINGS)) is not None
     assert store.transact(lambda s: takeover.take_over(s, dead, {}, NOW, SETTINGS, "it died")) is not None
-    assert store.transact(lambda s: sweep.put_back_since(s, lambda: NOW)) == 0
+    assert store.transact(lambda s: sweep.put_back_since(s, lambda: NOW, "instance")) == 0
     for at in (0, SIZE.jobs // 2, SIZE.jobs - 3 * CLAIMS):
         whole = Sweep(starting=True, wake=True, put_back=HOUR, after=at)
         store.transact(lambda s, w=whole: turn(s, work(sweep=w), SETTINGS))

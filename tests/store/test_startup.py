@@ -7,7 +7,7 @@ from jobd.engine import sweep
 from jobd.engine.changes import Looker
 from jobd.engine.sweep import Sweep, put_back_since
 from jobd.job import PLAIN, Job, Options, Run
-from jobd.store import definitions
+from jobd.store import definitions, nodes
 from jobd.store.rows import RUN, run_row
 from jobd.store.store import Store
 
@@ -57,23 +57,34 @@ def test_intervals_follow_a_clock_that_is_put_back_and_clock_times_only_when_it_
     noon = NOW + 4 * HOUR
     sql = "UPDATE schedule SET due_time = ?, ready_time = ? WHERE job_id = (SELECT id FROM job WHERE name = ?)"
     store.transact(lambda s: s.execute(sql, (NOW + 10 * MINUTE, NOW + 10 * MINUTE, "interval")) and None)
-    for by, expected in ((HOUR, noon), (2 * DAY, noon - 2 * DAY)):
+    # Each time the grid moves by a microsecond, so that no due time comes twice.
+    for by, expected, until in ((HOUR, noon, 10 * MINUTE + 1), (2 * DAY, noon - 2 * DAY, 2)):
         now = NOW - by
         assert all_of(store, Sweep(put_back=by), now) == 1
         look(store, now)
-        assert ready(store) == {"interval": now + 10 * MINUTE, "noon": expected, "date": noon}
+        assert ready(store) == {"interval": now + until, "noon": expected, "date": noon}
 
 
 def test_a_history_that_ends_in_the_future_tells_of_a_clock_that_was_put_back(store: Store) -> None:
     (job_id,) = definitions.add(store, [Job("noon", "0 12 * * *")], NOW, "UTC")
-    assert store.transact(lambda session: put_back_since(session, lambda: NOW)) == 0
-    run = Run(job_id, 1, NOW, NOW, NOW, 1, "succeeded", 1)
+    assert store.transact(lambda session: put_back_since(session, lambda: NOW, "here")) == 0
+    node = store.transact(lambda session: nodes.register(session, "host", 1, "1", "here", NOW))
+    run = Run(job_id, 1, NOW, NOW, NOW, 1, "succeeded", node)
     store.transact(lambda session: session.write_rows("run", RUN, [run_row(run)]))
-    put_back = store.transact(lambda session: put_back_since(session, lambda: NOW - 2 * DAY))
+    put_back = store.transact(lambda session: put_back_since(session, lambda: NOW - 2 * DAY, "here"))
     assert put_back == 2 * DAY
     all_of(store, Sweep(put_back=put_back), NOW - 2 * DAY)
     look(store, NOW - 2 * DAY)
     assert ready(store) == {"noon": NOW + 4 * HOUR - 2 * DAY}
+
+
+def test_a_node_whose_clock_is_ahead_does_not_put_back_that_of_another(store: Store) -> None:
+    (job_id,) = definitions.add(store, [Job("often", "1s")], NOW, "UTC")
+    ahead = store.transact(lambda session: nodes.register(session, "ahead", 1, "1", "ahead", NOW))
+    run = Run(job_id, 1, NOW, NOW, NOW + 2 * SECOND, 1, "succeeded", ahead)
+    store.transact(lambda session: session.write_rows("run", RUN, [run_row(run)]))
+    assert store.transact(lambda session: put_back_since(session, lambda: NOW, "behind")) == 0
+    assert store.transact(lambda session: put_back_since(session, lambda: NOW, "ahead")) == 2 * SECOND
 
 
 def test_all_jobs_are_looked_at_a_slice_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,175 @@
+"""The time zone of this machine, as a name that means the same on another: what its C library shows, and never a guess.
+
+    TZ              a name, a path or a POSIX rule, with or without a colon in front; empty: UTC
+    /etc/localtime  a link to the zone's file, or a copy of it, which is found by its content
+    /etc/timezone   the name, where there is no /etc/localtime
+    neither         UTC, as localtime(5) says
+
+What is there and cannot be named is an error.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+
+from jobd.config import Settings
+from jobd.config_keys import ZONES, has_zone_file
+from jobd.errors import ConfigError
+
+_FOLDER = "/zoneinfo/"
+_OTHER_CLOCKS = ("posix/", "right/")  # copies of all zones; those of `right` count leap seconds
+_MAX_FILE = 2**20
+_FIRST_YEAR, _LAST_YEAR = 2025, 2100  # over which a rule must agree with the file that it stands for
+
+
+def machine_zone(environ: Mapping[str, str] = os.environ, etc: str = "/etc") -> str:
+    """The zone of this machine: a name of the IANA database, or a POSIX rule. Raises ConfigError."""
+    text = environ.get("TZ")
+    if text is None:
+        return _of_files(etc)
+    text = text.removeprefix(":")
+    if not text:
+        return "UTC"
+    if text.startswith("/"):
+        return _of_file(text, etc)
+    name = _plain(text)
+    if name == "localtime":
+        return _of_files(etc)
+    if ".." not in name and _is_zone(name):
+        return name
+    from jobd.schedule.rule import canonical_rule
+
+    rule = canonical_rule(text)
+    if rule is None:
+        raise _unknown(f"TZ is {ascii(text)[:80]}, which is no zone, no file and no rule")
+    return rule
+
+
+def with_zone(settings: Settings) -> Settings:
+    """`settings`, as a daemon goes by them: with the machine's zone, if they name none. Raises ConfigError."""
+    return settings if settings.timezone else settings._replace(timezone=machine_zone(), zone_of_machine=True)
+
+
+def _of_files(etc: str) -> str:
+    path = os.path.join(etc, "localtime")
+    if os.path.lexists(path):
+        return _of_file(path, etc)
+    name = _timezone_file(etc)
+    if name and not _is_zone(name):
+        raise _unknown(f"{etc}/timezone says {ascii(name)[:80]}, and there is no such zone")
+    return name or "UTC"
+
+
+def _of_file(path: str, etc: str) -> str:
+    """The name of the zone in a file of the zone database, of a link to one, or of a copy."""
+    target = os.path.realpath(path)
+    name = _plain(target.rpartition(_FOLDER)[2]) if _FOLDER in target else ""
+    if name and _is_zone(name):
+        return name
+    try:
+        with open(target, "rb") as file:
+            content = file.read(_MAX_FILE)
+    except OSError as error:
+        raise _unknown(f"cannot read {path}: {error.strerror}") from None
+    if not content.startswith(b"TZif"):
+        raise _unknown(f"{path} holds no time zone")
+    said = _timezone_file(etc)
+    found = _same(content, said) or _rule_of(content, said)
+    if found is None:
+        raise _unknown(f"{path} is like no zone of {ZONES}")
+    return found
+
+
+def _same(content: bytes, said: str) -> str | None:
+    """The name of the zone that has this content: the one that is `said`, if it is one of them, or the usual one."""
+    alike = [(name, file.path) for name, file in _files(ZONES) if file.stat().st_size == len(content)]
+    names = [name for name, path in alike if _read(path) == content]
+    if not names:
+        return None
+    for preferred in (said, "UTC"):
+        if preferred in names:
+            return preferred
+    usual = _read(os.path.join(ZONES, "zone1970.tab")).decode("ascii", "replace")
+    listed = [word for line in usual.splitlines() if line[:1] != "#" for word in line.split("\t")[2:3] if word in names]
+    return listed[0] if listed else min(names, key=lambda name: ("/" not in name, name))
+
+
+def _rule_of(content: bytes, said: str) -> str | None:
+    """What a file that is like no other says of the years to come: its rule, or the zone `said` that has the same."""
+    import io
+    from zoneinfo import ZoneInfo
+
+    from jobd.schedule.rule import canonical_rule
+    from jobd.schedule.zone import known_zone
+
+    rule = canonical_rule(content.rstrip(b"\n").rpartition(b"\n")[2].decode("ascii", "replace"))
+    try:
+        zone = ZoneInfo.from_file(io.BytesIO(content))
+    except ValueError:
+        return None
+    for name in (said, rule):
+        other = known_zone(name) if name else None
+        if name and other is not None and _agree(zone, other):
+            return name
+    return None
+
+
+def _agree(one: object, other: object) -> bool:
+    """Whether two zones show the same, looked at each twelve hours."""
+    from datetime import UTC, datetime, timedelta
+
+    at, end, step = datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC), datetime(_LAST_YEAR, 1, 1, tzinfo=UTC), timedelta(hours=12)
+    while at < end:
+        if at.astimezone(one).utcoffset() != at.astimezone(other).utcoffset():  # type: ignore[arg-type]
+            return False
+        at += step
+    return True
+
+
+def _timezone_file(etc: str) -> str:
+    lines = _read(os.path.join(etc, "timezone")).decode("utf-8", "replace").split("\n")
+    return next((text for line in lines if (text := line.partition("#")[0].strip())), "")
+
+
+def _files(folder: str, prefix: str = "") -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+    """The zones' files below `folder`, by name."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        name = prefix + entry.name
+        if entry.is_dir():
+            if name + "/" not in _OTHER_CLOCKS:
+                yield from _files(entry.path, name + "/")
+        elif _is_zone(name):
+            yield name, entry
+
+
+def _is_zone(name: str) -> bool:
+    """Whether schedules may name this zone."""
+    from jobd.schedule.zone import known_zone
+
+    return bool(name) and ((has_zone_file(name) and name not in _NO_NAMES) or known_zone(name) is not None)
+
+
+_NO_NAMES = ("localtime", "posixrules", "Factory")
+
+
+def _plain(name: str) -> str:
+    for folder in _OTHER_CLOCKS:
+        name = name.removeprefix(folder)
+    return name
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_MAX_FILE)
+    except OSError:
+        return b""
+
+
+def _unknown(why: str) -> ConfigError:
+    return ConfigError(
+        f"the time zone of this machine is not known: {why}", 'give it in jobd.toml: timezone = "Europe/Berlin"'
+    )

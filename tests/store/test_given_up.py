@@ -1,0 +1,94 @@
+"""A run that waits for its next attempt when its job is changed is recorded, and its number is not used again."""
+
+from collections.abc import Callable
+
+import pytest
+
+from jobd import lifecycle
+from jobd.clock import HOUR, SECOND
+from jobd.engine.changes import Looker
+from jobd.job import Job, Options, Plan, Run
+from jobd.store import definitions, requests, rows
+from jobd.store import schedule_table as table
+from jobd.store.store import Session, Store
+
+NOW = 1_795_465_213_000_000
+
+
+def waiting(store: Store) -> tuple[int, Plan]:
+    """A job whose first run has had two attempts of four."""
+    (job_id,) = definitions.add(store, [Job("a", "1h", retry_times=3)], NOW, "UTC")
+
+    def fail(session: Session) -> Plan:
+        plan = table.plans(session, [job_id])[job_id]
+        waiting = plan._replace(attempt=2, ready=NOW + HOUR)
+        table.replan(session, [waiting])
+        return waiting
+
+    return job_id, store.transact(fail)
+
+
+def runs(session: Session) -> list[Run]:
+    return [rows.read_run(row) for row in session.rows(f"SELECT {rows.columns('run', rows.RUN)} FROM run")]
+
+
+def by_set(store: Store, job_id: int) -> None:
+    definitions.change(store, "a", lambda job: job._replace(interval="2h"), NOW + SECOND, "UTC")
+
+
+def by_rm_and_add(store: Store, job_id: int) -> None:
+    definitions.delete(store, ["a"], NOW, "UTC")
+    definitions.add(store, [Job("a", "2h")], NOW + SECOND, "UTC")
+
+
+def to(store: Store, job_id: int, interval: str) -> None:
+    """Another program changes the job's row, and a node looks at it."""
+    store.transact(lambda s: s.execute('UPDATE job SET "interval" = ? WHERE id = ?', (interval, job_id)))
+    store.transact(lambda s: Looker(1, NOW + SECOND, "UTC", Options()).look(s))
+
+
+def by_hand(store: Store, job_id: int) -> None:
+    to(store, job_id, "2h")
+
+
+def by_an_invalid_interval_that_is_mended(store: Store, job_id: int) -> None:
+    for interval in ("nonsense", "2h"):
+        to(store, job_id, interval)
+
+
+@pytest.mark.parametrize("change", [by_set, by_rm_and_add, by_hand, by_an_invalid_interval_that_is_mended])
+def test_a_run_that_is_given_up_is_recorded_and_keeps_its_number(
+    store: Store, change: Callable[[Store, int], None]
+) -> None:
+    job_id, before = waiting(store)
+    change(store, job_id)
+    (run,) = store.transact(runs)
+    assert (run.number, run.due, run.attempts, run.outcome) == (1, before.due, 2, "superseded")
+    assert run.error == "given up after 2 attempts: its job was changed"
+    plan = store.transact(lambda s: table.plans(s, [job_id]))[job_id]
+    assert (plan.number, plan.attempt, plan.due) == (2, 0, NOW + SECOND)
+
+
+def test_what_does_not_touch_the_schedule_gives_up_nothing(store: Store) -> None:
+    job_id, before = waiting(store)
+    definitions.change(store, "a", lambda job: job._replace(retry_times=9), NOW, "UTC")
+    definitions.set_paused(store, ["a"], True, NOW, "UTC")
+    definitions.set_paused(store, ["a"], False, NOW, "UTC")
+    assert store.transact(runs) == []
+    plan = store.transact(lambda s: table.plans(s, [job_id]))[job_id]
+    assert (plan.number, plan.attempt) == (before.number, before.attempt)
+
+
+def test_a_cancelled_run_is_not_also_given_up(store: Store) -> None:
+    waiting(store)
+    requests.request_cancel(store, "a", NOW, "UTC")
+    store.transact(lambda s: Looker(1, NOW + SECOND, "UTC", Options()).look(s))
+    assert [(run.number, run.outcome) for run in store.transact(runs)] == [(1, "cancelled")]
+
+
+def test_a_run_without_an_attempt_leaves_no_record() -> None:
+    job = Job("a", "1h", id=1)
+    old = lifecycle.plan(job, None, NOW, "UTC")
+    new = lifecycle.plan(job._replace(interval="2h"), old, NOW, "UTC")
+    assert lifecycle.given_up(old, new, NOW) is None
+    assert new.number == old.number
