@@ -45,10 +45,10 @@ def edited(job: Job, given: Mapping[str, Any], command: tuple[str, ...] | None, 
     if given["priority"] is not None:
         plain["priority"] = given["priority"]
     zone = plain.get("timezone") or (None if "timezone" in plain else options.timezone) or zone
-    if plain.get("timezone"):
+    if plain.get("timezone") is not None:
         from jobd.schedule.zone import find_zone
 
-        find_zone(zone)
+        find_zone(plain["timezone"])
     for name in ("starts", "ends"):
         if given[name] is not None:
             plain[name] = None if given[name] is CLEARED else moment_given(given[name], now, zone)

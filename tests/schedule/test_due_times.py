@@ -230,9 +230,11 @@ def test_a_schedule_says_what_it_understood(text: str, canonical: str, words: st
     assert again.after(NOW, NOW) == schedule.after(NOW, NOW)
 
 
-def test_counting_stops_in_time() -> None:
-    assert parsed("10ms").count(0, NOW, 0) == 10_000
-    assert parsed("* * * * * *").count(NOW, NOW + 10**12, 0) == 10_000
+def test_what_can_be_told_by_arithmetic_is_counted_and_else_counting_stops_in_time() -> None:
+    assert parsed("10ms").count(0, NOW, 0) == NOW // 10_000
+    assert parsed("* * * * * *").count(NOW, NOW + 10**12, 0) == 1_000_000
+    assert parsed("10ms; 1s").count(0, NOW, 0) == 10_000
+    assert parsed("calendar *:*:*").count(NOW, NOW + 10**12, 0) == 10_000
 
 
 def test_the_calendar_has_an_end() -> None:
