@@ -14,7 +14,7 @@ the clocks change by half an hour or at midnight (Lord Howe, São Paulo), and tr
 import re
 from collections.abc import Mapping
 from copy import copy
-from datetime import MAXYEAR, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from typing import NamedTuple
 from zlib import crc32
 from zoneinfo import ZoneInfo
@@ -97,9 +97,9 @@ class Cron(Schedule):
 
     def count(self, after: int, until: int, anchor: int) -> int:
         """By whole days; those about which the clocks change are counted one by one."""
-        day, last = (clock_time(moment, self.zone).date() for moment in (after, until))
-        if until - after <= DAY or last.year >= MAXYEAR:
+        if until - after <= DAY or until > LATEST:
             return super().count(after, until, anchor)
+        day, last = (clock_time(moment, self.zone).date() for moment in (after, until))
         total = 0
         while day <= last:
             begin, end = (moment_of(datetime.combine(one, time()), self.zone) for one in (day, day + _ONE_DAY))

@@ -154,13 +154,13 @@ def test_the_newest_are_the_last_of_all(text: str, zone: str, moment: int, span:
         assert schedule.newest(moment, until, moment, most) == due[-most]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(
     st.sampled_from(["*/7 * * * *", "30 2 * * *", "*/20 0-3 L * *", "0 12 13 * 5", "15 1-3 */2 * *"]), ZONES, MOMENTS
 )
 def test_cron_is_counted_by_days_over_every_change_of_the_clocks(text: str, zone: str, moment: int) -> None:
     schedule = parsed(text, zone)
-    until = moment + 100 * DAY
+    until = moment + 40 * DAY
     assert schedule.count(moment, until, moment) == len(due_times(schedule, moment, until))
 
 
@@ -176,7 +176,7 @@ def test_years_are_counted_at_once() -> None:
 
 
 @given(TEXTS, ZONES, st.integers(LATEST - 4_000 * DAY, LATEST), st.integers(LATEST - 4_000 * DAY, LATEST))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_nothing_is_due_after_the_last_year(text: str, zone: str, now: int, start: int) -> None:
     for schedule in (
         parsed(text, zone),
@@ -188,4 +188,4 @@ def test_nothing_is_due_after_the_last_year(text: str, zone: str, now: int, star
     ):
         for due in (schedule.first(now), schedule.after(now, now), schedule.after(start, now)):
             assert due is None or due <= LATEST
-        schedule.notes(now, LATEST)
+        schedule.notes(LATEST - 10 * DAY, LATEST)
