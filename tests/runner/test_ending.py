@@ -178,6 +178,15 @@ def test_a_cancelled_task_cleans_up_and_stays_cancelled(house: House, name: str)
     assert [line.split()[0] for line in noted(house, name)] == ["opened", "closed"]
 
 
+@pytest.mark.parametrize("isolation", ["fork", "fresh"])
+@pytest.mark.parametrize("name", ["sleeps", "awaits"])
+def test_so_it_does_in_a_process_of_its_own(house: House, isolation: str, name: str) -> None:
+    began(house, name, "--isolation", isolation)
+    house.fine("cancel", name)
+    assert house.ended(name)[0]["outcome"] == "cancelled"
+    assert [line.split()[0] for line in noted(house, name)] == ["opened", "closed"]
+
+
 @pytest.mark.parametrize("name", ["swallows", "hangs_in_c"])
 def test_what_does_not_end_is_killed_after_the_grace(house: House, name: str) -> None:
     pid = began(house, name)
