@@ -146,11 +146,14 @@ class Engine:
         if self._inbox.descriptor in ready:
             self._read_inbox()
         self._mind_lease()  # before anything can start
+        heard = None
         for descriptor in ready:
             if descriptor in self._readers:
                 processor, worker, source = self._readers[descriptor]
                 ended = source == "ended"
-                processor.handle(worker, source)
+                if ended or worker is not heard:
+                    processor.handle(worker, source)
+                    heard = worker
                 if ended:
                     self._spawner.sweep([pid for one in self._processors.values() for pid in one.crew.pids()])
         for processor in self._processors.values():

@@ -51,7 +51,7 @@ from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown, Statemen
 from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.installation import SaidZone
-from jobd.store.output import Part
+from jobd.store.output import Part, kept_beside
 from jobd.store.schedule_table import Settlement
 from jobd.store.store import Session, Store
 
@@ -105,7 +105,7 @@ class Keeper:
         self._held: dict[int, tuple[int, str]] = {}  # job → fencing token and pool, of all that is claimed
         self._outcomes = Outcomes(spool)
         self._began: dict[int, Began] = {}
-        self._printed: list[Part] = []
+        self._printed: dict[int, list[Part]] = {}  # by job
         self._looks: list[Look] = []
         self._recalled: set[int] = set()  # of these the answer is to come
         # job → the token under which it was called back, or its run was to be ended: once is enough
@@ -231,13 +231,15 @@ class Keeper:
         now = self._clock.monotonic()
         match message:
             case Settlement():
-                self._outcomes.add(message)
+                # With what it printed before: that shares its fate, and the spool if the database is away.
+                printed = self._printed.pop(message.plan.job_id, ())
+                self._outcomes.add(message._replace(output=(*printed, *message.output)) if printed else message)
                 self._soon(now if len(self._outcomes) >= MOST_AT_ONCE else now + self._company(message))
             case Began(job_id=job_id):
                 self._began[job_id] = message
                 self._soon(now if message.first else now + self._gather)
             case Printed(part=part):
-                self._printed.append(part)
+                self._printed[part.job_id] = [*kept_beside(part, self._printed.get(part.job_id, ())), part]
                 self._soon(now + self._gather)
             case Recalled(job_id=job_id):
                 self._recalled.discard(job_id)
@@ -424,7 +426,7 @@ class Keeper:
             look_for_gone=beat or not self._gone.alone(),
             settlements=settlements,
             began=list(self._began.values()),
-            printed=list(self._printed),
+            printed=[part for parts in self._printed.values() for part in parts],
             held={job_id: token for job_id, (token, _) in self._held.items()} if beat else {},
             begun=self._begun,
             sweep=self._sweeps[0] if self._sweeps else None,

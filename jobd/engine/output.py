@@ -4,12 +4,12 @@ A run may print a gigabyte: it costs neither memory nor disk nor log. The tail k
 cut; the log gets the first ones and one line that says so.
 """
 
-import json
+from jobd.engine.records import Records
+from jobd.wire import LEVEL_MARK, LONGEST_RECORD
 
-from jobd.wire import LEVEL_MARK
-
-MAX_LINE = 16 * 1024
+MAX_LINE = 16 * 1024  # bytes of a line that the log gets as one
 _MARK = LEVEL_MARK.encode()
+Lines = list[tuple[str, str]]  # level and text, for the log
 
 
 class Output:
@@ -21,22 +21,38 @@ class Output:
         self._before = 0  # bytes that came before those in the tail
         self._cut = False  # some of them since `take` was last called
         self._logged = 0
-        self._line = b""
-        self.fresh = False  # something was printed since `take` was last called
+        self._line = b""  # the last one, not complete yet
+        self._records = Records()
 
-    def feed(self, data: bytes) -> list[tuple[str, str]]:
-        """Take what was printed; the (level, line)s that it completes, for the log."""
+    def feed(self, data: bytes) -> Lines:
+        """Take what was printed; the lines that it completes."""
         lines = (self._line + data).split(b"\n")
         self._line = lines.pop()
-        if len(self._line) > MAX_LINE:
-            lines.append(self._line)
-            self._line = b""
-        return self._passed_on(lines)
+        passed: Lines = []
+        for line in lines:
+            passed += self._complete(line)
+        while len(self._line) > MAX_LINE:
+            # What a record may begin with is not cut.
+            start = self._line.rfind(_MARK, len(self._line) - LONGEST_RECORD)
+            at = _boundary(self._line, MAX_LINE if start < 0 else min(start, MAX_LINE))
+            passed += self._piece(self._line[:at])
+            self._line = self._line[at:]
+        return passed
 
-    def end(self) -> list[tuple[str, str]]:
-        """The output is complete; what is left of its last line."""
+    def end(self) -> Lines:
+        """The output is complete; what is left of it."""
         rest, self._line = self._line, b""
-        return self._passed_on([rest]) if rest else []
+        passed = self._complete(rest) if rest else []
+        for record in self._records.end():
+            passed += self._record(*record)
+        return passed
+
+    def say(self, text: str) -> Lines:
+        """Add a line of jobd's own."""
+        line, self._line = self._line, b""
+        passed = self._complete(line) if line else []
+        self._keep(text.encode() + b"\n")
+        return [*passed, ("warning", text)]
 
     def take(self) -> str:
         """What has come since this was last called: its tail, headed by a line that says what was cut, if any was."""
@@ -45,7 +61,6 @@ class Output:
         self._before += len(self._tail)
         self._tail.clear()
         self._cut = False
-        self.fresh = False
         return text
 
     def _text(self) -> str:
@@ -55,40 +70,64 @@ class Output:
         kept = kept.partition("\n")[2] or kept
         return f"[jobd: {self._before:,} bytes of output before this were cut]\n{kept}"
 
-    def _passed_on(self, lines: list[bytes]) -> list[tuple[str, str]]:
-        passed = []
-        for raw in lines:
-            level, line = _read(raw) if raw.startswith(_MARK) else ("info", raw)
-            self._keep(line + b"\n")
-            if self._logged <= self._limit:
-                self._logged += len(line) + 1
-                over = self._logged > self._limit
-                passed.append(
-                    ("warning", f"[jobd: more than {self._limit:,} bytes of output; the rest is not logged]")
-                    if over
-                    else (level, line.decode("utf-8", "replace"))
-                )
+    def _complete(self, line: bytes) -> Lines:
+        """A line, at whose end a record may stand: others may have printed before it without a line end."""
+        if _MARK not in line:
+            return self._plain(line)
+        before, _, last = line.rpartition(_MARK)
+        records = self._records.read(last)
+        if records is None:
+            return self._plain(line)
+        passed = self._plain(before) if before else []
+        for record in records:
+            passed += self._record(*record)
         return passed
+
+    def _plain(self, line: bytes) -> Lines:
+        passed: Lines = []
+        while len(line) > MAX_LINE:
+            at = _boundary(line, MAX_LINE)
+            passed += self._piece(line[:at])
+            line = line[at:]
+        self._keep(line + b"\n")
+        return passed + self._pass("info", line.decode("utf-8", "replace"), len(line))
+
+    def _piece(self, piece: bytes) -> Lines:
+        """A part of a long line: the history has it as it was printed, the log as a line of its own."""
+        self._keep(piece)
+        return self._pass("info", piece.decode("utf-8", "replace"), len(piece))
+
+    def _record(self, level: str, message: str) -> Lines:
+        text = message.encode("utf-8", "replace")
+        self._keep(text + b"\n")
+        return self._pass(level, text.decode(), len(text))
+
+    def _pass(self, level: str, text: str, size: int) -> Lines:
+        """What of this goes to the log."""
+        if self._logged > self._limit:
+            return []
+        self._logged += size + 1
+        if self._logged > self._limit:
+            return [("warning", f"[jobd: more than {self._limit:,} bytes of output; the rest is not logged]")]
+        return [(level, text)]
 
     def _keep(self, data: bytes) -> None:
         self._tail += data
-        self.fresh = True
         if len(self._tail) > 2 * self._limit:
             self._trim()
 
     def _trim(self) -> None:
         excess = len(self._tail) - self._limit
         if excess > 0:
+            excess = _boundary(self._tail, excess)
             del self._tail[:excess]
             self._before += excess
             self._cut = True
 
 
-def _read(raw: bytes) -> tuple[str, bytes]:
-    """The level and the message of a record that a logging library made; what is not one is an ordinary line."""
-    level, _, message = raw[1:].partition(b" ")
-    try:
-        text = json.loads(message)
-        return level.decode("ascii"), str(text).encode("utf-8", "replace")
-    except ValueError:
-        return "info", raw
+def _boundary(data: bytes | bytearray, at: int) -> int:
+    """The last place, `at` or at most 3 bytes before it, at which no letter of UTF-8 is divided."""
+    for place in range(at, max(0, at - 4), -1):
+        if data[place] & 0xC0 != 0x80:
+            return place
+    return at

@@ -15,9 +15,10 @@ from jobd import lifecycle, logs
 from jobd.clock import MILLISECOND, SECOND, Clock
 from jobd.engine.crew import Crew
 from jobd.engine.messages import Abandoned, Began, Printed
+from jobd.engine.output import Lines
 from jobd.engine.queue import Item, WorkQueue
 from jobd.engine.spawner import Spawner
-from jobd.engine.telling import Lines, pass_on, say, tell
+from jobd.engine.telling import pass_on, say, tell
 from jobd.engine.worker import TERM_GRACE, Execution, Worker
 from jobd.exits import describe
 from jobd.job import CANCELLED, FAILED, LOST, TIMED_OUT
@@ -142,12 +143,12 @@ class Processor:
         """Something of `worker` is readable."""
         if worker not in self.crew:
             return
-        self._listen(worker)
-        if source == "output":
-            self._log_output(worker, worker.read_output())
-            self.crew.renewed |= worker.mute
-        elif source == "ended":
+        if source == "ended":
             self._bury(worker)
+            return
+        was_mute = worker.mute
+        self._listen(worker)
+        self.crew.renewed |= worker.mute and not was_mute
 
     def recall(self, job_id: int) -> None:
         """Give a job back if it has not started; else when its attempt is over, whatever follows."""
@@ -325,25 +326,27 @@ class Processor:
         return False
 
     def _listen(self, worker: Worker) -> None:
-        """Hear what a worker says."""
+        """Hear what a worker says, and read what it prints."""
         was_ready = worker.ready
+        worker.read()
         try:
-            packets = worker.child.receive()
-            wall, monotonic = self._clock.wall(), self._clock.monotonic()
-            for packet in packets:
-                done = worker.hear(packet)
-                if done is not None:
-                    self._take_off(worker, done, wall, monotonic)
+            while worker.unheard:
+                packets = worker.receive()
+                wall, monotonic = self._clock.wall(), self._clock.monotonic()
+                for packet in packets:
+                    if (done := worker.hear(packet)) is not None:
+                        self._take_off(worker, done, wall, monotonic)
         except WireError as error:
+            worker.garbled = True
             self._take_line(worker)
             worker.end(self._clock.monotonic(), f"its process talked nonsense: {error}")
-            return
+        self._log(worker, worker.output_so_far())
         if worker.ready and not was_ready:
             self.crew.welcome(worker)
 
     def _take_off(self, worker: Worker, done: Done, wall: int, monotonic: int) -> None:
         """The run in progress of `worker` is over; the worker is free, or in its next run."""
-        self._log_output(worker, worker.rest_of_output(done.printed))
+        self._log(worker, worker.rest_of_output(done))
         execution = worker.finish(wall, monotonic)
         self._over.append(Over(execution, done, wall, monotonic))
         if done.retire or execution.doom is not None or worker.runs >= MAX_RUNS or _wants_new(execution.item):
@@ -393,7 +396,9 @@ class Processor:
         pass_on(item, execution.last_lines())
         self.pace += (monotonic - execution.started_at - self.pace) // PACE_WEIGHT
         step = self._decide(execution, done, wall)
-        self._hand_in(item, step, execution.next_part())
+        # The number of an execution that has not taken place is the next one's: its output is in the daemon's log only.
+        part = execution.nothing_happened() if done.outcome == UNRESOLVED else execution.next_part()
+        self._hand_in(item, step, part)
         tell(item, step, done, wall)
         if step.run is None and step.plan.node and step.plan.ready is not None:
             retry = Item(item.job, step.plan)
@@ -430,7 +435,7 @@ class Processor:
         """The process of `worker` has ended."""
         wanted, worker.retire = not worker.retire, True
         self._clear_line(worker)
-        self._log_output(worker, worker.read_output())
+        self._log(worker, worker.last_output())
         status = self.crew.bury(worker)
         if worker.forgotten is not None:
             plan = worker.forgotten.item.plan
@@ -471,9 +476,11 @@ class Processor:
         if part is not None:
             self._report(Printed(part))
 
-    def _log_output(self, worker: Worker, lines: Lines) -> None:
-        if worker.execution is not None:
-            pass_on(worker.execution.item, lines)
+    def _log(self, worker: Worker, lines: Lines) -> None:
+        if not lines:
+            return
+        if (execution := worker.in_progress()) is not None:
+            pass_on(execution.item, lines)
         else:
             for level, line in lines:
                 logs.log(level, line)

@@ -15,6 +15,8 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
+import termios
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
@@ -24,6 +26,7 @@ from jobd.ring import Ring
 from jobd.runner.environment import python
 from jobd.wire import TOKEN, WireError
 
+CHUNK = 64 * 1024  # bytes of it that are read at one go
 OUTPUT_PIPE = 256 * 1024  # bytes the kernel may hold of what a worker prints
 DESCENDANT = "JOBD_WORKER"  # in the environment of all that descends from a worker
 _LINUX_F_SETPIPE_SZ = 1031
@@ -46,6 +49,12 @@ class Child(Protocol):
 
     def receive(self) -> list[bytes]:
         """The packets that it has sent since this was last asked. Raises WireError when there can be no more."""
+
+    def read_output(self) -> bytes | None:
+        """Some of what it printed; None: nothing is there now, empty: nothing will come any more."""
+
+    def unread(self) -> int:
+        """How many bytes of what it printed are there now."""
 
     def take_back(self) -> int:
         """Take away the orders that it has not taken; how many they were: the last ones that it was sent."""
@@ -124,6 +133,15 @@ class ProcessChild:
             raise WireError("it has closed its socket")
         first, self._received = self._received, self._received + count
         return [self._answers.get(number) for number in range(first, self._received)]
+
+    def read_output(self) -> bytes | None:
+        try:
+            return os.read(self.output, CHUNK)
+        except BlockingIOError:
+            return None
+
+    def unread(self) -> int:
+        return int.from_bytes(fcntl.ioctl(self.output, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def take_back(self) -> int:
         count = self._sent - self._flushed

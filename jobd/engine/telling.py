@@ -2,11 +2,10 @@
 
 from jobd import lifecycle, logs
 from jobd.clock import SECOND
+from jobd.engine.output import Lines
 from jobd.engine.queue import Item
 from jobd.job import LOST, SUCCEEDED
 from jobd.wire import UNRESOLVED, Done
-
-Lines = list[tuple[str, str]]  # of output: level and text
 
 
 def say(level: str, item: Item, message: str) -> None:

@@ -9,28 +9,21 @@ once, and where they can be taken back. A Worker knows its process and its proto
 means is the Processor's business.
 """
 
-import os
 from collections import deque
 
-from jobd.engine.output import Output
+from jobd.engine.output import Lines, Output
 from jobd.engine.queue import Item
-from jobd.engine.spawner import Child
+from jobd.engine.spawner import CHUNK, Child
+from jobd.engine.split import Share, Split
 from jobd.job import FAILED
 from jobd.store.output import Part
-from jobd.wire import (
-    VERSION,
-    Done,
-    Order,
-    WireError,
-    decode,
-    decode_done,
-    encode_order,
-    end_mark,
-)
+from jobd.wire import Done, Order, WireError, decode, decode_done, decode_ready, encode_order, end_mark
 
-CHUNK = 64 * 1024
 MAX_CHUNKS = 8  # read at one go while a run is in progress, so that one that floods delays nobody
 TERM_GRACE = 5_000_000  # µs from SIGTERM to the end of the tree
+NO_END = "[jobd: a task has taken the end of this run's output out of its pipe]"
+DOUBTFUL = "[jobd: {:,} bytes were dropped here: they may be the output of another run]"
+STRAY = "[jobd: what worker {} prints outside of a run is dropped, {:,} bytes so far]"
 KILL_GRACE = 1_000_000  # µs from there to SIGKILL for the guardian itself
 LINE_MOVES = 2_000  # µs; when a run takes longer, what stands in line behind it is to be taken back
 
@@ -69,7 +62,7 @@ class Execution:
             self._output = Output(self._limit)
         return self._output
 
-    def last_lines(self) -> list[tuple[str, str]]:
+    def last_lines(self) -> Lines:
         """The output is complete: what is left of its last line, for the log."""
         return [] if self._output is None else self._output.end()
 
@@ -85,6 +78,11 @@ class Execution:
         while self._dropped < part.part and sum(sizes[self._dropped :]) > self._limit:
             self._dropped += 1
         return part._replace(keep_from=self._dropped)
+
+    def nothing_happened(self) -> Part | None:
+        """It has not taken place: what drops the parts of its output that have been handed in; None: there are none."""
+        plan, count = self.item.plan, len(self._sizes or ())
+        return Part(plan.job_id, plan.number, plan.attempt + 1, count, "", keep_from=count) if count else None
 
 
 class Worker:
@@ -102,7 +100,10 @@ class Worker:
         self.chatter = Output(output_limit)  # what it prints outside of runs
         self._output_limit = output_limit
         self._show_after = show_after
-        self._ahead = b""  # of the output, what has been read and belongs to a later run, or is not complete
+        self._split = Split()
+        self.unheard = False  # something was read since its words were last heard
+        self._strayed = False  # something was printed outside of its runs
+        self.garbled = False  # it may have told the end of a run in words that were not understood
         self._stages: list[int] = []
         self._why = ""
 
@@ -134,6 +135,10 @@ class Worker:
         inhand = [self.execution, *self.line] if self.execution is not None else []
         return [execution.item for execution in inhand]
 
+    def in_progress(self) -> Execution | None:
+        """The run that it is in, also if nothing of that will be recorded."""
+        return self.execution or self.forgotten
+
     def take_back(self, wall: int, monotonic: int) -> list[Item]:
         """What it has not begun, taken out of its hands. (Of what is left it may have ended some, not yet heard of.)"""
         back: list[Item] = []
@@ -159,6 +164,17 @@ class Worker:
         if self.execution is not None:
             self.execution.begin(wall, monotonic, self._show_after)
 
+    # Words and output
+
+    def read(self) -> None:
+        """Read some of what it printed. What it said until then is to be heard next."""
+        self._read(MAX_CHUNKS * CHUNK)
+
+    def receive(self) -> list[bytes]:
+        """What it said since this was last asked. Raises WireError when it can say no more."""
+        self.unheard = False
+        return self.child.receive()
+
     def hear(self, packet: bytes) -> Done | None:
         """What the process says: how its run ended, if it is that. Raises WireError for nonsense."""
         message = decode(packet)
@@ -166,63 +182,85 @@ class Worker:
             done = decode_done(message)
             if self.execution is not None and done.serial == self.execution.serial:
                 return done
-        elif message[0] == "ready":
-            if message[1:2] != [VERSION]:
-                raise WireError(f"it speaks version {message[1:2]}, not {VERSION}")
+        elif message[0] == "ready" and not self.ready:
+            self._share(self._up_to(end_mark(decode_ready(message))))
             self.ready = True
             return None
         raise WireError("it said something unexpected")
 
-    # Output
+    def output_so_far(self) -> Lines:
+        """What has come of the output of the run in progress; the complete lines, for the log. All has been heard."""
+        if not self._split:
+            return []
+        self._doubt_if_garbled()
+        return self._share(self._split.so_far())
 
-    def read_output(self) -> list[tuple[str, str]]:
-        """Read some of what the run in progress printed; the complete lines, for the log.
+    def rest_of_output(self, done: Done) -> Lines:
+        """The rest of the output of the run in progress, which has told its end."""
+        if done.secret is not None:
+            return self._share(self._up_to(end_mark(done.secret)))
+        self._read(self.child.unread())
+        return self._share(self._split.rest())
 
-        Its end must have been heard before, if it has told it: what comes then is the next run's.
-        """
-        mark = end_mark(self.execution.serial) if self.execution is not None else None
-        lines: list[tuple[str, str]] = []
-        for _ in range(MAX_CHUNKS):
-            data = self._read()
-            lines += self._feed(self._ahead + data, mark)
+    def last_output(self) -> Lines:
+        """What is left of the output of a process that has ended, and whose words have all been heard."""
+        self._read(self.child.unread())
+        self._doubt_if_garbled()
+        return self._share(self._split.rest())
+
+    def _up_to(self, mark: bytes) -> Share | None:
+        """The output up to a mark that was told, and so has been written; None: a task has taken it out."""
+        share = self._split.end(mark)
+        left = self.child.unread() if share is None else 0
+        while share is None and left > 0 and (size := self._read(CHUNK)):
+            left -= size
+            share = self._split.end(mark)
+        if share is None:
+            self._split.doubt()
+        return share
+
+    def _doubt_if_garbled(self) -> None:
+        if self.garbled and self.line:
+            self._split.doubt()
+
+    def _share(self, share: Share | None) -> Lines:
+        """Give what has come to whom it belongs."""
+        if share is None:
+            return self._say(NO_END)
+        data, dropped = share
+        lines = self._say(DOUBTFUL.format(dropped)) if dropped else []
+        if not data:
+            return lines
+        if (output := self._output()) is not None:
+            return lines + output.feed(data)
+        return lines + self._drop(len(data))
+
+    def _say(self, text: str) -> Lines:
+        output = self._output()
+        return output.say(text) if output is not None else [("warning", text)]
+
+    def _output(self) -> Output | None:
+        """That to which belongs what comes now; None: it is nobody's."""
+        if (execution := self.in_progress()) is not None:
+            return execution.output
+        return None if self.ready else self.chatter
+
+    def _drop(self, size: int) -> Lines:
+        """Something that outlived its run has printed `size` bytes. This is said once."""
+        said, self._strayed = self._strayed, True
+        return [] if said else [("warning", STRAY.format(self.child.pid, size))]
+
+    def _read(self, most: int) -> int:
+        """Read output until it is `most` bytes, or a little more; how many they were."""
+        size, data = 0, None
+        while size < most and (data := self.child.read_output()):
+            self._split.add(data)
+            size += len(data)
             if len(data) < CHUNK:
                 break
-        return lines
-
-    def rest_of_output(self, printed: bool) -> list[tuple[str, str]]:
-        """Read the output of a run that has just ended to its end; the complete lines, for the log."""
-        execution = self.execution
-        assert execution is not None
-        data, self._ahead = self._ahead, b""
-        if printed:
-            mark = end_mark(execution.serial)
-            for _ in range(MAX_CHUNKS):
-                if mark in data or not (more := self._read()):
-                    break
-                data += more
-            data, _, self._ahead = data.partition(mark)
-        return execution.output.feed(data) if data else []
-
-    def _feed(self, data: bytes, mark: bytes | None) -> list[tuple[str, str]]:
-        if mark is None:
-            self._ahead = b""
-            return self.chatter.feed(data)
-        assert self.execution is not None
-        at = data.find(mark)
-        if at < 0:
-            # The last that has come may be the beginning of a mark.
-            start = data.rfind(mark[:1], max(0, len(data) - len(mark) + 1))
-            at = start if start >= 0 and mark.startswith(data[start:]) else len(data)
-        self._ahead = data[at:]
-        return self.execution.output.feed(data[:at]) if at else []
-
-    def _read(self) -> bytes:
-        try:
-            data = os.read(self.child.output, CHUNK)
-        except BlockingIOError:
-            return b""
-        self.mute |= not data
-        return data
+        self.mute |= data == b""
+        self.unheard = True
+        return size
 
     # Endings
 

@@ -11,6 +11,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NAME, PR_GET_NAME = 15, 16
 _SYS_IOPRIO_GET = {"x86_64": 252, "aarch64": 31}.get(os.uname().machine)
 _libc = ctypes.CDLL(None, use_errno=True)
+_c_stdout = ctypes.c_void_p.in_dll(_libc, "stdout")
 
 
 def prctl(option: int, argument: object = 0) -> int:
@@ -39,6 +40,11 @@ def adopt_orphans() -> None:
 def no_core_dumps() -> None:
     """End without a core dump."""
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def flush_c_output() -> None:
+    """Write what the C library holds of standard output: a library in C may have printed."""
+    _libc.fflush(_c_stdout)
 
 
 def children(parent: int | str = "self") -> list[int]:

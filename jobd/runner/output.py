@@ -4,18 +4,17 @@ A print is a plain line. What a logging library logs travels in the same pipe as
 jobd.wire), so that the daemon's log has it at its own level, in order with the prints.
 """
 
-import fcntl
 import json
 import os
-import struct
 import sys
-import termios
+import threading
 from contextlib import suppress
 from io import TextIOWrapper
 from operator import attrgetter
 from typing import Any
 
-from jobd.wire import LEVEL_MARK, end_mark
+from jobd.runner import linux
+from jobd.wire import LEVEL_MARK, LONGEST_RECORD, MAX_RECORD, SECRET, end_mark
 
 _MANNERS: dict[str, Any] = {
     "encoding": "utf-8",
@@ -26,7 +25,8 @@ _MANNERS: dict[str, Any] = {
 }
 _seen = attrgetter("encoding", "errors", "line_buffering", "write_through")
 _MADE = ("utf-8", "backslashreplace", True, False)
-_NO_BYTES = bytes(4)
+_PIECE = LONGEST_RECORD - 64  # letters of a record's JSON text; around it stand marks and a key
+_random = os.urandom  # as it was before any task could put another in its place
 
 
 def _stream(descriptor: int) -> TextIOWrapper:
@@ -43,6 +43,7 @@ class Output:
 
     def restore(self) -> None:
         """Put sys.stdout and sys.stderr back, as they were, and send what is held. OSError: descriptors are closed."""
+        linux.flush_c_output()
         output, errors = self._streams
         if sys.stdout is not output or sys.stderr is not errors:
             for stream in (sys.stdout, sys.stderr):
@@ -67,16 +68,31 @@ class Output:
         """Send a record of a logging library, or of jobd's own about this run."""
         for stream in self._streams:
             stream.flush()
-        _write(f"{LEVEL_MARK}{level} {json.dumps(message)}\n".encode())
+        for start in range(0, len(message) or 1, MAX_RECORD):
+            text = json.dumps(message[start : start + MAX_RECORD])
+            if len(text) <= _PIECE:
+                _write(f"{LEVEL_MARK}{level} {text}\n".encode())
+            else:
+                _write_pieces(level, text)
 
-    def mark_end(self, serial: int) -> bool:
-        """Mark where the output of this run ends, unless the daemon has read all of it; whether that was needed."""
-        if not struct.unpack("i", fcntl.ioctl(1, termios.FIONREAD, _NO_BYTES))[0]:
-            return False
-        _write(end_mark(serial))
-        return True
+    def mark_end(self) -> str:
+        """Mark where the output of this run ends, when nothing of it can print any more; the secret of the mark."""
+        secret = _random(SECRET // 2).hex()
+        _write(end_mark(secret))
+        return secret
+
+
+def _write_pieces(level: str, text: str) -> None:
+    """One `write` each, since the kernel mixes nothing into so few bytes: others may be printing at the same time."""
+    key = threading.get_native_id()
+    for start in range(0, len(text), _PIECE):
+        sign = "+" if start + _PIECE < len(text) else "="
+        _write(f"{LEVEL_MARK}{level}{sign}{key} {text[start : start + _PIECE]}\n".encode())
 
 
 def _write(data: bytes) -> None:
     while data:
-        data = data[os.write(1, data) :]
+        try:
+            data = data[os.write(1, data) :]
+        except BlockingIOError:  # something that shares the pipe has made it so for all
+            os.set_blocking(1, True)

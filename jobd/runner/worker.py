@@ -78,7 +78,7 @@ class Worker:
 
     def serve(self) -> None:
         """Take orders until the daemon is gone, or this process is not fit for another."""
-        self._send(encode("ready", VERSION))
+        self._send(encode("ready", VERSION, self._output.mark_end()))
         while self._may_take():
             order = decode_order(decode(self._orders.get(self._taken)))
             self._taken += 1
@@ -102,8 +102,13 @@ class Worker:
             self._ending.asked = False
             linux.await_children(CHILDREN_CLEAN_UP)  # they have got the signal too
         intact = self._state.restore()
-        printed = not intact or self._output.mark_end(order.serial)
-        self._send(encode_done(order.serial, outcome, error, result, not intact, printed))
+        secret = None
+        if intact:
+            try:
+                secret = self._output.mark_end()
+            except OSError:
+                intact = False
+        self._send(encode_done(order.serial, outcome, error, result, not intact, secret))
         return intact
 
     def _execute(self, order: Order) -> tuple[str, str | None, str | None]:
@@ -149,7 +154,7 @@ class Worker:
             os._exit(0)
         with suppress(OSError):
             self._output.restore()
-        return encode_done(order.serial, *ended, False, False)
+        return encode_done(order.serial, *ended, True, None)
 
     def _call(self, order: Order) -> Any:
         """Run it; what it returned. Whoever asks for its end meanwhile ends this, and nothing after it."""

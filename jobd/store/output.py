@@ -1,6 +1,6 @@
 """What attempts printed: the tail of each, in a table of its own, so that the history stays narrow."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from jobd.store.store import Session
@@ -15,13 +15,18 @@ class Part(NamedTuple):
     number: int
     attempt: int
     part: int
-    text: str
+    text: str  # empty: there is no such part
     keep_from: int = 0  # parts before this one are dropped, so that all together stay within the limit
+
+
+def kept_beside(new: Part, parts: Iterable[Part]) -> list[Part]:
+    """Those of `parts` that are not dropped by `new`."""
+    return [part for part in parts if part[:3] != new[:3] or part.part >= new.keep_from]
 
 
 def save(session: Session, parts: Sequence[Part]) -> None:
     """Keep what was printed. A part that is there already, from an earlier try of this write, is replaced."""
-    session.write_rows("output", COLUMNS, [part[:5] for part in parts], key=COLUMNS[:4])
+    session.write_rows("output", COLUMNS, [part[:5] for part in parts if part.text], key=COLUMNS[:4])
     for part in parts:
         if part.keep_from:
             session.execute(

@@ -44,7 +44,7 @@ class Line:
         return decode_order(decode(self.sent.popleft())).serial
 
     def ends(self, serial: int) -> None:
-        self.said.append(encode("done", serial, "succeeded", None, None, False, False))
+        self.said.append(encode("done", serial, "succeeded", None, None, False, "5" * 32))
 
 
 def item(number: int) -> Item:

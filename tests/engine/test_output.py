@@ -70,11 +70,3 @@ def test_bytes_that_are_not_text_are_shown_as_such() -> None:
     output = Output(1000)
     output.feed(b"\xff\xfe\0\n")
     assert output.take() == "\ufffd\ufffd\ufffd\n"
-
-
-def test_fresh_output_is_noticed_once() -> None:
-    output = Output(1000)
-    output.feed(b"a\n")
-    assert output.fresh
-    output.take()
-    assert not output.fresh

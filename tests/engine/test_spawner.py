@@ -12,7 +12,7 @@ import pytest
 from jobd.clock import SECOND, SystemClock
 from jobd.engine.spawner import ProcessChild, ProcessSpawner
 from jobd.ring import PLACES
-from jobd.wire import VERSION, Order, WireError, decode, encode_order
+from jobd.wire import VERSION, Order, WireError, decode, encode_order, end_mark
 from tests.house import until
 
 PATIENCE = 20 * SECOND
@@ -34,7 +34,10 @@ def in_a_run(spawner: ProcessSpawner, command: list[str]) -> ProcessChild:
     """A worker that has begun to run a program and was heard to do so."""
     child = spawner.start()
     select.select([child.line], [], [])
-    assert [decode(packet) for packet in child.receive()] == [["ready", VERSION]]
+    (said,) = child.receive()
+    ready, version, secret = decode(said)
+    assert (ready, version) == ("ready", VERSION)
+    assert child.read_output() == end_mark(secret)
     child.send(order(1, "sh", "-c", "echo begun; exec " + " ".join(command)))
     assert child.flush()
     select.select([child.output], [], [])

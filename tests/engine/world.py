@@ -2,7 +2,6 @@
 processes and chance. Time passes only when `World.pass_time` says so, so a year takes seconds and is exact.
 """
 
-import contextlib
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -19,10 +18,11 @@ from jobd.job import DEFAULT_POOL, Job, Options
 from jobd.store import definitions
 from jobd.store.store import Store
 from jobd.store.url import Target
-from jobd.wire import VERSION, Order, decode, decode_order, encode
+from jobd.wire import VERSION, Order, decode, decode_order, encode, end_mark
 
 START = 1_798_761_600 * SECOND  # 2027-01-01 00:00 UTC
 BARELY = MILLISECOND  # how long a run takes
+SECRET = "5" * 32  # of the mark at the end of what it prints
 
 
 class Ran(NamedTuple):
@@ -54,19 +54,19 @@ class Puppet:
     def __init__(self, pid: int, world: Any) -> None:
         self.pid = pid
         self.line = pid
-        self.output, self._write = os.pipe()
+        self.output = pid + 2_000_000
         self.ended = pid + 1_000_000
         self.lapsed = False
         self.order: Order | None = None
         self.done_at: int | None = None
         self._world = world
-        self._said = [encode("ready", VERSION)]
+        self._said = [encode("ready", VERSION, SECRET)]
+        self._printed = end_mark(SECRET)
         self.line_was = 0  # the most orders that ever waited behind a run
         self.told = 0  # orders
         self.deaf = False  # it takes nothing into its line
         self._sent: list[Order] = []  # told, and not to be taken yet
         self._orders: list[Order] = []  # to be taken
-        os.set_blocking(self.output, False)
 
     @property
     def speaks(self) -> bool:
@@ -90,6 +90,13 @@ class Puppet:
         said, self._said = self._said, []
         return said
 
+    def read_output(self) -> bytes | None:
+        printed, self._printed = self._printed, b""
+        return printed or None
+
+    def unread(self) -> int:
+        return len(self._printed)
+
     def take_back(self) -> int:
         count = len(self._orders) + len(self._sent)
         self._orders.clear()
@@ -101,7 +108,8 @@ class Puppet:
         assert self.order is not None
         clock = self._world.clock
         self._world.ran.append(Ran(self.order.job, iso(self.order.due), clock.wall(), clock.monotonic()))
-        self._said.append(encode("done", self.order.serial, outcome, None, None, False, False))
+        self._printed += end_mark(SECRET)
+        self._said.append(encode("done", self.order.serial, outcome, None, None, False, SECRET))
         self.order = self.done_at = None
         self._take()
 
@@ -126,9 +134,6 @@ class Puppet:
         return True
 
     def reap(self) -> int:
-        with contextlib.suppress(OSError):
-            os.close(self.output)
-            os.close(self._write)
         return 0
 
 

@@ -39,6 +39,9 @@ class Checks:
         self._newest: dict[str, int] = {}  # by job, the token of the newest run
         self.began: list[Began] = []
         self.ends: dict[tuple[str, int], set[str | None]] = defaultdict(set)
+        # By job, number and attempt, what each execution printed: more than one where a machine was frozen.
+        self._printed: dict[tuple[str, int, int], list[str]] = defaultdict(list)
+        self._place: dict[Puppet, int] = {}  # among these, of the run in progress
         self.crashed_by: dict[str, int] = defaultdict(int)
 
     def _excused(self, puppet: Puppet) -> bool:
@@ -68,7 +71,16 @@ class Checks:
             raise Violation(f"{began} has an older token than a run before it")
         self._newest[order.job] = max(self._newest.get(order.job, 0), order.token)
         self._live[order.job].append((began, puppet))
+        printed = self._printed[order.job, order.number, order.attempt]
+        self._place[puppet] = len(printed)
+        printed.append("")
         self.began.append(began)
+
+    def printed(self, puppet: Puppet, text: str) -> None:
+        """The run in progress prints."""
+        order = puppet.order
+        assert order is not None
+        self._printed[order.job, order.number, order.attempt][self._place[puppet]] += text
 
     def ended(self, puppet: Puppet, end: str | None) -> None:
         """A run ends; None: it was killed."""
@@ -126,6 +138,7 @@ class Checks:
         """Everything that was due has been done, once; nothing is stuck; the history is whole."""
         self._nothing_is_stuck()
         self._history_is_whole()
+        self._output_is_its_own()
         self._witnesses_missed_nothing()
         self._poison_was_stopped()
 
@@ -188,6 +201,31 @@ class Checks:
             follows = dict(plans).get(began.job, 0)
             if began.number > follows:
                 raise Violation(f"{began} is of a run that never was")
+
+    def _output_is_its_own(self) -> None:
+        """Of each attempt there is what it printed, and of one that was killed the beginning of that."""
+        kept: dict[tuple[str, int, int], str] = defaultdict(str)
+        for *attempt, text in self._world.database.rows(
+            "SELECT name, number, attempt, text FROM output JOIN job ON job.id = job_id"
+            " ORDER BY job_id, number, attempt, part"
+        ):
+            kept[tuple(attempt)] += text  # type: ignore[index]
+        for attempt, text in kept.items():
+            own = "{} #{}.{} ".format(*attempt)
+            if not all(line.startswith(own) for line in text.splitlines()):
+                raise Violation(f"{attempt} is said to have printed {text!r}")
+            if self._once_each(attempt[0]) and not any(it.startswith(text.rstrip()) for it in self._printed[attempt]):
+                raise Violation(f"{attempt} is said to have printed {text!r}, and printed {self._printed[attempt]}")
+        for name, number, attempts in self._world.database.rows(
+            "SELECT name, number, attempts FROM run JOIN job ON job.id = job_id WHERE outcome = 'succeeded'"
+        ):
+            text, printed = kept[name, number, attempts], self._printed[name, number, attempts]
+            if self._once_each(name) and text.rstrip() not in [one.rstrip() for one in printed]:
+                raise Violation(f"{name} #{number}.{attempts} printed {printed}, of which there is {text!r}")
+
+    def _once_each(self, job: str) -> bool:
+        """Whether an attempt of a run is one execution: not when its plan was changed by hand meanwhile."""
+        return job not in self._world.edited and not self._world.meddling
 
     def _witnesses_missed_nothing(self) -> None:
         world = self._world

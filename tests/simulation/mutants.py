@@ -14,7 +14,8 @@ from jobd.engine.engine import Engine
 from jobd.engine.keeper import Keeper
 from jobd.engine.lease import Lease, Neighbours, Watch
 from jobd.engine.processor import Processor
-from jobd.engine.worker import Worker
+from jobd.engine.split import Share, Split
+from jobd.engine.worker import Execution, Worker
 from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.sqlite import Sqlite
@@ -207,6 +208,24 @@ def _no_marks() -> Iterator[None]:
         yield
 
 
+def _share_before_hearing(self: Worker) -> None:
+    """What has been read goes to the run in progress, although that may have told its end meanwhile."""
+    _read(self)
+    self.output_so_far()
+
+
+_read = Worker.read
+
+
+def _share_everything(self: Split, mark: bytes) -> Share | None:
+    """A run that is over is given all that has been read."""
+    share = _end(self, mark)
+    return None if share is None else (share[0] + self.rest()[0], 0)
+
+
+_end = Split.end
+
+
 def _load_half(self: MemorySpool) -> list[Any]:
     """The plans of what was spooled are kept, and not the runs."""
     return [one._replace(run=None) for one in self._kept]
@@ -246,6 +265,9 @@ MUTANTS: dict[str, Mutant] = {
     "what is in hand is not waited for": _instead(Processor, "_give", _empty_hands),
     "what is taken back is forgotten": _instead(Processor, "_take_line", _forget_the_line),
     "what is taken back is run all the same": _instead(Puppet, "take_back", _take_back_a_copy),
+    "what is read is shared before words are heard": _instead(Worker, "read", _share_before_hearing),
+    "what is read when a run is over is all its own": _instead(Split, "end", _share_everything),
+    "what did not take place has printed": _instead(Execution, "nothing_happened", Execution.next_part),
 }  # fmt: skip
 
 # Where to look first: a seed that has found it. When the code changes, another may; the search goes on from 0.
@@ -279,4 +301,7 @@ HINTS = {
     "what is in hand is not waited for": 35,
     "what is taken back is forgotten": 2,
     "what is taken back is run all the same": 9,
+    "what is read is shared before words are heard": 2,
+    "what is read when a run is over is all its own": 2,
+    "what did not take place has printed": 16,
 }

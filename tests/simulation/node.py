@@ -250,6 +250,11 @@ class Node:
         """The dispatch loop has something to do."""
         self._step_by(self.world.events.now + self.world.random.randrange(LAG))
 
+    def overhear(self) -> None:
+        """A run prints."""
+        if self.world.loud:
+            self._step_by(self.world.events.now + self.world.voice.randrange(LAG))
+
     # Inside
 
     def _end(self) -> None:
@@ -279,6 +284,7 @@ class Node:
         engine = self.engine
         engine.readers()
         ready = {puppet.pid for puppet in self.puppets if puppet.said}
+        ready |= {puppet.output for puppet in self.puppets if puppet.printed}
         ready |= {puppet.ended for puppet in self.puppets if puppet.gone}
         ready.add(engine._inbox.descriptor)
         try:

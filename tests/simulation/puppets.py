@@ -4,11 +4,11 @@ What the operating system and the guardian do is simulated with its delays: a ki
 prolongs ends the run, a frozen machine freezes its runs too.
 """
 
-import os
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from jobd.clock import MILLISECOND
+from jobd.engine.spawner import CHUNK
 from jobd.wire import UNRESOLVED, VERSION, Order, decode, decode_order, encode, end_mark
 
 KILL_TAKES = 200 * MILLISECOND  # at most, from the order to kill to the end of the run
@@ -20,35 +20,28 @@ class Act(NamedTuple):
 
     takes: int
     end: str
-    prints: str = ""
 
 
 class Puppet:
     """A worker process."""
 
-    def __init__(self, node: Any, pid: int, silence: int) -> None:
+    def __init__(self, node: Any, pid: int) -> None:
         self.pid = pid
         self.line = pid
-        self.output = silence
+        self.output = pid + 2_000_000
         self.ended = pid + 1_000_000
         self.node = node
         self.order: Order | None = None
         self.alive = True
         self.lapsed = False
         self.gone = False  # it has ended and can be reaped
-        self.said = [encode("ready", VERSION)]
+        self.printed = bytearray(b"warming up\n")  # and not read yet
+        self.said = [encode("ready", VERSION, self._mark_end())]
         self._sent: list[Order] = []  # told, and not to be taken yet
         self._orders: list[Order] = []  # to be taken
         self._deadline = 0
         self._status = 0
-        self._printer: int | None = None
         self._run = 0  # the runs are counted, so that an old one's end does not end the next
-
-    def give_voice(self) -> None:
-        """From now on it can print."""
-        self.output, self._printer = os.pipe()
-        os.set_blocking(self.output, False)
-        self.node.world.pipes += (self.output, self._printer)
 
     # As the daemon sees it
 
@@ -68,6 +61,14 @@ class Puppet:
     def receive(self) -> list[bytes]:
         said, self.said = self.said, []
         return said
+
+    def read_output(self) -> bytes | None:
+        data = bytes(self.printed[:CHUNK])
+        del self.printed[:CHUNK]
+        return data or None
+
+    def unread(self) -> int:
+        return len(self.printed)
 
     def take_back(self) -> int:
         count = len(self._orders) + len(self._sent)
@@ -106,6 +107,8 @@ class Puppet:
             self.alive = False
             self._status = status
             if self.order is not None:
+                if self.node.world.voice.random() < 0.3:
+                    self._mark_end()  # it had come so far, and had not told it yet
                 self.node.world.checks.ended(self, None)
                 self.order = None
             self.gone = True
@@ -123,22 +126,37 @@ class Puppet:
         world = self.node.world
         world.checks.started(self, self.order)
         act = world.act(self.order)
+        self._speak(run, "begins\n")
+        self.node.own(act.takes // 2, lambda: self._speak(run, "goes on\n"))
         if act.end != "never":
-            self.node.own(act.takes, lambda: self._over(run, act.end, act.prints))
+            self.node.own(act.takes, lambda: self._over(run, act.end))
 
-    def _over(self, run: int, end: str, prints: str = "") -> None:
+    def _speak(self, run: int, words: str) -> None:
+        """The run in progress prints, half of the time."""
+        if self.alive and run == self._run and self.order is not None and self.node.world.voice.random() < 0.5:
+            text = f"{self.order.job} #{self.order.number}.{self.order.attempt} {words}"
+            self.node.world.checks.printed(self, text)
+            self.printed += text.encode()
+            self.node.overhear()
+
+    def _mark_end(self) -> str:
+        secret = f"{self.node.world.voice.getrandbits(128):032x}"
+        self.printed += end_mark(secret)
+        return secret
+
+    def _over(self, run: int, end: str) -> None:
         if not self.alive or run != self._run or self.order is None:
             return
         if end == "dies":
             self.die(1)
             return
+        if end != "unresolved":
+            self._speak(run, "ends")
         self.node.world.checks.ended(self, end)
         serial, self.order = self.order.serial, None
         outcome = UNRESOLVED if end == "unresolved" else end
-        printed = bool(prints) and self._printer is not None
-        if printed:
-            os.write(self._printer, prints.encode() + end_mark(serial))
-        self.said.append(encode("done", serial, outcome, None if end == "succeeded" else end, None, False, printed))
+        error = None if end == "succeeded" else end
+        self.said.append(encode("done", serial, outcome, error, None, False, self._mark_end()))
         self._take_soon()
         self.node.wake()
 
@@ -153,24 +171,14 @@ class Stage:
 
     def __init__(self, node: Any) -> None:
         self._node = node
-        self._silence = node.world.silence
 
     def start(self) -> Puppet:
         self._node.effect("spawn")
         self._node.pids += 1
-        puppet = Puppet(self._node, self._node.pids, self._silence)
-        if self._node.world.pipes is not None:
-            puppet.give_voice()
+        puppet = Puppet(self._node, self._node.pids)
         self._node.puppets.append(puppet)
         self._node.wake()
         return puppet
 
     def sweep(self, known: Collection[int]) -> None:
         pass
-
-
-def silent_pipe() -> int:
-    """The reading end of a pipe into which nobody writes."""
-    reader, _ = os.pipe()
-    os.set_blocking(reader, False)
-    return reader

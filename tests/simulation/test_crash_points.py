@@ -4,7 +4,6 @@ The points are counted while a fixed scenario runs (statements, commits, orders 
 step is a new point by itself, and is died at in the same build.
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -40,19 +39,11 @@ class Scenario(World):
         self.seen: list[str] = []
         self.nodes = [Node(self, number) for number in range(1, 1 + nodes)]
         self.nodes[0].on_effect = self._effect
-        self.pipes = []
         history = self.settings.history._replace(keep_per_job=KEPT)
         self.settings = self.settings._replace(on_db_loss="finish", history=history)
         self._die_at, self._how = die_at, how
 
     def run(self) -> None:
-        try:
-            self._come_to_pass()
-        finally:
-            for descriptor in self.pipes or ():
-                os.close(descriptor)
-
-    def _come_to_pass(self) -> None:
         self._begin()
         node = self.nodes[0]
         node.start()
@@ -76,9 +67,7 @@ class Scenario(World):
         self.edited.add("edited")
         self._add(
             self._job("edited", "2s", Options(), self._takes(20 * MILLISECOND)),
-            self._job(
-                "witness", "1s", Options(catch_up="all"), lambda order: Act(20 * MILLISECOND, "succeeded", "so\n")
-            ),
+            self._job("witness", "1s", Options(catch_up="all"), self._takes(20 * MILLISECOND)),
             self._job("flaky", None, Options(backoff=SECOND), self._fails_twice, runonce=True, retries=2),
             self._job("careful", None, Options(on_lost="fail"), self._takes(SECOND), runonce=True),
             self._job("brief", None, Options(), self._takes(MILLISECOND), runonce=True),

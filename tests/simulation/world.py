@@ -21,13 +21,12 @@ from tests.simulation.checks import Checks
 from tests.simulation.events import Events
 from tests.simulation.network import Database, local_store
 from tests.simulation.node import EPOCH, Node
-from tests.simulation.puppets import Act, silent_pipe
+from tests.simulation.puppets import Act
 
 LEASE = 3 * SECOND
 POLL = SECOND // 2
 TROUBLE = 20 * SECOND  # how long faults come
 REST = LEASE + 2 * POLL + 15 * SECOND  # and how long they have been over when all must be well
-SILENCE = silent_pipe()
 MEDDLING = {
     "claims of nobody": ["UPDATE schedule SET node_id = 99 WHERE node_id <> 0"],
     "nodes stopped": ["UPDATE node SET stopped_time = 1 WHERE stopped_time IS NULL"],
@@ -54,8 +53,8 @@ class World:
         self.story: list[str] = []
         self.database = Database()
         self.checks = Checks(self)
-        self.silence = SILENCE
-        self.pipes: list[int] | None = None  # descriptors by which its runs print, if they can
+        self.voice = random.Random(f"voice of {seed}")  # what its runs print
+        self.loud = self.voice.random() < 0.5  # daemons look at once at what is printed
         self.settings = _settings(self.random)
         self.witnesses: dict[str, int] = {}
         self.once: list[str] = []

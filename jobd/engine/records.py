@@ -1,0 +1,68 @@
+"""The records of logging libraries, as they come through the pipe of a worker (see jobd.wire)."""
+
+import json
+
+from jobd.wire import LEVELS, LONGEST_RECORD
+
+MAX_PIECES = 64  # of one record: one of MAX_RECORD letters has fewer
+MAX_OPEN = 8  # records of which only some pieces have come
+_NOT_CLOSED = 12  # the letters of the longest escape, a pair of surrogates
+Record = tuple[str, str]  # level and message
+
+
+class Records:
+    """Those of one run, of which long ones come in pieces."""
+
+    def __init__(self) -> None:
+        self._open: dict[bytes, list[bytes]] = {}  # pieces, by level and key
+
+    def read(self, line: bytes) -> list[Record] | None:
+        """The records that this line completes: what followed a LEVEL_MARK. None: it is none, but a task's own text."""
+        if len(line) > LONGEST_RECORD:
+            return None
+        head, _, text = line.partition(b" ")
+        if head.decode("ascii", "replace") in LEVELS:
+            return _whole(head, text)
+        for sign in (b"+", b"="):
+            level, found, key = head.partition(sign)
+            if found and key.isdigit() and level.decode("ascii", "replace") in LEVELS:
+                return self._piece(level + b" " + key, text, last=sign == b"=")
+        return None
+
+    def end(self) -> list[Record]:
+        """Nothing follows: what there is of those that are not complete."""
+        left = [_closed(name, pieces) for name, pieces in self._open.items()]
+        self._open.clear()
+        return left
+
+    def _piece(self, name: bytes, text: bytes, last: bool) -> list[Record] | None:
+        pieces = self._open.setdefault(name, [])
+        pieces.append(text)
+        if not last and len(pieces) < MAX_PIECES:
+            return self.end() if len(self._open) > MAX_OPEN else []
+        del self._open[name]
+        return [_closed(name, pieces)]
+
+
+def _whole(level: bytes, text: bytes) -> list[Record] | None:
+    message = _message(text)
+    return None if message is None else [(level.decode(), message)]
+
+
+def _closed(name: bytes, pieces: list[bytes]) -> Record:
+    """A record, also if its last pieces are missing."""
+    level, text = name.partition(b" ")[0].decode(), b"".join(pieces)
+    for short in range(_NOT_CLOSED):
+        message = _message(text[: len(text) - short] + (b"" if short == 0 and text.endswith(b'"') else b'"'))
+        if message is not None:
+            return level, message
+    return level, ""
+
+
+def _message(text: bytes) -> str | None:
+    if not text.startswith(b'"'):
+        return None
+    try:
+        return str(json.loads(text))
+    except ValueError:
+        return None
