@@ -39,6 +39,27 @@ def pgbouncer(postgresql: servers.Server) -> Iterator[servers.Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def mysql() -> Iterator[servers.Server]:
+    """A private MySQL 9."""
+    with servers.running("mysql") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb118() -> Iterator[servers.Server]:
+    """A private MariaDB 11.8."""
+    with servers.running("mariadb118") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql18() -> Iterator[servers.Server]:
+    """A private PostgreSQL 18."""
+    with servers.running("postgresql18") as server:
+        yield server
+
+
 @pytest.fixture(params=servers.KINDS)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database; a test that takes it runs once on each kind."""

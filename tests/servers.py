@@ -1,7 +1,8 @@
 """Real database servers for the tests: private instances on a temporary folder, started here and ended by process id.
 
 Nothing relies on a service that happens to run. Where a server is not installed its tests are skipped and say so; with
-JOBD_TEST_REQUIRE=all (as in CI) that is a failure. MySQL proper is tested where JOBD_TEST_MYSQL_URL names a server.
+JOBD_TEST_REQUIRE=all (as in CI) that is a failure. The versions that the system's own packages do not have are unpacked
+into a cache folder by tests/unpack-servers.sh. Any other MySQL is tested where JOBD_TEST_MYSQL_URL names a server.
 """
 
 import contextlib
@@ -16,13 +17,19 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+import psycopg
+import pymysql
 import pytest
+from pymysql.constants import CLIENT
 
 from jobd.store.connect import dialect_of
 from jobd.store.url import parse_url
 
 MYSQL = os.environ.get("JOBD_TEST_MYSQL_URL")
 KINDS = ("sqlite", "mariadb", "postgresql")
+FURTHER = ("mysql", "mariadb118", "postgresql18")  # from the cache folder
+_CACHES = "/var/cache" if os.geteuid() == 0 else os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+CACHE = Path(os.environ.get("JOBD_TEST_CACHE") or Path(_CACHES, "jobd-tests"))
 # Servers as somebody else may have set them up: what jobd needs, it must ask for itself.
 ODD = {
     "mariadb": [
@@ -84,6 +91,10 @@ class Server:
                 raise RuntimeError(f"{self.command[0]} did not start:\n{(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.05)
 
+    def _new_name(self) -> str:
+        self._made += 1
+        return f"jobd{self._made}_{os.getpid()}"
+
     def signal(self, number: int) -> None:
         """Send it a signal: SIGSTOP and SIGCONT freeze and thaw it."""
         assert self._process is not None
@@ -105,71 +116,116 @@ class Server:
         return self._process.pid
 
 
-class MariaDB(Server):
-    """A private MariaDB. With --no-defaults its character set is latin1: what forgets to say utf8mb4 shows."""
+class MySQL(Server):
+    """A private MySQL 9 as it comes: with its binary log. Its databases belong to users who may do nothing else."""
 
-    def __init__(self, folder: Path, settings: Sequence[str]) -> None:
-        _own(folder, "mysql")
-        _made(
-            [
-                *("mariadb-install-db", "--no-defaults", *_as("mysql"), f"--datadir={folder}/data", "--skip-test-db"),
-                *("--auth-root-authentication-method=normal", f"--tmpdir={folder}"),
-            ]
-        )
+    scheme = "mysql"
+
+    def __init__(self, folder: Path, settings: Sequence[str], root: Path | None = None) -> None:
+        self._root = root
+        _own(folder, "root" if root else "mysql")
+        program = self._prepare(folder)
         port = free_port()
-        command = [shutil.which("mariadbd") or "/usr/sbin/mariadbd", "--no-defaults", *_as("mysql")]
+        options = [f"--datadir={folder}/data", f"--socket={folder}/s.sock", f"--port={port}", f"--tmpdir={folder}"]
+        options += ["--bind-address=127.0.0.1", f"--pid-file={folder}/pid"]
+        super().__init__([*program, *options, *self._further(), *settings], folder, port)
+
+    def _prepare(self, folder: Path) -> list[str]:
+        """Make the server's data; the command that starts it."""
+        command = [f"{self._root}/usr/sbin/mysqld", "--no-defaults", "--user=root", f"--basedir={self._root}/usr"]
         command += [
-            f"--datadir={folder}/data",
-            f"--socket={folder}/s.sock",
-            f"--port={port}",
-            f"--tmpdir={folder}",
-            "--bind-address=127.0.0.1",
+            f"--lc-messages-dir={self._root}/usr/share/mysql",
+            f"--plugin-dir={self._root}/usr/lib/mysql/plugin",
         ]
-        command += [f"--pid-file={folder}/pid", "--innodb-flush-log-at-trx-commit=1", "--skip-log-bin", *settings]
-        super().__init__(command, folder, port)
+        command += [f"--character-sets-dir={self._root}/usr/share/mysql/charsets"]
+        _made([*command, f"--datadir={folder}/data", "--initialize-insecure"])
+        return command
+
+    def _further(self) -> list[str]:
+        return ["--secure-file-priv=NULL", "--mysqlx=OFF", *self._hasty()]
+
+    def _hasty(self) -> list[str]:
+        """The servers of further versions are not crashed by any test: they need not wait for the disk."""
+        return ["--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0", "--innodb-doublewrite=0"]
 
     def ping(self) -> bool:
-        command = ["mariadb-admin", "--no-defaults", "-uroot", f"--socket={self.folder}/s.sock", "ping"]
-        return subprocess.run(command, capture_output=True).returncode == 0
+        return _tried(lambda: self.sql("SELECT 1"))
 
     def sql(self, statement: str) -> None:
-        command = ["mariadb", "--no-defaults", "-uroot", f"--socket={self.folder}/s.sock", "-e", statement]
-        subprocess.run(command, check=True, capture_output=True)
+        connection = pymysql.connect(
+            user="root",
+            unix_socket=f"{self.folder}/s.sock",
+            autocommit=True,
+            client_flag=CLIENT.MULTI_STATEMENTS,
+            charset="utf8mb4",
+            read_timeout=PATIENCE,
+        )
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            while cursor.nextset():
+                pass
 
     def new_database(self) -> str:
-        self._made += 1
-        name = f"jobd{self._made}_{os.getpid()}"
+        name = self._new_name()
         self.sql(f"CREATE DATABASE {name}")
-        return f"mariadb://root@127.0.0.1:{self.port}/{name}"
+        if self._root is None:
+            return f"{self.scheme}://root@127.0.0.1:{self.port}/{name}"
+        self.sql(
+            f"CREATE USER {name}@'127.0.0.1' IDENTIFIED BY 'pass word'; GRANT ALL ON {name}.* TO {name}@'127.0.0.1'"
+        )
+        return f"{self.scheme}://{name}:pass%20word@127.0.0.1:{self.port}/{name}"
+
+
+class MariaDB(MySQL):
+    """A private MariaDB. With --no-defaults its character set is latin1: what forgets to say utf8mb4 shows."""
+
+    scheme = "mariadb"
+
+    def _prepare(self, folder: Path) -> list[str]:
+        base = f"{self._root}/usr" if self._root else "/usr"
+        user = _as("root" if self._root else "mysql")
+        program = f"{base}/bin/mariadb-install-db" if self._root else "mariadb-install-db"
+        _made(
+            [
+                *(program, "--no-defaults", *user, f"--basedir={base}", f"--datadir={folder}/data", "--skip-test-db"),
+                *("--auth-root-authentication-method=normal", f"--tmpdir={folder}", "--skip-name-resolve"),
+            ]
+        )
+        command = [f"{base}/sbin/mariadbd", "--no-defaults", *user]
+        if self._root:
+            command += [f"--basedir={base}", f"--lc-messages-dir={base}/share/mysql"]
+            command += [f"--plugin-dir={base}/lib/mysql/plugin", f"--character-sets-dir={base}/share/mysql/charsets"]
+        return command
+
+    def _further(self) -> list[str]:
+        return ["--skip-log-bin", *(self._hasty() if self._root else ["--innodb-flush-log-at-trx-commit=1"])]
 
 
 class PostgreSQL(Server):
     """A private PostgreSQL."""
 
-    def __init__(self, folder: Path, settings: Sequence[str]) -> None:
+    def __init__(self, folder: Path, settings: Sequence[str], root: Path | None = None) -> None:
         _own(folder, "postgres")
-        programs = _postgresql_programs()
+        programs = _postgresql_programs(root or Path("/"))
         initdb = [f"{programs}/initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "postgres", "--no-sync"]
+        if root:  # its libraries do not know the locales of this machine
+            initdb += ["--encoding=UTF8", "--locale=C"]
         _made(_run_as("postgres", initdb))
         port = free_port()
         command = [f"{programs}/postgres", "-D", f"{folder}/data", "-k", str(folder), "-p", str(port)]
         command += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=50", *settings]
+        command += ["-c", "fsync=off"] if root else []
         super().__init__(_run_as("postgres", command), folder, port)
 
     def ping(self) -> bool:
-        try:
-            self.sql("SELECT 1")
-        except subprocess.CalledProcessError:
-            return False
-        return True
+        return _tried(lambda: self.sql("SELECT 1"))
 
     def sql(self, statement: str) -> None:
-        command = ["psql", "-X", "-h", str(self.folder), "-p", str(self.port), "-U", "postgres", "-c", statement]
-        subprocess.run(command, check=True, capture_output=True)
+        with psycopg.connect(host=str(self.folder), port=self.port, user="postgres", autocommit=True) as connection:
+            connection.execute(statement.encode())
 
     def new_database(self) -> str:
-        self._made += 1
-        name = f"jobd{self._made}_{os.getpid()}"
+        name = self._new_name()
         self.sql(f"CREATE DATABASE {name}")
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
 
@@ -262,18 +318,23 @@ def following(primary: Server) -> Iterator[Standby]:
 def running(
     kind: str, settings: Sequence[str] = (), prepare: Callable[[Path], list[str]] = lambda folder: []
 ) -> Iterator[Server]:
-    """A server of this kind ("mariadb" or "postgresql"), set up with `settings`, for as long as the block lasts.
+    """A server of this kind, set up with `settings`, for as long as the block lasts.
 
     `prepare` may put files into its folder, and returns further settings.
     """
+    root = None
+    if kind in FURTHER:
+        root = CACHE / kind / "root"
+        if not (root.parent / "ready").exists():
+            missing(f"The server {kind}", "tests/unpack-servers.sh")
     if kind == "mariadb" and not shutil.which("mariadb-install-db"):
         missing("MariaDB", "apt-get install mariadb-server")
-    if kind == "postgresql" and not _postgresql_programs():
+    if kind == "postgresql" and not _postgresql_programs(Path("/")):
         missing("PostgreSQL", "apt-get install postgresql")
     folder = Path(tempfile.mkdtemp(prefix=f"jobd-{kind}-"))
     server = None
     try:
-        server = MariaDB(folder, settings) if kind == "mariadb" else PostgreSQL(folder, settings)
+        server = _CLASSES[kind.rstrip("0123456789")](folder, settings, root)
         server.command += prepare(folder)
         server.start()
         yield server
@@ -281,6 +342,9 @@ def running(
         if server is not None:
             server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+_CLASSES: dict[str, type[MySQL | PostgreSQL]] = {"mysql": MySQL, "mariadb": MariaDB, "postgresql": PostgreSQL}
 
 
 class Elsewhere:
@@ -323,8 +387,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _postgresql_programs() -> str | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+def _tried(work: Callable[[], object]) -> bool:
+    try:
+        work()
+    except (pymysql.Error, psycopg.Error):
+        return False
+    return True
+
+
+def _postgresql_programs(root: Path) -> str | None:
+    found = sorted((root / "usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     return str(found[-1].parent) if found else None
 
 

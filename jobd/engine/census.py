@@ -1,4 +1,5 @@
-"""Live jobs without a row of the table `schedule`: nobody would ever run them again, so they are looked for.
+"""Live jobs without a row of the table `schedule`: nobody would ever run them again, so they are looked for. And rows
+without a job, which are dropped.
 
 Only somebody's hands make such, by DELETE FROM schedule or the loss of a row of job_change, so there is no hurry: a
 slice of the jobs now and then. Whoever deleted the row may have done so under a run. So what is missing is watched for
@@ -14,7 +15,7 @@ from jobd.store.store import Session, Store
 
 SLICE = 5_000  # jobs at a time
 EVERY = 30 * SECOND
-FIRST = -(2**63)
+FIRST, LAST = -(2**63), 2**63 - 1
 
 
 class Census:
@@ -47,4 +48,5 @@ class Census:
 
     def _count(self, session: Session) -> tuple[int, bool, list[int]]:
         until, more = slices.slice_end(session, self._after, SLICE)
+        slices.drop_jobless(session, self._after, until if more else LAST, SLICE)
         return until, more, slices.rowless(session, self._after, until)

@@ -16,7 +16,7 @@ from jobd.store.parents import Row
 from jobd.store.store import Session
 
 COLUMNS = ("job_id", "on_job_id", "any_outcome", "met")
-_WAITING = "SELECT job_id, on_job_id, any_outcome, met FROM job_dependency WHERE "
+_WAITING = "SELECT job_id, on_job_id, any_outcome, met FROM job_dependency{} WHERE "
 
 
 def resolved(jobs: Sequence[Job], find: Callable[[list[str]], Mapping[str, int]]) -> list[Job]:
@@ -77,7 +77,7 @@ def write(session: Session, jobs: Sequence[Job]) -> None:
     """
     wanted = {(job.id, one.job_id): int(one.any_outcome) for job in jobs for one in job.options.after_jobs}
     job_ids = sorted({job.id for job in jobs})
-    known = session.among(_WAITING, "job_id", job_ids)
+    known = session.among(_WAITING.format(""), "job_id", job_ids)
     met = {(job_id, on): met for job_id, on, any_outcome, met in known if wanted.get((job_id, on)) == any_outcome}
     if known:
         for job_id in job_ids:
@@ -125,7 +125,8 @@ def look_again(session: Session, job_ids: Iterable[int], now: int) -> None:
 
 def _locked(session: Session, job_ids: Iterable[int]) -> list[Row]:
     """The rows of these jobs. The lock makes two that each bring the last thing but one look one after the other."""
-    return session.among(_WAITING, "job_id", sorted(set(job_ids)), lock=True)
+    sql = _WAITING.format(session.dialect.by_key)
+    return session.among(sql, "job_id", sorted(set(job_ids)), lock=True)
 
 
 def _make_due(session: Session, job_id: int, at: int) -> None:

@@ -2,10 +2,13 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from jobd.errors import DatabaseAltered, DatabaseUnavailable, StatementRefused
 from jobd.store.url import Target
+
+if TYPE_CHECKING:
+    from jobd.store.store import Session
 
 # What an error means. After all but a conflict and a refused statement the session is closed: what is wrong may be its.
 AGAIN = "again"  # the transaction was rolled back by a conflict: repeat it whole
@@ -49,6 +52,7 @@ class Dialect:
     begin_reading = ""  # where reads need a transaction of their own for their settings
     for_update: str  # appended to a SELECT that locks what it reads
     skip_locked: str
+    by_key = ""  # after a table's name: found by its primary key, so that no row is locked but those that are named
     placeholder: str
 
     def connect(self, target: Target, create: bool, read_only: bool = False) -> Any:
@@ -102,6 +106,17 @@ class Dialect:
         """The parameters of `among`."""
         raise NotImplementedError
 
+    def delete(
+        self, session: "Session", table: str, keys: Sequence[Sequence[int]], columns: Sequence[str], also: str = ""
+    ) -> None:
+        """Delete the rows whose `columns`, the first ones of an index, are one of `keys`, and lock no others."""
+        if len(columns) == 1:
+            condition, values = self.among(columns[0], len(keys)), self.among_values([key for (key,) in keys])
+        else:
+            one = " AND ".join(f"{column} = ?" for column in columns)
+            condition, values = " OR ".join([f"({one})"] * len(keys)), [value for key in keys for value in key]
+        session.execute(f"DELETE FROM {table} WHERE ({condition}){also}", values)
+
     def all_rows(self, session: "Asked", sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """The rows that a SELECT gives, which may be many."""
         return session.rows(sql, parameters)
@@ -117,6 +132,14 @@ class Dialect:
     def changed(self, connection: Any, seen: object) -> tuple[bool, object]:
         """Whether another connection may have written since `seen`, and what to pass as `seen` next time."""
         return True, seen
+
+    def changes(self, session: "Session", limit: int) -> list[tuple[Any, ...]]:
+        """What people and programs changed and nobody has looked at, oldest first: (id, job id, what)."""
+        return session.rows("SELECT id, job_id, what FROM job_change ORDER BY id LIMIT ?", (limit,))
+
+    def looked_at(self, session: "Session", job_ids: Sequence[int]) -> None:
+        """These rows of `job` are no longer among the changes."""
+        self.delete(session, "job_change", [(job_id,) for job_id in job_ids], ("job_id",), " AND what = 'changed'")
 
     def writes(self, into: Into, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
         """The statements, in the driver's own spelling, with their parameters, that write `rows`."""

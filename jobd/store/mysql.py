@@ -9,9 +9,10 @@ statement may mean something else, so each transaction first reads them back: wh
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
+from jobd.store import seal
 from jobd.store.dialect import (
     AGAIN,
     ALTERED,
@@ -30,16 +31,19 @@ from jobd.store.dialect import (
 )
 from jobd.store.url import Target
 
+if TYPE_CHECKING:
+    from jobd.store.store import Session
+
 MOST_ROWS = 500  # in one statement
 DEADLINE = 10  # seconds for a call
 LOCK_WAIT = 5  # seconds for a row that another transaction holds
 IDLE = 4  # seconds that a transaction may stand still
-MYSQL_IDLE = 20
 SQL_MODE = (
     "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES"
 )
 _MIXED_COLLATIONS = 1271
-_BYTES = '"base64:type'  # how MySQL has them in JSON
+# How MySQL has bytes in JSON, and the letters of a column that somebody has made UTF-16 or the like: taken for UTF-8.
+_GARBLED = ('"base64:type', "\\u0000")
 _SETTINGS = (
     "sql_mode",
     "time_zone",
@@ -106,7 +110,10 @@ class Mysql(Dialect):
     _set: tuple[Any, ...]  # as they were set
     for_update = " FOR UPDATE"
     skip_locked = " FOR UPDATE SKIP LOCKED"
+    by_key = " FORCE INDEX (PRIMARY)"  # else a table of which half is wanted is read whole, and locked
     placeholder = "%s"
+    sealed = False  # how changes of `job` are noticed: by seals, else by triggers
+    _garbled = False  # rows cannot be had as JSON
 
     def connect(self, target: Target, create: bool, read_only: bool = False) -> Any:
         try:
@@ -133,7 +140,7 @@ class Mysql(Dialect):
                 **_tls(target),
             )
             with connection.cursor() as cursor:
-                self._set_up(cursor)
+                self._set_up(cursor, read_only)
                 cursor.execute(self._settings)
                 self._set = cursor.fetchone()
             return connection
@@ -142,7 +149,7 @@ class Mysql(Dialect):
                 connection.close()
             raise DatabaseUnavailable(*self.explain(error, target)) from None
 
-    def _set_up(self, cursor: Any) -> None:
+    def _set_up(self, cursor: Any, read_only: bool) -> None:
         cursor.execute(
             "SET SESSION sql_mode = %s, time_zone = '+00:00', innodb_lock_wait_timeout = %s", (SQL_MODE, LOCK_WAIT)
         )
@@ -153,10 +160,12 @@ class Mysql(Dialect):
         )
         is_set = dict(cursor.fetchall())
         check_version(is_set["version"])
+        self.sealed = not is_maria(is_set["version"])
         # A node that is frozen within a transaction must not hold its locks for longer than it takes to find it dead.
-        # MySQL knows this limit for idle connections only.
-        limit = "idle_transaction_timeout" if "mariadb" in is_set["version"].lower() else "wait_timeout"
-        cursor.execute(f"SET SESSION {limit} = %s", (IDLE if limit.startswith("idle") else MYSQL_IDLE,))
+        # MySQL knows this limit for idle connections only: one that has only been idle is opened again.
+        limit = "wait_timeout" if self.sealed else "idle_transaction_timeout"
+        if not read_only:
+            cursor.execute(f"SET SESSION {limit} = %s", (IDLE,))
         names = [*_SETTINGS, "transaction_isolation" if "transaction_isolation" in is_set else "tx_isolation", limit]
         self._settings = f"SELECT DATABASE(), {', '.join(f'@@SESSION.{name}' for name in names)}"
         isolation = is_set.get("transaction_isolation") or is_set.get("tx_isolation")
@@ -184,7 +193,7 @@ class Mysql(Dialect):
             return SESSION
         number = _number(error)
         if number is None:
-            return LOST if isinstance(error, OSError) else None
+            return LOST if isinstance(error, OSError | UnicodeDecodeError) else None
         # 2014 and the like: the client and the server are out of step
         broken = number < 1000 or 2000 <= number < 3000
         return _MEANING.get(number, LOST if broken else AWAY if number >= 9000 else STATEMENT)
@@ -217,8 +226,25 @@ class Mysql(Dialect):
     def among_values(self, ids: Sequence[int]) -> list[Any]:
         return [list(ids)]
 
+    def delete(
+        self, session: "Session", table: str, keys: Sequence[Sequence[int]], columns: Sequence[str], also: str = ""
+    ) -> None:
+        # By a join: where rows are named by IN or OR a small table may be read whole, and locked, FORCE INDEX or not.
+        named = ", ".join(f"{column} BIGINT PATH '$[{place}]'" for place, column in enumerate(columns))
+        same = " AND ".join(f"{table}.{column} = named.{column}" for column in columns)
+        index = "job_change_job" if (table, *columns) == ("job_change", "job_id") else "PRIMARY"
+        session.execute(
+            f"DELETE {table} FROM JSON_TABLE(?, '$[*]' COLUMNS ({named})) AS named"
+            f" STRAIGHT_JOIN {table} FORCE INDEX ({index}) ON {same}{also}",
+            [json.dumps(keys)],
+        )
+
     def all_rows(self, session: Asked, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        found = _rows_as_json(session, sql, parameters)
+        try:
+            found = None if self._garbled else _rows_as_json(session, sql, parameters)
+        except UnicodeDecodeError:
+            self._garbled = True  # the rest of the answer is not read: the transaction is repeated on a new connection
+            raise
         return session.rows(sql, parameters) if found is None else found
 
     def writes(self, into: Into, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
@@ -238,18 +264,28 @@ class Mysql(Dialect):
         ids = [job_id for (job_id,) in cursor.fetchall()]
         if ids:
             cursor.execute(
-                f"UPDATE schedule SET node_id = %s, token = {grown('token', '%s')}, started_time = NULL"
-                " WHERE job_id IN %s",
-                (node, until, ids),
+                "UPDATE JSON_TABLE(%s, '$[*]' COLUMNS (id BIGINT PATH '$')) AS ready"
+                " STRAIGHT_JOIN schedule FORCE INDEX (PRIMARY) ON schedule.job_id = ready.id"
+                f" SET node_id = %s, token = {grown('token', '%s')}, started_time = NULL",
+                (json.dumps(ids), node, until),
             )
         return ids
+
+    def changes(self, session: "Session", limit: int) -> list[tuple[Any, ...]]:
+        return seal.changes(session, limit) if self.sealed else super().changes(session, limit)
+
+    def looked_at(self, session: "Session", job_ids: Sequence[int]) -> None:
+        super().looked_at(session, job_ids)
+        if self.sealed:
+            seal.seal(session, job_ids)
 
     def stamp_finished(self, cursor: Any, finished: Sequence[tuple[int, str]]) -> None:
         cursor.execute(
             # Without STRAIGHT_JOIN and FORCE INDEX a small table is read whole, which waits for the rows of others.
             "UPDATE JSON_TABLE(%s, '$[*]' COLUMNS (id BIGINT PATH '$[0]',"
             " moment DATETIME(6) PATH '$[1]' ERROR ON ERROR)) AS ended"
-            " STRAIGHT_JOIN job FORCE INDEX (PRIMARY) ON job.id = ended.id SET job.lastFinished_time = ended.moment",
+            " STRAIGHT_JOIN job FORCE INDEX (PRIMARY) ON job.id = ended.id"
+            " SET job.lastFinished_time = ended.moment, job.updated_time = job.updated_time",
             [json.dumps(finished)],
         )
 
@@ -258,7 +294,7 @@ def _rows_as_json(session: Asked, sql: str, parameters: Sequence[Any]) -> list[t
     """The rows of a SELECT, each sent as a JSON array; None: what is in them cannot be sent so.
 
     It can be in the tables as jobd makes them, but people alter tables: then a column may hold JSON, which becomes part
-    of the array, or bytes, or text that goes with no other.
+    of the array, or bytes, or text that goes with no other. Raises UnicodeDecodeError when MySQL sends what is no text.
     """
     columns, source = halves(sql)
     try:
@@ -266,13 +302,15 @@ def _rows_as_json(session: Asked, sql: str, parameters: Sequence[Any]) -> list[t
         document = f"[{','.join(texts)}]"  # TypeError: one is bytes, or NULL, being longer than MariaDB lets a text be
         found = list(map(tuple, json.loads(document)))
         hash(tuple(found))  # TypeError: a value is an array or object
+    except UnicodeDecodeError:
+        raise
     except (TypeError, ValueError):
         return None
     except Exception as error:
         if _number(error) == _MIXED_COLLATIONS:
             return None
         raise
-    return None if _BYTES in document else found
+    return None if any(sign in document for sign in _GARBLED) else found
 
 
 def _on_duplicate_key(into: Into) -> str:
@@ -297,9 +335,14 @@ def _values(row: Sequence[Any], texts: list[Any]) -> str:
     return f"({', '.join(words)})"
 
 
+def is_maria(version: str) -> bool:
+    """Whether this is the version of a MariaDB, not of a MySQL."""
+    return "mariadb" in version.lower()
+
+
 def check_version(version: str) -> None:
     """Raises ConfigError when the server is older than jobd can use."""
-    maria = "mariadb" in version.lower()
+    maria = is_maria(version)
     numbers = version.removeprefix("5.5.5-").split("-")[0].split(".")
     major, minor = int(numbers[0]), int(numbers[1])
     if (major, minor) < ((10, 6) if maria else (8, 0)):

@@ -17,8 +17,11 @@ def prune(session: Session, before: int, surplus: Mapping[int, int], limit: int)
     """
     skip, left, wanted = session.dialect.skip_locked, limit, sorted(surplus.items())
     for start in range(0, len(wanted), PAIRS):
-        condition, values = _any_of("number <= ?", wanted[start : start + PAIRS])
-        sql = f"SELECT job_id, number FROM run WHERE {condition} LIMIT ?{skip}"
+        some = wanted[start : start + PAIRS]
+        # served by the primary key
+        condition = " OR ".join(["(job_id = ? AND number <= ?)"] * len(some))
+        values = [value for pair in some for value in pair]
+        sql = f"SELECT job_id, number FROM run{session.dialect.by_key} WHERE {condition} LIMIT ?{skip}"
         if left:
             left -= _forget(session, session.rows(sql, (*values, left)))
     if left:
@@ -31,12 +34,6 @@ def prune(session: Session, before: int, surplus: Mapping[int, int], limit: int)
 def _forget(session: Session, runs: Sequence[tuple[int, ...]]) -> int:
     """Delete these runs, by job and number, with what they printed; how many they are."""
     for start in range(0, len(runs), PAIRS):
-        condition, values = _any_of("number = ?", runs[start : start + PAIRS])
-        session.execute(f"DELETE FROM run WHERE {condition}", values)
-        session.execute(f"DELETE FROM output WHERE {condition}", values)
+        for table in ("run", "output"):
+            session.dialect.delete(session, table, runs[start : start + PAIRS], ("job_id", "number"))
     return len(runs)
-
-
-def _any_of(number: str, pairs: Sequence[tuple[int, ...]]) -> tuple[str, list[int]]:
-    """The condition that a row is one of these, by job and number; served by the primary keys."""
-    return " OR ".join([f"(job_id = ? AND {number})"] * len(pairs)), [value for pair in pairs for value in pair]

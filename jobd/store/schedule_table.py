@@ -110,8 +110,8 @@ def tokens_of(session: Session, node: int) -> dict[int, int]:
 def settle(session: Session, settlements: Sequence[Settlement]) -> set[int]:
     """Write what became of claims; the ids of the jobs whose claim still held. At most one settlement a job."""
     settlements = sorted(settlements, key=_job_of)  # one order everywhere, so that none deadlock
-    ids = [one.plan.job_id for one in settlements]
-    found = session.among("SELECT job_id, node_id, token FROM schedule WHERE ", "job_id", ids, lock=True)
+    ids, by_key = [one.plan.job_id for one in settlements], session.dialect.by_key
+    found = session.among(f"SELECT job_id, node_id, token FROM schedule{by_key} WHERE ", "job_id", ids, lock=True)
     held = set(found)
     good = [one for one in settlements if (one.plan.job_id, one.node, one.token) in held]
     runs = [one.run for one in good if one.run is not None]
@@ -175,16 +175,13 @@ def in_play(session: Session, pool: str, nodes: Sequence[int], until: int, most:
 
 def changes(session: Session, limit: int) -> list[Change]:
     """What people changed and nobody has looked at, oldest first."""
-    return [
-        Change(*row) for row in session.rows("SELECT id, job_id, what FROM job_change ORDER BY id LIMIT ?", (limit,))
-    ]
+    return [Change(*row) for row in session.dialect.changes(session, limit)]
 
 
 def drop_changes(session: Session, ids: Sequence[int]) -> None:
     """These have been looked at."""
-    dialect = session.dialect
     if ids:
-        session.execute(f"DELETE FROM job_change WHERE {dialect.among('id', len(ids))}", dialect.among_values(ids))
+        session.dialect.delete(session, "job_change", [(change,) for change in ids], ("id",))
 
 
 def last_finished(session: Session, instance: str, after: int) -> int:
@@ -224,7 +221,7 @@ def plans(session: Session, job_ids: Sequence[int]) -> dict[int, Plan]:
 
     A job without one that has a history (somebody has deleted its row) goes on with the number after its last run.
     """
-    sql = f"SELECT {_PLAN} FROM schedule WHERE "
+    sql = f"SELECT {_PLAN} FROM schedule{session.dialect.by_key} WHERE "
     found = {row[0]: rows.read_plan(row) for row in session.among(sql, "job_id", sorted(job_ids), lock=True)}
     unsure = [job_id for job_id in job_ids if job_id not in found or found[job_id].basis == rows.UNSOUND]
     for job_id, number in _last_numbers(session, unsure).items():

@@ -2,7 +2,7 @@
 
 `job` has exactly nine columns and is an interface: any program may INSERT and UPDATE it. So the database itself
 supplies the defaults and the two times (UTC, microseconds), and triggers note in `job_change` what a daemon should
-look at.
+look at; on MySQL proper seals do that (jobd.store.seal).
 The first sketch of the table called `name` a bigint; its own examples are text, so varchar(255) it is.
 
 A step never changes once it has been released: a new one is added. Steps are repeatable (IF NOT EXISTS), because
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
+from jobd.store import seal
 from jobd.store.dialect import Dialect
 from jobd.store.references import fifth as _fifth
 from jobd.store.rows import JOB
@@ -220,9 +221,22 @@ def _third(kind: str) -> list[str]:
     return steps
 
 
+<<<<<<< HEAD
 def _sixth(kind: str) -> list[str]:
     """The name of a node's lock on its machine. (And `pools` says how many workers each pool has.)"""
     return [f"ALTER TABLE node ADD COLUMN lock_name {_WORDS[kind]['text']} NULL"]
+=======
+def _sixth(kind: str) -> Sequence[str | Callable[[Any], None]]:
+    """On MySQL proper, seals instead of triggers."""
+    return [_seal] if kind == "mysql" else []
+
+
+def _seal(cursor: Any) -> None:
+    if _is_mysql_proper(cursor):
+        for statement in seal.STEPS:
+            _execute(cursor, "mysql", statement)
+        seal.drop_triggers(cursor)
+>>>>>>> 777f45a (Run on MySQL for a user of one database, and lock no row but those that a statement names)
 
 
 def _seventh(kind: str) -> list[str]:
@@ -287,11 +301,13 @@ def upgrade(connection: Any, dialect: Dialect, target: Target) -> None:
 
 def _execute(cursor: Any, kind: str, statement: str) -> None:
     """Run one statement of a step. MySQL commits each, so one that an upgrade cut short has done before is no error."""
+    if kind == "mysql" and " TRIGGER " in statement and _is_mysql_proper(cursor):
+        return  # most users of it may make none, and there are seals
     try:
         cursor.execute(statement)
     except Exception as error:
         number = error.args[0] if error.args else None
-        if kind == "mysql" and number in (1060, 1061, 1091):
+        if kind == "mysql" and number in (1060, 1061, 1091, 1826):
             return
         if kind == "mysql" and number == 1419:
             raise ConfigError(
@@ -299,6 +315,11 @@ def _execute(cursor: Any, kind: str, statement: str) -> None:
                 "SET GLOBAL log_bin_trust_function_creators = 1, start once, and set it back",
             ) from None
         raise
+
+
+def _is_mysql_proper(cursor: Any) -> bool:
+    cursor.execute("SELECT version()")
+    return "mariadb" not in str(cursor.fetchone()[0]).lower()
 
 
 def _version(cursor: Any, kind: str, label: str) -> int:

@@ -48,6 +48,17 @@ def rowless(session: Session, after: int, until: int) -> list[int]:
     return sorted(job_id for (job_id,) in session.rows(sql, (after, until) * 2))
 
 
+def drop_jobless(session: Session, after: int, until: int, limit: int) -> None:
+    """Forget the plans of a slice whose job somebody has removed, those that nobody has claimed."""
+    # served by the primary keys
+    sql = (
+        "SELECT schedule.job_id FROM schedule LEFT JOIN job ON job.id = schedule.job_id AND job.id > ? AND job.id <= ?"
+        " WHERE schedule.job_id > ? AND schedule.job_id <= ? AND schedule.node_id + 0 = 0 AND job.id IS NULL LIMIT ?"
+    )
+    for (job_id,) in session.rows(sql, (*(after, until) * 2, limit)):
+        session.execute("DELETE FROM schedule WHERE job_id = ? AND node_id = 0", (job_id,))
+
+
 def wake_unresolved(session: Session, after: int, until: int) -> None:
     """Offer the jobs of a slice again whose task was unknown: the plugins may have it now."""
     session.execute(

@@ -23,7 +23,7 @@ def odd_postgresql() -> Iterator[servers.Server]:
 
 
 @pytest.fixture(scope="session")
-def mysql() -> Iterator[servers.Elsewhere]:
+def elsewhere() -> Iterator[servers.Elsewhere]:
     """The MySQL that JOBD_TEST_MYSQL_URL names."""
     assert servers.MYSQL is not None
     server = servers.Elsewhere(servers.MYSQL)
@@ -31,9 +31,10 @@ def mysql() -> Iterator[servers.Elsewhere]:
     server.close()
 
 
-@pytest.fixture(
-    params=[*servers.KINDS, "odd-mariadb", "odd-postgresql", "pgbouncer", *(["mysql"] if servers.MYSQL else [])]
-)
+ELSEWHERE = ["elsewhere"] if servers.MYSQL else []
+
+
+@pytest.fixture(params=[*servers.KINDS, "odd-mariadb", "odd-postgresql", "pgbouncer", *servers.FURTHER, *ELSEWHERE])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database of each kind."""
     if request.param == "sqlite":

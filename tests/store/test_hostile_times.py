@@ -46,7 +46,10 @@ def test_a_time_that_cannot_be_shown_is_left_out_and_the_job_runs(
         look(store)
         listed = {one.job.name: planned(one, NOW, "UTC") for one in reader().jobs(deleted=False)}
         assert {state_of(listed[name]) for name in names} == {"waiting"}
-        assert job_document(listed[names[0]], "UTC")[column] is None
+        if column == "updated_time" and getattr(store.dialect, "sealed", False):
+            assert job_document(listed[names[0]], "UTC")[column] > "2026"  # put right when it was looked at
+        else:
+            assert job_document(listed[names[0]], "UTC")[column] is None
         claimed = store.transact(lambda session: table.claim(session, 1, "default", NOW, 10))
         assert sorted(one.job.name for one in claimed if one.job and not one.problem) == sorted(names)
         assert [one.name for one in applying.all_jobs(store) if one.name in names] == sorted(names)

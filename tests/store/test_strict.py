@@ -17,6 +17,7 @@ NONSENSE = {
     "job_change": "INSERT INTO job_change (job_id, what) VALUES ('abc', 'changed')",
     "schedule": "INSERT INTO schedule (job_id, due_time, ready_time) VALUES ('abc', 1, 1)",
     "schedule token": "UPDATE schedule SET token = 1.5 WHERE job_id = 2",
+    "schedule text": "UPDATE schedule SET node_id = 'abc' WHERE job_id = 2",
     "schedule node": "UPDATE schedule SET node_id = x'ff' WHERE job_id = 2",
     "run": "INSERT INTO run VALUES (1, 900, 1, 1, 'abc', 1, 'succeeded', 1, NULL, NULL, 0)",
     "run number": "INSERT INTO run VALUES (1, 'x', 1, 1, 1, 1, 'succeeded', 1, NULL, NULL, 0)",
@@ -52,6 +53,8 @@ def test_text_where_a_number_belongs_is_refused_in_all_tables(store: Store, what
     before = counts(store)
     if what == "schedule token" and store.dialect.name != "sqlite":
         pytest.skip("it is rounded")
+    if what == "schedule node" and getattr(store.dialect, "sealed", False):
+        pytest.skip("MySQL takes x'ff' for a number wherever one belongs")
     with pytest.raises(Exception):  # noqa: B017, PT011 - each driver has its own
         write(store, NONSENSE[what])
     assert counts(store) == before

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from jobd.clock import SECOND, SystemClock
+from jobd.engine.census import Census
 from jobd.errors import ConfigError
 from jobd.store import applying, schema
 from jobd.store import schedule_table as table
@@ -31,7 +33,15 @@ def changed_ids(store: Store) -> list[int]:
 
 
 def forget_changes(store: Store) -> None:
-    write(store, "DELETE FROM job_change")
+    def work(session: Session) -> None:
+        session.dialect.looked_at(session, [job_id for (job_id,) in session.rows("SELECT id FROM job")])
+
+    store.transact(work)
+
+
+def is_sealed(store: Store) -> bool:
+    """Whether changes are noticed by the seal in `updated_time` (MySQL proper), not by triggers."""
+    return bool(getattr(store.dialect, "sealed", False))
 
 
 def test_the_table_has_exactly_the_nine_columns(store: Store) -> None:
@@ -98,8 +108,13 @@ def test_what_does_not_change_the_definition_is_no_change(store: Store, change: 
     write(store, PLAIN_INSERT, "UPDATE job SET updated_time = '2020-01-01 00:00:00.000000'")
     forget_changes(store)
     write(store, f"UPDATE job SET {change}")
+    if is_sealed(store) and change.startswith('"last'):
+        assert changed_ids(store) == [1]  # ON UPDATE moves updated_time whatever a program writes; jobd's own do not
+        return
     assert changed_ids(store) == []
-    assert read_time(one(store, "SELECT updated_time FROM job")[0]) == 1_577_836_800_000_000
+    moment = read_time(one(store, "SELECT updated_time FROM job")[0])
+    assert moment is not None
+    assert moment - (moment % SECOND if is_sealed(store) else 0) == 1_577_836_800_000_000
 
 
 def test_microseconds_are_kept(store: Store) -> None:
@@ -133,6 +148,10 @@ def test_a_row_removed_by_hand_leaves_nothing_behind_but_its_history(store: Stor
         f" VALUES ({job_id}, 1, 1, 1, 1, 'succeeded', 1)",
         "DELETE FROM job",
     )
+    if is_sealed(store):  # no trigger: the next count drops the plan
+        census = Census(SystemClock(), lease=30 * SECOND)
+        census.at = 0
+        census.step(store)
     for name, left in (("schedule", 0), ("job_options", 0), ("job_change", 0), ("run", 1)):
         assert one(store, f"SELECT count(*) FROM {name}") == (left,)
 

@@ -1,0 +1,112 @@
+"""What one node has in hand keeps no other node from what is not that: whatever plan the server chooses.
+
+Each statement that locks rows is run in a transaction that stays open, while another node does all that a node does
+with other jobs. A statement that locks more than the rows it names makes the other wait, which fails after a second.
+"""
+
+from collections.abc import Callable
+
+import pytest
+
+from jobd.job import Plan, Run
+from jobd.store import dependencies, prune
+from jobd.store import schedule_table as table
+from jobd.store.schedule_table import Settlement
+from jobd.store.store import Session, Store
+from tests.store import filling
+
+SHORT = {"mysql": "SET SESSION innodb_lock_wait_timeout = 1", "postgresql": "SET lock_timeout = '1s'"}
+SOON = 100
+
+
+def make_jobs(session: Session, count: int) -> None:
+    """Jobs that are ready, have run twice, are waited for, have changed; the even ones are node 1's, the odd 2's."""
+    numbers = range(1, count + 1)
+    session.write_rows("job", ("id", "name", "runonce"), [(n, f"job{n}", 1) for n in numbers])
+    table.replan(session, [Plan(n, due=10, ready=10, anchor=10, number=3, node=1 + n % 2, token=1) for n in numbers])
+    runs = [(n, number, 1, 1, 1, "succeeded", 1) for n in numbers for number in (1, 2)]
+    columns = ("job_id", "number", "due_time", "finished_time", "attempts", "outcome", "node_id")
+    session.write_rows("run", columns, runs)
+    session.write_rows("job_dependency", dependencies.COLUMNS, [(n, n, 0, 0) for n in numbers])
+    session.dialect.looked_at(session, list(numbers))
+    table.note_changes(session, list(numbers), "run")
+
+
+def settle(session: Session, ids: list[int]) -> None:
+    plans = [Plan(n, due=10, anchor=10, number=4) for n in ids]
+    runs = [Run(n, 3, 10, 11, 12, 1, "failed", 1) for n in ids]
+    done = [Settlement(1 + plan.job_id % 2, 1, plan, run, ()) for plan, run in zip(plans, runs, strict=True)]
+    assert table.settle(session, done) == set(ids)
+
+
+def settle_and_claim(session: Session, ids: list[int]) -> None:
+    """The end of runs, which are due again at once, and their claim."""
+    for n in ids:
+        session.execute("UPDATE schedule SET node_id = 0 WHERE job_id = ?", (n,))
+    claimed = session.dialect.claim(session.cursor, 1 + ids[0] % 2, "default", SOON, len(ids))
+    assert set(claimed) == set(ids)
+
+
+def replan(session: Session, ids: list[int]) -> None:
+    assert set(table.plans(session, ids)) == set(ids)
+    table.replan(session, [Plan(n, due=20, ready=20, anchor=10, number=3) for n in ids])
+
+
+def drop_changes(session: Session, ids: list[int]) -> None:
+    table.drop_changes(session, [row.id for row in table.changes(session, 10_000) if row.job_id in set(ids)])
+
+
+def looked_at(session: Session, ids: list[int]) -> None:
+    session.dialect.looked_at(session, ids)
+
+
+def begin(session: Session, ids: list[int]) -> None:
+    assert len(table.mark_started(session, 1 + ids[0] % 2, [(n, 1, 11) for n in ids])) == len(ids)
+
+
+def forget_runs(session: Session, ids: list[int]) -> None:
+    assert prune.prune(session, 0, dict.fromkeys(ids, 2), 2 * len(ids)) == 2 * len(ids)
+
+
+WORK = [settle, settle_and_claim, replan, drop_changes, looked_at, begin, forget_runs]
+
+
+@pytest.mark.parametrize("analyzed", [False, True], ids=["as it is", "analyzed"])
+@pytest.mark.parametrize("count", [2, 20, 1_200])
+def test_nodes_at_work_do_not_wait_for_each_other(
+    store: Store, database: str, open_store: Callable[[str], Store], count: int, analyzed: bool
+) -> None:
+    if store.dialect.name == "sqlite":
+        pytest.skip("only one can write at a time")
+    store.transact(lambda session: make_jobs(session, count))
+    if analyzed:
+        filling.analyze(store)
+    other = open_store(database)
+    other._connection().cursor().execute(SHORT[store.dialect.name])
+    mine, others = list(range(1, count + 1, 2)), list(range(2, count + 1, 2))
+    waited = []
+    for one in WORK:
+
+        def hold(session: Session, one: Callable[[Session, list[int]], None] = one) -> None:
+            one(session, mine)
+            for another in WORK:
+                try:
+                    other.transact(lambda s, another=another: rolled_back(s, another, others))  # type: ignore[misc]
+                except RolledBack:
+                    continue
+                except Exception as error:
+                    waited.append(f"{another.__name__} behind {one.__name__}: {error}")
+            raise RolledBack
+
+        with pytest.raises(RolledBack):
+            store.transact(hold)
+    assert not waited, "\n".join(waited)
+
+
+class RolledBack(Exception):
+    """Ends a transaction so that nothing of it stays."""
+
+
+def rolled_back(session: Session, work: Callable[[Session, list[int]], None], ids: list[int]) -> None:
+    work(session, ids)
+    raise RolledBack

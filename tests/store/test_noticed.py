@@ -1,0 +1,137 @@
+"""Whatever a program writes to `job`, and in whatever way, is noticed by the next poll after its commit."""
+
+from collections.abc import Callable
+
+import pytest
+
+from jobd.clock import HOUR, MINUTE, SECOND, SystemClock
+from jobd.engine.changes import Looker
+from jobd.job import PLAIN, Job
+from jobd.store import definitions
+from jobd.store import schedule_table as table
+from jobd.store.rows import read_time
+from jobd.store.store import Session, Store
+from tests.store.test_hostile_rows import NOW
+
+OLD = "'2020-01-01 00:00:00.000000'"
+ZONES = ["-08:00", "+00:00", "+13:00"]
+# How a program may change the interval of the job "one" to 20s; the last statement does it.
+WAYS = {
+    "plainly": ["UPDATE job SET \"interval\" = '20s'"],
+    "with a time of its own": [f"UPDATE job SET \"interval\" = '20s', updated_time = {OLD}"],
+    "a whole row, as it was read before": ["UPDATE job SET \"interval\" = '20s', updated_time = updated_time"],
+    "with both times": [f"UPDATE job SET \"interval\" = '20s', updated_time = {OLD}, created_time = {OLD}"],
+    "together with its name": ["UPDATE job SET name = 'other', \"interval\" = '20s'"],
+}
+MYSQL_WAYS = {
+    "as a duplicate": [
+        "INSERT INTO job (name, \"interval\") VALUES ('one', '20s') ON DUPLICATE KEY UPDATE \"interval\" = '20s'"
+    ],
+    "in the place of the row": ["REPLACE INTO job (id, name, \"interval\") VALUES (1, 'one', '20s')"],
+    "with the server's clock an hour back": [
+        "SET timestamp = UNIX_TIMESTAMP() - 3600",
+        "UPDATE job SET \"interval\" = '20s'",
+    ],
+}
+
+
+def look(store: Store, now: int = NOW) -> None:
+    """A poll of a daemon."""
+    store.transact(Looker(1, now, "UTC", PLAIN).look)
+
+
+def changed(store: Store) -> list[int]:
+    """The jobs that a poll would look at."""
+    return [change.job_id for change in store.transact(lambda session: table.changes(session, 100))]
+
+
+def write(store: Store, *statements: str) -> None:
+    store.transact(lambda session: [session.execute(sql) for sql in statements] and None)
+
+
+def bases(store: Store) -> list[str]:
+    return [basis for (basis,) in store.transact(lambda s: s.rows("SELECT basis FROM schedule ORDER BY job_id"))]
+
+
+@pytest.mark.parametrize("way", [*WAYS, *MYSQL_WAYS])
+def test_a_change_is_noticed_in_whatever_way_it_is_written(store: Store, way: str) -> None:
+    if way in MYSQL_WAYS and store.dialect.name != "mysql":
+        pytest.skip("only MySQL and MariaDB have this")
+    definitions.add(store, [Job("one", "10s")], NOW, "UTC")
+    assert changed(store) == []
+    write(store, *(WAYS | MYSQL_WAYS)[way])
+    assert changed(store) == [1]
+    look(store)
+    assert [basis.rpartition("|")[2] for basis in bases(store)] == ["20s"]
+    assert changed(store) == []
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_the_times_are_utc_in_whatever_zone_a_program_lives(store: Store, zone: str) -> None:
+    if store.dialect.name == "sqlite":
+        pytest.skip("its sessions have no zone")
+    name = "time_zone" if store.dialect.name == "mysql" else "timezone"
+    hours = zone if store.dialect.name == "mysql" else str(int(zone[:3]))
+    utc = "'+00:00'" if store.dialect.name == "mysql" else "'UTC'"
+    write(store, f"SET {name} = '{hours}'", "INSERT INTO job (name, \"interval\") VALUES ('one', '10s')")
+    look(store)
+    write(store, "UPDATE job SET \"interval\" = '20s'", f"SET {name} = {utc}")
+    look(store)
+    ((created, updated),) = store.transact(lambda s: s.rows("SELECT created_time, updated_time FROM job"))
+    now = SystemClock().wall()
+    for value in (created, updated):
+        moment = read_time(value)
+        assert moment is not None
+        assert abs(moment - now) < 5 * MINUTE
+
+
+def test_a_change_is_noticed_however_late_it_is_committed(
+    store: Store, database: str, open_store: Callable[[str], Store]
+) -> None:
+    if store.dialect.name == "sqlite":
+        pytest.skip("only one can write at a time")
+    definitions.add(store, [Job("one", "10s"), Job("two", "10s")], NOW, "UTC")
+    late = open_store(database)
+
+    def slow(session: Session) -> None:
+        session.execute("UPDATE job SET \"interval\" = '20s' WHERE name = 'one'")
+        session.execute("INSERT INTO job (name, \"interval\") VALUES ('three', '20s')")
+        write(store, "UPDATE job SET \"interval\" = '30s' WHERE name = 'two'")
+        assert changed(store) == [2]  # the others' rows are neither seen nor waited for
+        look(store)
+
+    late.transact(slow)
+    assert sorted(changed(store)) == [1, 3]
+
+
+def test_nodes_that_poll_at_once_notice_a_change_once(
+    store: Store, database: str, open_store: Callable[[str], Store]
+) -> None:
+    if store.dialect.name == "sqlite":
+        pytest.skip("only one can write at a time")
+    definitions.add(store, [Job("one", "10s")], NOW, "UTC")
+    write(store, "UPDATE job SET \"interval\" = '20s'")
+    other = open_store(database)
+    seen: list[int] = []
+
+    def both(session: Session) -> None:
+        seen.extend(change.job_id for change in table.changes(session, 100))
+        if not seen_by_triggers:
+            assert changed(other) == []
+
+    seen_by_triggers = not getattr(store.dialect, "sealed", False)
+    store.transact(both)
+    assert seen == [1]
+    assert len(changed(other)) == 1
+
+
+def test_a_job_inserted_under_the_id_of_one_that_was_removed_is_a_new_job(store: Store) -> None:
+    definitions.add(store, [Job("once", runonce=True)], NOW, "UTC")
+    (claimed,) = store.transact(lambda s: table.claim(s, 1, "default", NOW, 10))
+    done = claimed.plan._replace(node=0, due=None, ready=None, number=2)
+    store.transact(lambda s: table.settle(s, [table.Settlement(1, claimed.plan.token, done, None, ())]))
+    write(store, "DELETE FROM job", "INSERT INTO job (id, name, runonce) VALUES (1, 'once', 1)")
+    look(store, NOW + HOUR)
+    (again,) = store.transact(lambda s: table.claim(s, 1, "default", NOW + HOUR + SECOND, 10))
+    assert again.job is not None
+    assert again.job.name == "once"
