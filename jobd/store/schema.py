@@ -221,22 +221,9 @@ def _third(kind: str) -> list[str]:
     return steps
 
 
-<<<<<<< HEAD
 def _sixth(kind: str) -> list[str]:
     """The name of a node's lock on its machine. (And `pools` says how many workers each pool has.)"""
     return [f"ALTER TABLE node ADD COLUMN lock_name {_WORDS[kind]['text']} NULL"]
-=======
-def _sixth(kind: str) -> Sequence[str | Callable[[Any], None]]:
-    """On MySQL proper, seals instead of triggers."""
-    return [_seal] if kind == "mysql" else []
-
-
-def _seal(cursor: Any) -> None:
-    if _is_mysql_proper(cursor):
-        for statement in seal.STEPS:
-            _execute(cursor, "mysql", statement)
-        seal.drop_triggers(cursor)
->>>>>>> 777f45a (Run on MySQL for a user of one database, and lock no row but those that a statement names)
 
 
 def _seventh(kind: str) -> list[str]:
@@ -258,6 +245,18 @@ def _seventh(kind: str) -> list[str]:
     ]
 
 
+def _eighth(kind: str) -> Sequence[str | Callable[[Any], None]]:
+    """On MySQL proper, seals instead of triggers."""
+    return [_seal] if kind == "mysql" else []
+
+
+def _seal(cursor: Any) -> None:
+    if _is_mysql_proper(cursor):
+        for statement in seal.STEPS:
+            _execute(cursor, "mysql", statement)
+        seal.drop_triggers(cursor)
+
+
 STEPS: list[Callable[[str], Sequence[str | Callable[[Any], None]]]] = [
     _first,
     _second,
@@ -266,6 +265,7 @@ STEPS: list[Callable[[str], Sequence[str | Callable[[Any], None]]]] = [
     _fifth,
     _sixth,
     _seventh,
+    _eighth,
 ]
 VERSION = len(STEPS)
 

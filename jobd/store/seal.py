@@ -1,16 +1,15 @@
 """How changes of `job` are noticed on MySQL proper, where most users may not create a trigger.
 
-(Why so: docs/decisions/0014-seals-on-mysql.md.)
+(Why so: docs/decisions/0016-seals-on-mysql.md.)
 
 The microseconds of `updated_time` are a seal: a checksum of the definition, which jobd sets when it has looked at the
 row. A row that any program inserts or changes, in whatever way, no longer fits its seal (but by chance, once in a
-million; then a changed interval is seen at the job's next due time). An index holds the rows whose seal is broken, so
+million; then a changed interval is seen when the job is next planned). An index holds the rows whose seal is broken, so
 that a poll reads these and no others. What a transaction wrote is in it when that commits, however late.
 
      inserted, changed ──▶ seal broken ──a daemon's poll──▶ a row of `job_change`, the seal set, `updated_time` in UTC
 """
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ _BROKEN = f"(CASE WHEN MICROSECOND(updated_time) = {_SEAL} THEN NULL ELSE 1 END)
 _SET = (
     "UPDATE JSON_TABLE(?, '$[*]' COLUMNS (wanted BIGINT PATH '$')) AS named"
     " STRAIGHT_JOIN job FORCE INDEX (PRIMARY) ON job.id = named.wanted"
+    # (str() makes a JSON array of the list of numbers)
     f" SET updated_time = TIMESTAMPADD(MICROSECOND, {_SEAL} - MICROSECOND({{0}}), {{0}})"
 )
 # A row that has just been inserted has twice the same time. It is left as it is: a program may know when its job began.
@@ -85,9 +85,9 @@ def _note(session: "Session", ids: Sequence[int]) -> None:
     if fresh := [job_id for job_id, is_fresh in found if is_fresh]:
         # The plan of another job that had this id and was removed. One that is claimed waits until its node lets go.
         session.dialect.delete(session, "schedule", [(job_id,) for job_id in fresh], ("job_id",), " AND node_id = 0")
-    session.execute(_SET.format(_NOW), [json.dumps([job_id for job_id, _ in found])])
+    session.execute(_SET.format(_NOW), [str([job_id for job_id, _ in found])])
 
 
 def seal(session: "Session", ids: Sequence[int]) -> None:
     """These rows of `job` have been looked at."""
-    session.execute(_SET.format("updated_time"), [json.dumps(list(ids))])
+    session.execute(_SET.format("updated_time"), [str(list(ids))])

@@ -9,13 +9,12 @@ from collections.abc import Callable
 import pytest
 
 from jobd.job import Plan, Run
-from jobd.store import dependencies, prune
+from jobd.store import dependencies, mysql, postgresql, prune
 from jobd.store import schedule_table as table
 from jobd.store.schedule_table import Settlement
 from jobd.store.store import Session, Store
 from tests.store import filling
 
-SHORT = {"mysql": "SET SESSION innodb_lock_wait_timeout = 1", "postgresql": "SET lock_timeout = '1s'"}
 SOON = 100
 
 
@@ -74,15 +73,21 @@ WORK = [settle, settle_and_claim, replan, drop_changes, looked_at, begin, forget
 @pytest.mark.parametrize("analyzed", [False, True], ids=["as it is", "analyzed"])
 @pytest.mark.parametrize("count", [2, 20, 1_200])
 def test_nodes_at_work_do_not_wait_for_each_other(
-    store: Store, database: str, open_store: Callable[[str], Store], count: int, analyzed: bool
+    store: Store,
+    database: str,
+    open_store: Callable[[str], Store],
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    analyzed: bool,
 ) -> None:
     if store.dialect.name == "sqlite":
         pytest.skip("only one can write at a time")
     store.transact(lambda session: make_jobs(session, count))
     if analyzed:
         filling.analyze(store)
+    for dialect in (mysql, postgresql):
+        monkeypatch.setattr(dialect, "LOCK_WAIT", 1)
     other = open_store(database)
-    other._connection().cursor().execute(SHORT[store.dialect.name])
     mine, others = list(range(1, count + 1, 2)), list(range(2, count + 1, 2))
     waited = []
     for one in WORK:
