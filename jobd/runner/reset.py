@@ -32,6 +32,7 @@ from jobd.runner.stdlib import Standard
 
 GROWTH = 256 * 1024  # KiB
 THOROUGH_SHARE = 50
+PAUSE_SHARE = 3  # the same, while runs come with pauses
 CHILDREN_END_WITHIN = 1.0  # seconds
 
 
@@ -51,6 +52,7 @@ class State:
         self._modules = sys.modules
         self._memory = 0
         self._thorough_at = 0  # time.monotonic_ns()
+        self._pause_until = 0  # the same
         self._settled = True  # nothing has run since the last thorough look
         self._decimal: object = None
         self._keep_cheap()
@@ -84,6 +86,10 @@ class State:
             return self._is_intact() and (time.monotonic_ns() < self._thorough_at or self._is_thoroughly_intact())
         except BaseException:  # noqa: BLE001 - whatever the task has done to this interpreter, its outcome is to be told
             return False
+
+    def pause(self) -> int:
+        """How many milliseconds without an order are to pass before the next thorough look."""
+        return 0 if self._settled else (self._pause_until - time.monotonic_ns()) // 1_000_000
 
     def settle(self) -> bool:
         """There is time: look thoroughly. False: this process is not to be used again."""
@@ -134,6 +140,7 @@ class State:
         intact = self._kernel.is_intact() and self._functions.are_intact() and not self._has_grown()
         ended = time.monotonic_ns()
         self._thorough_at = ended + THOROUGH_SHARE * (ended - began)
+        self._pause_until = ended + PAUSE_SHARE * (ended - began)
         self._settled = intact
         return intact
 

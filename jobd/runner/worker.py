@@ -41,7 +41,7 @@ from jobd.wire import (
     encode_done,
 )
 
-QUIET = 3  # milliseconds without an order, after which there is time to look thoroughly
+QUIET = 6  # milliseconds without an order, after which there is time to look thoroughly
 MAX_WORD = 300  # characters of a program's name that an error shows
 CHILDREN_CLEAN_UP = 5.0  # seconds
 NO_PROGRAMS = "programs may not run on this node (commands = false in jobd.toml)"
@@ -90,7 +90,7 @@ class Worker:
         try:
             return bool(self._socket.recv(1, socket.MSG_DONTWAIT))
         except BlockingIOError:
-            is_quiet = not self._line.poll(QUIET)
+            is_quiet = not self._line.poll(max(QUIET, self._state.pause()))
             return (not is_quiet or self._state.settle()) and bool(self._socket.recv(1))
 
     def _run(self, order: Order) -> bool:

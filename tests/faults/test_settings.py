@@ -40,7 +40,7 @@ def loaded():
     found = {{name.partition(".")[0]: importlib.import_module(name.partition(".")[0]) for name in modules}}
     for name in modules:
         importlib.import_module(name)
-    return {{**found, "VARIABLE": VARIABLE, "flags": flags, "status": status, "log": log, "prctl": prctl}}
+    return {{**found, "__name__": "row", "VARIABLE": VARIABLE, "flags": flags, "status": status, "log": log, "prctl": prctl}}
 
 def flags(descriptor):
     import fcntl
