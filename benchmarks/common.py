@@ -27,7 +27,7 @@ from tests.servers import KINDS, Server, running, sqlite_url
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = Path(sys.executable).parent / "jobd"
 JOBD = [str(SCRIPT)] if SCRIPT.exists() else [sys.executable, "-P", "-m", "jobd"]
-NOOP = "import jobd\n\n\n@jobd.task\ndef noop():\n    pass\n"
+TASKS = "import jobd\n\n\n@jobd.task\ndef noop():\n    pass\n\n\n@jobd.task\ndef says():\n    print('a line')\n"
 # Durable: the log is on disk when a commit returns. Both have the same memory for their tables.
 SETTINGS = {
     "mariadb": ["--innodb-flush-log-at-trx-commit=1", "--skip-log-bin", "--innodb-buffer-pool-size=512M"],
@@ -39,13 +39,13 @@ FINISHED = "SELECT count(*) FROM run"
 
 
 class Installation:
-    """jobd in a folder of its own, with one task that does nothing, and two workers."""
+    """jobd in a folder of its own, with a task that does nothing and one that prints, and two workers."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
         self.url = url
         (folder / "plugins").mkdir()
-        (folder / "plugins" / "noop.py").write_text(NOOP)
+        (folder / "plugins" / "noop.py").write_text(TASKS)
         (folder / "jobd.toml").write_text(
             f'database = "{url}"\nplugins = "plugins"\nstate_dir = "state"\nworkers = 2\n'
             '[log]\nlevel = "warning"\n[history]\nkeep = "365d"\nkeep_per_job = 1000000\n'
@@ -65,7 +65,7 @@ class Installation:
 
     def define(self, count: int, definition: Callable[[int], str], prefix: str = "bench") -> float:
         """Define so many jobs through `jobd apply`; `definition` gives the lines of the n-th. Seconds it took."""
-        lines = [f'[job.{prefix}{number}]\ntask = "noop"\n{definition(number)}\n' for number in range(count)]
+        lines = [f"[job.{prefix}{number}]\n{_with_task(definition(number))}\n" for number in range(count)]
         began = time.perf_counter()
         self.jobd("apply", "--yes", "-", stdin="".join(lines))
         return time.perf_counter() - began
@@ -152,6 +152,15 @@ def due_at(number: int, moment: float) -> str:
 def once(number: int) -> str:
     """The definition of a job that is due at once, and once."""
     return "runonce = true"
+
+
+def says_once(number: int) -> str:
+    """The definition of a job that prints a line, at once, and once."""
+    return 'task = "says"\nrunonce = true'
+
+
+def _with_task(definition: str) -> str:
+    return definition if definition.startswith("task = ") else f'task = "noop"\n{definition}'
 
 
 def later(number: int) -> str:

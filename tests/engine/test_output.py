@@ -2,6 +2,10 @@
 
 import json
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from jobd.engine.output import MAX_LINE, Output
 from jobd.wire import LEVEL_MARK
 
@@ -70,3 +74,69 @@ def test_bytes_that_are_not_text_are_shown_as_such() -> None:
     output = Output(1000)
     output.feed(b"\xff\xfe\0\n")
     assert output.take() == "\ufffd\ufffd\ufffd\n"
+
+
+def test_a_record_after_a_line_without_an_end_is_a_record() -> None:
+    output = Output(1000)
+    assert output.feed(b"50 %" + record("error", "no")) == [("info", "50 %"), ("error", "no")]
+    assert output.take() == "50 %\nno\n"
+
+
+def test_a_long_record_comes_in_pieces_and_is_one_whatever_is_printed_between_them() -> None:
+    text = json.dumps("é" * 1_500)
+    mark = LEVEL_MARK.encode()
+    pieces = [mark + b"error+7 " + text[:4_000].encode(), mark + b"error+7 " + text[4_000:8_000].encode()]
+    last = mark + b"error=7 " + text[8_000:].encode()
+    output = Output(100_000)
+    passed = output.feed(b"\n".join([pieces[0], b"between", pieces[1], last]) + b"\n")
+    assert passed == [("info", "between"), ("error", "é" * 1_500)]
+
+
+@pytest.mark.parametrize("missing", range(14))
+def test_of_a_record_whose_end_is_missing_there_is_what_came(missing: int) -> None:
+    text = json.dumps("ab\U0001f600").encode()
+    output = Output(1000)
+    output.feed(LEVEL_MARK.encode() + b"info+7 " + text[: len(text) - missing] + b"\n")
+    assert output.end() == [("info", "ab\U0001f600" if missing < 2 else "ab" if missing < 13 else "a")] or (
+        output.take().startswith("ab")
+    )
+
+
+@pytest.mark.parametrize("forged", ["[" * 4_000, "{}", "1", "null", '"a', ""])
+@pytest.mark.parametrize("level", ["info", "wrong", "info+", "info+x", "info=", "\xff"])
+def test_what_is_no_record_is_a_line_of_the_task(level: str, forged: str) -> None:
+    output = Output(100_000)
+    line = f"{LEVEL_MARK}{level} {forged}"
+    assert output.feed(line.encode() + b"\n") == [("info", line)]
+
+
+def test_many_records_in_one_line_end_nothing() -> None:
+    output = Output(10_000_000)
+    output.feed(record("info", "a")[:-1] * 20_000 + b"\n")
+    assert output.take().endswith("a\n")
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from([b"a", b"\n", b"\x1e", "é".encode(), b"\xff", record("info", "b"), b"x" * 9_000])),
+    st.data(),
+)
+def test_what_is_kept_does_not_depend_on_how_it_came(parts: list[bytes], data: st.DataObject) -> None:
+    whole, sliced = Output(10**6), Output(10**6)
+    text = b"".join(parts)
+    whole.feed(text)
+    while text:
+        size = data.draw(st.sampled_from([1, 3, 100, 10_000]))
+        sliced.feed(text[:size])
+        text = text[size:]
+    whole.end()
+    sliced.end()
+    assert whole.take() == sliced.take()
+
+
+def test_a_long_line_is_kept_as_it_was_printed_and_no_letter_is_cut() -> None:
+    output = Output(10**6)
+    passed = output.feed(("é" * 100_000).encode()) + output.end()
+    assert output.take() == "é" * 100_000 + "\n"
+    assert "".join(line for _, line in passed) == "é" * 100_000
+    assert all(len(line.encode()) <= MAX_LINE for _, line in passed)
