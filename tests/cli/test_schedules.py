@@ -132,3 +132,24 @@ def test_jobs_after_jobs(jobd: Person) -> None:
     assert "nothing to do" in jobd.fine("apply", "all.toml", "--prune").out
     jobd.fine("set", "report", "--every", "1h")
     assert "after_jobs" not in jobd.fine("show", "report", "--json").json
+
+
+@pytest.mark.parametrize("words", [["--every", "3650d"], ["--interval", "after 3650d"], ["--cron", "0 0 31 12 *"]])
+def test_a_job_whose_due_times_reach_the_last_year_ends_no_command(jobd: Person, words: list[str]) -> None:
+    jobd.fine("add", "far", "--task", "hello", *words, "--start", "9998-12-30T00:00", "--jitter", "3h")
+    jobd.fine("add", "near", "--task", "hello", "--every", "1h")
+    assert "near" in jobd.fine("list").out
+    assert "near" in jobd.fine("next", "-n", "5").out
+    jobd.fine("show", "far")
+    jobd.fine("next", "far", "-n", "5")
+
+
+@pytest.mark.parametrize("zone", ["", "localtime", "UTC+2"])
+def test_a_zone_that_is_none_is_refused_also_where_nothing_is_stored(jobd: Person, zone: str) -> None:
+    answer = jobd("next", "--cron", "0 9 * * *", "--tz", zone)
+    assert (answer.code, "there is no time zone" in answer.err, "localtime?" in answer.err) == (2, True, False), answer
+
+
+def test_a_cron_expression_may_be_separated_by_tabs(jobd: Person) -> None:
+    jobd.fine("add", "hello", "--cron", "0\t9\t*\t*\t*")
+    assert "09:00" in jobd.fine("show", "hello").out
