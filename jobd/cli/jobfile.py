@@ -49,7 +49,17 @@ def dump(jobs: Iterable[Job], zone: str, retry_times: int = 0) -> str:
     """The file that says what `jobs` are; `retry_times` is what the configuration gives those that say nothing."""
     import tomli_w
 
-    return tomli_w.dumps({"job": {job.name: table_of(job, retry_times) | _doubts(job, zone) for job in jobs}})
+    return _visible(tomli_w.dumps({"job": {job.name: table_of(job, retry_times) | _doubts(job, zone) for job in jobs}}))
+
+
+def _visible(document: str) -> str:
+    """The TOML with what tomli_w writes as it is and a terminal obeys (U+0080 to U+009F, marks of direction) escaped.
+
+    It can only stand within strings in double quotes, where the escape means the same.
+    """
+    if document.replace("\n", "").isprintable():
+        return document
+    return "".join(char if char.isprintable() or char == "\n" else f"\\U{ord(char):08x}" for char in document)
 
 
 def _doubts(job: Job, zone: str) -> dict[str, Any]:

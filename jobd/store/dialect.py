@@ -31,6 +31,10 @@ class SettingsLost(Exception):
     """The session is not set up as jobd has set it up. Each dialect classifies it as SESSION."""
 
 
+# How each dialect explains a UnicodeError, whose words differ from Python to Python.
+NO_HOST = "the host cannot be looked up: a part of its name is empty or longer than 63 characters"
+
+
 class Into(NamedTuple):
     """Where rows are written to: these columns of a table.
 

@@ -18,6 +18,7 @@ from jobd.store.dialect import (
     ALTERED,
     AWAY,
     LOST,
+    NO_HOST,
     SESSION,
     STATEMENT,
     Asked,
@@ -202,6 +203,8 @@ class Mysql(Dialect):
         if isinstance(error, SettingsLost):
             hint = "a pooler or proxy between jobd and the server loses them: have it keep a session for each client"
             return f"{target.label}: the session does not keep its settings (sql_mode, time_zone, isolation…)", hint
+        if isinstance(error, UnicodeError) and not isinstance(error, UnicodeDecodeError):
+            return f"{target.label}: {NO_HOST}", "check the host in the URL"
         number = _number(error)
         text = str(error.args[1]) if len(error.args) > 1 else str(error)
         text = " ".join(text.split())

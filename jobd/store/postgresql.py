@@ -14,6 +14,7 @@ from jobd.store.dialect import (
     ALTERED,
     AWAY,
     LOST,
+    NO_HOST,
     SESSION,
     STATEMENT,
     Dialect,
@@ -104,6 +105,8 @@ class Postgresql(Dialect):
         return next((meaning for meaning, begins in _MEANINGS if state.startswith(begins)), STATEMENT)
 
     def explain(self, error: Exception, target: Target) -> tuple[str, str]:
+        if isinstance(error, UnicodeError):
+            return f"{target.label}: {NO_HOST}", "check the host in the URL"
         text = " ".join(str(error).split()) or type(error).__name__
         if target.password:
             text = text.replace(target.password, "***")

@@ -493,8 +493,8 @@ VARIABLES: list[tuple[str, str, str | bytes, int, str]] = [
     ("K17", "JOBD_CONFIG", b"\xff", 78, "cannot read"),
     ("K17", "JOBD_DATABASE", b"sqlite:///\xff.db", 4, "no database at"),
     ("K2", "JOBD_PASSWORD_FILE", "/dev/zero", 78, "not a regular file"),
-    ("K11", "JOBD_DATABASE", f"mysql://u:geheim@{'a' * 70}.b/d", 4, "idna"),
-    ("K11", "JOBD_DATABASE", f"postgresql://u:geheim@{'a' * 70}.b/d", 4, "idna"),
+    ("K11", "JOBD_DATABASE", f"mysql://u:geheim@{'a' * 70}.b/d", 4, "63 characters"),
+    ("K11", "JOBD_DATABASE", f"postgresql://u:geheim@{'a' * 70}.b/d", 4, "63 characters"),
     ("K12", "JOBD_DATABASE", "sqlite:////dev/null", 4, "not a file"),
     ("K12", "JOBD_DATABASE", "sqlite:///" + "x" * 5_000, 4, "no database at"),
 ]

@@ -60,6 +60,14 @@ def test_every_json_argument_survives_the_file(args: dict[str, object]):
     assert read(dump([job], "UTC")) == [job]
 
 
+def test_a_file_holds_nothing_that_a_terminal_obeys():
+    odd = "a\x80\x85\x9b2J\x9f\x7f\x1b[2J\u200b\u2028\u202e\ufeff\U000e0001b"
+    jobs = [Job("one", "10s", options=Options(task=odd, args={"a": odd}, command=None))]
+    written = dump(jobs, "UTC")
+    assert written.replace("\n", "").isprintable()
+    assert read(written) == jobs
+
+
 def test_a_secret_value_is_never_written_and_is_kept_when_read():
     job = Job("j", "10s", options=Options(args={"a": 1, "key": "hunter2"}, secrets=("key",)))
     text = dump([job], "UTC")
