@@ -21,6 +21,7 @@ AT_ONCE = 500
 class Findings(NamedTuple):
     """What there was to see. `left_over`: some of it still waits for its moment. `more`: there is more to see."""
 
+    touched: frozenset[int] = frozenset()
     recall: frozenset[int] = frozenset()
     cancel: frozenset[int] = frozenset()
     errors: tuple[tuple[str, str], ...] = ()
@@ -52,7 +53,8 @@ class Looker:
             table.drop_changes(session, self._done)
         more = len(changes) == AT_ONCE and len(self._done) > 0
         left_over = more or len(self._done) < len(changes)
-        return Findings(frozenset(self._recall), frozenset(self._cancel), tuple(self._errors), left_over, more)
+        touched = frozenset(change.job_id for change in changes)
+        return Findings(touched, frozenset(self._recall), frozenset(self._cancel), tuple(self._errors), left_over, more)
 
     def _consider(self, session: Session, changes: list[table.Change]) -> None:
         if not changes:

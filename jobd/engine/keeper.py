@@ -37,6 +37,7 @@ from jobd.engine.messages import (
     Recalled,
     Renewed,
     Retune,
+    Unresolved,
     Vanished,
 )
 from jobd.engine.nodelock import Locks
@@ -48,11 +49,12 @@ from jobd.engine.sweep import STEP, Sweep, put_back_since
 from jobd.engine.takeover import Begun, Gone, Losses, adopt, gone, take_over
 from jobd.engine.turn import MOST_SHARED, Done, Want, Work, turn
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown, StatementRefused
+from jobd.lifecycle import UNRESOLVED_PAUSE
 from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.installation import SaidZone
 from jobd.store.output import Part, kept_beside
-from jobd.store.schedule_table import Settlement
+from jobd.store.schedule_table import NOTHING, Settlement, Without
 from jobd.store.store import Session, Store
 
 # How long outcomes wait for company: of a job that is soon due again, of others, at most.
@@ -123,6 +125,7 @@ class Keeper:
         self._vain_looks: int | None = None  # for more work, since some came; None: it has enough
         self._slowest = 0  # µs, a turn of late
         self._call_at: int | None = None  # when what was left to others is anybody's
+        self._lacking: set[int] = set()  # jobs whose task this node has not, and others may have
         self._tell_pools = False  # the others do not know what this node has become
         self._draining = False
         self._gather = GATHER_CALM
@@ -231,10 +234,14 @@ class Keeper:
         now = self._clock.monotonic()
         match message:
             case Settlement():
+                if message.run is not None:
+                    self._lacking.discard(message.plan.job_id)
                 # With what it printed before: that shares its fate, and the spool if the database is away.
                 printed = self._printed.pop(message.plan.job_id, ())
                 self._outcomes.add(message._replace(output=(*printed, *message.output)) if printed else message)
                 self._soon(now if len(self._outcomes) >= MOST_AT_ONCE else now + self._company(message))
+            case Unresolved(settlement=settlement):
+                self._receive(self._offered(settlement))
             case Began(job_id=job_id):
                 self._began[job_id] = message
                 self._soon(now if message.first else now + self._gather)
@@ -268,9 +275,23 @@ class Keeper:
             case Retune(settings=settings):
                 self._settings, self._zone_said = settings, _said(settings)
                 self._tell_pools = True
+                self._lacking.clear()
                 self._store.take_password(settings)
                 self._sweeps.append(Sweep(wake=True, zones=True))
                 self._soon(now)
+
+    def _offered(self, settlement: Settlement) -> Settlement:
+        """What is given back for want of its task: at once to the others, if any serve its pool; else for a later try.
+
+        This node leaves it to them from now on, unless nobody takes it.
+        """
+        plan = settlement.plan
+        if len(self._lacking) >= REMEMBERED:
+            return settlement
+        self._lacking.add(plan.job_id)
+        if self._shares.get(plan.pool) is None:
+            return settlement
+        return settlement._replace(plan=plan._replace(ready=self._clock.wall()))
 
     def _soon(self, at: int) -> None:
         self._now_at = at if self._now_at is None else min(at, self._now_at)
@@ -434,6 +455,7 @@ class Keeper:
             said=self._zone_said,
             wanted={} if self._draining else self._wanted(settlements),
             shares=self._shares,
+            without=NOTHING if self.watch.alone() else Without(frozenset(self._lacking), wall - UNRESOLVED_PAUSE),
         )
 
     def _pools(self) -> Mapping[str, int]:
@@ -471,6 +493,7 @@ class Keeper:
             self._outbox.put(Claims(done.items, frozenset(done.more)))
         self._next_ready.update(done.next_ready)
         self._left_over = done.found.left_over
+        self._lacking -= done.found.touched
         before, self._called = self._called, self._tokens(done.found.recall)
         for job_id, _ in self._called.items() - before.items():
             self._recalled.add(job_id)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from jobd.config import Settings
 from jobd.engine.queue import Item
 from jobd.store.output import Part
+from jobd.store.schedule_table import Settlement
 
 
 class Began(NamedTuple):
@@ -24,6 +25,12 @@ class Printed(NamedTuple):
     """To the keeper: more of what a run in progress prints."""
 
     part: Part
+
+
+class Unresolved(NamedTuple):
+    """To the keeper: this node has not the task of a job; `settlement` gives it back."""
+
+    settlement: Settlement
 
 
 class Recalled(NamedTuple):

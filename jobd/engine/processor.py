@@ -14,7 +14,7 @@ from typing import NamedTuple
 from jobd import lifecycle, logs
 from jobd.clock import MILLISECOND, SECOND, Clock
 from jobd.engine.crew import Crew
-from jobd.engine.messages import Abandoned, Began, Printed
+from jobd.engine.messages import Abandoned, Began, Printed, Unresolved
 from jobd.engine.output import Lines
 from jobd.engine.queue import Item, WorkQueue
 from jobd.engine.spawner import Spawner
@@ -396,9 +396,11 @@ class Processor:
         pass_on(item, execution.last_lines())
         self.pace += (monotonic - execution.started_at - self.pace) // PACE_WEIGHT
         step = self._decide(execution, done, wall)
-        # The number of an execution that has not taken place is the next one's: its output is in the daemon's log only.
-        part = execution.nothing_happened() if done.outcome == UNRESOLVED else execution.next_part()
-        self._hand_in(item, step, part)
+        if done.outcome == UNRESOLVED:
+            # The number of an execution that has not taken place is the next one's: its output is in the log only.
+            self._report(Unresolved(_settlement(item, step, execution.nothing_happened())))
+        else:
+            self._hand_in(item, step, execution.next_part())
         tell(item, step, done, wall)
         if step.run is None and step.plan.node and step.plan.ready is not None:
             retry = Item(item.job, step.plan)
@@ -428,8 +430,7 @@ class Processor:
         return lifecycle.settle(job, plan, ended, self._rules.zone, self._random())
 
     def _hand_in(self, item: Item, step: lifecycle.Step, part: Part | None = None) -> None:
-        output = (part,) if part is not None else ()
-        self._report(Settlement(item.plan.node, item.plan.token, step.plan, step.run, output))
+        self._report(_settlement(item, step, part))
 
     def _bury(self, worker: Worker) -> None:
         """The process of `worker` has ended."""
@@ -484,6 +485,10 @@ class Processor:
         else:
             for level, line in lines:
                 logs.log(level, line)
+
+
+def _settlement(item: Item, step: lifecycle.Step, part: Part | None) -> Settlement:
+    return Settlement(item.plan.node, item.plan.token, step.plan, step.run, (part,) if part is not None else ())
 
 
 def _in_company(item: Item) -> bool:

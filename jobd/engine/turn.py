@@ -19,7 +19,7 @@ from jobd.store import installation, nodes, output
 from jobd.store import schedule_table as table
 from jobd.store.installation import SaidZone
 from jobd.store.output import Part
-from jobd.store.schedule_table import Claimed, Settlement
+from jobd.store.schedule_table import NOTHING, Claimed, Settlement, Without
 from jobd.store.store import Session
 from jobd.zoned import follows_another
 
@@ -58,6 +58,7 @@ class Work(NamedTuple):
     wanted: Mapping[str, Want]  # by pool
     shares: Mapping[str, Share | None]  # by pool, as of the last look around
     said: SaidZone | None = None  # the zone to be agreed on, after a start or a reload
+    without: Without = NOTHING
 
 
 class Done:
@@ -157,17 +158,19 @@ def _compare_claims(session: Session, work: Work, settings: Settings, done: Done
 def _claim(
     session: Session, work: Work, settings: Settings, pool: str, want: Want, share: Share | None, done: Done
 ) -> None:
-    first = table.next_ready(session, pool)
+    first = table.next_ready(session, pool, work.without)
     if first is None or first > work.urgent:
         done.next_ready[pool] = first
         return
     if share is None:
-        claimed = table.claim(session, work.node, pool, work.until, want.room)
+        claimed = table.claim(session, work.node, pool, work.until, want.room, work.without)
     else:
-        claimed = table.claim(session, work.node, pool, work.call, want.room) if first <= work.call else []
+        claimed = (
+            table.claim(session, work.node, pool, work.call, want.room, work.without) if first <= work.call else []
+        )
         more = min(ahead(share, want.before, want.holding), want.room) - len(claimed)
         if more > 0:
-            claimed += table.claim(session, work.node, pool, work.until, more)
+            claimed += table.claim(session, work.node, pool, work.until, more, work.without)
     corrections: list[Settlement] = []
     for one in claimed:
         job = lifecycle.filled(one.job, settings.defaults) if one.job is not None else None
@@ -179,7 +182,7 @@ def _claim(
     if corrections:
         table.settle(session, corrections)
     if len(claimed) < want.room:
-        done.next_ready[pool] = table.next_ready(session, pool)
+        done.next_ready[pool] = table.next_ready(session, pool, work.without)
     else:
         done.more.add(pool)
 

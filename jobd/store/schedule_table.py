@@ -61,9 +61,24 @@ class Change(NamedTuple):
     what: str
 
 
-def claim(session: Session, node: int, pool: str, until: int, limit: int) -> list[Claimed]:
+class Without(NamedTuple):
+    """Jobs that a claim goes without, unless they have been ready since `before`."""
+
+    jobs: frozenset[int] = frozenset()
+    before: int = 0
+
+    def condition(self) -> str:
+        """What a claim adds to its WHERE."""
+        ids = ", ".join(map(str, sorted(self.jobs)))
+        return f" AND (ready_time <= {self.before} OR job_id NOT IN ({ids}))" if ids else ""
+
+
+NOTHING = Without()
+
+
+def claim(session: Session, node: int, pool: str, until: int, limit: int, without: Without = NOTHING) -> list[Claimed]:
     """Claim up to `limit` jobs of `pool` that are ready by `until`, and give them oldest first."""
-    ids = session.dialect.claim(session.cursor, node, pool, until, limit)
+    ids = session.dialect.claim(session.cursor, node, pool, until, limit, without.condition())
     claimed = _numbered(session, [_claimed(row) for row in session.among(_JOINED, "schedule.job_id", ids)])
     if len(claimed) < len(ids):
         _drop(session, sorted({*ids} - {one.plan.job_id for one in claimed}))
@@ -155,10 +170,11 @@ def give_up(session: Session, one: Settlement, reason: str) -> None:
     )
 
 
-def next_ready(session: Session, pool: str) -> int | None:
+def next_ready(session: Session, pool: str, without: Without = NOTHING) -> int | None:
     """When the next unclaimed job of `pool` is ready."""
     # served by the index schedule_claim
-    found = session.rows("SELECT min(ready_time) FROM schedule WHERE pool = ? AND node_id = 0", (pool,))
+    sql = f"SELECT min(ready_time) FROM schedule WHERE pool = ? AND node_id = 0{without.condition()}"
+    found = session.rows(sql, (pool,))
     return found[0][0] if isinstance(found[0][0], int) else None
 
 

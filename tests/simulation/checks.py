@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from jobd.clock import SECOND
 from jobd.job import FAILED, LOST, SUCCEEDED
-from jobd.lifecycle import MAX_LOSSES, MAX_TOKEN
+from jobd.lifecycle import MAX_LOSSES, MAX_TOKEN, UNRESOLVED_PAUSE
 from jobd.wire import Order
 from tests.simulation.events import Violation
 from tests.simulation.node import EPOCH
@@ -150,11 +150,13 @@ class Checks:
             raise Violation(f"{name} has no row of schedule")
         owners = {node.engine.node: node for node in world.nodes if node.up}
         rows = world.database.rows(
-            "SELECT job.name, node_id, ready_time, schedule.job_id FROM schedule JOIN job ON job.id = job_id"
+            "SELECT job.name, node_id, ready_time, schedule.job_id, error IS NULL FROM schedule"
+            " JOIN job ON job.id = job_id"
         )
-        for name, owner, ready, job_id in rows:
+        for name, owner, ready, job_id, sound in rows:
             if not owner:
-                if ready is not None and ready < wall - UNTAKEN:
+                # What no node had the task for waits for another try.
+                if ready is not None and ready < wall - (UNTAKEN if sound else UNTAKEN + UNRESOLVED_PAUSE):
                     raise Violation(f"{name} has been ready for {(wall - ready) / SECOND:.1f} s and nobody takes it")
             elif owner not in owners:
                 raise Violation(f"{name} is claimed by node {owner}, which is no more")

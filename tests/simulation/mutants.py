@@ -41,9 +41,11 @@ def _settle_unfenced(session: Any, settlements: Any) -> set[int]:
 _settle = table.settle
 
 
-def _claim_without_token(self: Any, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
+def _claim_without_token(
+    self: Any, cursor: Any, node: int, pool: str, until: int, limit: int, but: str = ""
+) -> list[int]:
     """A claim leaves the token as it was, so that an old holder cannot be told from the new one."""
-    ids = _claim(self, cursor, node, pool, until, limit)
+    ids = _claim(self, cursor, node, pool, until, limit, but)
     cursor.execute(f"UPDATE schedule SET token = 1 WHERE job_id IN ({','.join(map(str, ids))})")
     return ids
 
@@ -51,7 +53,9 @@ def _claim_without_token(self: Any, cursor: Any, node: int, pool: str, until: in
 _claim = Sqlite.claim
 
 
-def _claim_what_is_claimed(self: Any, cursor: Any, node: int, pool: str, until: int, limit: int) -> list[int]:
+def _claim_what_is_claimed(
+    self: Any, cursor: Any, node: int, pool: str, until: int, limit: int, but: str = ""
+) -> list[int]:
     """The claim is not conditional."""
     cursor.execute(
         "UPDATE schedule SET node_id = ?, token = token + 1, started_time = NULL WHERE job_id IN"

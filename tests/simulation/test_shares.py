@@ -25,7 +25,7 @@ class Scenario(World):
 
     def __init__(self, seed: int, interval: str, jobs: int = JOBS) -> None:
         super().__init__(seed)
-        self.settings = self.settings._replace(poll=SECOND, lease=30 * SECOND, pools={"default": 8})
+        self.settings = self.settings._replace(poll=SECOND, lease=30 * SECOND, pools={"default": 20})
         self.nodes = [Node(self, number) for number in (1, 2, 3)]
         self.meddling = self.clocks_moved = False
         self.interval, self.jobs = interval, jobs
@@ -91,7 +91,7 @@ def test_so_it_is_where_jobs_are_due_so_rarely_that_few_are_in_play(seed: int) -
 @pytest.mark.parametrize("interval", ["200ms", "500ms", "1s"])
 def test_a_node_with_twice_the_workers_runs_twice_as_much(interval: str) -> None:
     scenario = Scenario(1, interval)
-    scenario.nodes[0].settings = scenario.settings._replace(pools={"default": 16})
+    scenario.nodes[0].settings = scenario.settings._replace(pools={"default": 40})
     scenario.run()
     spread = scenario.spread()
     assert 0.8 < spread[1] / (spread[2] + spread[3]) < 1.25, spread
@@ -122,6 +122,20 @@ def test_what_a_frozen_node_leaves_of_its_share_the_others_run_in_time(interval:
     assert [one for one in scenario.late() if one[0] not in held] == []
     ran = {began.job for began in scenario.checks.began if began.node != frozen.number and began.at > at + 3 * SECOND}
     assert ran == {f"job{number}" for number in range(JOBS)} - held
+
+
+@pytest.mark.parametrize("lacking", [{2}, {2, 3}, {1}])
+@pytest.mark.parametrize("interval", ["200ms", "1s"])
+def test_what_a_node_has_no_task_for_it_leaves_to_the_others(interval: str, lacking: set[int]) -> None:
+    scenario = Scenario(1, interval)
+    scenario.lacking = lacking
+    scenario.run()
+    tries = Counter((began.node, began.job) for began in scenario.checks.began if began.node in lacking)
+    assert max(tries.values()) <= 2  # one before it knew of the others, and one beside them
+    last = max(began.at for began in scenario.checks.began if began.node in lacking)
+    ran = {began.node for began in scenario.checks.began if began.at > last}
+    assert ran == {1, 2, 3} - lacking
+    assert scenario.late(last + 2 * SECOND) == []
 
 
 def test_once_all_have_their_share_they_look_no_more_often_than_once_a_poll() -> None:

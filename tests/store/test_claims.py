@@ -61,6 +61,20 @@ def test_a_claim_takes_what_is_ready_oldest_first_and_no_more_than_asked_for(sto
     assert [one.plan.job_id for one in claim(store, until=8)] == [ids[2], ids[1]]
 
 
+def test_a_claim_goes_without_what_this_node_leaves_to_others_unless_nobody_takes_it(store: Store) -> None:
+    ids = make_jobs(store, 3)
+
+    def work(session: Session) -> tuple[list[int], int | None]:
+        without = table.Without(frozenset(ids[:2]), before=9)
+        claimed = table.claim(session, 1, "default", SOON, 10, without)
+        return [one.plan.job_id for one in claimed], table.next_ready(session, "default", without)
+
+    assert store.transact(work) == ([ids[2]], None)
+    sql = "UPDATE schedule SET ready_time = 9 WHERE job_id = ?"
+    store.transact(lambda session: session.execute(sql, (ids[0],)) and None)
+    assert store.transact(work) == ([ids[0]], None)
+
+
 def test_what_is_claimed_is_claimed_by_nobody_else(store: Store) -> None:
     make_jobs(store, 3)
     assert len(claim(store, node=1)) == 3
