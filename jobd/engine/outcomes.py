@@ -5,7 +5,10 @@ from itertools import islice
 
 from jobd import logs
 from jobd.engine.spool import Spool
+from jobd.store.output import bounded
 from jobd.store.schedule_table import Settlement
+
+MOST_OUTPUT = 1_000_000  # characters, of all attempts of a run that wait together
 
 
 class Outcomes:
@@ -73,4 +76,4 @@ class Outcomes:
 
 def merge(before: Settlement, after: Settlement) -> Settlement:
     """Two things that happened to one claim, as one: a retry at once may end before its predecessor is written."""
-    return after._replace(run=after.run or before.run, output=before.output + after.output)
+    return after._replace(run=after.run or before.run, output=bounded(before.output + after.output, MOST_OUTPUT))

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from jobd.store.store import Session
 
+DROPPED = "[jobd: output was dropped here: the database was away for so long]\n"
 COLUMNS = ("job_id", "number", "attempt", "part", "text")
 
 
@@ -22,6 +23,15 @@ class Part(NamedTuple):
 def kept_beside(new: Part, parts: Iterable[Part]) -> list[Part]:
     """Those of `parts` that are not dropped by `new`."""
     return [part for part in parts if part[:3] != new[:3] or part.part >= new.keep_from]
+
+
+def bounded(parts: Sequence[Part], most: int) -> tuple[Part, ...]:
+    """The newest of `parts`, `most` characters in all or the last one alone, and DROPPED in the place of each other."""
+    kept: list[Part] = []
+    for part in reversed(parts):
+        most -= len(part.text)
+        kept.append(part if most >= 0 or not kept else part._replace(text=DROPPED))
+    return tuple(reversed(kept))
 
 
 def save(session: Session, parts: Sequence[Part]) -> None:
