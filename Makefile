@@ -13,7 +13,7 @@ FIRST ?= 0
 DATABASE ?= sqlite
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH JOBD_CONFIG JOBD_DATABASE
 
-.PHONY: help run fresh test test-servers test-systemd model chaos combine simulate check format bench bench-check bench-baseline bench-peers install uninstall clean
+.PHONY: help run fresh test test-servers test-debian13 test-systemd model chaos combine simulate check format bench bench-check bench-baseline bench-peers install uninstall clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo 'make fresh          forget what they did'
 	@echo 'make test           run the tests; installs MariaDB and PostgreSQL when root and missing'
 	@echo 'make test-servers   fetch MySQL 9, MariaDB 11.8 and PostgreSQL 18 into a cache (350 MB), and test on them too'
+	@echo 'make test-debian13  run them in a fresh Debian 13, made by debootstrap (root): TESTS=tests/store for some of them'
 	@echo 'make test-systemd   run the tests that boot a real systemd (root)'
 	@echo 'make model          search the model of the claim protocol to its end (Spin)'
 	@echo 'make simulate       simulate whole clusters with every fault: SEEDS=2000 FIRST=0'
@@ -48,7 +49,10 @@ fresh:
 
 test: $(VENV)/dev
 	@tests/install-servers.sh
-	$(BIN)/pytest -n 2 -m 'not systemd and not model and not chaos'
+	$(BIN)/pytest -n 2 -m 'not systemd and not model and not chaos' $(TESTS)
+
+test-debian13:
+	tests/debian13.sh test TESTS='$(TESTS)'
 
 test-servers: $(VENV)/dev
 	@tests/unpack-servers.sh
