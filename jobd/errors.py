@@ -45,6 +45,7 @@ class DatabaseUnavailable(JobdError):
     """The database cannot be reached or written; nothing was changed."""
 
     exit_code = 4
+    stored = "nothing was changed"  # what of the command's work is in the database
 
 
 class StatementRefused(DatabaseUnavailable):

@@ -66,7 +66,7 @@ def _print(line: str) -> None:
 def _refuse(error: JobdError) -> int:
     first, *others = (str(error).split("\n") if error.several else [str(error)]) or [type(error).__name__]
     if isinstance(error, DatabaseUnavailable):
-        first += "; nothing was changed"
+        first += f"; {error.stored}"
     say(f"error: {first}" + (f"; {error.hint}" if error.hint and not others else ""))
     for line in error.picture.splitlines():
         _print(f"  {line}")

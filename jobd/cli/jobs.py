@@ -17,7 +17,7 @@ from jobd.cli.show import escape, moment, print_json
 from jobd.cli.state import NEXT_TIMES, coming
 from jobd.cli.taskcheck import check_task
 from jobd.errors import BadValue
-from jobd.job import Job
+from jobd.job import Job, without_zone
 from jobd.lifecycle import check, schedule_of
 from jobd.schedule import Schedule
 from jobd.store.reads import Listed
@@ -183,7 +183,7 @@ def _echo(context: Context, done: str, name: str, as_json: bool) -> None:
 def _when(listed: Listed, context: Context) -> str:
     """The next due times. What has come due and is claimed is in progress, and not to come."""
     now, plan = context.now(), listed.plan
-    if plan is not None and plan.node and plan.basis != listed.job.basis:
+    if plan is not None and plan.node and without_zone(plan.basis) != listed.job.basis:
         return "the new schedule begins when the run in progress is over"
     times = [due for due, _ in islice(coming(listed, context.zone), NEXT_TIMES)]
     if plan is not None and plan.node and times and (plan.started or times[0] <= now):

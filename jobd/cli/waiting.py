@@ -54,8 +54,8 @@ class Waiter:
                     look_at = self._clock.monotonic() + LOOK_AROUND
                 self._sleep(LOOK / SECOND)
         except DatabaseUnavailable as error:
-            asked = f"run {self._number} is still asked for"
-            raise DatabaseUnavailable(f"{error}; {asked}", error.hint) from None
+            error.stored = self._asked_for
+            raise
 
     def _look_around(self, listed: Listed | None) -> None:
         """Raise JobdError when the run will not begin or not end."""
@@ -107,6 +107,10 @@ class Waiter:
     def _still(self, listed: Listed) -> str:
         if listed.job.deleted:
             return f"run {self._number} was dropped with it"
+        return self._asked_for
+
+    @property
+    def _asked_for(self) -> str:
         return f"run {self._number} is still asked for"
 
 

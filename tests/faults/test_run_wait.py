@@ -138,6 +138,16 @@ def test_waiting_ends_when_a_node_elsewhere_is_no_more(make_house: Callable[...,
     assert (code, "no node is running" in err or "is gone" in err) == (1, True), err
 
 
+def test_who_waits_is_told_what_is_stored_when_the_database_fails(house: House) -> None:
+    house.foreground()
+    house.fine("add", "gated", *LATER)
+    process = waiting(house, "gated")
+    seen_running(house, "gated")
+    sql(house, "ALTER TABLE run RENAME TO elsewhere")
+    code, err = answer(process)
+    assert (code, "; run 1 is still asked for" in err, "nothing was changed" in err) == (78, True, False), err
+
+
 def test_waiting_goes_on_under_another_name_and_through_a_pause(house: House) -> None:
     house.foreground()
     house.fine("add", "gated", *LATER)
@@ -180,9 +190,12 @@ def test_a_run_that_was_asked_for_outlives_a_change_of_the_definition(house: Hou
     assert house.fine("show", "quick", "--json")["next_due"].startswith("2099-01-01T00:00")
 
 
-def test_a_change_during_a_run_does_not_tell_that_run_as_one_to_come(house: House) -> None:
+@pytest.mark.parametrize("when", [("--every", "1h"), LATER])
+def test_a_change_during_a_run_does_not_tell_that_run_as_one_to_come(house: House, when: tuple[str, str]) -> None:
     house.foreground()
-    house.fine("add", "gated", "--every", "1h")
+    house.fine("add", "gated", *when)
+    if when == LATER:
+        house.fine("run", "gated")
     seen_running(house, "gated")
     told = house.fine("set", "gated", "--grace", "default")
     assert "a run is in progress, next due" in told
