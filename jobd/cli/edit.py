@@ -69,6 +69,8 @@ def edited(job: Job, given: Mapping[str, Any], command: tuple[str, ...] | None, 
         raise BadValue(f"--{said[0].strip('_')} and --{said[1].strip('_')} contradict each other", "give one of them")
     if said:
         value = given[said[0]]
+        if said[0] == "every" and value.lower().startswith("every "):
+            value = value[6:].lstrip()  # --every 'every friday at 9'
         try:
             interval = _interval(said[0], value, now, zone)
         except Flaw as flaw:
@@ -107,11 +109,12 @@ def _interval(option: str, value: str, now: int, zone: str) -> str:
             if compiled == value:
                 parse_duration(value)
             return compiled
-        case "after":
-            parse_duration(value)
-            return f"after {value}"
-        case "in_":
-            return f"at {iso(now + parse_duration(value))}"
+        case "after" | "in_":
+            from jobd.schedule.words import compile_duration
+
+            value = compile_duration(value)
+            duration = parse_duration(value)
+            return f"after {value}" if option == "after" else f"at {iso(now + duration)}"
         case "at":
             return f"at {_clock(value, now, zone)}"
         case "calendar":

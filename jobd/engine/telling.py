@@ -5,6 +5,7 @@ from jobd.clock import SECOND
 from jobd.engine.output import Lines
 from jobd.engine.queue import Item
 from jobd.job import LOST, SUCCEEDED
+from jobd.schedule.duration import format_duration
 from jobd.wire import UNRESOLVED, Done
 
 
@@ -19,6 +20,10 @@ def pass_on(item: Item, lines: Lines) -> None:
         say(level, item, line)
 
 
+def _span(wait: int) -> str:
+    return f"{wait / SECOND:.3g} s" if wait < 100 * SECOND else format_duration(wait - wait % SECOND)
+
+
 def tell(item: Item, step: lifecycle.Step, done: Done, wall: int) -> None:
     """Say in one line how an attempt ended and what follows, unless all went well."""
     if done.outcome == SUCCEEDED:
@@ -31,7 +36,7 @@ def tell(item: Item, step: lifecycle.Step, done: Done, wall: int) -> None:
             say("error", item, f"{name} cannot run{error}")
     elif step.run is None and step.plan.ready is not None and done.outcome != LOST:
         wait = step.plan.ready - wall
-        when = f"in {wait / SECOND:.3g} s" if wait > 0 else "now"
+        when = "now" if wait <= 0 else f"in {_span(wait)}"
         say("warning", item, f"{name} {what}, attempt {attempt} of {attempts}, next {when}{error}")
     else:
         say("error", item, f"{name} {what} after {attempt} attempt{'s'[: attempt > 1]}{error}")

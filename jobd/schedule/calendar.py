@@ -97,8 +97,10 @@ def _hint(text: str) -> str:
     last = text.rpartition(" ")[2]
     if re.search(r"[0-9/]\.[0-9]", text):
         return "whole seconds only; a shorter interval is written like 500ms"
-    if text.startswith("@"):
+    if text[1:].isalpha() and text.startswith("@"):
         return f"write {text[1:]}, or give it as --cron"
+    if known_zone(text):
+        return f"a zone alone is no time: write 09:00 {text}"
     if last.isalpha() and (name := zone_spelt(last)):
         return f"did you mean {name}?"
     return _ALLOWED

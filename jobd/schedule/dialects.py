@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from jobd.schedule.base import Flaw
+from jobd.schedule.zone import known_zone
 
 ALIASES = {
     "@yearly": "0 0 1 1 *",
@@ -39,6 +40,11 @@ def refuse_dialects(text: str, words: Sequence[re.Match[str]]) -> None:
         inside = text[aws.end() :].rstrip(")")
         hint = f"write --every '{inside}'" if aws[1] == "rate" else "write its fields alone, * for ?, and no year"
         raise Flaw(f"{aws[1]}(...) is AWS's", 0, hint)
+    for word in (*words[:1], *words[5:]):
+        zone = word.group().rpartition("TZ=")[2].strip("\"'")
+        if zone.isascii() and zone[:1].isalpha() and known_zone(zone):
+            others = " ".join(other.group() for other in words if other is not word)
+            raise Flaw("a time zone is no field", word.start(), f"write 'TZ={zone} {others}'")
     if len(words) > 5 and not _FIELD.fullmatch(words[5].group()):
         raise Flaw(
             f"{words[5].group()!a} is no field",

@@ -37,6 +37,8 @@ _OTHER_WORDS = {
 }
 _CLOCKS = {"noon": (12, 0), "midnight": (0, 0)}
 _CLOCK = re.compile(r"([0-9]{1,2})(?::([0-9]{2}))? ?(am|pm)?\Z")
+_PERIOD = re.compile(r"(?:([0-9]{1,9}) ?)?(second|sec|minute|min|hour|hr|day|week)(s?)")
+_CRON = re.compile(r"[0-9*?,/-]+( [0-9*?,/-]+){3}.*")
 _NTH = re.compile(r"([0-9]{1,2})(st|nd|rd|th)\Z")
 EVERY_HINT = "write 10s, 2h, 'day at 09:00', 'weekday at 18:30', 'monday and friday at 9' or '15th of the month at 12'"
 AT_HINT = "write 2026-12-24T18:00, 'today 18:00', 'tomorrow 09:00' or 'monday 09:00'"
@@ -47,7 +49,9 @@ def compile_every(text: str) -> str:
     words = " ".join(text.lower().replace(",", " , ").split())
     if not words.isascii():
         raise Flaw(f"{text!a} is not understood", 0, EVERY_HINT)
-    if period := re.fullmatch(r"(?:([0-9]{1,9}) ?)?(second|sec|minute|min|hour|hr|day|week)(s?)", words):
+    if other := _elsewhere(" ".join(text.split())):
+        raise Flaw(f"{text!a} is no interval", 0, f"write {other}")
+    if period := _PERIOD.fullmatch(words):
         number, unit, plural = period.groups()
         if number is None and (unit in ("day", "week") or plural):
             raise Flaw(f"{text!a} could mean two things", 0, f"write 1{_UNITS[unit]}, or 'day at 09:00'")
@@ -65,6 +69,27 @@ def compile_every(text: str) -> str:
     day, weekday = _days(days, text)
     clocks = [_clock(part, text) for part in re.split(r" ?, ?| and ", times)]
     return _crons(clocks, day, weekday)
+
+
+def compile_duration(text: str) -> str:
+    """The duration that `2 hours` is; what is no such words stays as it is."""
+    period = _PERIOD.fullmatch(" ".join(text.lower().split()))
+    return f"{period[1]}{_UNITS[period[2]]}" if period and period[1] else text
+
+
+def _elsewhere(text: str) -> str:
+    """What to write instead of a schedule that another option takes; "": none does."""
+    first, _, rest = text.partition(" ")
+    if step := re.fullmatch(r"\*/([0-9]+)", text):
+        return f"{step[1]}m"
+    if first == "@every":
+        return rest
+    if text.startswith("@") or _CRON.fullmatch(text):
+        return f"--cron '{text}'"
+    if first.lower() in ("after", "calendar") and rest:
+        return f"--{first.lower()} '{rest}'"
+    clock = text.lower().removeprefix("at ")
+    return f"'day at {clock}'" if (form := _CLOCK.match(clock)) and (form[2] or form[3]) else ""
 
 
 def compile_at(text: str, now: datetime) -> str:
@@ -97,11 +122,12 @@ def compile_at(text: str, now: datetime) -> str:
 def _refuse_words(words: str) -> None:
     """Raise Flaw for words about a time that do not say which day."""
     if words in _CLOCKS or ((form := _CLOCK.match(words)) and (form[2] or form[3])):
+        _clock(words, words)
         raise Flaw(f"{words!a} names no day", 0, f"write 'today {words}' or 'tomorrow {words}'")
     if words == "now":
         raise Flaw("'now' is no time", 0, "--once is due at once")
     if words.startswith("in "):
-        raise Flaw(f"{words!a} is no time", 0, f"write --in {words[3:].replace(' ', '')}")
+        raise Flaw(f"{words!a} is no time", 0, f"write --in {compile_duration(words[3:]).replace(' ', '')}")
 
 
 def _are_days(words: str) -> bool:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobd.schedule.base import Flaw
-from jobd.schedule.words import compile_at, compile_every
+from jobd.schedule.words import compile_at, compile_duration, compile_every
 from tests.schedule.moments import parsed
 
 MONDAY = datetime(2026, 11, 23, 20, 20)
@@ -161,6 +161,31 @@ def test_other_words_are_refused_with_what_to_write(words: str, hint: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("0 9 * * *", "--cron '0 9 * * *'"),
+        ("0 9 * * MON; 30 17 * * FRI", "--cron '0 9 * * MON; 30 17 * * FRI'"),
+        ("@daily", "--cron '@daily'"),
+        ("@every 10s", "10s"),
+        ("*/5", "5m"),
+        ("after 20m", "--after '20m'"),
+        ("calendar Mon..Fri 09:00", "--calendar 'Mon..Fri 09:00'"),
+        ("17:00", "'day at 17:00'"),
+        ("at 5pm", "'day at 5pm'"),
+    ],
+)
+def test_a_schedule_of_another_option_is_refused_with_that_option(text: str, hint: str) -> None:
+    with pytest.raises(Flaw, match="is no interval") as caught:
+        compile_every(text)
+    assert caught.value.hint == f"write {hint}"
+
+
+@pytest.mark.parametrize(("text", "duration"), [("2 hours", "2h"), ("5 Min", "5m"), ("10s", "10s"), ("soon", "soon")])
+def test_a_duration_may_be_in_words(text: str, duration: str) -> None:
+    assert compile_duration(text) == duration
+
+
+@pytest.mark.parametrize(
     ("words", "stored"), [("5 min", "5m"), ("2 hrs", "2h"), ("30 secs", "30s"), ("5minutes", "5m")]
 )
 def test_units_may_be_spelt(words: str, stored: str) -> None:
@@ -172,7 +197,15 @@ def test_a_range_of_days_needs_no_blanks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "hint"), [("noon", "today noon"), ("09:00", "tomorrow 09:00"), ("now", "--once"), ("in 5 m", "--in 5m")]
+    ("words", "hint"),
+    [
+        ("noon", "today noon"),
+        ("09:00", "tomorrow 09:00"),
+        ("now", "--once"),
+        ("in 5 m", "--in 5m"),
+        ("in 2 hours", "--in 2h"),
+        ("25:00", "write 9:00"),
+    ],
 )
 def test_a_time_without_a_day_is_refused_with_what_to_write(words: str, hint: str) -> None:
     with pytest.raises(Flaw) as caught:
