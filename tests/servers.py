@@ -235,7 +235,7 @@ class Standby(PostgreSQL):
 
     def __init__(self, folder: Path, primary: Server) -> None:
         _own(folder, "postgres")
-        programs = _postgresql_programs()
+        programs = _postgresql_programs(Path("/"))
         copy = [f"{programs}/pg_basebackup", "-h", f"{primary.folder}", "-p", f"{primary.port}", "-U", "postgres"]
         _made(_run_as("postgres", [*copy, "-D", f"{folder}/data", "-R", "-c", "fast", "--no-sync"]))
         port = free_port()

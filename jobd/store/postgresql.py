@@ -26,7 +26,7 @@ from jobd.store.dialect import (
 from jobd.store.url import Target
 
 MOST_ROWS = 2_000  # in one statement
-DEADLINE = 10  # seconds for a call
+DEADLINE = 10  # seconds for a statement, as the server sees it; the client's own is in jobd.store.pgconnection
 LOCK_WAIT = 5  # seconds for a row that another transaction holds
 IDLE = 4  # seconds that a transaction may stand still: a frozen node must not hold its locks until it is found dead
 _SETTINGS = (
@@ -62,6 +62,8 @@ class Postgresql(Dialect):
     def connect(self, target: Target, create: bool, read_only: bool = False) -> Any:
         try:
             import psycopg
+
+            from jobd.store.pgconnection import Connection
         except ImportError:
             raise ConfigError("the driver for PostgreSQL is missing", "pip install 'jobd[postgresql]'") from None
         given: dict[str, Any] = {
@@ -78,7 +80,7 @@ class Postgresql(Dialect):
         }
         connection = None
         try:
-            connection = psycopg.connect(**given, autocommit=True, prepare_threshold=None)
+            connection = Connection.connect(**given, autocommit=True, prepare_threshold=None)
             # As text: a datetime holds neither 'infinity' nor a year before Christ, and one such row would hide all.
             connection.adapters.register_loader("timestamp", psycopg.types.string.TextLoader)
             if connection.info.server_version < 140000:
