@@ -15,7 +15,7 @@ from jobd.cli.options import NAME, definition_options, json_option
 from jobd.cli.programs import mind_program
 from jobd.cli.show import escape, moment, print_json
 from jobd.cli.state import NEXT_TIMES, coming
-from jobd.cli.taskcheck import check_task
+from jobd.cli.taskcheck import check_arguments, check_task
 from jobd.errors import BadValue
 from jobd.job import Job, without_zone
 from jobd.lifecycle import check, schedule_of
@@ -127,8 +127,10 @@ def set_(
             _check_future(job, schedule, now)
         return job
 
-    if not force and (given["task"] is not None or any(given[key] for key in ("args", "secret_args", "no_args"))):
+    if not force and given["task"] is not None:
         check_task(context, edit(context.reader.job(name).job))
+    elif not force and any(given[key] for key in ("args", "secret_args", "no_args")):
+        check_arguments(context, edit(context.reader.job(name).job))
     _mind_pool(context, given["pool"])
     definitions.change(context.store, name, edit, now, context.zone)
     context.changed()

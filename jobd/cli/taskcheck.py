@@ -56,6 +56,19 @@ def check_task(context: Context, job: Job) -> None:
     _check_arguments(task, job.options.args)
 
 
+def check_arguments(context: Context, job: Job) -> None:
+    """Raise BadValue when the job's task takes other arguments. A task that is not known here passes."""
+    if job.options.command is not None:
+        return
+    try:
+        found, _ = offered(context, job.task if ":" in job.task else None)
+    except JobdError:
+        return
+    task = next((one for one in found if job.task in (one.name, one.origin)), None)
+    if task is not None and task.error is None:
+        _check_arguments(task, job.options.args)
+
+
 def _check_arguments(task: "TaskInfo", given: Collection[str]) -> None:
     if task.arguments is None:
         return

@@ -104,7 +104,8 @@ class Skipping(Schedule):
             if day not in self.days or day.year == MAXYEAR:
                 break
             day += _ONE_DAY
-        return in_time(moment_of(datetime.combine(day, time()), self.zone))
+        end = in_time(moment_of(datetime.combine(day, time()), self.zone))
+        return end if end is None or end > due else None  # the calendar ends within the block
 
     def _works(self, day: date) -> bool:
         return day.weekday() < 5 and day not in self.days

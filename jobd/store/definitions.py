@@ -14,19 +14,12 @@ from jobd.errors import BadValue, JobdError
 from jobd.job import PLAIN, Job, Plan
 from jobd.store import dependencies, rows
 from jobd.store import schedule_table as table
+from jobd.store.names import no_such_job
 from jobd.store.schedule_table import Standing
 from jobd.store.store import MOST_IDS, Session, Store
 
 AT_ONCE = 500  # rows in one statement
 MOST_NAMED = 10  # jobs in an error
-
-
-def no_such_job(name: str, names: Iterable[str]) -> JobdError:
-    """The error for a name that is not there, with the nearest that is."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, list(names), 1)
-    return JobdError(f"there is no job named {name!r}", f"did you mean {near[0]!r}?" if near else "see `jobd list`")
 
 
 def add(store: Store, jobs: Sequence[Job], now: int, zone: str, *, if_not_exists: bool = False) -> list[int]:

@@ -207,7 +207,7 @@ class Mysql(Dialect):
             return f"{target.label}: {NO_HOST}", "check the host in the URL"
         number = _number(error)
         text = str(error.args[1]) if len(error.args) > 1 else str(error)
-        text = " ".join(text.split())
+        text = " ".join(text.split()) or "the connection broke"  # PyMySQL does not always say why
         hint = {
             1045: "check the user and the password",
             1044: f"let the user in: GRANT ALL ON {target.database}.* TO …",

@@ -13,6 +13,7 @@ from jobd.job import MAX_BIGINT, Job, Plan, Run
 from jobd.store import parents, rows, schema
 from jobd.store.connect import dialect_of
 from jobd.store.dialect import ALTERED, LOST, SESSION
+from jobd.store.names import no_such_job
 from jobd.store.parents import Parent
 from jobd.store.rows import read_pools
 from jobd.store.url import Target, parse_url
@@ -193,11 +194,8 @@ class Reader:
         return [_with_parents(listed, found.get(listed.job.id, {})) for listed in page]
 
     def _no_such_job(self, name: str) -> JobdError:
-        from difflib import get_close_matches
-
-        names = [found for (found,) in self._rows("SELECT name FROM job WHERE is_delete = 0 LIMIT 10000")]
-        near = get_close_matches(name, names, 1)
-        return JobdError(f"there is no job named {name!r}", f"did you mean {near[0]!r}?" if near else "see `jobd list`")
+        names = self._rows("SELECT name FROM job WHERE is_delete = 0 LIMIT 10000")
+        return no_such_job(name, (found for (found,) in names))
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         def ask() -> list[tuple[Any, ...]]:

@@ -9,7 +9,8 @@ from jobd.errors import JobdError
 from jobd.job import Job
 from jobd.store import dependencies, rows
 from jobd.store import schedule_table as table
-from jobd.store.definitions import find, no_such_job, replan_all, some_names, touch
+from jobd.store.definitions import find, replan_all, some_names, touch
+from jobd.store.names import no_such_job
 from jobd.store.store import Session, Store
 
 

@@ -1,0 +1,18 @@
+"""What is wrong with a name that no stored job has."""
+
+from collections.abc import Iterable
+
+from jobd.errors import JobdError
+from jobd.job import check_name
+
+
+def no_such_job(name: str, names: Iterable[str]) -> JobdError:
+    """The error for a name that is not among `names`, with the nearest that is.
+
+    Raises BadValue when no job can have that name.
+    """
+    check_name(name)
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(names), 1)
+    return JobdError(f"there is no job named {name!r}", f"did you mean {near[0]!r}?" if near else "see `jobd list`")
