@@ -18,6 +18,7 @@ from jobd.errors import ConfigError
 _FOLDER = "/zoneinfo/"
 _OTHER_CLOCKS = ("posix/", "right/")  # copies of all zones; those of `right` count leap seconds
 _MAX_FILE = 2**20
+_NO_NAMES = ("localtime", "posixrules", "Factory")  # files among the zones that are no zones
 _FIRST_YEAR, _LAST_YEAR = 2025, 2100  # over which a rule must agree with the file that it stands for
 
 
@@ -150,9 +151,6 @@ def _is_zone(name: str) -> bool:
     from jobd.schedule.zone import known_zone
 
     return bool(name) and ((has_zone_file(name) and name not in _NO_NAMES) or known_zone(name) is not None)
-
-
-_NO_NAMES = ("localtime", "posixrules", "Factory")
 
 
 def _plain(name: str) -> str:

@@ -31,22 +31,22 @@ def rm(context: Context, names: tuple[str, ...], yes: bool) -> None:
     \b
       jobd rm report ping
     """
-    from jobd.store.definitions import Bereft, delete
+    from jobd.store.definitions import HasDependants, delete
 
     left: list[str] = []
     while True:
         try:
-            dropped = delete(context.store, names, context.now(), context.zone, bereaved=left)
+            dropped = delete(context.store, names, context.now(), context.zone, agreed=left)
             break
-        except Bereft as bereft:
-            left = bereft.names
+        except HasDependants as error:
+            left = error.names
             if yes:
-                say(f"warning: {bereft}")
+                say(f"warning: {error}")
             elif sys.stdin.isatty():
-                say(str(bereft))
+                say(str(error))
                 click.confirm("Delete it all the same?", abort=True, err=True)
             else:
-                raise JobdError(str(bereft), "nothing was deleted; name them too, or say --yes") from None
+                raise JobdError(str(error), "nothing was deleted; name them too, or say --yes") from None
     _tell(context, "deleted", names)
     for name in dropped:
         say(f"note: the run of {name!r} that was asked for is dropped")

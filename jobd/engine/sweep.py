@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from jobd import lifecycle
-from jobd.clock import HOUR, SECOND
+from jobd.clock import SECOND
 from jobd.schedule import is_at_start
-from jobd.schedule.zone import rules_version
+from jobd.schedule.zone import FAR, rules_version
 from jobd.store import installation, slices
 from jobd.store import schedule_table as table
 from jobd.store.store import Session
@@ -17,9 +17,6 @@ from jobd.zoned import follows_another
 
 SLICE = 2_000  # jobs at a time
 STEP = SECOND  # by less than this a clock is not put back, but kept right
-FAR = 3 * HOUR  # by more than this it was wrong before
-
-
 _FIRST = -(2**63)
 
 

@@ -45,8 +45,6 @@ QUIET = 6  # milliseconds without an order, after which there is time to look th
 MAX_WORD = 300  # characters of a program's name that an error shows
 CHILDREN_CLEAN_UP = 5.0  # seconds
 NO_PROGRAMS = "programs may not run on this node (commands = false in jobd.toml)"
-
-
 NO_FORK = 'it cannot be forked, because the import of a plugin has started a thread: use isolation = "fresh"'
 
 

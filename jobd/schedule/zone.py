@@ -19,7 +19,7 @@ from jobd.schedule.rule import is_rule, zone_of_rule
 _NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*\Z")
 # Names of the zone database that are none: `right/` counts leap seconds, the others mean whatever this machine says.
 _NO_ZONES = ("right", "posix", "posixrules", "localtime", "Factory")
-FAR = 3 * HOUR  # by less than this clocks are put forward or back; by more they are others: Debian's cron(8)
+FAR = 3 * HOUR  # a clock that is moved by less is put right; one that is moved by more was wrong: Debian's cron(8)
 _MICROSECOND = timedelta(microseconds=1)
 _NONE = timedelta()
 

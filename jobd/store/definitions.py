@@ -64,23 +64,21 @@ def change(store: Store, name: str, edit: Callable[[Job], Job], now: int, zone: 
     return store.transact(work)
 
 
-def delete(
-    store: Store, names: Sequence[str], now: int, zone: str, bereaved: Collection[str] | None = None
-) -> list[str]:
-    """Delete jobs logically; those of which a run was asked for, which is dropped with them.
+def delete(store: Store, names: Sequence[str], now: int, zone: str, agreed: Collection[str] | None = None) -> list[str]:
+    """Delete jobs logically; the names of those with a requested run, which is dropped with the job.
 
     Raises JobdError when one is not there: then none is deleted.
 
-    With `bereaved`, only these others may be left to run after a job that is no more: else it raises Bereft.
+    With `agreed`, it raises HasDependants when other jobs than these run after what is to be deleted.
     """
 
     def work(session: Session) -> list[str]:
         standing = standing_of(session, names)
         ids = [one.job_id for one in standing]
-        if bereaved is not None:
+        if agreed is not None:
             left = dependencies.dependants(session, ids)
-            if any(name not in bereaved for _, name in left):
-                raise Bereft(left)
+            if any(name not in agreed for _, name in left):
+                raise HasDependants(left)
         set_deleted(session, ids, True, now, zone)
         return [one.job.name for one in standing if one.job and one.plan and _is_asked_for(one.plan)]
 
@@ -92,8 +90,8 @@ def _is_asked_for(plan: Plan) -> bool:
     return plan.manual and plan.ready is not None and not plan.node
 
 
-class Bereft(JobdError):
-    """Jobs that run after those which are to be deleted: `names`."""
+class HasDependants(JobdError):
+    """Other jobs, `names`, run after what is to be deleted."""
 
     def __init__(self, left: Sequence[tuple[int, str]]) -> None:
         self.names = sorted({name for _, name in left})

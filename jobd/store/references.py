@@ -1,4 +1,5 @@
-"""The fifth step of the schema: what a job runs after is kept by id, and nodes say which pools they have.
+"""The fifth step of the schema: what a job runs after is kept by id, and nodes say how many workers each of
+their pools has.
 
 Before, `job_options.after_jobs` held names, which a rename broke. Each becomes an id, as far as there is one, with the
 name beside it (see jobd.dependency).

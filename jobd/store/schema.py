@@ -222,7 +222,7 @@ def _third(kind: str) -> list[str]:
 
 
 def _sixth(kind: str) -> list[str]:
-    """The name of a node's lock on its machine. (And `pools` says how many workers each pool has.)"""
+    """The name of a node's lock on its machine."""
     return [f"ALTER TABLE node ADD COLUMN lock_name {_WORDS[kind]['text']} NULL"]
 
 
@@ -318,8 +318,10 @@ def _execute(cursor: Any, kind: str, statement: str) -> None:
 
 
 def _is_mysql_proper(cursor: Any) -> bool:
+    from jobd.store.mysql import is_maria
+
     cursor.execute("SELECT version()")
-    return "mariadb" not in str(cursor.fetchone()[0]).lower()
+    return not is_maria(str(cursor.fetchone()[0]))
 
 
 def _version(cursor: Any, kind: str, label: str) -> int:

@@ -118,12 +118,12 @@ def test_a_reference_that_is_made_now_must_be_to_a_job_that_is_there(store: Stor
 def test_those_left_behind_are_named_before_a_job_is_deleted(store: Store) -> None:
     add(store, Job("p", "1h"), after("a", "p"), after("b", "p:finished"), after("gone", "p"))
     definitions.delete(store, ["gone"], NOW, "UTC")
-    with pytest.raises(definitions.Bereft, match="'a', 'b' run after what is to be deleted"):
-        definitions.delete(store, ["p"], NOW, "UTC", bereaved=())
-    with pytest.raises(definitions.Bereft) as bereft:
-        definitions.delete(store, ["p", "a"], NOW, "UTC", bereaved=())
-    assert bereft.value.names == ["b"]
-    definitions.delete(store, ["b", "p", "a"], NOW, "UTC", bereaved=())
+    with pytest.raises(definitions.HasDependants, match="'a', 'b' run after what is to be deleted"):
+        definitions.delete(store, ["p"], NOW, "UTC", agreed=())
+    with pytest.raises(definitions.HasDependants) as refused:
+        definitions.delete(store, ["p", "a"], NOW, "UTC", agreed=())
+    assert refused.value.names == ["b"]
+    definitions.delete(store, ["b", "p", "a"], NOW, "UTC", agreed=())
     assert [job for job in applying.all_jobs(store) if not job.deleted] == []
 
 
