@@ -28,8 +28,9 @@ _BROKEN = f"(CASE WHEN MICROSECOND(updated_time) = {_SEAL} THEN NULL ELSE 1 END)
 _SET = (
     "UPDATE JSON_TABLE(?, '$[*]' COLUMNS (wanted BIGINT PATH '$')) AS named"
     " STRAIGHT_JOIN job FORCE INDEX (PRIMARY) ON job.id = named.wanted"
-    # (str() makes a JSON array of the list of numbers)
-    f" SET updated_time = TIMESTAMPADD(MICROSECOND, {_SEAL} - MICROSECOND({{0}}), {{0}})"
+    # (str() makes a JSON array of the list of numbers) A day that there is not, '0000-00-00' or the like, gives NULL.
+    f" SET updated_time = COALESCE(TIMESTAMPADD(MICROSECOND, {_SEAL} - MICROSECOND({{0}}), {{0}}),"
+    f" TIMESTAMPADD(MICROSECOND, {_SEAL} - MICROSECOND(UTC_TIMESTAMP(6)), UTC_TIMESTAMP(6)))"
 )
 # A row that has just been inserted has twice the same time. It is left as it is: a program may know when its job began.
 _FRESH = "created_time = updated_time"

@@ -66,6 +66,21 @@ def test_a_change_is_noticed_in_whatever_way_it_is_written(store: Store, way: st
     assert changed(store) == []
 
 
+@pytest.mark.parametrize("day", ["0000-00-00", "2026-02-00", "9999-12-31 23:59:59.999999"])
+def test_a_job_with_times_that_are_no_days_keeps_no_other_from_being_noticed(store: Store, day: str) -> None:
+    if store.dialect.name != "mysql":
+        pytest.skip("only MySQL and MariaDB take such")
+    columns = 'name, "interval", created_time, updated_time'
+    loose = "SET sql_mode = 'ANSI_QUOTES'"
+    store._connection().cursor().execute(loose)
+    store._connection().cursor().execute(f"INSERT INTO job ({columns}) VALUES ('odd', '10s', '{day}', '{day}')")
+    store.close()
+    write(store, "INSERT INTO job (name, \"interval\") VALUES ('one', '20s')")
+    look(store)
+    assert [basis.rpartition("|")[2] for basis in bases(store)] == ["10s", "20s"]
+    assert changed(store) == []
+
+
 @pytest.mark.parametrize("zone", ZONES)
 def test_the_times_are_utc_in_whatever_zone_a_program_lives(store: Store, zone: str) -> None:
     if store.dialect.name == "sqlite":
