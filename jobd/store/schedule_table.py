@@ -292,9 +292,10 @@ def _write_plans(session: Session, changed: Iterable[Plan]) -> None:
 
 
 def _recorded_before(session: Session, rest: Sequence[Settlement]) -> set[int]:
-    """Of settlements whose claim no longer holds, those that an earlier try of this very write had put down."""
-    if not session.repeated:
-        return set()
+    """Of settlements whose claim no longer holds, those that an earlier try of this very write had put down.
+
+    (Its commit may have come to pass long after it was given up: when the standby that it waited for was back.)
+    """
     known = set()
     for one in rest:
         run = one.run

@@ -5,7 +5,8 @@ pooler has lost its settings. So one that meets anything but a conflict is close
 transaction is tried once more in a new one. Who asks again later gets a new one each time; when is theirs to decide.
 
 What the end of a transaction was is always told: done, not done (DatabaseUnavailable: nothing was changed), or, when
-the connection broke during the commit and could not be asked again, unknown (OutcomeUnknown).
+the connection broke during the commit, unknown (OutcomeUnknown). That one may yet be done, long after: when the standby
+that it waits for is back.
 """
 
 import time
@@ -30,10 +31,9 @@ PATIENCE = 5.0  # seconds after which there is no further try
 class Session:
     """What a transaction works with. Statements have `?` for parameters and double quotes round names."""
 
-    def __init__(self, connection: Any, dialect: Dialect, database: Any, repeated: bool) -> None:
+    def __init__(self, connection: Any, dialect: Dialect, database: Any) -> None:
         self.dialect = dialect
         self.database = database  # for peewee queries
-        self.repeated = repeated  # an earlier try of this transaction may have been committed
         self.cursor = connection.cursor()
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
@@ -90,13 +90,10 @@ class Store:
         self._database = open_database(target, self.dialect)
         self._guarded(lambda: schema.upgrade(self._database.connection(), self.dialect, target))
 
-    def transact(
-        self, work: Callable[[Session], Result], verify: Callable[[Session], Result | None] | None = None
-    ) -> Result:
+    def transact(self, work: Callable[[Session], Result]) -> Result:
         """Do `work` in one transaction, and repeat it whole on a conflict: it must change nothing outside.
 
-        `verify` is asked, when the connection broke during the commit, what the transaction brought; None from it means
-        that nothing was committed. Raises DatabaseUnavailable (nothing was changed) or OutcomeUnknown.
+        Raises DatabaseUnavailable (nothing was changed) or OutcomeUnknown (the connection broke during the commit).
         """
         give_up = self._monotonic() + PATIENCE
         for attempt in range(TRIES):
@@ -104,15 +101,7 @@ class Store:
                 self._sleep(PAUSE * 2**attempt)
             proven = self._proven and not self._database.is_closed()
             try:
-                return self._once(work, repeated=attempt > 0)
-            except _CommitBroke as broke:
-                if verify is None:
-                    raise OutcomeUnknown(
-                        f"the connection broke during the commit: {broke}", "look before repeating"
-                    ) from None
-                known = self._verify(verify)
-                if known is not None:
-                    return known
+                return self._once(work)
             except JobdError:
                 raise
             except Exception as error:
@@ -145,11 +134,11 @@ class Store:
         """Close the connection."""
         self._database.close()
 
-    def _once(self, work: Callable[[Session], Result], repeated: bool) -> Result:
+    def _once(self, work: Callable[[Session], Result]) -> Result:
         connection = self._connection()
         self.dialect.check_place(self.target)
         try:
-            session = Session(connection, self.dialect, self._database, repeated)
+            session = Session(connection, self.dialect, self._database)
         except Exception:
             self._discard()  # it is closed
             raise
@@ -168,7 +157,9 @@ class Store:
             kind = self.dialect.classify(_cause(error))
             self._roll_back(session, error)
             if kind == LOST:
-                raise _CommitBroke(str(error)) from None
+                raise OutcomeUnknown(
+                    f"the connection broke during the commit: {error}", "look before repeating"
+                ) from None
             raise
         self._proven = True
         return result
@@ -195,15 +186,6 @@ class Store:
         except Exception:  # noqa: BLE001 - a broken connection may refuse even to be closed
             self._database._state.reset()
 
-    def _verify(self, verify: Callable[[Session], Result | None]) -> Result | None:
-        try:
-            return self._once(verify, repeated=True)
-        except Exception as error:  # noqa: BLE001 - whatever keeps it from being read back
-            raise OutcomeUnknown(
-                f"the connection broke during the commit, and what happened cannot be read back: {error}",
-                "look before repeating",
-            ) from None
-
     def _guarded(self, work: Callable[[], None]) -> None:
         give_up = self._monotonic() + PATIENCE
         for attempt in range(TRIES):
@@ -222,10 +204,6 @@ class Store:
 
     def _unavailable(self, error: Exception) -> DatabaseUnavailable:
         return self.dialect.refusal(_cause(error), self.target)
-
-
-class _CommitBroke(Exception):
-    """The connection was lost between sending the commit and hearing that it was done."""
 
 
 def open_store(settings: Settings) -> Store:
