@@ -64,12 +64,16 @@ class Crew:
         return found
 
     def idle(self) -> Worker | None:
-        """One that has nothing in hand; an unused one only where there is no other."""
+        """One that has nothing in hand; an untouched one only where there is no other, and an unused one last."""
         return self._idle[-1] if self._idle else None
 
     def unused(self) -> Worker | None:
         """An idle one that has been given no run yet."""
         return self._idle[0] if self._idle and not self._idle[0].runs else None
+
+    def untouched(self) -> Worker | None:
+        """An idle one in which no task has been called; an unused one only where there is no other."""
+        return next((worker for worker in reversed(self._idle) if not worker.touched), None)
 
     def replace(self, worker: Worker) -> None:
         """End an idle one, for a new one in its place."""
@@ -93,7 +97,13 @@ class Crew:
         if worker.retire:
             worker.end(self._clock.monotonic())
         elif worker not in self._idle:
-            self._idle.append(worker)
+            self._idle.insert(self._place(worker), worker)
+
+    def _place(self, worker: Worker) -> int:
+        """Where it stands among the idle ones: before those that have been touched, unless it has been."""
+        if worker.touched:
+            return len(self._idle)
+        return next((number for number, one in enumerate(self._idle) if one.touched), len(self._idle))
 
     def bury(self, worker: Worker) -> int:
         """Its process has ended: the exit status."""
@@ -103,6 +113,10 @@ class Crew:
         if worker in self._idle:
             self._idle.remove(worker)
         return status
+
+    def awaits(self) -> bool:
+        """Whether a new one is on its way."""
+        return sum(worker.ready and not worker.retire for worker in self._workers.values()) < self.size
 
     def spawn_at(self) -> int | None:
         """When the next one is to be started; None: none is missing.

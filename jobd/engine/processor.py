@@ -105,7 +105,7 @@ class Processor:
         following = self.queue.peek()
         if following is not None and self._taker(following[1], monotonic) is not None:
             waits.append(following[0] - self._clock.wall())
-        if not self._hands.issuperset(self._held_back) or (self._awaiting_new and self.crew.unused()):
+        if not self._hands.issuperset(self._held_back) or any(map(self._fitting, self._awaiting_new.values())):
             waits.append(0)
         if (spawn_at := self._spawn_at()) is not None:
             waits.append(spawn_at - monotonic)
@@ -266,8 +266,13 @@ class Processor:
     def _begin_in_new(self) -> None:
         """What waits for a new worker is given to those that have come, in turn."""
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
-        while self._awaiting_new and (worker := self.crew.unused()) is not None:
-            item = self._awaiting_new.pop(next(iter(self._awaiting_new)))
+        for item in [*self._awaiting_new.values()]:
+            worker = self._fitting(item)
+            if worker is None:
+                if (idle := self.crew.idle()) is not None and not self.crew.awaits():
+                    self.crew.replace(idle)
+                continue
+            del self._awaiting_new[item.job.id]
             if item.job.id in self._hands:
                 self._held_back[item.job.id] = item
             else:
@@ -291,7 +296,7 @@ class Processor:
             elif item.plan.guarded and item.plan.started is None:
                 self._guarded[item.job.id] = item
                 self._report(Began(item.job.id, item.plan.token, wall, first=True))
-            elif _wants_new(item) and worker.runs:
+            elif not _fits(worker, item):
                 self._awaiting_new[item.job.id] = item
                 self.crew.replace(worker)
             elif not self._give(worker, item, wall, monotonic):
@@ -299,17 +304,24 @@ class Processor:
 
     def _taker(self, item: Item, monotonic: int) -> Worker | None:
         """Who takes this item now: a free worker, or one with the shortest line that it may stand in."""
+        isolation = item.job.options.isolation
         if (idle := self.crew.idle()) is not None:
-            return (self.crew.unused() or idle) if _wants_new(item) else idle
+            return idle if isolation == "warm" else self._fitting(item) or idle
         least = min(LINE // max(self.pace, 1), LONGEST_LINE) - 1
         best = None
         for worker in self.crew:
             run, length = worker.execution, len(worker.line)
             if length >= least or run is None or worker.retire or monotonic >= worker.line_moves_at():
                 continue
-            if _in_company(run.item):
+            if _in_company(run.item) and run.item.job.options.isolation == isolation:
                 best, least = worker, length
         return best if best is not None and _in_company(item) else None
+
+    def _fitting(self, item: Item) -> Worker | None:
+        """A free worker whose process is as new as this item needs it; None: there is none now."""
+        if _wants_new(item):
+            return self.crew.unused()
+        return self.crew.untouched() if _forks(item) else self.crew.idle()
 
     def _give(self, worker: Worker, item: Item, wall: int, monotonic: int) -> bool:
         """Have a worker take an item; False: it goes back into the queue."""
@@ -501,6 +513,16 @@ def _wants_new(item: Item) -> bool:
     return item.job.options.isolation == "fresh"
 
 
+def _forks(item: Item) -> bool:
+    """Whether it runs in a child of its worker, in whose process no task may have been called."""
+    return item.job.options.isolation == "fork" and item.job.options.command is None
+
+
+def _fits(worker: Worker, item: Item) -> bool:
+    """Whether the process of a worker is as new as this item needs it."""
+    return not ((worker.touched and _forks(item)) or (worker.runs and _wants_new(item)))
+
+
 def _order(item: Item, serial: int, monotonic: int) -> Order:
     job, plan = item
     options = job.options
@@ -515,7 +537,7 @@ def _order(item: Item, serial: int, monotonic: int) -> Order:
         plan.attempt + 1,
         (monotonic + options.timeout) / SECOND if options.timeout else None,
         plan.token,
-        options.isolation == "fork" and options.command is None,
+        _forks(item),
     )
 
 

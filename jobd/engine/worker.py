@@ -92,6 +92,7 @@ class Worker:
         self.child = child
         self.ready = False
         self.runs = 0
+        self.touched = False  # a task has been called in it: it is nothing to fork a run from
         self.execution: Execution | None = None
         self.line: deque[Execution] = deque()  # what comes after it
         self.forgotten: Execution | None = None  # what it is still being ended in, on a claim that is given up
@@ -124,6 +125,7 @@ class Worker:
         else:
             return False
         self.runs += 1
+        self.touched = self.touched or (order.command is None and not order.fork)
         return True
 
     def load(self) -> int:

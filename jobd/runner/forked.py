@@ -7,6 +7,7 @@ child does to its interpreter or its process ends with it.
 
 import os
 import select
+import signal
 from collections.abc import Callable
 
 from jobd.runner import linux
@@ -17,6 +18,7 @@ MOST = 64 * 1024  # bytes that a child may tell
 def run_in_child(work: Callable[[], bytes]) -> tuple[bytes, int]:
     """What `work` returned in a child, and how the child ended, as `subprocess` has it: 0, an exit code, -signal."""
     worker = os.getpid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the end of a child that is ignored is nobody's to wait for
     reading, writing = os.pipe()
     child = os.fork()  # noqa: TID251 - in a worker, which has no threads
     if not child:

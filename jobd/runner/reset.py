@@ -54,8 +54,13 @@ class State:
         self._thorough_at = 0  # time.monotonic_ns()
         self._pause_until = 0  # the same
         self._settled = True  # nothing has run since the last thorough look
+        self._fit = True  # False: what an import was not to take over could not be put back
         self._decimal: object = None
         self._keep_cheap()
+
+    def await_import(self) -> None:
+        """What earlier runs have set is no part of what comes next, an import."""
+        self._fit = self.settle() and self._fit
 
     def keep(self) -> None:
         """What has just been imported belongs to the process from now on, with what it changed."""
@@ -83,7 +88,8 @@ class State:
             self._output.restore()
             self._put_back()
             self._settled = False
-            return self._is_intact() and (time.monotonic_ns() < self._thorough_at or self._is_thoroughly_intact())
+            intact = self._is_intact() and self._fit
+            return intact and (time.monotonic_ns() < self._thorough_at or self._is_thoroughly_intact())
         except BaseException:  # noqa: BLE001 - whatever the task has done to this interpreter, its outcome is to be told
             return False
 

@@ -24,8 +24,9 @@ from jobd.runner.ending import Ending, cancel
 from jobd.runner.failure import explanation, summary
 from jobd.runner.forked import run_in_child
 from jobd.runner.function import PLAIN, Unrunnable, complete
+from jobd.runner.helpers import end_children
 from jobd.runner.output import Output
-from jobd.runner.reset import State
+from jobd.runner.reset import CHILDREN_END_WITHIN, State
 from jobd.wire import (
     MAX_ERROR,
     MAX_RESULT,
@@ -96,9 +97,7 @@ class Worker:
         outcome, error, result = self._execute_in_child(order) if order.fork else self._execute(order)
         if os.getpid() != self._pid:
             os._exit(0)  # a copy of this process that the task forked and that came back: only the original reports
-        if self._ending.asked:
-            self._ending.asked = False
-            linux.await_children(CHILDREN_CLEAN_UP)  # they have got the signal too
+        self._let_children_clean_up()
         intact = self._state.restore()
         secret = None
         if intact:
@@ -127,13 +126,16 @@ class Worker:
     def _execute_in_child(self, order: Order) -> tuple[str, str | None, str | None]:
         """The same, but nothing of the run happens in this process, except that the task's module is loaded."""
         try:
-            self._work(order)
+            with self._ending.by(lambda: None):  # the child has got the signal itself
+                self._work(order)
+                if threading.active_count() > 1 or len(sys._current_frames()) > 1:
+                    return UNRESOLVED, NO_FORK, None
+                self._output.restore()  # what the import has not flushed, the child would print too
+                packet, status = run_in_child(lambda: self._be_child(order))
         except Unresolved as error:
             return UNRESOLVED, str(error)[:MAX_ERROR], None
-        if threading.active_count() > 1 or len(sys._current_frames()) > 1:
-            return UNRESOLVED, NO_FORK, None
-        with self._ending.by(lambda: None):  # the child has got the signal itself
-            packet, status = run_in_child(lambda: self._be_child(order))
+        except OSError as error:
+            return "failed", f"it could not be forked: {error.strerror}", None
         if status:
             return "failed", describe(status), None
         try:
@@ -150,14 +152,25 @@ class Worker:
         ended = self._execute(order)
         if os.getpid() != self._pid:
             os._exit(0)
-        with suppress(OSError):
+        with suppress(Exception):  # the task may have closed it, and broken more
             self._output.restore()
+        with suppress(Exception):
+            self._let_children_clean_up()
+            end_children(CHILDREN_END_WITHIN)
         return encode_done(order.serial, *ended, True, None)
+
+    def _let_children_clean_up(self) -> None:
+        """They have got the signal too."""
+        if self._ending.asked:
+            self._ending.asked = False
+            linux.await_children(CHILDREN_CLEAN_UP)
 
     def _call(self, order: Order) -> Any:
         """Run it; what it returned. Whoever asks for its end meanwhile ends this, and nothing after it."""
         try:
             self._ending.act = cancel
+            if self._ending.asked:  # while its module was being loaded, for a child
+                cancel()
             work = self._work(order)
             enter_run(lambda: described(order))
             value = work()
@@ -174,6 +187,8 @@ class Worker:
             return lambda: self._run_program(command)
         assert order.task is not None
         is_new = order.task not in self._catalogue
+        if is_new:
+            self._state.await_import()
         function = self._catalogue.find(order.task)
         if is_new:
             self._state.keep()

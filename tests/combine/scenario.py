@@ -71,7 +71,7 @@ def _job(chance: random.Random, number: int) -> JobPlan:
         ("--retry", ("1", "2", "3"), 0.4),
         ("--backoff", ("50ms", "300ms"), 0.2),
         ("--timeout", ("400ms", "1500ms"), 0.2),
-        ("--isolation", ("fresh",), 0.08),
+        ("--isolation", ("fresh", "fork"), 0.15),
         ("--pool", ("second",), 0.2),
         ("--priority", ("-5", "5"), 0.2),
         ("--catch-up", ("none", "all"), 0.3),

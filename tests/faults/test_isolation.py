@@ -1,5 +1,6 @@
 """What a run may share with other runs, and what it never does, for each kind of isolation."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,17 @@ def spawns():
     import multiprocessing
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.map(abs, [-1])
+
+@jobd.task
+def leaves_shared_memory():
+    from multiprocessing import shared_memory
+    return shared_memory.SharedMemory(create=True, size=100).name
 '''
+ODD_IMPORTS = {
+    "held_back": "print('import', end='')",
+    "ignores": "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+    "starved": "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (1, 4096))",
+}
 FORK_ENDS: dict[str, tuple[str, str]] = {
     "waits": ("succeeded", ""),
     "raises": ("failed", "ValueError: as it should"),
@@ -254,6 +265,56 @@ def test_a_forked_run_ends_with_its_daemon(forking: House) -> None:
     pid = int(until(lambda: began(forking), "its begin"))
     forking.processes[0].kill()
     until(lambda: is_gone(pid), "its end")
+
+
+def test_what_a_forked_run_shares_in_memory_is_gone_after_it(forking: House) -> None:
+    name = ended(forking, "leaves_shared_memory")["result"]
+    assert not os.path.exists(f"/dev/shm/{name}")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_forked_run_finds_nothing_of_warm_and_forked_ones_before_it(tmp_path: Path, workers: int) -> None:
+    plugin = "import jobd\nRUNS = []\n@jobd.task\ndef counts():\n    RUNS.append(1)\n    return len(RUNS)\n"
+    house = House(tmp_path / "house", plugin=plugin)
+    house.configure("", workers=workers)
+    try:
+        house.foreground()
+        for kind, interval in (("warm", "20ms"), ("fork", "150ms"), ("fresh", "400ms")):
+            for number in range(2):
+                words = ("--task", "counts", "--every", interval, "--isolation", kind)
+                house.fine("add", f"{kind}{number}", *words)
+        for name in ("fork0", "fork1", "fresh0", "fresh1"):
+            found = {run["result"] for run in house.ended(name, 4)}
+            assert found == {1}, name
+    finally:
+        house.close()
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path / "house")
+    for name, text in ODD_IMPORTS.items():
+        plugin = f"{text}\nimport jobd\n@jobd.task\ndef {name}():\n    print('run')\n"
+        (house.folder / "plugins" / f"{name}_plugin.py").write_text(plugin)
+    house.foreground()
+    yield house
+    house.close()
+
+
+def test_what_an_import_has_not_flushed_is_printed_once(odd: House) -> None:
+    assert ended(odd, "held_back", "--force")["outcome"] == "succeeded"
+    assert odd.fine("logs", "held_back 1") == "importrun\n"
+
+
+def test_a_plugin_that_ignores_the_end_of_children_can_be_forked(odd: House) -> None:
+    assert ended(odd, "ignores", "--force")["outcome"] == "succeeded"
+    assert odd.fine("logs", "ignores 1") == "run\n"
+
+
+def test_a_run_that_cannot_be_forked_fails_with_the_reason_and_nothing_internal(odd: House) -> None:
+    run = ended(odd, "starved", "--force")
+    assert (run["outcome"], run["error"]) == ("failed", "it could not be forked: Too many open files")
+    assert "Traceback" not in odd.fine("logs", "starved 1")
 
 
 def test_a_plugin_that_starts_threads_is_not_forked_and_says_so(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ marked REPLACED costs it, and the next run is in a new one.
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -358,3 +359,27 @@ def test_what_a_run_sets_is_not_set_in_the_next(seen: Seen, name: str) -> None:
     assert run["outcome"] == "succeeded", run["error"]
     assert follower["outcome"] == "succeeded", follower["error"]
     assert (run["result"] == follower["result"]) == (ROWS[name][2] == PUT_BACK)
+
+
+def test_an_import_takes_over_nothing_that_runs_before_it_have_set(tmp_path: Path) -> None:
+    """They follow each other so quickly that there was no time for a thorough look."""
+    plugin = (
+        "import os, socket, jobd\n"
+        "@jobd.task\ndef sets():\n    socket.setdefaulttimeout(7)\n"
+        "@jobd.task\ndef tells():\n    return [socket.getdefaulttimeout(), os.getpid()]\n"
+    )
+    house = House(tmp_path / "house", plugin=plugin)
+    (house.folder / "plugins" / "late.py").write_text("import jobd\n@jobd.task\ndef late():\n    pass\n")
+    once = "".join(f'[job.sets{number}]\ntask = "sets"\nrunonce = true\n' for number in range(400))
+    late = '[job.late]\nrunonce = true\n[job.more]\ntask = "sets"\nrunonce = true\n'
+    (house.folder / "jobs.toml").write_text(once + late)
+    try:
+        house.fine("apply", str(house.folder / "jobs.toml"), "--yes")
+        house.foreground()
+        house.ended("more")
+        house.fine("add", "tells", "--once")
+        house.ended("late")
+        (run,) = house.ended("tells")
+        assert run["result"][0] is None
+    finally:
+        house.close()
