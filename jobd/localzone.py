@@ -5,7 +5,8 @@
     /etc/timezone   the name, where there is no /etc/localtime
     neither         UTC, as localtime(5) says
 
-What is there and cannot be named is an error.
+What is there and cannot be named is an error. One thing differs from the C library: a name of which the machine has no
+file (Debian 13 keeps the old ones, such as `Japan`, in tzdata-legacy) is its zone, where the C library takes UTC.
 """
 
 import os

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobd.clock import SECOND
-from jobd.config_keys import ZONES
+from jobd.config_keys import ZONES, has_zone_file
 from jobd.errors import BadValue, ConfigError
 from jobd.localzone import machine_zone
 from jobd.schedule.rule import canonical_rule
@@ -27,7 +27,6 @@ RULES = [
     "CET-1CEST,M3.5.0,M10.5.0/3",
     "<+03>-3",
     "<-02>+2<-01>,M3.5.0/-1,M10.5.0/0",
-    "EST5EDT",
     "EST5",
     "NST3:30NDT,M3.2.0,M11.1.0",
     "IST-2IDT,M3.4.4/26,M10.5.0",
@@ -38,6 +37,13 @@ RULES = [
     "ABC-1DEF,M3.5.0/-167,M10.5.0/167",
     ":CET-1CEST,M3.5.0,M10.5.0/3",
 ]
+# Names that the zone database keeps for old programs, and what each of them means.
+OLD = {
+    "Japan": "Asia/Tokyo",
+    "CET": "Europe/Brussels",
+    "EST5EDT": "America/New_York",
+    "posix/Iran": "Asia/Tehran",
+}
 
 
 @pytest.fixture
@@ -62,10 +68,17 @@ def agrees(tz: str) -> None:
 
 @pytest.mark.usefixtures("c_library")
 @pytest.mark.parametrize(
-    "tz", [*RULES, "", ":", "Europe/Berlin", ":Asia/Tokyo", "Japan", "CET", ZONES + "Australia/Lord_Howe", "posix/Iran"]
+    "tz", [*RULES, "", ":", "Europe/Berlin", ":Asia/Tokyo", ZONES + "Australia/Lord_Howe", *filter(has_zone_file, OLD)]
 )
 def test_the_zone_of_tz_is_that_of_the_c_library(tz: str) -> None:
     agrees(tz)
+
+
+@pytest.mark.parametrize("tz", OLD)
+def test_an_old_name_is_its_zone_where_the_c_library_has_no_file_of_it_too(tz: str) -> None:
+    """Debian 13 has them in a package of their own, tzdata-legacy; without it its C library takes UTC."""
+    zone, meant = find_zone(machine_zone({"TZ": tz})), find_zone(OLD[tz])
+    assert [offset_at(at * SECOND, zone) for at in INSTANTS] == [offset_at(at * SECOND, meant) for at in INSTANTS]
 
 
 OFFSETS = st.builds("{}{}".format, st.sampled_from(["", "-", "+"]), st.integers(0, 14))
@@ -133,7 +146,7 @@ def test_a_copied_localtime_is_known_by_its_content(tmp_path: Path, name: str) -
 
 
 def test_of_zones_that_are_alike_the_one_that_etc_timezone_says_is_meant(tmp_path: Path) -> None:
-    assert machine(tmp_path, of("UTC"), "# here\nZulu\n") == "Zulu"
+    assert machine(tmp_path, of("UTC"), "# here\nEtc/Zulu\n") == "Etc/Zulu"
 
 
 def test_etc_timezone_is_not_believed_against_localtime(tmp_path: Path) -> None:
