@@ -3,29 +3,31 @@
 # nothing of this machine is changed. As root. What is given goes to make instead of `test`.
 set -eu
 [ "$(id -u)" = 0 ] || { echo 'make test-debian13 needs root (debootstrap, chroot)' >&2; exit 1; }
+# What is mounted here is mounted for this process and its children only: nothing stays mounted, however they end.
+[ -n "${JOBD_TEST_APART:-}" ] || exec env JOBD_TEST_APART=1 unshare --mount "$0" "$@"
 command -v debootstrap > /dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -y -q debootstrap
 root=${JOBD_TEST_CACHE:-/var/cache/jobd-tests}/debian13
 here=$(cd "${0%/*}/.." && pwd)
 packages=make,python3,python3-venv,git,ca-certificates,procps
-[ -e "$root/etc/debian_version" ] || debootstrap --variant=minbase --include="$packages" trixie "$root"
+if [ ! -e "$root" ]; then # it gets its name when it is whole
+    rm -rf --one-file-system "$root.part"
+    debootstrap --variant=minbase --include="$packages" trixie "$root.part"
+    mv -T "$root.part" "$root"
+fi
 cp /etc/hosts /etc/resolv.conf "$root/etc/"
 bundle=/etc/ssl/certs/ca-certificates.crt # with what a proxy needs
 [ ! -e "$bundle" ] || cp -L --remove-destination "$bundle" "$root$bundle"
 
-leave() { umount -R "$root/tmp" "$root/dev" "$root/sys" "$root/proc" "$root" 2> /dev/null || true; }
-trap leave EXIT
-trap "exit 143" HUP INT TERM
 # A mount point of its own: else what makes mounts in namespaces of its own does not find the root.
 mount --bind "$root" "$root"
-mount --make-private "$root"
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount --rbind /dev "$root/dev"
-mount --make-rslave "$root/dev"
 mount -t tmpfs tmpfs "$root/tmp"
-rm -rf "$root/jobd"
-mkdir "$root/jobd"
+mkdir -p "$root/jobd"
+mount -t tmpfs tmpfs "$root/jobd" # so that two of these do not meet
 git -C "$here" archive HEAD | tar -x -C "$root/jobd"
-env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
+# shellcheck disable=SC2046  # a list of words
+exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
     $(env | grep -iE '^(https?_proxy|no_proxy|PIP_CERT|PIP_INDEX_URL|SSL_CERT_FILE|JOBD_TEST_[A-Z_]*)=' | tr '\n' ' ') \
     chroot "$root" make -C /jobd "${@:-test}"
