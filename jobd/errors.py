@@ -77,3 +77,10 @@ def cannot(do: str, error: OSError) -> JobdError:
     """
     kind = JobdError if error.errno in (errno.ENOSPC, errno.EDQUOT) else ConfigError
     return kind(f"cannot {do}: {error.strerror or error}")
+
+
+def spelt(name: str) -> str:
+    """`name` as a shell reads it, for a command that is shown to be copied."""
+    from shlex import quote
+
+    return quote(name)

@@ -16,7 +16,7 @@ from jobd.cli.show import escape, escape_lines, print_array, print_json, span
 from jobd.cli.state import reason
 from jobd.cli.taskcheck import check_task
 from jobd.cli.waiting import Waiter
-from jobd.errors import BadValue, JobdError
+from jobd.errors import BadValue, JobdError, spelt
 from jobd.job import MAX_BIGINT, OUTCOMES, SUCCEEDED
 from jobd.store.reads import History, Listed, Reader
 
@@ -134,7 +134,7 @@ def logs(context: Context, name: str, follow: bool, number: int | None, as_json:
         number = newest.number  # it printed nothing, and there is something to say of it
     number = number or last
     if number is not None and number != last and reader.run(job_id, number) is None:
-        raise JobdError(f"{name!r} has no run {number}", f"see `jobd history {name}`")
+        raise JobdError(f"{name!r} has no run {number}", f"see `jobd history {spelt(name)}`")
     seen = (number or 0, 0, -1)
     while True:
         for run_number, attempt, part, text in reader.output(job_id, seen, None if follow else number):

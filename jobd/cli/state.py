@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from jobd.clock import MINUTE
-from jobd.errors import BadValue
+from jobd.errors import BadValue, spelt
 from jobd.job import FAILED, LOST, TIMED_OUT, Job, Plan, without_zone, zone_of
 from jobd.store.reads import Listed, NodeRow
 
@@ -58,7 +58,8 @@ def error_of(listed: Listed) -> str | None:
     """Why the job cannot run, as far as its row and its plan tell."""
     problem = listed.problem or (listed.plan.error if listed.plan is not None else None)
     if problem is None and listed.missing:
-        return f"it runs after {', '.join(map(repr, listed.missing))}, which {_is(listed.missing)} deleted"
+        names = [one.name for one in listed.missing]
+        return f"it runs after {', '.join(map(repr, names))}, which {_is(names)} deleted"
     return problem
 
 
@@ -152,13 +153,15 @@ def reason(listed: Listed, nodes: Sequence[NodeRow], now: int) -> Why | None:
         case "running":
             return None
         case "deleted":
-            return Why(f"it was deleted; `jobd restore {job.name}` brings it back", True)
+            return Why(f"it was deleted; `jobd restore {spelt(job.name)}` brings it back", True)
         case "invalid":
             return Why(f"it cannot run: {error_of(listed)}", True)
         case "paused":
-            return Why(f"it is paused; `jobd resume {job.name}` lets it go on", True)
+            return Why(f"it is paused; `jobd resume {spelt(job.name)}` lets it go on", True)
         case "blocked":
-            what = f"`jobd restore {listed.missing[0]}` or `jobd set {job.name} --after-job …` puts that right"
+            what = f"`jobd set {spelt(job.name)} --after-job …` puts that right"
+            if all(one.kept for one in listed.missing):
+                what = f"`jobd restore {' '.join(spelt(one.name) for one in listed.missing)}` or {what}"
             return Why(f"{error_of(listed)}, so it never runs by itself; {what}", True)
         case "done" | "failed":
             return Why("nothing more is due", True)

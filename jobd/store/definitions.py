@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from jobd import lifecycle
-from jobd.errors import BadValue, JobdError
+from jobd.errors import BadValue, JobdError, spelt
 from jobd.job import PLAIN, Job, Plan
 from jobd.store import dependencies, rows
 from jobd.store import schedule_table as table
@@ -36,7 +36,7 @@ def add(store: Store, jobs: Sequence[Job], now: int, zone: str, *, if_not_exists
             if deleted:
                 new.append(job._replace(id=job_id, deleted=False))
             elif not if_not_exists:
-                raise JobdError(f"a job named {job.name!r} exists already", f"`jobd set {job.name}` changes it")
+                raise JobdError(f"a job named {job.name!r} exists already", f"`jobd set {spelt(job.name)}` changes it")
         return write(session, new, now, zone)
 
     return store.transact(work)
@@ -154,7 +154,7 @@ def standing_of(session: Session, names: Sequence[str]) -> list[Standing]:
         if name not in found:
             raise no_such_job(name, some_names(session))
         if found[name][1]:
-            raise JobdError(f"the job {name!r} is deleted", f"`jobd restore {name}` brings it back")
+            raise JobdError(f"the job {name!r} is deleted", f"`jobd restore {spelt(name)}` brings it back")
     return table.stand(session, [found[name][0] for name in dict.fromkeys(names)])
 
 
@@ -205,7 +205,9 @@ def _resolved(session: Session, jobs: Sequence[Job], deleted: Collection[str] = 
         found = find(session, names)
         gone = next((name for name in names if name in found and found[name][1] and name not in deleted), None)
         if gone is not None:
-            raise BadValue(f"a job is to run after {gone!r}, which is deleted", f"`jobd restore {gone}` brings it back")
+            raise BadValue(
+                f"a job is to run after {gone!r}, which is deleted", f"`jobd restore {spelt(gone)}` brings it back"
+            )
         return {name: job_id for name, (job_id, _) in found.items()}
 
     return dependencies.resolved(jobs, ids_of)

@@ -24,6 +24,13 @@ class Parent(NamedTuple):
     met: bool
 
 
+class Missing(NamedTuple):
+    """A job that another waits for and that will not run. `kept`: its row is there, so it can be restored."""
+
+    name: str
+    kept: bool
+
+
 def by_job(found: Iterable[Row]) -> dict[int, dict[int, Parent]]:
     """The rows of `SQL`: job id → id of what it runs after → that."""
     parents: dict[int, dict[int, Parent]] = {}
@@ -43,11 +50,11 @@ def named(job: Job, parents: Mapping[int, Parent]) -> Job:
     return job._replace(options=job.options._replace(after_jobs=after))
 
 
-def missing(job: Job, parents: Mapping[int, Parent]) -> tuple[str, ...]:
-    """The names of the jobs that `job` waits for and that will not run."""
+def missing(job: Job, parents: Mapping[int, Parent]) -> tuple[Missing, ...]:
+    """The jobs that `job` waits for and that will not run."""
     gone = Parent(None, True, False)
     return tuple(
-        one.name
+        Missing(one.name, parent.name is not None)
         for one in job.options.after_jobs
         if (parent := parents.get(one.job_id, gone)).name is None or parent.deleted
         if not parent.met

@@ -50,7 +50,7 @@ class Listed(NamedTuple):
     last: Run | None = None
     problem: str | None = None
     lost: bool = False  # its row of `schedule` is gone, and not yet made anew
-    missing: tuple[str, ...] = ()  # the jobs that it waits for and that are deleted
+    missing: tuple[parents.Missing, ...] = ()  # the jobs that it waits for and that are deleted
     unreadable: str | None = None  # why its definition can be read in part only
 
 

@@ -5,7 +5,7 @@ What its name decided stays as it was: the task that it runs.
 
 from typing import Any
 
-from jobd.errors import JobdError
+from jobd.errors import JobdError, spelt
 from jobd.job import Job
 from jobd.store import dependencies, rows
 from jobd.store import schedule_table as table
@@ -43,7 +43,7 @@ def _taken(name: str, deleted: bool) -> JobdError:
         return JobdError(f"a job named {name!r} exists already", "choose another name, or rename that one first")
     return JobdError(
         f"the name {name!r} is that of a deleted job, which keeps it",
-        f"`jobd rename {name} OTHER` frees it, `jobd restore {name}` brings that job back",
+        f"`jobd rename {spelt(name)} OTHER` frees it, `jobd restore {spelt(name)}` brings that job back",
     )
 
 

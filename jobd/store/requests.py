@@ -5,7 +5,7 @@ the job. A run that is to end has no further attempt, however its present one en
 """
 
 from jobd import lifecycle
-from jobd.errors import JobdError
+from jobd.errors import JobdError, spelt
 from jobd.store import schedule_table as table
 from jobd.store.definitions import defined, forget_changes, standing_of
 from jobd.store.store import Session, Store
@@ -21,7 +21,9 @@ def request_run(store: Store, name: str, now: int, zone: str) -> int:
             raise _invalid(name, standing.problem)
         if plan is not None and plan.node:
             if plan.started is not None:
-                raise JobdError(f"the job {name!r} is running already (run {plan.number})", f"see `jobd show {name}`")
+                raise JobdError(
+                    f"the job {name!r} is running already (run {plan.number})", f"see `jobd show {spelt(name)}`"
+                )
             table.note_change(session, job.id, "run")
             return plan.number
         new = lifecycle.plan(job, plan, now, zone)
@@ -52,4 +54,4 @@ def request_cancel(store: Store, name: str, now: int, zone: str) -> None:
 
 
 def _invalid(name: str, why: str) -> JobdError:
-    return JobdError(f"the job {name!r} is invalid and cannot run: {why}", f"`jobd set {name}` puts it right")
+    return JobdError(f"the job {name!r} is invalid and cannot run: {why}", f"`jobd set {spelt(name)}` puts it right")

@@ -2,6 +2,8 @@
 
 import os
 import pty
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,6 +36,23 @@ def test_a_job_whose_predecessor_is_gone_is_shown_as_such_and_can_be_removed(fam
     family.fine("add", "d", *REPORT, "--every", "1h")
     family.fine("rm", "d", "c")
     assert family.fine("list", "--json").json == []
+
+
+def test_what_puts_a_blocked_job_right_can_be_copied_into_a_shell(jobd: Person) -> None:
+    jobd.fine("add", "the parent", *REPORT, "--every", "1h")
+    jobd.fine("add", "it's", *REPORT, "--after-job", "the parent")
+    jobd.fine("rm", "the parent", "--yes")
+    said = re.findall("`jobd ([^`]*)`", jobd.fine("show", "it's").out)
+    restore, change = (shlex.split(command) for command in said)
+    assert restore == ["restore", "the parent"]
+    assert change == ["set", "it's", "--after-job", "…"]
+
+
+def test_a_parent_without_a_row_is_not_said_to_be_restorable(family: Person) -> None:
+    family.sql("DELETE FROM job WHERE name = 'p'")
+    shown = family.fine("show", "c").out
+    assert "jobd set c --after-job" in shown
+    assert "restore" not in shown
 
 
 def test_rm_names_those_it_leaves_behind_and_needs_yes(family: Person, refused: Callable[..., str]) -> None:
