@@ -67,6 +67,10 @@ class Crew:
         """One that has nothing in hand; an untouched one only where there is no other, and an unused one last."""
         return self._idle[-1] if self._idle else None
 
+    def idle_count(self) -> int:
+        """How many have nothing in hand."""
+        return len(self._idle)
+
     def unused(self) -> Worker | None:
         """An idle one that has been given no run yet."""
         return self._idle[0] if self._idle and not self._idle[0].runs else None

@@ -30,6 +30,7 @@ from jobd.engine.messages import (
     Recalled,
     Renewed,
     Retune,
+    Shared,
     Vanished,
 )
 from jobd.engine.nodelock import Locks
@@ -241,6 +242,9 @@ class Engine:
                 case Claims(more=more):
                     self._queue(message)
                     self._more |= more
+                case Shared(pools=pools):
+                    for pool, processor in self._processors.items():
+                        processor.shared = pool in pools
                 case Recall(job_id=job_id):
                     for processor in self._processors.values():
                         processor.recall(job_id)
@@ -280,7 +284,8 @@ class Engine:
         """Ask for more before the workers run dry, where there is more."""
         for pool in list(self._more):
             processor = self._processors[pool]
-            if processor.holding() * 2 <= min(processor.appetite(FEED), self.keeper.most_claims()):
+            most, now = processor.appetite(FEED)
+            if now > 0 and processor.holding() * 2 <= min(most, self.keeper.most_claims()):
                 self._more.discard(pool)
                 self.keeper.inbox.put(Hungry(pool))
 

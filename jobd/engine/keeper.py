@@ -37,11 +37,13 @@ from jobd.engine.messages import (
     Recalled,
     Renewed,
     Retune,
+    Shared,
     Unresolved,
     Vanished,
 )
 from jobd.engine.nodelock import Locks
 from jobd.engine.outcomes import Outcomes
+from jobd.engine.processor import Appetite
 from jobd.engine.pruner import Pruner
 from jobd.engine.share import Share, last_call, look_at, sooner
 from jobd.engine.spool import Spool
@@ -81,7 +83,7 @@ class Keeper:
         instance: str,
         locks: Locks,
         clock: Clock,
-        appetites: Mapping[str, Callable[[int], int]],
+        appetites: Mapping[str, Callable[[int], Appetite]],
         begun: Begun,
         spool: Spool,
         inbox: Mailbox,
@@ -384,7 +386,9 @@ class Keeper:
     def _mind_shares(self, work: Work, done: Done) -> None:
         """See whether this node has too little, and when to look after what it has left to the others."""
         if done.shares is not None:
-            self._shares = done.shares
+            before, self._shares = self._shared(), done.shares
+            if (shared := self._shared()) != before:
+                self._outbox.put(Shared(shared))
             too_little = any(
                 share is not None and self._holding(pool) < share.least and pool not in done.more
                 for pool, share in done.shares.items()
@@ -400,6 +404,9 @@ class Keeper:
         if left:
             ahead = look_at(min(left), last_call(self._slowest)) - self._clock.wall()
             self._call_at = self._clock.monotonic() + ahead
+
+    def _shared(self) -> frozenset[str]:
+        return frozenset(pool for pool, share in self._shares.items() if share is not None)
 
     def _holding(self, pool: str) -> int:
         return sum(name == pool for _, name in self._held.values())
@@ -469,9 +476,10 @@ class Keeper:
         for pool, appetite in self._appetites.items():
             before = self._holding(pool)
             holding = before - sum(self._held.get(job_id, (0, ""))[1] == pool for job_id in released)
-            most = min(appetite(self._horizon()), self.most_claims())
+            most, now = appetite(self._horizon())
+            most = min(most, self.most_claims())
             # Claims come in batches too: there is no hurry while half of what is wanted is in hand.
-            wanted[pool] = Want(most - holding if 2 * holding <= most else 0, holding, before)
+            wanted[pool] = Want(most - holding if 2 * holding <= most else 0, min(now, most), holding, before)
         return wanted
 
     def most_claims(self) -> int:

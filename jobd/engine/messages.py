@@ -91,6 +91,12 @@ class Claims(NamedTuple):
     more: frozenset[str]
 
 
+class Shared(NamedTuple):
+    """To the dispatch loop: these pools are served by other nodes too."""
+
+    pools: frozenset[str]
+
+
 class Marked(NamedTuple):
     """To the dispatch loop: the beginning of this run is on record, or (with `held` false) the claim has passed on."""
 

@@ -5,7 +5,8 @@ due. It decides with the pure functions of jobd.lifecycle what the end of an att
 retry without back-off at once. It never waits for the database.
 
 While runs are so short that the way to a worker and back takes longer than they do, further ones stand in line behind
-the one in progress. When that takes longer than expected, they are taken back: a slow task delays no other.
+the one in progress. When that takes longer than expected, they are taken back: a slow task delays no other. In the
+same way, what waits here for a worker is given back when that takes long and other nodes serve the pool.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from jobd.engine.crew import Crew
 from jobd.engine.messages import Abandoned, Began, Printed, Unresolved
 from jobd.engine.output import Lines
 from jobd.engine.queue import Item, WorkQueue
+from jobd.engine.share import PATIENCE, may_wait
 from jobd.engine.spawner import Spawner
 from jobd.engine.telling import pass_on, say, tell
 from jobd.engine.worker import TERM_GRACE, Execution, Worker
@@ -40,6 +42,13 @@ class Rules(NamedTuple):
 
     zone: str
     output: int  # bytes kept of what a run prints
+
+
+class Appetite(NamedTuple):
+    """How many claims a pool can use: `most` are in hand then; of what is ready already, `now` more."""
+
+    most: int
+    now: int
 
 
 class Over(NamedTuple):
@@ -69,6 +78,9 @@ class Processor:
         self.queue = WorkQueue()
         self.pace = PACE_GUESS  # microseconds a run takes, lately
         self.draining = False
+        self.shared = False  # other nodes serve this pool too
+        self._began_at = 0  # monotonic, when the newest run was given to a worker
+        self._share_at = 0  # monotonic, when to see next whether anything waits too long
         self._rules = rules
         self._clock = clock
         self._random = random
@@ -86,9 +98,18 @@ class Processor:
 
     # What the outside asks
 
-    def appetite(self, horizon: int) -> int:
-        """How many claims this pool can use: what its workers can start within `horizon` µs, and a little more."""
-        return max(2 * self.crew.size, self.crew.size * horizon // max(self.pace, 1))
+    def appetite(self, horizon: int) -> Appetite:
+        """How many claims this pool can use: what its workers can start within `horizon` µs, and a little more.
+
+        None while all workers are in long runs and others can take what there is.
+        """
+        most = max(2 * self.crew.size, self.crew.size * horizon // max(self.pace, 1))
+        if not self.shared:
+            return Appetite(most, most)
+        idle, waiting = self.crew.idle_count(), self._may_wait()
+        if not idle and not waiting:
+            return Appetite(0, 0)
+        return Appetite(most, max(idle, self.crew.size + waiting - self.holding()))
 
     def holding(self) -> int:
         """How many claims are in hand: what waits, and what runs.
@@ -105,6 +126,8 @@ class Processor:
         following = self.queue.peek()
         if following is not None and self._taker(following[1], monotonic) is not None:
             waits.append(following[0] - self._clock.wall())
+        elif following is not None and self.shared:
+            waits.append(max(following[0] + PATIENCE - self._clock.wall(), self._share_at - monotonic))
         if not self._hands.issuperset(self._held_back) or any(map(self._fitting, self._awaiting_new.values())):
             waits.append(0)
         if (spawn_at := self._spawn_at()) is not None:
@@ -128,6 +151,8 @@ class Processor:
             self._do_books()
             self._start_due()
         monotonic = self._clock.monotonic()
+        if self.shared and monotonic >= self._share_at:
+            self._give_back_waiting(monotonic)
         for worker in self.crew:
             if not worker.child.flush():
                 worker.retire = True
@@ -302,6 +327,26 @@ class Processor:
             elif not self._give(worker, item, wall, monotonic):
                 return
 
+    def _may_wait(self) -> int:
+        return may_wait(self.crew.size, self.pace, self._clock.monotonic() - self._began_at)
+
+    def _give_back_waiting(self, monotonic: int) -> None:
+        """Give back what has waited for too long, beyond what may wait: others may have a worker free."""
+        following, patient = self.queue.peek(), self._clock.wall() - PATIENCE
+        if following is None or following[0] > patient or self.crew.idle() is not None:
+            return
+        self._share_at = monotonic + PATIENCE
+        allowed = self._may_wait()
+        if len(self.queue) <= allowed:
+            return
+        late = list(iter(lambda: self.queue.pop(patient), None))
+        for item in late[:allowed]:
+            self.queue.put(item, item.plan.ready or 0)
+        for item in late[allowed:]:
+            self._hand_in(item, lifecycle.Step(lifecycle.give_back(item.plan)))
+        if not allowed:
+            self.pace = max(self.pace, PATIENCE)  # so long, at least, the runs in progress take
+
     def _taker(self, item: Item, monotonic: int) -> Worker | None:
         """Who takes this item now: a free worker, or one with the shortest line that it may stand in."""
         isolation = item.job.options.isolation
@@ -330,6 +375,7 @@ class Processor:
         if worker.execution is None:
             self.crew.lend(worker)
         if worker.start(item, _order(item, self._serial, monotonic), wall, monotonic):
+            self._began_at = monotonic
             self._hands.add(item.job.id)
             return True
         if worker.execution is None:

@@ -8,6 +8,10 @@ What is in play (all that nodes have claimed, and what is ready within the horiz
 workers. A node that has its share leaves the rest free, and the others, which look once a poll, take it before it is
 due. What none has taken by the last call is anybody's: the first to look then takes all that its workers have room for.
 So no job is late because it was left to a node that is busy, is dead, or lacks its task.
+
+A node that has claimed a job may be kept from running it by runs that are longer than expected. What waits for a
+worker here although it is ready, the node then gives back, and claims only what a free worker begins at once. So a job
+that was given back is claimed again where a worker is free, and nothing is handed round among nodes that have none.
 """
 
 from collections.abc import Collection
@@ -21,6 +25,9 @@ CALL_AT = 3, 4  # a node that has left something looks again at this part of it:
 # A node that has too little looks again after so long, then more and more rarely while that brings nothing, up to a
 # part of the poll. Both grow by the golden section, so that it falls in step with nothing.
 SOONEST, GROWTH, SELDOMEST = 30 * MILLISECOND, 1.618, 0.382
+PATIENCE = 100 * MILLISECOND  # how long a claimed job that is ready may wait for a worker before others may have it
+BRISK = PATIENCE // 2  # runs that take no longer by the pace of late free a worker soon enough
+IN_HAND = 250 * MILLISECOND  # with those, so much work may wait: enough to last until more has been claimed
 
 
 class Share(NamedTuple):
@@ -52,6 +59,15 @@ def share_of(in_play: int, own: int, others: Collection[int], before: Share | No
 def ahead(share: Share, before: int, holding: int) -> int:
     """How many claims a node may add to the `holding` that it has left of the `before` that it had."""
     return max(0, (share.most if before >= share.most else share.now) - holding)
+
+
+def may_wait(workers: int, pace: int, still: int) -> int:
+    """How many jobs that are ready may wait here for one of `workers`, all of them busy, while others serve the pool.
+
+    `pace` is how long a run takes of late, `still` how long no run has begun, both in µs. Where runs take long, or have
+    turned out to, none may: this node cannot know when one of its workers will be free.
+    """
+    return workers * IN_HAND // max(pace, 1) if pace <= BRISK and still <= PATIENCE else 0
 
 
 def last_call(turn: int) -> int:

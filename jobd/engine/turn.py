@@ -27,9 +27,13 @@ MOST_SHARED = 500  # claims of a pool beside other nodes, so that all have their
 
 
 class Want(NamedTuple):
-    """How many more claims of a pool there is room for, how many are in hand, and how many were before this turn."""
+    """How many more claims of a pool there is room for, how many are in hand, and how many were before this turn.
+
+    Of what is ready already, `now` are claimed at most while others serve the pool.
+    """
 
     room: int
+    now: int
     holding: int
     before: int
 
@@ -116,7 +120,7 @@ def turn(session: Session, work: Work, settings: Settings) -> Done:
         done.shares = {pool: _share(session, work, settings, pool, done.live) for pool in work.wanted}
     shares = work.shares if done.shares is None else done.shares
     for pool, want in work.wanted.items():
-        if want.room > 0:
+        if want.room > 0 or (want.now > 0 and shares.get(pool) is not None):
             _claim(session, work, settings, pool, want, shares.get(pool), done)
         else:
             done.more.add(pool)
@@ -164,12 +168,12 @@ def _claim(
         return
     if share is None:
         claimed = table.claim(session, work.node, pool, work.until, want.room, work.without)
+        full = len(claimed) >= want.room
     else:
-        claimed = (
-            table.claim(session, work.node, pool, work.call, want.room, work.without) if first <= work.call else []
-        )
+        claimed = table.claim(session, work.node, pool, work.call, want.now, work.without) if first <= work.call else []
+        full = first <= work.call and len(claimed) >= want.now  # then the oldest that are left are not for this node
         more = min(ahead(share, want.before, want.holding), want.room) - len(claimed)
-        if more > 0:
+        if more > 0 and not full:
             claimed += table.claim(session, work.node, pool, work.until, more, work.without)
     corrections: list[Settlement] = []
     for one in claimed:
@@ -181,7 +185,7 @@ def _claim(
             corrections.append(Settlement(work.node, one.plan.token, step.plan, step.run, ()))
     if corrections:
         table.settle(session, corrections)
-    if len(claimed) < want.room:
+    if not full:
         done.next_ready[pool] = table.next_ready(session, pool, work.without)
     else:
         done.more.add(pool)

@@ -3,7 +3,7 @@
 import pytest
 
 from jobd.clock import MILLISECOND, SECOND
-from jobd.engine.share import Share, ahead, last_call, look_at, share_of, sooner
+from jobd.engine.share import Share, ahead, last_call, look_at, may_wait, share_of, sooner
 
 
 @pytest.mark.parametrize(
@@ -97,3 +97,26 @@ def test_a_node_with_too_little_comes_by_at_every_part_of_what_repeats_with_the_
         looks = sorted(number * sooner(SECOND, 99) % period for number in range(21))
         gaps = [after - before for before, after in zip(looks, [*looks[1:], looks[0] + period], strict=True)]
         assert max(gaps) < period / 7
+
+
+@pytest.mark.parametrize(
+    ("workers", "pace", "still", "waiting"),
+    [
+        (2, 1, 0, 500),
+        (2, 20, 0, 25),
+        (2, 50, 0, 10),
+        (2, 51, 0, 0),  # who runs long runs keeps nothing waiting
+        (20, 1_000, 0, 0),
+        (2, 1, 100, 500),
+        (2, 1, 101, 0),  # runs that were short so far turn out to be long
+        (0, 20, 0, 0),
+    ],
+)
+def test_jobs_that_are_ready_wait_only_where_workers_are_soon_free(
+    workers: int, pace: int, still: int, waiting: int
+) -> None:
+    assert may_wait(workers, pace * MILLISECOND, still * MILLISECOND) == waiting
+
+
+def test_what_takes_no_time_is_no_division_by_zero() -> None:
+    assert may_wait(2, 0, 0) > 1_000

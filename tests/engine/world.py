@@ -12,7 +12,7 @@ from jobd.config import HistorySettings, LogSettings, Settings
 from jobd.engine.keeper import Keeper
 from jobd.engine.mailbox import Mailbox
 from jobd.engine.messages import Cancel, Claims, Look, Looked, Opened, Recall, Recalled, Vanished
-from jobd.engine.processor import Processor, Rules
+from jobd.engine.processor import Appetite, Processor, Rules
 from jobd.engine.spool import open_spool
 from jobd.job import DEFAULT_POOL, Job, Options
 from jobd.store import definitions
@@ -181,7 +181,7 @@ class World:
         rules = Rules("UTC", 1024)
         stage = Stage(self)
         self._processor = Processor(self._workers, rules, stage, self.clock, lambda: 0.5, self._report, forget)
-        appetites = {DEFAULT_POOL: lambda horizon: 2_000}
+        appetites = {DEFAULT_POOL: lambda horizon: Appetite(2_000, 2_000)}
         self._keeper = Keeper(
             self._settings, self._open, "instance", self, self.clock, appetites, {}, self._spool, Mailbox(), self._inbox
         )

@@ -9,7 +9,7 @@ import pytest
 
 from jobd.clock import SECOND
 from jobd.store.store import Store
-from tests.faults.scene import PLUGIN
+from tests.faults.scene import PLUGIN, noted
 from tests.house import House, until
 
 JOBS, EVERY = 20, "500ms"
@@ -88,3 +88,47 @@ def test_a_node_without_the_pool_leaves_it_to_the_others(three: Three) -> None:
     three.begin(pools=pool, pool="own")
     time.sleep(4)
     assert_even(three.spread(), [three.node(0), three.node(1)])
+
+
+SHORTS = 10
+
+
+def test_what_waits_behind_long_runs_the_node_beside_it_begins_within_a_second(
+    database: str, tmp_path: Path, open_store: Callable[[str], Store]
+) -> None:
+    houses = [House(tmp_path / f"house{number}", database, PLUGIN) for number in range(2)]
+    store = open_store(database)
+    try:
+        busy, free = houses
+        for house in houses:
+            house.configure("", 2, 'poll = "500ms"')
+        busy.foreground()
+        busy.fine("add", "gated1", "--task", "gated", "--once")
+        busy.fine("add", "gated2", "--task", "gated", "--once")
+        noted(busy, "began", 2)
+        apply_shorts(busy, "before")
+        claimed = "SELECT count(*) FROM schedule WHERE node_id <> 0"
+        until(lambda: store.transact(lambda s: s.rows(claimed)) == [(2 + SHORTS,)], "the claims of the busy node")
+        free.foreground()
+        wait_for_runs(store, SHORTS)
+        apply_shorts(busy, "after")
+        wait_for_runs(store, 2 * SHORTS)
+        where = "SELECT DISTINCT node_id FROM run"
+        assert store.transact(lambda s: s.rows(where)) == [(free.status()["node"],)]
+        late = "SELECT max(started_time - due_time) FROM run JOIN job ON job.id = run.job_id WHERE job.name LIKE ?"
+        ((longest,),) = store.transact(lambda s: s.rows(late, ("after%",)))
+        assert longest < SECOND
+    finally:
+        (busy.folder / "open").touch()
+        for house in houses:
+            house.close()
+
+
+def apply_shorts(house: House, name: str) -> None:
+    file = house.folder / f"{name}.toml"
+    file.write_text("".join(f'[job.{name}{n}]\ntask = "quick"\nrunonce = true\n' for n in range(SHORTS)))
+    house.fine("apply", str(file), "--yes")
+
+
+def wait_for_runs(store: Store, count: int) -> None:
+    until(lambda: store.transact(lambda s: s.rows("SELECT count(*) FROM run")) == [(count,)], f"{count} runs")

@@ -31,6 +31,7 @@ from tests.store.meter import Meter, Statement, metered
 SHARE = 10
 SIZE = Size(jobs=1_000_000 // SHARE, runs=4)
 CLAIMS = 50
+NONE = Want(1, 1, 0, 0)
 FREE, EACH = 2_500, 12  # rows that a statement may read: so many, and so many more for each that it gives or changes
 FREE_STEPS, EACH_STEPS = 15_000, 600  # the same in steps of SQLite's machine
 SETTINGS = settings(Path("/nowhere"), poll=SECOND)._replace(lease=30 * SECOND)
@@ -62,7 +63,7 @@ def a_daemons_life(store: Store) -> None:
         assert store.transact(lambda s, a=at: slices.rowless(s, a, a + census.SLICE // SHARE)) == []
     for _ in range(12):  # PostgreSQL plans a statement that it has seen so often without its parameters, if it likes
         done = store.transact(
-            lambda s: turn(s, work(beat=True, wanted={"default": Want(CLAIMS, 0, 0), "none": Want(1, 0, 0)}), SETTINGS)
+            lambda s: turn(s, work(beat=True, wanted={"default": Want(CLAIMS, CLAIMS, 0, 0), "none": NONE}), SETTINGS)
         )
         assert len(done.items) == CLAIMS
         plans = [item.plan for item in done.items]

@@ -1,0 +1,114 @@
+"""What waits for a worker although it is ready: beside other nodes it is given back, where runs take long."""
+
+from collections.abc import Callable
+
+from jobd.clock import MILLISECOND, SECOND
+from jobd.engine.processor import Appetite, Processor, Rules
+from jobd.engine.queue import Item
+from jobd.job import Job, Plan
+from jobd.store.schedule_table import Settlement
+from jobd.wire import Order
+from tests.engine.world import START, HandClock, Puppet, Ran, Stage, forget, listen
+
+POLL = SECOND
+LONG = 10 * SECOND
+
+
+class Pool:
+    """A Processor with two workers, beside other nodes or not."""
+
+    def __init__(self, shared: bool, takes: int = LONG) -> None:
+        self.clock = HandClock(START)
+        self.puppets: list[Puppet] = []
+        self.ran: list[Ran] = []
+        self.takes: Callable[[Order], int] = lambda order: takes
+        self.reported: list[object] = []
+        self.processor = Processor(
+            2, Rules("UTC", 1024), Stage(self), self.clock, lambda: 0.5, self.reported.append, forget
+        )
+        self.processor.shared = shared
+        self.pass_time(10 * MILLISECOND)
+
+    def claim(self, *numbers: int, ready: int = START) -> None:
+        for number in numbers:
+            plan = Plan(number, due=ready, ready=ready, anchor=ready, node=1, token=1)
+            self.processor.queue.put(Item(Job(f"job{number}", "1h", id=number), plan), ready)
+
+    def pass_time(self, duration: int) -> None:
+        for _ in range(duration // MILLISECOND):
+            self.clock.passed += MILLISECOND
+            for puppet in self.puppets:
+                if puppet.done_at is not None and puppet.done_at <= self.clock.passed:
+                    puppet.finish()
+            listen(self.processor)
+            self.processor.step()
+
+    def given_back(self) -> list[int]:
+        return [
+            one.plan.job_id
+            for one in self.reported
+            if isinstance(one, Settlement) and one.run is None and not one.plan.node
+        ]
+
+
+def test_what_waits_behind_long_runs_is_given_back_and_nothing_more_is_wanted() -> None:
+    pool = Pool(shared=True)
+    pool.claim(1, 2, 3, 4)
+    pool.pass_time(90 * MILLISECOND)
+    assert pool.given_back() == []
+    pool.pass_time(150 * MILLISECOND)
+    assert pool.given_back() == [3, 4]
+    assert pool.processor.appetite(POLL) == Appetite(0, 0)
+    assert len(pool.processor.crew.running()) == 2
+
+
+def test_without_other_nodes_it_waits_here() -> None:
+    pool = Pool(shared=False)
+    pool.claim(1, 2, 3, 4)
+    pool.pass_time(SECOND)
+    assert pool.given_back() == []
+    assert pool.processor.appetite(POLL).most > 0
+
+
+def test_when_the_others_come_what_has_waited_is_given_back_at_once() -> None:
+    pool = Pool(shared=False)
+    pool.claim(1, 2, 3, 4)
+    pool.pass_time(SECOND)
+    pool.processor.shared = True
+    pool.pass_time(2 * MILLISECOND)
+    assert pool.given_back() == [3, 4]
+
+
+def test_what_is_not_ready_stays() -> None:
+    pool = Pool(shared=True)
+    pool.claim(1, 2)
+    pool.claim(3, ready=START + SECOND)
+    pool.pass_time(SECOND)
+    assert pool.given_back() == []
+    pool.pass_time(SECOND)
+    assert pool.given_back() == [3]
+
+
+def test_after_a_long_run_only_what_a_free_worker_begins_is_wanted() -> None:
+    pool = Pool(shared=True, takes=300 * MILLISECOND)
+    pool.claim(1, 2, 3)
+    pool.pass_time(350 * MILLISECOND)
+    assert pool.given_back() == [3]
+    assert pool.processor.appetite(POLL).now == 2
+
+
+def test_quick_runs_are_not_given_back_however_many_wait() -> None:
+    pool = Pool(shared=True, takes=5 * MILLISECOND)
+    pool.claim(*range(1, 101))
+    pool.pass_time(SECOND)
+    assert pool.given_back() == []
+    assert len(pool.ran) == 100
+
+
+def test_the_wait_ends_by_itself_when_it_has_been_too_long() -> None:
+    pool = Pool(shared=True)
+    pool.claim(1, 2, 3)
+    pool.pass_time(20 * MILLISECOND)
+    left = pool.processor.timeout()
+    assert left is not None
+    assert left <= 100 * MILLISECOND
