@@ -8,7 +8,7 @@ from jobd.cli.documents import job_document, run_document
 from jobd.cli.state import planned, state_of
 from jobd.clock import LATEST
 from jobd.job import Job
-from jobd.store import applying, definitions
+from jobd.store import applying, definitions, nodes
 from jobd.store import schedule_table as table
 from jobd.store.reads import Reader
 from jobd.store.store import Store
@@ -77,9 +77,10 @@ def test_a_run_that_makes_no_sense_hides_no_other(
     store: Store, reader: Callable[[], Reader], column: str, value: int
 ) -> None:
     definitions.add(store, [Job("bad", "10s")], NOW, "UTC")
+    node = store.transact(lambda session: nodes.register(session, "host", 1, "1", "here", NOW))
     for number in (1, 2, 3):
-        insert(store, number=number)
-    insert(store, **{column: value})
+        insert(store, number=number, node_id=node)
+    insert(store, **{"node_id": node, column: value})
     for runs in (reader().runs(None), reader().runs(1)):
         documents = [run_document(row) for row in runs]
         assert [one["run"] for one in documents if one["run"] in (1, 2, 3)] in ([3, 2, 1], [1, 2, 3])
@@ -89,7 +90,7 @@ def test_a_run_that_makes_no_sense_hides_no_other(
         else:
             assert (bad["outcome"], bad["run"]) == ("unsound", 5)
             assert f"{column} is {value}" in bad["error"]
-    assert store.transact(table.last_finished) == 9
+    assert store.transact(lambda session: table.last_finished(session, "here", 0)) == 9
 
 
 @pytest.mark.parametrize("number", [-(2**63), 2**63 - 1])
