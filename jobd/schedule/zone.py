@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -159,10 +160,12 @@ def _by_new_rules(schedule: Schedule, due: int, now: int) -> int | None:
 def forget_rules() -> None:
     """Read the zones' rules again where they are asked for next: they may be newer ones."""
     ZoneInfo.clear_cache()
+    rules_version.cache_clear()
 
 
+@lru_cache(maxsize=1)
 def rules_version() -> str:
-    """A fingerprint of the rules of all zones."""
+    """A fingerprint of the rules of all zones. To make it takes some 30 ms and imports, so it is kept."""
     total = 0
     for folder in TZPATH:
         for name in sorted(available_timezones()) if os.path.isdir(folder) else ():

@@ -24,7 +24,8 @@ KEPT = 3  # runs of a job
 KNOWN = {  # a new kind of effect is first thought about, then named here
     "BEGIN IMMEDIATE", "COMMIT", "committed", "DELETE FROM job_change", "DELETE FROM output", "DELETE FROM run",
     'INSERT INTO "output"', 'INSERT INTO "run"', 'INSERT INTO "schedule"',
-    "INSERT INTO node", "SELECT", "UPDATE installation SET", "UPDATE job SET", "UPDATE node SET", "UPDATE schedule SET", "clear the spool",
+    "INSERT INTO node", "SELECT", "UPDATE installation SET",
+    "UPDATE job SET", "UPDATE node SET", "UPDATE schedule SET", "clear the spool",
     "marked",    "order", "ordered", "spawn", "spool", "spooled",
 }  # fmt: skip
 
