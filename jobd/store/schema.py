@@ -9,6 +9,7 @@ A step never changes once it has been released: a new one is added. Steps are re
 MySQL commits each statement by itself and one may die between two.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -294,7 +295,8 @@ def upgrade(connection: Any, dialect: Dialect, target: Target) -> None:
             cursor.execute(f"INSERT INTO jobd_schema (version) VALUES ({number})")
         _check_columns(cursor, label)
     except BaseException:
-        _unlock(cursor, kind, "ROLLBACK")
+        with contextlib.suppress(Exception):  # a connection that broke cannot even roll back: the first error counts
+            _unlock(cursor, kind, "ROLLBACK")
         raise
     _unlock(cursor, kind, "COMMIT")
 
