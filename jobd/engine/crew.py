@@ -118,9 +118,9 @@ class Crew:
             self._idle.remove(worker)
         return status
 
-    def awaits(self) -> bool:
-        """Whether a new one is on its way."""
-        return sum(worker.ready and not worker.retire for worker in self._workers.values()) < self.size
+    def coming(self) -> int:
+        """How many new ones are on their way."""
+        return self.size - sum(worker.ready and not worker.retire for worker in self._workers.values())
 
     def spawn_at(self) -> int | None:
         """When the next one is to be started; None: none is missing.

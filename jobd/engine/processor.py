@@ -294,14 +294,19 @@ class Processor:
         for item in [*self._awaiting_new.values()]:
             worker = self._fitting(item)
             if worker is None:
-                if (idle := self.crew.idle()) is not None and not self.crew.awaits():
-                    self.crew.replace(idle)
+                if (idle := self.crew.idle()) is not None:
+                    self._replace_for_new(idle)
                 continue
             del self._awaiting_new[item.job.id]
             if item.job.id in self._hands:
                 self._held_back[item.job.id] = item
             else:
                 self._give(worker, item, wall, monotonic)
+
+    def _replace_for_new(self, idle: Worker) -> None:
+        """Have a new worker for each item that waits for one, and no more: the others go on."""
+        if self.crew.coming() < len(self._awaiting_new):
+            self.crew.replace(idle)
 
     def _spawn_at(self) -> int | None:
         return None if self.draining else self.crew.spawn_at()
@@ -323,7 +328,7 @@ class Processor:
                 self._report(Began(item.job.id, item.plan.token, wall, first=True))
             elif not _fits(worker, item):
                 self._awaiting_new[item.job.id] = item
-                self.crew.replace(worker)
+                self._replace_for_new(worker)
             elif not self._give(worker, item, wall, monotonic):
                 return
 
