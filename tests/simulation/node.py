@@ -288,7 +288,7 @@ class Node:
         ready |= {puppet.ended for puppet in self.puppets if puppet.gone}
         ready.add(engine._inbox.descriptor)
         try:
-            engine.step(ready & set(engine.readers()))
+            engine.step(self._in_any_order(ready & set(engine.readers())))
         except (JobdError, Died) as error:
             if engine.node and isinstance(error, JobdError):
                 raise Violation(f"node {self.number} ended by itself: {error}") from error
@@ -307,6 +307,10 @@ class Node:
         timeout = engine.timeout()
         if timeout is not None:
             self._step_by(self.world.events.now + round(timeout * SECOND) + self.world.random.randrange(LAG))
+
+    def _in_any_order(self, ready: set[int]) -> list[int]:
+        """As the operating system may name them; a set would go by the numbers of all worlds before this one."""
+        return self.world.order.sample(sorted(ready), len(ready))
 
     def _nap_until_mail(self, timeout: int | None) -> None:
         assert timeout is not None

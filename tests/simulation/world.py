@@ -54,6 +54,7 @@ class World:
         self.database = Database()
         self.checks = Checks(self)
         self.voice = random.Random(f"voice of {seed}")  # what its runs print
+        self.order = random.Random(f"order of {seed}")  # in which what is readable is told
         self.loud = self.voice.random() < 0.5  # daemons look at once at what is printed
         self.settings = _settings(self.random)
         self.witnesses: dict[str, int] = {}
