@@ -127,7 +127,8 @@ class Keeper:
         self._vain_looks: int | None = None  # for more work, since some came; None: it has enough
         self._slowest = 0  # µs, a turn of late
         self._call_at: int | None = None  # when what was left to others is anybody's
-        self._lacking: set[int] = set()  # jobs whose task this node has not, and others may have
+        # Jobs whose task this node has not, and others may have → the token under which each was given back.
+        self._lacking: dict[int, int] = {}
         self._tell_pools = False  # the others do not know what this node has become
         self._draining = False
         self._gather = GATHER_CALM
@@ -178,6 +179,7 @@ class Keeper:
             self._census.step(self._store)
         except OutcomeUnknown as error:
             self._reconcile = True
+            self._lacking.clear()  # what was claimed has another token than the one that is known here
             self._database_away(error, now)
         except DatabaseUnavailable as error:
             self._database_away(error, now)
@@ -236,8 +238,6 @@ class Keeper:
         now = self._clock.monotonic()
         match message:
             case Settlement():
-                if message.run is not None:
-                    self._lacking.discard(message.plan.job_id)
                 # With what it printed before: that shares its fate, and the spool if the database is away.
                 printed = self._printed.pop(message.plan.job_id, ())
                 self._outcomes.add(message._replace(output=(*printed, *message.output)) if printed else message)
@@ -285,12 +285,12 @@ class Keeper:
     def _offered(self, settlement: Settlement) -> Settlement:
         """What is given back for want of its task: at once to the others, if any serve its pool; else for a later try.
 
-        This node leaves it to them from now on, unless nobody takes it.
+        This node leaves it to them from now on, unless nobody takes it, or a person changes it.
         """
         plan = settlement.plan
         if len(self._lacking) >= REMEMBERED:
             return settlement
-        self._lacking.add(plan.job_id)
+        self._lacking[plan.job_id] = settlement.token
         if self._shares.get(plan.pool) is None:
             return settlement
         return settlement._replace(plan=plan._replace(ready=self._clock.wall()))
@@ -462,7 +462,7 @@ class Keeper:
             said=self._zone_said,
             wanted={} if self._draining else self._wanted(settlements),
             shares=self._shares,
-            without=NOTHING if self.watch.alone() else Without(frozenset(self._lacking), wall - UNRESOLVED_PAUSE),
+            without=NOTHING if self.watch.alone() else Without(dict(self._lacking), wall - UNRESOLVED_PAUSE),
         )
 
     def _pools(self) -> Mapping[str, int]:
@@ -501,7 +501,9 @@ class Keeper:
             self._outbox.put(Claims(done.items, frozenset(done.more)))
         self._next_ready.update(done.next_ready)
         self._left_over = done.found.left_over
-        self._lacking -= done.found.touched
+        if self._lacking:
+            for job_id in done.claimed | done.found.touched:
+                self._lacking.pop(job_id, None)
         before, self._called = self._called, self._tokens(done.found.recall)
         for job_id, _ in self._called.items() - before.items():
             self._recalled.add(job_id)

@@ -79,6 +79,7 @@ class Done:
         self.found = Findings()
         self.sweep: Sweep | None = None  # what is left of it
         self.zone: str | None = None  # of jobs that name none, where it was looked up
+        self.claimed: set[int] = set()  # jobs, also those that have not become items
         self.items: list[Item] = []
         self.more: set[str] = set()
         self.next_ready: dict[str, int | None] = {}
@@ -176,6 +177,7 @@ def _claim(
         if more > 0 and not full:
             claimed += table.claim(session, work.node, pool, work.until, more, work.without)
     corrections: list[Settlement] = []
+    done.claimed.update(one.plan.job_id for one in claimed)
     for one in claimed:
         job = lifecycle.filled(one.job, settings.defaults) if one.job is not None else None
         step = _take(job, one, work.wall, settings.timezone, done)

@@ -5,7 +5,7 @@ about it names node and token and counts only while both hold, so what comes lat
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jobd.clock import LATEST
@@ -62,15 +62,23 @@ class Change(NamedTuple):
 
 
 class Without(NamedTuple):
-    """Jobs that a claim goes without, unless they have been ready since `before`."""
+    """Jobs that a claim goes without, unless they have been ready since `before`.
 
-    jobs: frozenset[int] = frozenset()
+    `jobs` has the token under which each was given back with an error. Where the error is gone and nobody has claimed
+    the job since, a person has changed it or asked for a run: then it is not gone without either.
+    """
+
+    jobs: Mapping[int, int] = {}
     before: int = 0
 
     def condition(self) -> str:
         """What a claim adds to its WHERE."""
-        ids = ", ".join(map(str, sorted(self.jobs)))
-        return f" AND (ready_time <= {self.before} OR job_id NOT IN ({ids}))" if ids else ""
+        if not self.jobs:
+            return ""
+        ids = ", ".join(map(str, self.jobs))
+        tokens = " ".join(f"WHEN {job_id} THEN {token}" for job_id, token in self.jobs.items())
+        changed = f"error IS NULL AND token = CASE job_id {tokens} END"
+        return f" AND (ready_time <= {self.before} OR job_id NOT IN ({ids}) OR ({changed}))"
 
 
 NOTHING = Without()

@@ -65,7 +65,7 @@ def test_a_claim_goes_without_what_this_node_leaves_to_others_unless_nobody_take
     ids = make_jobs(store, 3)
 
     def work(session: Session) -> tuple[list[int], int | None]:
-        without = table.Without(frozenset(ids[:2]), before=9)
+        without = table.Without(dict.fromkeys(ids[:2], 1), before=9)
         claimed = table.claim(session, 1, "default", SOON, 10, without)
         return [one.plan.job_id for one in claimed], table.next_ready(session, "default", without)
 
@@ -73,6 +73,21 @@ def test_a_claim_goes_without_what_this_node_leaves_to_others_unless_nobody_take
     sql = "UPDATE schedule SET ready_time = 9 WHERE job_id = ?"
     store.transact(lambda session: session.execute(sql, (ids[0],)) and None)
     assert store.transact(work) == ([ids[0]], None)
+
+
+@pytest.mark.parametrize("unlike", ["error = 'unknown task'", "token = token + 1"])
+def test_a_claim_takes_what_this_node_gave_back_when_its_error_is_gone_and_nobody_has_claimed_it_since(
+    store: Store, unlike: str
+) -> None:
+    ids = make_jobs(store, 3)
+    first = {one.plan.job_id: one.plan.token for one in claim(store, node=1)}
+    store.transact(lambda session: session.execute("UPDATE schedule SET node_id = 0") and None)
+    store.transact(lambda session: session.execute(f"UPDATE schedule SET {unlike} WHERE job_id = {ids[1]}") and None)
+
+    def work(session: Session) -> list[int]:
+        return [one.plan.job_id for one in table.claim(session, 1, "default", SOON, 10, table.Without(first))]
+
+    assert sorted(store.transact(work)) == [ids[0], ids[2]]
 
 
 def test_what_is_claimed_is_claimed_by_nobody_else(store: Store) -> None:
