@@ -105,7 +105,10 @@ def turn(session: Session, work: Work, settings: Settings) -> Done:
     if work.look_for_gone:
         done.gone = gone(session)
     if work.printed:  # before the outcomes, whose last words say which of it is to be dropped
-        output.save(session, work.printed)
+        # A run of a claim that has passed on writes no more: the next attempt may have the same number.
+        jobs = sorted({part.job_id for part in work.printed})
+        held = {job_id: plan.token for job_id, plan in table.plans(session, jobs).items() if plan.node == work.node}
+        output.save(session, [part for part in work.printed if held.get(part.job_id) == part.token])
     if work.settlements:
         done.accepted = table.settle(session, work.settlements)
         _move_ended(session, work.settlements, settings.timezone)

@@ -73,7 +73,7 @@ class Execution:
             return None
         plan = self.item.plan
         sizes = self._sizes = self._sizes or []
-        part = Part(plan.job_id, plan.number, plan.attempt + 1, len(sizes), text)
+        part = Part(plan.job_id, plan.number, plan.attempt + 1, len(sizes), text, token=plan.token)
         sizes.append(len(text))
         while self._dropped < part.part and sum(sizes[self._dropped :]) > self._limit:
             self._dropped += 1
@@ -82,7 +82,11 @@ class Execution:
     def nothing_happened(self) -> Part | None:
         """It has not taken place: what drops the parts of its output that have been handed in; None: there are none."""
         plan, count = self.item.plan, len(self._sizes or ())
-        return Part(plan.job_id, plan.number, plan.attempt + 1, count, "", keep_from=count) if count else None
+        return (
+            Part(plan.job_id, plan.number, plan.attempt + 1, count, "", keep_from=count, token=plan.token)
+            if count
+            else None
+        )
 
 
 class Worker:

@@ -18,6 +18,7 @@ class Part(NamedTuple):
     part: int
     text: str  # empty: there is no such part
     keep_from: int = 0  # parts before this one are dropped, so that all together stay within the limit
+    token: int = 0  # fencing token of the claim under which it ran
 
 
 def kept_beside(new: Part, parts: Iterable[Part]) -> list[Part]:

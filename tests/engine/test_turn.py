@@ -38,9 +38,10 @@ def test_what_was_printed_last_drops_what_was_printed_before_it_in_the_same_turn
     run = Run(1, 1, 10, 20, 30, 1, "succeeded", node)
     after = plan._replace(node=0, ready=None, number=2)
     end = Settlement(node, plan.token, after, run, (Part(1, 1, 1, 1, "the end", keep_from=1),))
+    before = Part(1, 1, 1, 0, "before", token=plan.token)
     work = Work(
         node=node, wall=40, until=50, urgent=40, call=40, beat=False, look_around=False, look_for_gone=False,
-        settlements=[end], began=[], printed=[Part(1, 1, 1, 0, "before")], held={}, begun={}, sweep=None, pools=None,
+        settlements=[end], began=[], printed=[before], held={}, begun={}, sweep=None, pools=None,
         wanted={}, shares={},
     )  # fmt: skip
     store.transact(lambda session: turn(session, work, settings(tmp_path, poll=1_000_000)))

@@ -290,7 +290,7 @@ HINTS = {
     "nobody looks at locks": 112,
     "what is over the shares is nobody's": 80,
     "what is over the share is freed under its run": 4,
-    "a node is buried unconditionally": 194,
+    "a node is buried unconditionally": 862,
     "a buried node claims": 900,
     "a run outlives its daemon": 6,
     "claims made meanwhile are given up too": 48,
