@@ -291,7 +291,7 @@ HINTS = {
     "what is over the shares is nobody's": 80,
     "what is over the share is freed under its run": 4,
     "a node is buried unconditionally": 862,
-    "a buried node claims": 900,
+    "a buried node claims": 2932,
     "a run outlives its daemon": 6,
     "claims made meanwhile are given up too": 48,
     "an unknown outcome is taken for a known one": 2,
