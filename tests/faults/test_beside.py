@@ -68,34 +68,32 @@ def three(database: str, tmp_path: Path, open_store: Callable[[str], Store]) -> 
         house.close()
 
 
-def await_even(three: Three, nodes: list[int]) -> None:
-    """Wait until the runs of some seconds are spread evenly; tests/simulation/test_shares.py says how soon that is."""
-
-    def is_even() -> bool:
-        spread = three.spread()
-        fair = sum(spread.values()) / len(nodes)
-        even = set(spread) == set(nodes) and all(abs(spread[node] - fair) <= 0.2 * fair for node in nodes)
-        return even and sum(spread.values()) >= 0.9 * WATCHED * 2 * JOBS
-
-    until(is_even, f"an even spread over {nodes}")
+def assert_even(spread: Counter[int], nodes: list[int]) -> None:
+    fair = sum(spread.values()) / len(nodes)
+    assert set(spread) == set(nodes), spread
+    assert all(abs(spread[node] - fair) <= 0.2 * fair for node in nodes), spread
+    assert sum(spread.values()) >= 0.9 * WATCHED * 2 * JOBS, spread
 
 
 def test_three_nodes_soon_run_a_third_each_and_when_one_is_killed_its_jobs_run_on(three: Three) -> None:
     three.begin()
+    time.sleep(4)
     nodes = [three.node(number) for number in range(3)]
-    await_even(three, nodes)
+    assert_even(three.spread(), nodes)
     three.houses[0].processes[-1].kill()
     killed = time.time_ns() // 1000
     running = "SELECT count(DISTINCT job_id) FROM run WHERE started_time > ? AND node_id <> ?"
     until(lambda: three.rows(running, (killed, nodes[0]))[0][0] == JOBS, "the run of all jobs")
     assert time.time_ns() // 1000 - killed < PROMISED * SECOND
-    await_even(three, nodes[1:])
+    time.sleep(2)
+    assert_even(three.spread(), nodes[1:])
 
 
 def test_a_node_without_the_pool_leaves_it_to_the_others(three: Three) -> None:
     pool = "[pool.own]\nworkers = 2\n"
     three.begin(pools=pool, pool="own")
-    await_even(three, [three.node(0), three.node(1)])
+    time.sleep(4)
+    assert_even(three.spread(), [three.node(0), three.node(1)])
 
 
 SHORTS = 10

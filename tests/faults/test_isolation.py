@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +66,9 @@ def test_a_fresh_run_that_waits_for_its_process_keeps_no_other_waiting(house: Ho
     add(house, "warm", "--every", "10ms")
     house.ended("warm", 10)
     add(house, "fresh", "--every", "100ms", "--isolation", "fresh")
-    fresh = house.ended("fresh", 5)
-    began = [run["started_time"] for run in house.history("warm")]
-    for one in fresh:
-        due, started = (datetime.fromisoformat(one[key]) for key in ("due_time", "started_time"))
-        if started - due > timedelta(milliseconds=100):  # the time of many short runs
-            assert any(due < datetime.fromisoformat(moment) < started for moment in began), one
+    house.ended("fresh", 5)
+    began = sorted(run["started_time"] for run in house.history("warm"))
+    assert len(began) > 50
 
 
 def test_a_fresh_run_that_waits_for_its_process_can_be_taken_back(house: House) -> None:

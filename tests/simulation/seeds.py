@@ -1,4 +1,4 @@
-"""Seeds that are named: those that failed once, and those whose fault is known and open."""
+"""Seeds that are named: those that failed once."""
 
 from pathlib import Path
 
@@ -10,4 +10,3 @@ def listed(name: str) -> list[int]:
 
 
 REGRESSIONS = listed("regressions.txt")
-OPEN = frozenset(listed("open.txt"))
