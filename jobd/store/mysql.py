@@ -80,6 +80,8 @@ _MEANINGS = {
         *(1046, 1049, 1243),
         # a syntax that it does not know: without ANSI_QUOTES
         1064,
+        # what is written cannot stand in the binary log in the form that the session has (binlog_format)
+        *(1598, *range(1661, 1668)),
     },
     ALTERED: {1054, 1146},
     AWAY: {
@@ -210,11 +212,12 @@ class Mysql(Dialect):
         text = " ".join(text.split()) or "the connection broke"  # PyMySQL does not always say why
         hint = {
             1045: "check the user and the password",
-            1044: f"let the user in: GRANT ALL ON {target.database}.* TO …",
+            **dict.fromkeys((1044, 1142, 1143), f"jobd needs all rights there: GRANT ALL ON {target.database}.* TO …"),
             1049: f"create it: CREATE DATABASE {target.database}",
             2002: "is the server running?",
             2003: "is the server running, and may this machine reach it?",
-            1419: "SET GLOBAL log_bin_trust_function_creators = 1 lets jobd create its triggers",
+            1665: "in the server's configuration, set binlog_format = ROW; until it starts again,"
+            " SET GLOBAL binlog_format = 'ROW'",
         }.get(number or 0, "")
         if "CERTIFICATE_VERIFY_FAILED" in text:
             hint = "check ssl_ca, and that the server's certificate is for this host"

@@ -124,6 +124,8 @@ class Postgresql(Dialect):
             hint = "in the pooler, set pool_mode = transaction (or session) for this database"
         elif "unsupported startup parameter" in text:
             hint = "take it out of the database URL, or name it in the pooler's ignore_startup_parameters"
+        elif state == "42501" and "for schema" in text:
+            hint = f"jobd's user must be let make tables: ALTER DATABASE {target.database} OWNER TO …"
         elif state == "42501":
             hint = "grant the user of jobd its rights again: it needs all of its own tables"
         elif state == "25006" or "during recovery" in text:

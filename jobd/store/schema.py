@@ -6,7 +6,8 @@ look at; on MySQL proper seals do that (jobd.store.seal).
 The first sketch of the table called `name` a bigint; its own examples are text, so varchar(255) it is.
 
 A step never changes once it has been released: a new one is added. Steps are repeatable (IF NOT EXISTS), because
-MySQL commits each statement by itself and one may die between two.
+MySQL commits each statement by itself and one may die between two. Each table has a primary key: servers in groups, and
+many managed ones, take no table without one, and PostgreSQL publishes no deletion from such a table.
 """
 
 import contextlib
@@ -284,7 +285,7 @@ def upgrade(connection: Any, dialect: Dialect, target: Target) -> None:
     _lock(cursor, dialect, label)
     try:
         version = _version(cursor, kind, label)
-        cursor.execute("CREATE TABLE IF NOT EXISTS jobd_schema (version BIGINT NOT NULL)")
+        cursor.execute("CREATE TABLE IF NOT EXISTS jobd_schema (version BIGINT NOT NULL PRIMARY KEY)")
         for number, step in enumerate(STEPS[version:], version + 1):
             for statement in step(kind):
                 if isinstance(statement, str):
@@ -313,8 +314,8 @@ def _execute(cursor: Any, kind: str, statement: str) -> None:
             return
         if kind == "mysql" and number == 1419:
             raise ConfigError(
-                "the database server does not let jobd create its triggers (error 1419)",
-                "SET GLOBAL log_bin_trust_function_creators = 1, start once, and set it back",
+                "the database server keeps a binary log and lets only administrators create triggers (error 1419)",
+                "as an administrator: SET GLOBAL log_bin_trust_function_creators = 1, start jobd, set it back",
             ) from None
         raise
 

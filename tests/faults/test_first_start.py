@@ -1,0 +1,141 @@
+"""The first start on servers as administrators set them up: it works, or one line says what to do."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests import servers
+from tests.house import House, until
+
+WITH_BINARY_LOG = ["--log-bin=binary", "--server-id=1"]
+
+
+@pytest.fixture(scope="module")
+def replicated(request: pytest.FixtureRequest) -> Iterator[servers.Server]:
+    """A private server of a kind, with a binary log."""
+    with servers.running(request.param, WITH_BINARY_LOG) as server:
+        yield server
+
+
+@pytest.fixture
+def make_house(tmp_path: Path) -> Iterator[Callable[[str], House]]:
+    houses: list[House] = []
+
+    def make(url: str) -> House:
+        houses.append(House(tmp_path / "house", url))
+        return houses[-1]
+
+    yield make
+    for house in houses:
+        house.close()
+
+
+def works(house: House) -> None:
+    house.fine("add", "hello", "--once")
+    house.foreground()
+    assert house.ended("hello")[0]["outcome"] == "succeeded"
+
+
+def refused(house: House, advice: str) -> None:
+    for words in (("add", "hello", "--once"), ("start", "--foreground")):
+        answer = house.jobd(*words)
+        line = answer.stderr.strip().splitlines()[-1]
+        assert answer.returncode in (4, 78), answer
+        assert line.startswith("jobd: error: "), answer
+        assert advice in line, line
+        assert "Traceback" not in answer.stderr + answer.stdout
+
+
+def for_one_database(server: servers.Server, rights: str = "ALL") -> str:
+    """The URL of a new database, of which a user of its own has these rights and no others."""
+    url = server.new_database()
+    name = url.rpartition("/")[2]
+    server.sql(f"CREATE USER one_{name}@'127.0.0.1'; GRANT {rights} ON {name}.* TO one_{name}@'127.0.0.1'")
+    return f"mariadb://one_{name}@127.0.0.1:{server.port}/{name}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        # as with managed servers and groups of servers
+        ("mysql", ["--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--sql-require-primary-key=ON"]),
+        ("mysql", ["--sql-generate-invisible-primary-key=ON", "--binlog-row-image=MINIMAL"]),
+        ("mariadb", ["--innodb-force-primary-key=ON"]),
+    ],
+)
+def test_a_server_that_wants_a_key_in_each_table(
+    make_house: Callable[[str], House], kind: str, settings: list[str]
+) -> None:
+    with servers.running(kind, settings) as server:
+        works(make_house(server.new_database()))
+
+
+def test_a_database_that_publishes_all_its_tables(
+    make_house: Callable[[str], House], postgresql: servers.Server
+) -> None:
+    url = postgresql.new_database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE PUBLICATION everything FOR ALL TABLES")
+    works(make_house(url))
+
+
+@pytest.mark.parametrize("replicated", ["mariadb", "mariadb118"], indirect=True)
+def test_triggers_need_a_word_of_the_administrator_once_where_a_binary_log_is_kept(
+    make_house: Callable[[str], House], replicated: servers.Server
+) -> None:
+    house = make_house(for_one_database(replicated))
+    refused(house, "as an administrator: SET GLOBAL log_bin_trust_function_creators = 1")
+    replicated.sql("SET GLOBAL log_bin_trust_function_creators = 1")
+    house.fine("add", "hello", "--once")
+    replicated.sql("SET GLOBAL log_bin_trust_function_creators = 0")
+    house.foreground()
+    assert house.ended("hello")[0]["outcome"] == "succeeded"
+
+
+@pytest.mark.parametrize("replicated", ["mariadb", "mysql"], indirect=True)
+def test_a_binary_log_of_statements_cannot_hold_what_jobd_writes(
+    make_house: Callable[[str], House], replicated: servers.Server
+) -> None:
+    replicated.sql("SET GLOBAL binlog_format = 'STATEMENT'")
+    try:
+        refused(make_house(replicated.new_database()), "SET GLOBAL binlog_format = 'ROW'")
+    finally:
+        replicated.sql("SET GLOBAL binlog_format = 'ROW'")
+
+
+def test_no_outcome_is_lost_while_the_binary_log_holds_statements(make_house: Callable[[str], House]) -> None:
+    with servers.running("mariadb", [*WITH_BINARY_LOG, "--log-bin-trust-function-creators=1"]) as server:
+        house = make_house(server.new_database())
+        house.foreground()
+        house.fine("add", "hello", "--every", "100ms")
+        house.ended("hello", 3)
+        server.kill()
+        server.command.append("--binlog-format=STATEMENT")
+        server.start()
+        until(lambda: "SET GLOBAL binlog_format" in house.log(), "the reason in the log")
+        server.sql("SET GLOBAL binlog_format = 'ROW'")
+        until(lambda: house.status()["database"] == "ok", "the recovery")
+        runs = house.ended("hello", len(house.history("hello")) + 3)
+    assert [run["run"] for run in reversed(runs)] == list(range(1, len(runs) + 1))
+    assert {run["outcome"] for run in runs} == {"succeeded"}
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "mysql"])
+@pytest.mark.parametrize("rights", ["SELECT, INSERT, UPDATE, DELETE", "CREATE, SELECT, INSERT, UPDATE, DELETE"])
+def test_a_user_with_less_than_all_rights(
+    make_house: Callable[[str], House], request: pytest.FixtureRequest, kind: str, rights: str
+) -> None:
+    url = for_one_database(request.getfixturevalue(kind), rights)
+    refused(make_house(url), f"GRANT ALL ON {url.rpartition('/')[2]}.* TO")
+
+
+def test_a_user_who_may_connect_but_make_no_table(
+    make_house: Callable[[str], House], postgresql: servers.Server
+) -> None:
+    url = postgresql.new_database()
+    name = url.rpartition("/")[2]
+    postgresql.sql(f"CREATE USER one_{name}")
+    postgresql.sql(f"GRANT ALL ON DATABASE {name} TO one_{name}")  # which, since version 15, lets nobody make a table
+    refused(make_house(url.replace("postgres@", f"one_{name}@")), f"ALTER DATABASE {name} OWNER TO …")
