@@ -15,6 +15,7 @@ def main() -> None:
     words = sys.argv[1:]
     given = {word: words[number + 1] for number, word in enumerate(words[:-1])}
     plugins = given["--plugins"]
+    _let_nobody_else_write_bytecode()
     if "--list" in words:
         from jobd.runner.announce import announce_tasks
 
@@ -40,6 +41,13 @@ def main() -> None:
     from jobd.runner import worker as proper
 
     proper.main(descriptor, memory, plugins, "--commands" in words)
+
+
+def _let_nobody_else_write_bytecode() -> None:
+    """Python makes the folder `__pycache__` with this umask; one that anybody could write, jobd would refuse."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    sys.dont_write_bytecode |= not umask & 0o002
 
 
 if __name__ == "__main__":

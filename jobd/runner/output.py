@@ -75,11 +75,14 @@ class Output:
             else:
                 _write_pieces(level, text)
 
-    def mark_end(self) -> str:
-        """Mark where the output of this run ends, when nothing of it can print any more; the secret of the mark."""
-        secret = _random(SECRET // 2).hex()
+    def mark_end(self, secret: str) -> None:
+        """Mark where the output of this run ends, when nothing of it can print any more. Raises OSError."""
         _write(end_mark(secret))
-        return secret
+
+
+def draw_secret() -> str:
+    """The secret of a mark, unknown while the run that it ends could print."""
+    return _random(SECRET // 2).hex()
 
 
 def _write_pieces(level: str, text: str) -> None:

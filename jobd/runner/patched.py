@@ -27,18 +27,19 @@ class Functions:
         """They are what they should be now."""
         self._modules: dict[str, ModuleType] = {}
         self._watched: list[_Watched] = []
-        self._learn(self._new())
+        self._watch_modules(self._new())
 
     def are_intact(self) -> bool:
-        """Whether none has been replaced. Raises KeyError when one is gone."""
-        new = self._new()
+        """Whether none of those that are known has been replaced. Raises KeyError when one is gone."""
         for name, module in self._modules.items():
             if sys.modules.get(name) is not module:
                 return False
-        for namespace, pick, callables in self._watched:
-            if pick(namespace) != callables:
-                return False
-        self._learn(new)
+        return all(pick(namespace) == callables for namespace, pick, callables in self._watched)
+
+    def learn(self) -> bool:
+        """Know also the modules that a run has loaded; whether their functions are their own."""
+        new = self._new()
+        self._watch_modules(new)
         return not any(_is_foreign(value) for module in new.values() for value in vars(module).values())
 
     def _new(self) -> dict[str, ModuleType]:
@@ -50,7 +51,7 @@ class Functions:
             and type(module) is ModuleType
         }
 
-    def _learn(self, modules: Mapping[str, ModuleType]) -> None:
+    def _watch_modules(self, modules: Mapping[str, ModuleType]) -> None:
         for name, module in modules.items():
             self._modules[name] = module
             self._watch(vars(module))

@@ -31,7 +31,7 @@ from jobd.runner.recorders import Logging, Loguru
 from jobd.runner.stdlib import Standard
 
 GROWTH = 256 * 1024  # KiB
-THOROUGH_SHARE = 50
+THOROUGH_SHARE = 400
 PAUSE_SHARE = 3  # the same, while runs come with pauses
 CHILDREN_END_WITHIN = 1.0  # seconds
 
@@ -139,16 +139,16 @@ class State:
         )
 
     def _is_thoroughly_intact(self) -> bool:
-        began = time.monotonic_ns()
+        began = time.process_time_ns()
         self._output.reconfigure()
         self._standard.put_back()
         self._logging.put_back()
         intact = self._kernel.is_intact() and self._functions.are_intact() and not self._has_grown()
-        ended = time.monotonic_ns()
-        self._thorough_at = ended + THOROUGH_SHARE * (ended - began)
-        self._pause_until = ended + PAUSE_SHARE * (ended - began)
-        self._settled = intact
-        return intact
+        took = time.process_time_ns() - began
+        self._settled = intact and self._functions.learn()  # takes long, once
+        self._thorough_at = (now := time.monotonic_ns()) + THOROUGH_SHARE * took
+        self._pause_until = now + PAUSE_SHARE * took
+        return self._settled
 
     def _has_grown(self) -> bool:
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -6,8 +6,8 @@ a task raises, SystemExit and KeyboardInterrupt included, is the failure of its 
 
 import json
 import os
-import select
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from jobd.runner.failure import explanation, summary
 from jobd.runner.forked import run_in_child
 from jobd.runner.function import PLAIN, Unrunnable, complete
 from jobd.runner.helpers import end_children
-from jobd.runner.output import Output
+from jobd.runner.output import Output, draw_secret
 from jobd.runner.reset import CHILDREN_END_WITHIN, State
 from jobd.wire import (
     MAX_ERROR,
@@ -66,8 +66,7 @@ class Worker:
         self._taken = self._answered = 0
         self._socket = socket.socket(fileno=descriptor)
         self._socket.set_inheritable(False)  # no program that a task starts may speak for this worker
-        self._line = select.poll()
-        self._line.register(descriptor, select.POLLIN)
+        self._wait_at_most(QUIET)
         self._pid = os.getpid()
         self._commands = commands
         self._catalogue = Catalogue(plugins)
@@ -77,7 +76,8 @@ class Worker:
 
     def serve(self) -> None:
         """Take orders until the daemon is gone, or this process is not fit for another."""
-        self._send(encode("ready", VERSION, self._output.mark_end()))
+        secret = draw_secret()
+        self._tell(encode("ready", VERSION, secret), secret)
         while self._may_take():
             order = decode_order(decode(self._orders.get(self._taken)))
             self._taken += 1
@@ -87,10 +87,25 @@ class Worker:
     def _may_take(self) -> bool:
         """Wait for an order, and use that time: False when there is none to come, or this process is not fit for it."""
         try:
-            return bool(self._socket.recv(1, socket.MSG_DONTWAIT))
-        except BlockingIOError:
-            is_quiet = not self._line.poll(max(QUIET, self._state.pause()))
-            return (not is_quiet or self._state.settle()) and bool(self._socket.recv(1))
+            return bool(self._socket.recv(1))
+        except BlockingIOError:  # it is quiet
+            return self._may_take_later()
+
+    def _may_take_later(self) -> bool:
+        try:
+            if (pause := self._state.pause()) > 0:
+                self._wait_at_most(pause)
+                with suppress(BlockingIOError):
+                    return bool(self._socket.recv(1))
+            self._wait_at_most(0)
+            return self._state.settle() and bool(self._socket.recv(1))
+        finally:
+            self._wait_at_most(QUIET)
+
+    def _wait_at_most(self, milliseconds: int) -> None:
+        """For an order, before BlockingIOError; 0: without end. The kernel's time-out, so that a wait is one call."""
+        seconds = milliseconds // 1_000, milliseconds % 1_000 * 1_000  # and microseconds
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", *seconds))
 
     def _run(self, order: Order) -> bool:
         """Run it and tell how it ended; whether this process can go on."""
@@ -98,15 +113,13 @@ class Worker:
         if os.getpid() != self._pid:
             os._exit(0)  # a copy of this process that the task forked and that came back: only the original reports
         self._let_children_clean_up()
-        intact = self._state.restore()
-        secret = None
-        if intact:
-            try:
-                secret = self._output.mark_end()
-            except OSError:
-                intact = False
-        self._send(encode_done(order.serial, outcome, error, result, not intact, secret))
-        return intact
+        if self._state.restore():
+            secret = draw_secret()
+            with suppress(OSError):
+                self._tell(encode_done(order.serial, outcome, error, result, False, secret), secret)
+                return True
+        self._tell(encode_done(order.serial, outcome, error, result, True, None))
+        return False
 
     def _execute(self, order: Order) -> tuple[str, str | None, str | None]:
         """(outcome, error, result as JSON)"""
@@ -220,8 +233,11 @@ class Worker:
         with suppress(OSError, ValueError):  # the task has closed its output
             self._output.record(level, message)
 
-    def _send(self, packet: bytes) -> None:
+    def _tell(self, packet: bytes, secret: str | None = None) -> None:
+        """Mark the end of the output, then send: with little between, or the daemon wakes for each of the two."""
         self._answers.put(self._answered, packet)
+        if secret is not None:
+            self._output.mark_end(secret)
         self._answered += 1
         self._socket.send(TOKEN)
 
