@@ -32,7 +32,8 @@ _STATUS = (
     b"Umask", b"VmLck", b"SigIgn", b"SigCgt", b"CapInh", b"CapPrm", b"CapEff", b"CapBnd", b"CapAmb",
     b"NoNewPrivs", b"Seccomp", b"Seccomp_filters", b"Speculation_Store_Bypass", b"THP_enabled",
 )  # fmt: skip
-_OF_THE_C_LIBRARY = 1 << 31 | 1 << 32  # signals 32 and 33, which it catches from the first thread on
+# Signals 32 and 33, which it catches from the first thread on, and which posix_spawn may have left ignored till then.
+_OF_THE_C_LIBRARY = 1 << 31 | 1 << 32
 _PRCTLS = {"dumpable": 3, "keep capabilities": 7, "securebits": 27, "timer slack": 30}
 _FILES = ("oom_score_adj", "cgroup", "personality", "timers", "loginuid")
 _LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
@@ -168,7 +169,8 @@ def _status() -> dict[bytes, object]:
     found: dict[bytes, object] = {
         name: value for name, _, value in (line.partition(b":") for line in lines) if name in _STATUS
     }
-    found[b"SigCgt"] = int(found[b"SigCgt"], 16) & ~_OF_THE_C_LIBRARY  # type: ignore[call-overload]
+    for name in (b"SigIgn", b"SigCgt"):
+        found[name] = int(found[name], 16) & ~_OF_THE_C_LIBRARY  # type: ignore[call-overload]
     return found
 
 

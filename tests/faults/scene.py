@@ -1,11 +1,15 @@
 """What the tests of faults share: tasks that tell what they do, and how to see what became of them."""
 
+import platform
 import sqlite3
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from tests.house import House, until
+
+_RT_SIGACTION = {"x86_64": 13, "aarch64": 134}
+DEFAULT, IGNORED = 0, 1
 
 PLUGIN = '''
 import os, sys, time
@@ -86,3 +90,9 @@ def is_gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
+
+
+def with_signals_of_the_c_library(handler: int) -> str:
+    """Python source that has signals 32 and 33 ignored, as some starters leave them (make on Debian 12), or not."""
+    change = f"ctypes.CDLL(None).syscall({_RT_SIGACTION[platform.machine()]}, number, action, None, 8)"
+    return f"import ctypes\naction = ({handler}).to_bytes(32, 'little')\nfor number in (32, 33): assert {change} == 0\n"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.scene import IGNORED, with_signals_of_the_c_library
 from tests.house import House
 
 PLUGIN = """
@@ -64,6 +65,24 @@ def run(house: House, task: str, method: str, number: int) -> object:
 @pytest.mark.parametrize("task", ["in_a_pool", "in_an_executor", "in_a_process"])
 def test_it_works_twice_in_a_row_in_one_worker(house: House, task: str, method: str) -> None:
     assert run(house, task, method, 1) == run(house, task, method, 2)
+
+
+class Spawned(House):
+    """A house whose daemon is started by a program that leaves signals 32 and 33 ignored."""
+
+    def command(self, *words: str) -> list[str]:
+        python, *others = super().command(*words)
+        start = "import os, sys; os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+        return [python, "-c", with_signals_of_the_c_library(IGNORED) + start, *others]
+
+
+def test_signals_that_were_ignored_until_a_run_had_threads_cost_no_worker(tmp_path: Path) -> None:
+    house = Spawned(tmp_path / "house", plugin=PLUGIN)
+    try:
+        house.foreground()
+        assert run(house, "in_a_pool", "fork", 1) == run(house, "in_a_pool", "fork", 2)
+    finally:
+        house.close()
 
 
 def test_shared_memory_that_a_run_leaves_is_unlinked(house: House) -> None:

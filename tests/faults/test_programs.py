@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.faults.scene import DEFAULT, with_signals_of_the_c_library
 from tests.house import House
 
 PLUGIN = """
@@ -22,20 +23,14 @@ def dies_by_a_real_time_signal():
 def dies_by_the_last_signal():
     os.kill(os.getpid(), signal.SIGRTMAX)
 """
-# What make has started ignores the library's own signals, and the library does not change that: the kernel does.
-LIBRARY_SIGNAL = """
-import ctypes, os
-rt_sigaction = {"x86_64": 13, "aarch64": 134}[os.uname().machine]
-assert ctypes.CDLL(None).syscall(rt_sigaction, 32, bytes(64), None, 8) == 0
-os.kill(os.getpid(), 32)
-"""
+KILLED_BY_32 = with_signals_of_the_c_library(DEFAULT) + "import os\nos.kill(os.getpid(), 32)"
 # name: (program, what the error says)
 PROGRAMS: dict[str, tuple[list[str], str]] = {
     "killed": (["sh", "-c", "kill -9 $$"], "killed by SIGKILL"),
     "killed by the first real-time signal": (["sh", "-c", "kill -34 $$"], "killed by SIGRTMIN"),
     "killed by another": (["sh", "-c", "kill -35 $$"], "killed by SIGRTMIN+1"),
     "killed by the last": (["sh", "-c", "kill -64 $$"], "killed by SIGRTMAX"),
-    "killed by the library's own": (["python3", "-c", LIBRARY_SIGNAL], "killed by signal 32"),
+    "killed by the library's own": (["python3", "-c", KILLED_BY_32], "killed by signal 32"),
     "is not there": (["/no/" + "\u00e9" * 1000 + "/such"], "there is no program '/no/é"),
     "has a name that is too long": (["\U0001f4a5" * 4000], "cannot be run: "),
     "is a folder": (["/"], "'/' cannot be run: "),
