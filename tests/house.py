@@ -38,7 +38,7 @@ class House:
         self.environ = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("JOBD_", "NOTIFY_", "WATCHDOG_", "JOURNAL_"))
+            if not name.startswith(("JOBD_", "NOTIFY_", "WATCHDOG_", "JOURNAL_", "PYTHONDONTWRITEBYTECODE"))
         }
         self.environ["PYTHONPATH"] = str(ROOT)
         self.processes: list[subprocess.Popen[str]] = []
