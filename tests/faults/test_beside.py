@@ -75,6 +75,7 @@ def assert_even(spread: Counter[int], nodes: list[int]) -> None:
     assert sum(spread.values()) >= 0.9 * WATCHED * 2 * JOBS, spread
 
 
+@pytest.mark.quiet
 def test_three_nodes_soon_run_a_third_each_and_when_one_is_killed_its_jobs_run_on(three: Three) -> None:
     three.begin()
     time.sleep(4)

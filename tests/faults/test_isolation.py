@@ -60,6 +60,7 @@ def test_a_fresh_run_has_a_process_that_ran_nothing_before_and_runs_nothing_afte
     assert not warm & set(fresh)
 
 
+@pytest.mark.quiet
 def test_a_fresh_run_that_waits_for_its_process_keeps_no_other_waiting(house: House) -> None:
     house.configure("", workers=2)
     house.foreground()
