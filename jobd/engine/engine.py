@@ -14,6 +14,7 @@ from jobd.engine.keeper import Keeper
 from jobd.engine.mailbox import Mailbox
 from jobd.engine.marks import Marks, open_marks
 from jobd.engine.messages import (
+    Abandoned,
     Began,
     Buried,
     Cancel,
@@ -258,6 +259,8 @@ class Engine:
                 case Vanished(job_id=job_id, token=token):
                     for processor in self._processors.values():
                         processor.drop(job_id, token, "its claim is gone from the table; it was ended")
+                    if job_id not in self._hands:  # else it is told when nothing of it can run any more
+                        self.keeper.inbox.put(Abandoned({job_id: (token, None)}))
                 case Looked(reply=reply):
                     reply()
                 case Opened(node=node):
@@ -319,7 +322,7 @@ class Engine:
             self._stop_at = None
             for processor in self._processors.values():
                 processor.stop_runs("the daemon was stopped before it had finished", grace=True)
-        busy = any(processor.crew.running() for processor in self._processors.values())
-        if not busy and not self._leaving:
+        # A process that is still being killed counts too: what a node leaves behind, others begin at once.
+        if not self._hands and not self._leaving:
             self._leaving = True
             self.keeper.inbox.put(Leave())

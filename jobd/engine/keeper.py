@@ -351,8 +351,7 @@ class Keeper:
         if work.beat:
             self._begun.clear()
         for job_id, token in done.vanished.items():
-            del self._held[job_id]
-            self._outbox.put(Vanished(job_id, token))
+            self._outbox.put(Vanished(job_id, token))  # it is held until that has ended: see Abandoned
         self._now_at = now if self._outcomes else None
         self._reconcile = self._tell_pools = False
         answered = self._clock.monotonic()
@@ -649,9 +648,13 @@ class Keeper:
 
     def _leave(self, session: Session) -> None:
         if not self._outcomes:
-            # Claimed while the dispatch loop was already winding down: no run of these has begun.
-            # (Whoever finds a row that makes no sense plans it anew.)
-            left = [plan for plan, *_ in table.claims_of(session, self._node) if plan.due is not None]
+            # Claimed while the dispatch loop was already winding down: no run of these has begun. (Where one had, and
+            # there was no time to say so, others record it as lost. A row that makes no sense they plan anew.)
+            left = [
+                plan
+                for plan, *_ in table.claims_of(session, self._node)
+                if plan.due is not None and plan.started is None and (plan.job_id, plan.token) not in self._begun
+            ]
             if left:
                 table.settle(
                     session, [Settlement(self._node, plan.token, lifecycle.give_back(plan), None, ()) for plan in left]

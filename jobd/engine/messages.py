@@ -63,7 +63,7 @@ class Leave(NamedTuple):
 
 
 class Abandoned(NamedTuple):
-    """To the keeper: the lease ran out, and of these claims nothing runs here any more."""
+    """To the keeper: the lease ran out, or they have vanished; of these claims nothing runs here any more."""
 
     claims: Mapping[int, tuple[int, int | None]]  # job id → fencing token, and when its run began, if it had
 
@@ -106,7 +106,7 @@ class Marked(NamedTuple):
 
 
 class Vanished(NamedTuple):
-    """To the dispatch loop: the table says that this claim is not this node's any more."""
+    """To the dispatch loop: the table says that this claim is not this node's any more. The answer is Abandoned."""
 
     job_id: int
     token: int

@@ -156,7 +156,7 @@ def _compare_claims(session: Session, work: Work, settings: Settings, done: Done
     stored = table.tokens_of(session, work.node)
     settled = {one.plan.job_id for one in work.settlements if not one.plan.node}
     held = {job_id: token for job_id, token in work.held.items() if job_id not in settled}
-    # What runs here on another token is first ended; it is given on the next time.
+    # What is in hand here on another token is first ended; it is given on when this node holds it no more.
     kept = {job_id: token for job_id, token in stored.items() if job_id in held}
     if len(kept) < len(stored):
         give_on(session, work.node, kept, work.begun, work.wall, settings, "the database was out of reach")

@@ -23,6 +23,7 @@ _JOINED = (
     " LEFT JOIN job_options ON job_options.job_id = schedule.job_id WHERE "
 )
 _WIDTH = len(rows.SCHEDULE)
+MOST_SINCE = 100_000  # by more claims no token has moved: its row was made anew (a tenth of a second later, at least)
 DEFINITIONS = f"SELECT {_DEFINITION} FROM job LEFT JOIN job_options ON job_options.job_id = job.id"
 
 
@@ -65,7 +66,8 @@ class Without(NamedTuple):
     """Jobs that a claim goes without, unless they have been ready since `before`.
 
     `jobs` has the token under which each was given back with an error. Where the error is gone and nobody has claimed
-    the job since, a person has changed it or asked for a run: then it is not gone without either.
+    the job since, a person has changed it or asked for a run: then it is not gone without either. Claims add one each
+    to the token; a row that somebody has made anew has the time in microseconds, far from what it had.
     """
 
     jobs: Mapping[int, int] = {}
@@ -76,8 +78,11 @@ class Without(NamedTuple):
         if not self.jobs:
             return ""
         ids = ", ".join(map(str, self.jobs))
-        tokens = " ".join(f"WHEN {job_id} THEN {token}" for job_id, token in self.jobs.items())
-        changed = f"error IS NULL AND token = CASE job_id {tokens} END"
+        since = " ".join(
+            f"WHEN {job_id} THEN token BETWEEN {token + 1} AND {token + MOST_SINCE}"
+            for job_id, token in self.jobs.items()
+        )
+        changed = f"error IS NULL AND NOT CASE job_id {since} END"
         return f" AND (ready_time <= {self.before} OR job_id NOT IN ({ids}) OR ({changed}))"
 
 

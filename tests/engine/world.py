@@ -11,7 +11,7 @@ from jobd.clock import DAY, HOUR, MILLISECOND, SECOND, iso
 from jobd.config import HistorySettings, LogSettings, Settings
 from jobd.engine.keeper import Keeper
 from jobd.engine.mailbox import Mailbox
-from jobd.engine.messages import Cancel, Claims, Look, Looked, Opened, Recall, Recalled, Vanished
+from jobd.engine.messages import Abandoned, Cancel, Claims, Look, Looked, Opened, Recall, Recalled, Vanished
 from jobd.engine.processor import Appetite, Processor, Rules
 from jobd.engine.spool import open_spool
 from jobd.job import DEFAULT_POOL, Job, Options
@@ -275,6 +275,8 @@ class World:
                 self._processor.cancel(job_id)
             case Vanished(job_id=job_id, token=token):
                 self._processor.drop(job_id, token, "its claim is gone")
+                if job_id not in self._processor._hands:
+                    self._keeper.inbox.put(Abandoned({job_id: (token, None)}))
             case Looked(reply=reply):
                 reply()
             case Opened():

@@ -106,7 +106,9 @@ class Checks:
             if signed_on <= known and not world.clocks_moved:
                 others = [one for one in world.nodes if one is not node and one.machine == node.machine]
                 near = [one for one in others if (quiet := one.undisturbed_since()) is not None and quiet <= known]
-                world.events.after(NEXT_DOOR + TAKEOVER_GRACE, lambda: self._taken_over(dead, at, near))
+                # What the machine holds frozen holds the lock of its daemon too, until it thaws (decision 0014).
+                freed = node.frozen_until if node.suspended() else at
+                world.events.at(freed + NEXT_DOOR + TAKEOVER_GRACE, lambda: self._taken_over(dead, at, near))
 
     def _taken_over(self, dead: int, died_at: int, by: list[Any]) -> None:
         since = [since for node in by if (since := node.undisturbed_since()) is not None]

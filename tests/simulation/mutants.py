@@ -168,6 +168,13 @@ def _keep_claimed(current: Any) -> Any:
     return current._replace(started=None)
 
 
+def _vanish_at_once(self: Keeper, done: Any) -> None:
+    """A claim that has vanished is held no more, although its run is only now being ended."""
+    for job_id in done.vanished:
+        self._held.pop(job_id, None)
+    _announce(self, done)
+
+
 def _orphan(self: Puppet) -> None:
     """A run outlives its daemon."""
 
@@ -254,6 +261,7 @@ MUTANTS: dict[str, Mutant] = {
     "what is over the share is freed under its run": _instead(turn, "_share", _free_what_is_over),
     "a node is buried unconditionally": _instead(nodes, "bury", _bury_blindly),
     "a buried node claims": _instead(nodes, "still_lives", lambda session, node: True),
+    "what has vanished is given on before it has ended": _instead(Keeper, "_announce", _vanish_at_once),
     "a run outlives its daemon": _instead(Puppet, "end", _orphan),
     "claims made meanwhile are given up too": _instead(Keeper, "_receive", _forget_the_rest),
     "an unknown outcome is taken for a known one": _instead(Keeper, "_database_away", _outcome_is_known),
@@ -289,9 +297,10 @@ HINTS = {
     "a lock is the daemon's alone": 13,
     "nobody looks at locks": 112,
     "what is over the shares is nobody's": 80,
-    "what is over the share is freed under its run": 4,
+    "what is over the share is freed under its run": 5,
     "a node is buried unconditionally": 862,
     "a buried node claims": 2932,
+    "what has vanished is given on before it has ended": 244,
     "a run outlives its daemon": 6,
     "claims made meanwhile are given up too": 48,
     "an unknown outcome is taken for a known one": 2,

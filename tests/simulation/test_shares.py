@@ -138,12 +138,19 @@ def test_what_a_node_has_no_task_for_it_leaves_to_the_others(interval: str, lack
     assert scenario.late(last + 2 * SECOND) == []
 
 
+@pytest.mark.parametrize("row", ["as it was", "made anew"])
 @pytest.mark.parametrize("asked", ["resume", "run"])
-def test_what_no_node_had_the_task_for_is_tried_again_at_once_when_a_person_asks_for_it(asked: str) -> None:
+def test_what_no_node_had_the_task_for_is_tried_again_at_once_when_a_person_asks_for_it(asked: str, row: str) -> None:
     scenario = Scenario(1, "1s", jobs=1)
     scenario.lacking = {1, 2, 3}
     at = JOIN + SETTLED
-    scenario.events.at(at, lambda: scenario._do(asked, "job0", EPOCH + at))
+
+    def ask() -> None:
+        if row == "made anew":  # somebody has deleted it
+            scenario._store.transact(lambda session: session.execute("DELETE FROM schedule") and None)
+        scenario._do(asked, "job0", EPOCH + at)
+
+    scenario.events.at(at, ask)
     scenario.run()
     tries = [began.at for began in scenario.checks.began]
     assert any(at <= moment <= at + scenario.settings.poll + SECOND // 2 for moment in tries), tries

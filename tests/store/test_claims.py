@@ -63,6 +63,7 @@ def test_a_claim_takes_what_is_ready_oldest_first_and_no_more_than_asked_for(sto
 
 def test_a_claim_goes_without_what_this_node_leaves_to_others_unless_nobody_takes_it(store: Store) -> None:
     ids = make_jobs(store, 3)
+    store.transact(lambda session: session.execute("UPDATE schedule SET error = 'unknown task'") and None)
 
     def work(session: Session) -> tuple[list[int], int | None]:
         without = table.Without(dict.fromkeys(ids[:2], 1), before=9)
@@ -88,6 +89,15 @@ def test_a_claim_takes_what_this_node_gave_back_when_its_error_is_gone_and_nobod
         return [one.plan.job_id for one in table.claim(session, 1, "default", SOON, 10, table.Without(first))]
 
     assert sorted(store.transact(work)) == [ids[0], ids[2]]
+
+
+@pytest.mark.parametrize("token", [1_800_000_000_000_000, 1, 2**63 - 1])
+def test_a_claim_takes_what_this_node_gave_back_when_its_row_has_been_made_anew_since(store: Store, token: int) -> None:
+    make_jobs(store, 1, token=5_000)
+    without = table.Without({one.plan.job_id: one.plan.token for one in claim(store, node=1)})
+    sql = f"UPDATE schedule SET node_id = 0, token = {token}"
+    store.transact(lambda session: session.execute(sql) and None)
+    assert len(store.transact(lambda session: table.claim(session, 1, "default", SOON, 10, without))) == 1
 
 
 def test_what_is_claimed_is_claimed_by_nobody_else(store: Store) -> None:

@@ -1,0 +1,120 @@
+"""A run that is ended without a record is over only when its process is dead: until then its node keeps the claim,
+whatever else happens, and what had begun is recorded as lost when the node leaves."""
+
+import pytest
+
+from jobd.clock import SECOND
+from jobd.engine.keeper import PATIENCE, Keeper
+from jobd.engine.messages import Abandoned, Drain
+from jobd.job import Options
+from jobd.wire import Order
+from tests.simulation import puppets
+from tests.simulation.node import Node
+from tests.simulation.puppets import Act
+from tests.simulation.world import World
+
+JOINS = SECOND  # the second node, when the first has begun all
+HANDS = 3 * SECOND
+KILLING = SECOND  # how long a process takes to die here
+END = 120 * SECOND
+JOBS = ("rerun", "fail")  # what becomes of each when it is lost
+MOVED = "UPDATE schedule SET token = token + 7"
+UNTOLD = MOVED + ", started_time = NULL"
+UNSOUND = f"UPDATE schedule SET token = {2**63 - 1}"
+
+sign_off = Keeper._sign_off
+
+
+class Scenario(World):
+    """Two nodes; the first runs a job of each kind."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.settings = self.settings._replace(stop_timeout=10 * SECOND, on_db_loss="kill")
+        self.nodes = [Node(self, number) for number in (1, 2)]
+        self.meddling = True  # tokens are what somebody's hands have made them
+
+    def run(self) -> None:
+        self._add(*(self._job(how, None, Options(on_lost=how), self._lasts, runonce=True) for how in JOBS))
+        self.nodes[0].start()
+        self.events.at(JOINS, self.nodes[1].start)
+        self.events.run(END)
+
+    def _lasts(self, order: Order) -> Act:
+        return Act(10**9, "never")
+
+    def write(self, sql: str) -> None:
+        """Somebody's hands."""
+        self._store.transact(lambda session: session.execute(sql) and None)
+
+    def beat(self) -> None:
+        """The first node compares its claims with the table now."""
+        self.tell(Abandoned({}))
+
+    def tell(self, message: object) -> None:
+        """The keeper of the first node has mail."""
+        self.nodes[0].engine.keeper.inbox.put(message)
+
+    def lease_ends(self) -> None:
+        """The first node's lease is over."""
+        for processor in self.nodes[0].engine._processors.values():
+            processor.forget("the lease is over")
+
+    def sign_off(self, keeper: Keeper) -> None:
+        """The first node signs off, and the database has just come back."""
+        self.nodes[0].line.cut = False
+        sign_off(keeper)
+
+    def began(self, job: str) -> list[int]:
+        """When each run of a job began."""
+        return [one.at for one in self.checks.began if one.job == job]
+
+    def outcomes(self) -> list[tuple[str, str]]:
+        """The jobs and outcomes of the history."""
+        sql = "SELECT name, outcome FROM run JOIN job ON job.id = job_id ORDER BY name"
+        return [(str(name), str(outcome)) for name, outcome in self.database.rows(sql)]
+
+
+@pytest.fixture(autouse=True)
+def _dying_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(puppets.Puppet, "end", lambda self: self.node.own(KILLING, self.die))
+
+
+@pytest.mark.parametrize("token", [MOVED, UNTOLD, UNSOUND])
+def test_what_is_still_being_ended_is_not_given_on_at_a_heartbeat_that_comes_early(token: str) -> None:
+    scenario = Scenario()
+    scenario.events.at(HANDS, lambda: scenario.write(token))
+    scenario.events.at(HANDS, lambda: scenario.tell(Drain()))  # the other node is to have it
+    for step in range(40):
+        scenario.events.at(HANDS + step * SECOND // 20, scenario.beat)
+    scenario.run()
+    assert len(scenario.began("rerun")) == 2
+    assert all(at >= HANDS + KILLING for job in JOBS for at in scenario.began(job)[1:])
+
+
+@pytest.mark.parametrize("token", [MOVED, UNTOLD, UNSOUND])
+def test_a_node_does_not_leave_while_what_it_ran_is_still_being_ended(token: str) -> None:
+    scenario = Scenario()
+    scenario.events.at(HANDS, lambda: scenario.write(token))
+    scenario.events.at(HANDS, scenario.beat)
+    scenario.events.at(HANDS + SECOND // 10, lambda: scenario.nodes[0].stop(now=False))
+    scenario.run()
+    assert len(scenario.began("rerun")) == 2
+    assert all(at >= HANDS + KILLING for job in JOBS for at in scenario.began(job)[1:])
+
+
+@pytest.mark.parametrize("back_at_the_end", [False, True])
+def test_what_was_ended_with_the_lease_is_lost_also_when_its_node_leaves_at_that_moment(
+    back_at_the_end: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job for which twice is worse than none is not run again, and the other one is."""
+    scenario = Scenario()
+    if back_at_the_end:  # the database is away until the node gives up waiting for it
+        scenario.settings = scenario.settings._replace(lease=3 * PATIENCE)
+        scenario.events.at(HANDS, lambda: setattr(scenario.nodes[0].line, "cut", True))
+        monkeypatch.setattr(Keeper, "_sign_off", lambda keeper: scenario.sign_off(keeper))
+    scenario.events.at(HANDS, scenario.lease_ends)
+    scenario.events.at(HANDS, lambda: scenario.nodes[0].stop(now=False))
+    scenario.run()
+    assert scenario.outcomes() == [("fail", "lost"), ("rerun", "lost")]
+    assert [len(scenario.began(job)) for job in JOBS] == [2, 1]
