@@ -49,7 +49,7 @@ def oracle(expressions: list[str], start: int) -> list[list[int]]:
     told = subprocess.run(command, env={"TZ": "UTC", "PATH": "/usr/bin:/bin"}, capture_output=True, text=True).stdout
     found = []
     for block in told.strip().split("\n\n"):
-        stamps = re.findall(r"(?:Next elapse|Iter\. #\d+): \w+ (\S+ \S+) UTC", block)
+        stamps = re.findall(r"(?:Next elapse|Iter(?:\.|ation) #\d+): \w+ (\S+ \S+) UTC", block)
         clocks = [datetime.fromisoformat(stamp).replace(tzinfo=UTC) for stamp in stamps]
         found.append([int(clock.timestamp()) * SECOND for clock in clocks])
     if len(found) < len(expressions) > 1:
