@@ -1,9 +1,9 @@
-"""Live jobs without a row of the table `schedule`: nobody would ever run them again, so they are looked for. And rows
-without a job, which are dropped.
+"""Jobs whose plan, the row of the table `schedule`, is missing or was made from another definition: they would run
+never, or at the wrong time, so they are looked for. And rows without a job, which are dropped.
 
-Only somebody's hands make such, by DELETE FROM schedule or the loss of a row of job_change, so there is no hurry: a
-slice of the jobs now and then. Whoever deleted the row may have done so under a run. So what is missing is watched for
-a lease before it is planned anew: by then the run's node has noticed, and has ended it.
+Only somebody's hands make such, by DELETE FROM schedule, the loss of a row of job_change or the restoring of a dump, so
+there is no hurry: a slice of the jobs now and then. A row may have been deleted under a run. So what is found is
+watched for a lease before it is planned again: by then the run's node has noticed, and has ended it.
 """
 
 from jobd import logs
@@ -29,18 +29,19 @@ class Census:
         self._after = FIRST  # the jobs up to this id have been counted
 
     def step(self, store: Store) -> None:
-        """Count a slice, if it is time; have those looked at that have been without a row for long enough."""
+        """Count a slice, if it is time; have those looked at that have been without a fitting plan for long enough."""
         asked = self._clock.monotonic()
         if asked < self.at:
             return
         self.at = asked + EVERY  # should the database not allow it, all else goes on meanwhile
-        until, more, missing = store.transact(self._count)
+        until, more, amiss = store.transact(self._count)
         answered = self._clock.monotonic()
-        found = self._missed.observe(asked, answered, [(job_id, None) for job_id in missing])
+        found = self._missed.observe(asked, answered, [(job_id, None) for job_id in amiss])
         if found:
             store.transact(lambda session: table.note_changes(session, found, "changed"))
-            logs.log("warning", f"{len(found)} jobs had no row in the table `schedule`, and are planned anew")
-        if len(found) < len(missing):
+            what = "no row in the table `schedule`, or one of another definition"
+            logs.log("warning", f"{len(found)} jobs had {what}, and are planned again")
+        if len(found) < len(amiss):
             self.at = answered + min(self._lease, EVERY)  # the same slice again
         else:
             self._after = until if more else FIRST
@@ -49,4 +50,5 @@ class Census:
     def _count(self, session: Session) -> tuple[int, bool, list[int]]:
         until, more = slices.slice_end(session, self._after, SLICE)
         slices.drop_jobless(session, self._after, until if more else LAST, SLICE)
-        return until, more, slices.rowless(session, self._after, until)
+        amiss = slices.rowless(session, self._after, until) + slices.unfitting(session, self._after, until)
+        return until, more, amiss

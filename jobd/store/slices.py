@@ -1,5 +1,7 @@
 """What concerns all jobs, a slice of their ids at a time: one statement for a million would hold up all else."""
 
+from jobd.job import without_zone
+from jobd.store.rows import UNSOUND
 from jobd.store.store import Session
 
 
@@ -46,6 +48,32 @@ def rowless(session: Session, after: int, until: int) -> list[int]:
         " WHERE job.id > ? AND job.id <= ? AND job.is_delete = 0 AND schedule.job_id IS NULL"
     )
     return sorted(job_id for (job_id,) in session.rows(sql, (after, until) * 2))
+
+
+def unfitting(session: Session, after: int, until: int) -> list[int]:
+    """The ids of the jobs of a slice whose plan, which nobody has claimed, was made from another definition.
+
+    So it is where rows were written in a way that is not noticed: a dump restored while triggers were off, or (on
+    MySQL, see jobd.store.seal) with the seals that fitted them.
+    """
+    # served by the primary keys
+    sql = (
+        'SELECT job.id, runonce, "interval", is_delete, basis, due_time, ready_time, COALESCE(paused, 0) FROM job'
+        " JOIN schedule ON schedule.job_id = job.id AND schedule.job_id > ? AND schedule.job_id <= ?"
+        " LEFT JOIN job_options ON job_options.job_id = job.id"
+        " WHERE job.id > ? AND job.id <= ? AND schedule.node_id + 0 = 0 AND error IS NULL AND basis <> ?"
+    )
+    found = session.rows(sql, (*(after, until) * 2, UNSOUND))
+    return sorted(job_id for job_id, *definition_and_plan in found if not _fits(*definition_and_plan))
+
+
+def _fits(
+    runonce: int, interval: str | None, deleted: int, basis: str, due: int | None, ready: int | None, paused: int
+) -> bool:
+    if deleted:
+        return ready is None
+    known = f"{without_zone(basis)}|"
+    return known.startswith(f"{runonce}||{interval or ''}|") and (ready is not None or due is None or bool(paused))
 
 
 def drop_jobless(session: Session, after: int, until: int, limit: int) -> None:
