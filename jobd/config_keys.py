@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from jobd.clock import DAY, SECOND
 from jobd.errors import BadValue
 from jobd.job import CATCH_UP, ISOLATION, MAX_BIGINT, MAX_RETRIES, ON_LOST
+from jobd.schedule.base import NO_ZONES
 from jobd.schedule.duration import parse_duration
 
 MAX_WORKERS = 160  # select() takes descriptors below 1024, and a worker has six
@@ -110,7 +111,7 @@ def _timezone(value: object) -> str:
 
 def has_zone_file(name: str) -> bool:
     """Whether the system has the time zone `name`. No is no answer: zoneinfo looks into more places, and costs more."""
-    if name[0] in "/." or os.path.normpath(name) != name:
+    if name[0] in "/." or os.path.normpath(name) != name or name.partition("/")[0] in NO_ZONES:
         return False
     try:
         with open(ZONES + name, "rb") as file:

@@ -19,7 +19,6 @@ from jobd.errors import ConfigError
 _FOLDER = "/zoneinfo/"
 _OTHER_CLOCKS = ("posix/", "right/")  # copies of all zones; those of `right` count leap seconds
 _MAX_FILE = 2**20
-_NO_NAMES = ("localtime", "posixrules", "Factory")  # files among the zones that are no zones
 _FIRST_YEAR, _LAST_YEAR = 2025, 2100  # over which a rule must agree with the file that it stands for
 
 
@@ -151,7 +150,7 @@ def _is_zone(name: str) -> bool:
     """Whether schedules may name this zone. `jobd list` asks this, so what costs is imported last."""
     if not name:
         return False
-    if has_zone_file(name) and name not in _NO_NAMES:
+    if has_zone_file(name):
         return True
     from jobd.schedule.zone import known_zone
 

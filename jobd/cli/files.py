@@ -56,7 +56,10 @@ def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as
     wanted = jobfile.load(text, source, context.zone, {job.name: job for job in stored}, context.settings.retry_times)
     difference = applying.compare(stored, wanted, prune)
     _show(difference, as_json)
-    if dry_run or not any(difference):
+    if not any(difference):
+        return
+    if dry_run:
+        applying.try_out(context.store, wanted, prune, context.now(), context.zone)
         return
     if not yes:
         if file == "-" or not sys.stdin.isatty():

@@ -14,12 +14,10 @@ from zlib import crc32
 from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from jobd.clock import DAY, HOUR, LATEST, SECOND, from_datetime, to_datetime
-from jobd.schedule.base import Flaw, Moved, Schedule
+from jobd.schedule.base import NO_ZONES, Flaw, Moved, Schedule
 from jobd.schedule.rule import is_rule, zone_of_rule
 
 _NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*\Z")
-# Names of the zone database that are none: `right/` counts leap seconds, the others mean whatever this machine says.
-_NO_ZONES = ("right", "posix", "posixrules", "localtime", "Factory")
 FAR = 3 * HOUR  # a clock that is moved by less is put right; one that is moved by more was wrong: Debian's cron(8)
 _MICROSECOND = timedelta(microseconds=1)
 _NONE = timedelta()
@@ -37,7 +35,7 @@ def known_zone(name: str) -> ZoneInfo | None:
     """The time zone called `name`, in the IANA database or by a POSIX rule; None when there is none."""
     if name.upper() == "UTC":
         name = "UTC"
-    if _NAME.match(name) and name.partition("/")[0] not in _NO_ZONES:
+    if _NAME.match(name) and name.partition("/")[0] not in NO_ZONES:
         try:
             return ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -187,13 +185,13 @@ def zone_spelt(name: str) -> str | None:
 
 
 def _by_case() -> dict[str, str]:
-    return {zone.casefold(): zone for zone in available_timezones() if zone.partition("/")[0] not in _NO_ZONES}
+    return {zone.casefold(): zone for zone in available_timezones() if zone.partition("/")[0] not in NO_ZONES}
 
 
 def _nearest(name: str) -> str:
     from difflib import get_close_matches
 
-    if not name or name.partition("/")[0] in _NO_ZONES:
+    if not name or name.partition("/")[0] in NO_ZONES:
         return "write a name like Europe/Berlin"
     known = _by_case()
     near = get_close_matches(name.casefold(), known, 1, 0.6)

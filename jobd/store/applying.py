@@ -1,6 +1,7 @@
 """Making the stored jobs match wanted ones: what differs, and one transaction that does it, all or nothing."""
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from jobd.errors import BadValue
@@ -57,18 +58,33 @@ def _refuse_orphans(wanted: Iterable[Job], pruned: Collection[str]) -> None:
 
 def apply(store: Store, wanted: Sequence[Job], prune: bool, now: int, zone: str) -> Difference:
     """Make the live jobs match `wanted`, all or nothing; what was done. Without `prune`, other jobs are left."""
+    return store.transact(lambda session: _apply(session, wanted, prune, now, zone))
 
-    def work(session: Session) -> Difference:
-        stored = _all_jobs(session)
-        difference = compare(stored, wanted, prune)
-        ids = {job.name: job.id for job in stored}
-        jobs = [job._replace(id=ids.get(job.name, 0)) for job in difference.added]
-        jobs += [new for _, new in difference.changed]
-        write(session, jobs, now, zone, deleted={job.name for job in wanted if job.deleted})
-        set_deleted(session, [job.id for job in difference.deleted], True, now, zone)
-        return difference
 
-    return store.transact(work)
+def try_out(store: Store, wanted: Sequence[Job], prune: bool, now: int, zone: str) -> None:
+    """Raise what `apply` would raise, and change nothing."""
+
+    def work(session: Session) -> None:
+        _apply(session, wanted, prune, now, zone)
+        raise _Undone
+
+    with suppress(_Undone):
+        store.transact(work)
+
+
+class _Undone(Exception):
+    """Ends a transaction whose work is not to stay."""
+
+
+def _apply(session: Session, wanted: Sequence[Job], prune: bool, now: int, zone: str) -> Difference:
+    stored = _all_jobs(session)
+    difference = compare(stored, wanted, prune)
+    ids = {job.name: job.id for job in stored}
+    jobs = [job._replace(id=ids.get(job.name, 0)) for job in difference.added]
+    jobs += [new for _, new in difference.changed]
+    write(session, jobs, now, zone, deleted={job.name for job in wanted if job.deleted})
+    set_deleted(session, [job.id for job in difference.deleted], True, now, zone)
+    return difference
 
 
 def _definition(job: Job) -> tuple[Any, ...]:

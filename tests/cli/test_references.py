@@ -156,3 +156,13 @@ def test_a_job_with_a_name_that_jobd_would_refuse_can_be_named(jobd: Person, nam
     jobd.fine("restore", "--", name)
     jobd.fine("rename", "--", name, "good")
     assert jobd.fine("show", "good", "--json").json["state"] == "paused"
+
+
+def test_a_dry_run_refuses_what_apply_refuses_and_changes_nothing(jobd: Person, refused: Callable[..., str]) -> None:
+    jobd.fine("add", "x", *REPORT, "--every", "1h")
+    (jobd.folder / "jobs.toml").write_text('[job.a]\nafter_jobs = ["b"]\n[job.b]\nafter_jobs = ["a"]\n')
+    assert "would wait for itself" in refused("apply", "jobs.toml", "--dry-run")
+    assert refused("apply", "jobs.toml", "--dry-run") == refused("apply", "jobs.toml", "--yes")
+    (jobd.folder / "jobs.toml").write_text('[job.hello]\ninterval = "1h"\n')
+    assert "hello" in jobd.fine("apply", "jobs.toml", "--dry-run").out
+    assert [job["name"] for job in jobd.fine("list", "--json").json] == ["x"]
