@@ -147,7 +147,8 @@ class Mysql(Dialect):
                 cursor.execute(self._settings)
                 self._set = cursor.fetchone()
             return connection
-        except (pymysql.Error, OSError, UnicodeError) as error:  # a host name may be none in any encoding
+        # A host name may be none in any encoding; PyMySQL raises RuntimeError when it lacks a package.
+        except (pymysql.Error, OSError, UnicodeError, RuntimeError) as error:
             if connection is not None:
                 connection.close()
             raise DatabaseUnavailable(*self.explain(error, target)) from None
@@ -207,6 +208,8 @@ class Mysql(Dialect):
             return f"{target.label}: the session does not keep its settings (sql_mode, time_zone, isolation…)", hint
         if isinstance(error, UnicodeError) and not isinstance(error, UnicodeDecodeError):
             return f"{target.label}: {NO_HOST}", "check the host in the URL"
+        if isinstance(error, RuntimeError):
+            return f"{target.label}: {error}", "install that package beside jobd, or have the server offer TLS"
         number = _number(error)
         text = str(error.args[1]) if len(error.args) > 1 else str(error)
         text = " ".join(text.split()) or "the connection broke"  # PyMySQL does not always say why

@@ -131,6 +131,11 @@ def test_a_user_with_less_than_all_rights(
     refused(make_house(url), f"GRANT ALL ON {url.rpartition('/')[2]}.* TO")
 
 
+def test_a_password_that_is_only_sent_over_tls(make_house: Callable[[str], House]) -> None:
+    with servers.running("mysql", ["--tls-version="]) as server:  # and there is no package `cryptography` here
+        refused(make_house(server.new_database()), "install that package beside jobd, or have the server offer TLS")
+
+
 def test_a_user_who_may_connect_but_make_no_table(
     make_house: Callable[[str], House], postgresql: servers.Server
 ) -> None:
