@@ -61,7 +61,6 @@ def for_one_database(server: servers.Server, rights: str = "ALL") -> str:
     [
         # as with managed servers and groups of servers
         ("mysql", ["--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--sql-require-primary-key=ON"]),
-        ("mysql", ["--sql-generate-invisible-primary-key=ON", "--binlog-row-image=MINIMAL"]),
         ("mariadb", ["--innodb-force-primary-key=ON"]),
     ],
 )
