@@ -6,6 +6,8 @@ some rounds is taken, of both: what disturbs adds, and never takes away.
 
 import heapq
 import json
+import os
+import socket
 import sqlite3
 import sys
 import time
@@ -19,11 +21,13 @@ DRAINS = 5  # in each of so many
 ROUNDS = 3
 IDLE = 4.0  # seconds
 LISTS = 15
+TALK = 10_000
 
 
 def calibration() -> float:
-    """Processor seconds of a fixed piece of work: what a scheduler does, in plain Python and sqlite3."""
+    """Processor seconds of a fixed piece of work: what a scheduler does, in plain Python, sqlite3 and the kernel."""
     began = time.process_time()
+    talk()
     database = sqlite3.connect(":memory:")
     database.execute("CREATE TABLE schedule (id INTEGER PRIMARY KEY, due INTEGER, text TEXT)")
     database.execute("CREATE INDEX due ON schedule (due)")
@@ -39,6 +43,23 @@ def calibration() -> float:
     database.executemany("UPDATE schedule SET due = due + ? WHERE id = ?", [(due, number) for number, due, _ in rows])
     database.close()
     return time.process_time() - began
+
+
+def talk() -> None:
+    """System calls of the kinds that a run takes: machines differ more in these than in plain work."""
+    ours, theirs = socket.socketpair()
+    reading, writing = os.pipe()
+    with ours, theirs:
+        for _ in range(TALK):
+            theirs.send(b"x")
+            ours.recv(1)
+            os.write(writing, b"x")
+            os.read(reading, 1)
+            for descriptor in (reading, writing):
+                os.fstat(descriptor)
+            os.close(os.dup(reading))
+    os.close(reading)
+    os.close(writing)
 
 
 def wake_ups(pid: int) -> int:

@@ -1,6 +1,7 @@
 """The life of a run, decided by pure functions: a table of promises, with a moment as an argument."""
 
 from datetime import datetime
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -385,3 +386,50 @@ def test_whatever_the_clock_does_no_due_time_of_an_interval_is_recorded_twice(st
         assert current.due is not None
         assert current.due <= now + SECOND + len(steps) * 2  # it is never further away than its interval
     assert len(recorded) == len(set(recorded))
+
+
+# What a person does between the runs of a job; `turn`: a node takes it, if it is due, and it ends well.
+COMMANDS = ("run", "pause", "resume", "rm", "restore", "turn")
+STEP = 50 * SECOND + 7
+
+
+@pytest.mark.parametrize("catch_up", ["once", "none", "all"])
+@pytest.mark.parametrize("interval", ["*/5 * * * *", "2m"])
+def test_no_due_time_runs_twice_and_no_number_serves_two_after_any_five_commands(interval: str, catch_up: str) -> None:
+    job = lifecycle.filled(Job("a", interval, id=1, options=Options(catch_up=catch_up)), Options())
+    first = lifecycle.plan(job, None, T0, "UTC")
+    for commands in product(COMMANDS, repeat=5):
+        current, state, now, runs = first, job, T0, []
+        for command in commands:
+            now += STEP
+            state = after_command(state, command)
+            if command == "run" and not state.deleted:
+                current = lifecycle.request(lifecycle.plan(state, current, now, "UTC"), now)
+            elif command == "turn":
+                current = in_turn(state, current, now, runs)
+            else:
+                current = lifecycle.plan(state, current, now, "UTC")
+        for _ in range(3):
+            now = max(now + 1, current.ready or 0)
+            current = in_turn(state, current, now, runs)
+        assert len({due for _, due in runs}) == len({number for number, _ in runs}) == len(runs), (commands, runs)
+        assert runs == sorted(runs), (commands, runs)
+
+
+def after_command(job: Job, command: str) -> Job:
+    paused = {"pause": True, "resume": False}.get(command, job.options.paused)
+    deleted = {"rm": True, "restore": False}.get(command, job.deleted)
+    return job._replace(deleted=deleted, options=job.options._replace(paused=paused))
+
+
+def in_turn(job: Job, current: Plan, now: int, runs: list[tuple[int, int]]) -> Plan:
+    """The plan when a node has looked at the job; the runs that are recorded, by number and due time, are added."""
+    if current.ready is None or current.ready > now:
+        return current
+    step = lifecycle.take(job, current._replace(node=1), now, "UTC")
+    done = [step] if step.run else []
+    if step.plan.node:
+        step = lifecycle.settle(job, step.plan, Ended("succeeded", now, now + 1), "UTC", 0.5)
+        done.append(step)
+    runs.extend((one.run.number, one.run.due) for one in done if one.run)
+    return step.plan._replace(node=0)

@@ -16,7 +16,7 @@ from jobd.cli.programs import mind_program
 from jobd.cli.show import escape, moment, print_json
 from jobd.cli.state import NEXT_TIMES, coming
 from jobd.cli.taskcheck import check_arguments, check_task
-from jobd.errors import BadValue
+from jobd.errors import BadValue, DatabaseUnavailable
 from jobd.job import Job, without_zone
 from jobd.lifecycle import check, schedule_of
 from jobd.schedule import Schedule
@@ -166,7 +166,11 @@ def _mind_pool(context: Context, pool: Any) -> None:
 
 def _echo(context: Context, done: str, name: str, as_json: bool) -> None:
     """Say what was understood: the name, the schedule in words, and when it is due next."""
-    listed = context.reader.job(name)
+    try:
+        listed = context.reader.job(name)
+    except DatabaseUnavailable as error:
+        error.stored = "what was asked for is done"
+        raise
     if as_json:
         print_json(job_document(listed, context.zone))
         return
