@@ -74,7 +74,7 @@ def config_for(folder: str) -> str:
     """The text of jobd.toml in `folder`.
 
     A system's daemon has its data where systemd wants them. Its database may become a shared one, on which programs are
-    not allowed unless somebody writes so; so it says nothing about programs, which SQLite allows.
+    not allowed unless the configuration says so; so it says nothing about programs, which SQLite allows.
     """
     if folder != SYSTEM_FOLDER:
         return CONFIG

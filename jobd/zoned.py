@@ -1,7 +1,7 @@
 """What a plan knows of the time zone that its due times follow, and what becomes of it when that changes.
 
 The basis of a plan names the zone: `0|Europe/Berlin|30 9 * * *` for that of the installation, `0|=Asia/Tokyo|…` for one
-that the job names, `0||10s` where none matters. Each due time follows the zone in the basis, on whichever node it is
+that the job names, `0||10s` where none matters. Each due time follows the zone in the basis, on each node where it is
 computed, until the plan is moved to another: so nodes with different zones do not disturb each other.
 """
 

@@ -57,7 +57,7 @@ def _parent(job_id: int, name: str, stored: dict[int, Listed], names: set[str]) 
     known = stored.get(job_id)
     if known is not None and not _flaw(known):
         return known.job
-    if known is None and name in names:  # somebody has made another job of this name
+    if known is None and name in names:  # another job has this name now
         name = f"{name[: MAX_NAME - 40]} (job {job_id})"
     names.add(name)
     return Job(name, id=job_id, deleted=True)

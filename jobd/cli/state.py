@@ -172,7 +172,7 @@ def reason(listed: Listed, nodes: Sequence[NodeRow], now: int) -> Why | None:
     if state == "queued":
         return Why("a node has claimed it and starts it when it is due and a worker is free", False)
     if listed.lost:
-        return Why("its row of the table `schedule` is gone; a node makes it anew, which may take minutes", False)
+        return Why("its row of the table `schedule` is gone; a node makes it again, which may take minutes", False)
     if plan is None:
         return Why("it is new: a node plans it within its next poll", False)
     return _why_free(plan, state, nodes, now)

@@ -38,7 +38,7 @@ KillMode=mixed
 TimeoutStopSec={stop}
 # A task that takes all the memory ends alone.
 OOMPolicy=continue
-# Of the files that jobs make; jobd's own are private whatever it is.
+# Of the files that jobs make; jobd's own are always private.
 UMask=0022
 # The database's password, when it is not in the configuration:
 #LoadCredential=jobd-database-password:/etc/jobd/database-password

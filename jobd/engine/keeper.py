@@ -649,7 +649,7 @@ class Keeper:
     def _leave(self, session: Session) -> None:
         if not self._outcomes:
             # Claimed while the dispatch loop was already winding down: no run of these has begun. (Where one had, and
-            # there was no time to say so, others record it as lost. A row that makes no sense they plan anew.)
+            # there was no time to say so, others record it as lost. A row that makes no sense they plan again.)
             left = [
                 plan
                 for plan, *_ in table.claims_of(session, self._node)

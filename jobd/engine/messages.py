@@ -40,7 +40,7 @@ class Recalled(NamedTuple):
 
 
 class Look(NamedTuple):
-    """To the keeper: somebody changed something. `reply` travels back in Looked when it is in effect.
+    """To the keeper: a command changed something. `reply` travels back in Looked when it is in effect.
 
     It is called with None, or with what keeps the keeper from looking.
     """

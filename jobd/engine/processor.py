@@ -176,7 +176,7 @@ class Processor:
         self.crew.renewed |= worker.mute and not was_mute
 
     def recall(self, job_id: int) -> None:
-        """Give a job back if it has not started; else when its attempt is over, whatever follows."""
+        """Give a job back if it has not started; else when its attempt is over."""
         self._clear_lines_of(job_id)
         item = self._take_back(job_id)
         if item is not None:

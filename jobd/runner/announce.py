@@ -1,4 +1,4 @@
-"""What the plugins offer, told line by line on a descriptor to whoever lists it (see listing.py): JSON arrays.
+"""What the plugins offer, told line by line on a descriptor to the process that lists it (see listing.py): JSON arrays.
 
 ["loading", source]   what follows, until the next such line, is about this plugin
 ["task", name, origin, kind, arguments, error]   arguments: [required, optional, others] or null

@@ -1,5 +1,5 @@
 """The end of a run on request: SIGTERM, which the daemon sends when a run is cancelled, over its timeout, or in the way
-of a stop, becomes something that the task can act on. Some seconds later the process is killed, whatever it did.
+of a stop, becomes something that the task can act on. Some seconds later the process is killed.
 
     in a sync task      jobd.Cancelled is raised, once
     in an async task    it is cancelled

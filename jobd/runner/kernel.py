@@ -46,7 +46,7 @@ class Kernel:
     def __init__(self, line: int) -> None:
         self._line = line
         self._guardian = os.getppid()
-        # Held open: it is the same folder wherever somebody moves it.
+        # Held open: it is the same folder also when it is moved.
         self._directory = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._umask = os.umask(0o077)
         os.umask(self._umask)
@@ -88,7 +88,7 @@ class Kernel:
         )
 
     def free_output(self) -> None:
-        """Writing to the pipe waits until there is room, whatever a run or one of its children made of it."""
+        """Writing to the pipe waits until there is room, also when a run or a child has set O_NONBLOCK."""
         if fcntl.fcntl(1, fcntl.F_GETFL) != self._flags:
             fcntl.fcntl(1, fcntl.F_SETFL, self._flags)
 

@@ -8,7 +8,7 @@ from jobd.api import MARK
 
 
 def marked_in(module: ModuleType) -> list[tuple[str, Callable[..., Any]]]:
-    """(name of the task, function) of each that the module holds, its own or imported, under whatever names, once.
+    """(name of the task, function) of each that the module holds, its own or imported, under any names, once.
 
     What a decorator has put round a marked function carries its mark on; then the one that stands for the name counts.
     """

@@ -1,4 +1,4 @@
-"""Whether somebody has put other functions in the place of the standard library's, in modules or in their classes.
+"""Whether other functions stand in the place of the standard library's, in modules or in their classes.
 
 What a plugin's import has replaced (gevent does so) belongs to the process. In a module that a run has loaded, a
 function from outside of the standard library is one that was put there.

@@ -90,7 +90,7 @@ class State:
             self._settled = False
             intact = self._is_intact() and self._fit
             return intact and (time.monotonic_ns() < self._thorough_at or self._is_thoroughly_intact())
-        except BaseException:  # noqa: BLE001 - whatever the task has done to this interpreter, its outcome is to be told
+        except BaseException:  # noqa: BLE001 - the task may have broken anything; its outcome is to be told
             return False
 
     def pause(self) -> int:

@@ -179,7 +179,7 @@ class Worker:
             linux.await_children(CHILDREN_CLEAN_UP)
 
     def _call(self, order: Order) -> Any:
-        """Run it; what it returned. Whoever asks for its end meanwhile ends this, and nothing after it."""
+        """Run it; what it returned. A request to end it that comes meanwhile ends this, and nothing after it."""
         try:
             self._ending.act = cancel
             if self._ending.asked:  # while its module was being loaded, for a child

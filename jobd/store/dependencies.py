@@ -1,7 +1,7 @@
 """Jobs that are due when others have run: which waits for which, and what has happened since its last run.
 
 What a job waits for is part of its definition and stands, by id, in `job_options.after_jobs`. A row of `job_dependency`
-says it the other way round: `job_id` waits for a run of `on_job_id`, to succeed or (`any_outcome`) to end in whatever
+says it the other way round: `job_id` waits for a run of `on_job_id`, to succeed or (`any_outcome`) to end in any
 way, and one has since (`met`). When all of a job's rows are met, and it is neither under way nor paused nor deleted,
 it is due. What ends while it is one of these is kept, and counts as soon as it is none of them.
 """
@@ -22,7 +22,7 @@ _WAITING = "SELECT job_id, on_job_id, any_outcome, met FROM job_dependency{} WHE
 def resolved(jobs: Sequence[Job], find: Callable[[list[str]], Mapping[str, int]]) -> list[Job]:
     """`jobs`, with the ids of the jobs that they name. `find` gives those of names. Raises BadValue.
 
-    What has an id keeps it, whatever has become of the job that it means.
+    What has an id keeps it, also when the job that it means is gone.
     """
     names = sorted({one.name for job in jobs for one in job.options.after_jobs if not one.job_id})
     if not names:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 AGAIN = "again"  # the transaction was rolled back by a conflict: repeat it whole
 LOST = "lost"  # the connection broke
 SESSION = "session"  # this session may not do it, or has lost its settings; another may be able to
-ALTERED = "altered"  # a table or a column is not to be seen: jobd makes nothing anew that was there
+ALTERED = "altered"  # a table or a column is not to be seen: jobd makes nothing again that was there
 AWAY = "away"  # the database cannot be reached or written
 STATEMENT = "statement"  # the server refuses what is to be written, and takes other things
 MOST = 2**62  # a counter that somebody has put beyond this, or below 0, begins anew instead of ending all writes

@@ -52,5 +52,5 @@ def _read(session: Session, name: str, lock: str = "") -> tuple[str, int]:
 
 def _write(session: Session, name: str, value: str, node: int) -> None:
     cursor = session.execute("UPDATE installation SET value = ?, node_id = ? WHERE name = ?", (value, node, name))
-    if cursor.rowcount == 0:  # somebody has deleted the row that the schema made
+    if cursor.rowcount == 0:  # the row that the schema made has been deleted
         session.execute("INSERT INTO installation (name, value, node_id) VALUES (?, ?, ?)", (name, value, node))

@@ -43,7 +43,7 @@ SQL_MODE = (
     "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES"
 )
 _MIXED_COLLATIONS = 1271
-# How MySQL has bytes in JSON, and the letters of a column that somebody has made UTF-16 or the like: taken for UTF-8.
+# How MySQL has bytes in JSON, and the letters of a column that was changed to UTF-16 or the like: taken for UTF-8.
 _GARBLED = ('"base64:type', "\\u0000")
 _SETTINGS = (
     "sql_mode",
@@ -72,7 +72,7 @@ _MEANINGS = {
     SESSION: {
         # not allowed: in, to the database, to a table, to a column; the password is too old; the account is locked
         *(1044, 1045, 1698, 1130, 1142, 1143, 1227, 1370, 1820, 1862, 3118, 4151),
-        # whoever made the trigger is no user any more
+        # the user that made the trigger is no user any more
         1449,
         # read-only: the server, the transaction, the engine
         *(1290, 1792, 1207, 1836, 3159),
@@ -91,7 +91,7 @@ _MEANINGS = {
         *(1021, 1114, 1037, 1038, 1041, 1135, 1206),
         # files that cannot be read or written, are damaged or locked, belong to no table
         *(1015, 1016, 1017, 1023, 1024, 1026, 1030, 1034, 1035, 1036, 1194, 1195, 1712, 1812, 1813, 1932),
-        # somebody has locked all tables; ended by a person, by the deadline
+        # all tables are locked; ended by a person, by the deadline
         *(1099, 1192, 1223, 1317, 1969, 3024),
         # unknown; internal; a Galera node or a replication group that is not ready
         *(1105, 1815, 1047, 1877, 3100),

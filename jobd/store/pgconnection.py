@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL each of whose calls ends, whatever becomes of the server or of the way there.
+"""A connection to PostgreSQL each of whose calls ends, also when the server or the way there is lost.
 
 The server's own statement_timeout ends no COMMIT that waits for a standby, and nothing at all when the server is frozen
 or its answer is lost. (tcp_user_timeout sees only what the other machine's kernel has not received.)

@@ -99,7 +99,7 @@ class Reader:
         return self._with_parents([_listed(found[0])])[0]
 
     def job_of(self, job_id: int) -> Listed | None:
-        """The job with this id, whatever it is called by now."""
+        """The job with this id, also under another name."""
         found = self._rows(f"{_JOBS.format('job')} WHERE job.id = ?", (job_id,))
         return self._with_parents([_listed(found[0])])[0] if found else None
 

@@ -23,7 +23,7 @@ _JOINED = (
     " LEFT JOIN job_options ON job_options.job_id = schedule.job_id WHERE "
 )
 _WIDTH = len(rows.SCHEDULE)
-MOST_SINCE = 100_000  # by more claims no token has moved: its row was made anew (a tenth of a second later, at least)
+MOST_SINCE = 100_000  # by more claims no token has moved: its row was made again (a tenth of a second later, at least)
 DEFINITIONS = f"SELECT {_DEFINITION} FROM job LEFT JOIN job_options ON job_options.job_id = job.id"
 
 
@@ -67,7 +67,7 @@ class Without(NamedTuple):
 
     `jobs` has the token under which each was given back with an error. Where the error is gone and nobody has claimed
     the job since, a person has changed it or asked for a run: then it is not gone without either. Claims add one each
-    to the token; a row that somebody has made anew has the time in microseconds, far from what it had.
+    to the token; a row that was made again by hand has the time in microseconds, far from what it had.
     """
 
     jobs: Mapping[int, int] = {}

@@ -3,7 +3,7 @@
 (Why so: docs/decisions/0016-seals-on-mysql.md.)
 
 The microseconds of `updated_time` are a seal: a checksum of the definition, which jobd sets when it has looked at the
-row. A row that any program inserts or changes, in whatever way, no longer fits its seal (but by chance, once in a
+row. A row that any program inserts or changes, in any way, no longer fits its seal (but by chance, once in a
 million; then a changed interval is seen when the job is next planned). An index holds the rows whose seal is broken, so
 that a poll reads these and no others. What a transaction wrote is in it when that commits, however late.
 

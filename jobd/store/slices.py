@@ -77,7 +77,7 @@ def _fits(
 
 
 def drop_jobless(session: Session, after: int, until: int, limit: int) -> None:
-    """Forget the plans of a slice whose job somebody has removed, those that nobody has claimed."""
+    """Forget the plans of a slice whose job has been removed, those that nobody has claimed."""
     # served by the primary keys
     sql = (
         "SELECT schedule.job_id FROM schedule LEFT JOIN job ON job.id = schedule.job_id AND job.id > ? AND job.id <= ?"
