@@ -43,7 +43,7 @@ from jobd.engine.nodelock import NodeLock
 from jobd.engine.spawner import ProcessSpawner, Spawner
 from jobd.errors import JobdError
 from jobd.localzone import with_zone
-from jobd.schedule import forget_rules
+from jobd.schedule import forget_rules, load_kinds
 from jobd.schedule.zone import rules_version
 
 LOOK = 5.0  # seconds between two looks at the control socket, or until the keeper wakes the loop at the next heartbeat
@@ -199,7 +199,9 @@ class _Service:
 
     def _live(self, up: Callable[[], None]) -> None:
         self._signals = _catch_signals()
-        rules_version()  # now, because it imports and opens files, and later descriptors may be used up
+        # Now, because these import and open files, and later descriptors may be used up.
+        rules_version()
+        load_kinds()
         self._engine.start()
         spare_the_collector()
         try:

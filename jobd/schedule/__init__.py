@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 
 from jobd.schedule.base import COUNT_LIMIT, SEPARATOR, Flaw, Schedule, ScheduleError
 
-__all__ = ["COUNT_LIMIT", "Schedule", "ScheduleError", "forget_rules", "is_at_start", "parse"]
+__all__ = ["COUNT_LIMIT", "Schedule", "ScheduleError", "forget_rules", "is_at_start", "load_kinds", "parse"]
 
 MAX_LENGTH = 255
 
@@ -25,6 +25,11 @@ def parse(interval: str | None, runonce: bool, zone: str, name: str = "") -> Sch
     if runonce:
         return _once()
     raise ScheduleError("there is no interval and runonce is 0", "", 0, "give an interval, or set runonce to 1")
+
+
+def load_kinds() -> None:
+    """Load what reads each kind of schedule, for a daemon that may lack the descriptors for it later."""
+    from jobd.schedule import after, at, calendar, cron, days, every, once, reboot, union  # noqa: F401
 
 
 def forget_rules() -> None:

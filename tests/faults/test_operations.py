@@ -444,9 +444,9 @@ def test_too_few_descriptors_are_told_and_cost_no_processor(make_house: Callable
     house.processes.append(process)
     house.fine("add", "quick", "--every", "100ms")
     until(lambda: "Too many open files" in house.log() or process.poll() is not None, "the trouble to be told")
+    house.ended("quick", 3)
+    assert process.poll() is None
     assert "Traceback" not in house.log()
-    if process.poll() is None:
-        house.ended("quick", 3)
 
 
 def test_a_daemon_that_finds_nothing_around_it_works(house: House) -> None:
