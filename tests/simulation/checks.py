@@ -3,13 +3,13 @@
 from collections import defaultdict
 from typing import Any, NamedTuple
 
-from jobd.clock import SECOND
+from jobd.clock import MILLISECOND, SECOND
 from jobd.job import FAILED, LOST, SUCCEEDED
 from jobd.lifecycle import MAX_LOSSES, MAX_TOKEN, UNRESOLVED_PAUSE
 from jobd.wire import Order
 from tests.simulation.events import Violation
 from tests.simulation.node import EPOCH
-from tests.simulation.puppets import Puppet
+from tests.simulation.puppets import KILL_TAKES, Puppet
 
 TAKEOVER_GRACE = SECOND // 4  # beyond the lease and two polls: for the ways to the database and back
 NEXT_DOOR = SECOND  # within which a neighbour takes over: it looks at locks every 0.5 s, and a kill takes up to 0.2 s
@@ -46,11 +46,12 @@ class Checks:
 
     def _excused(self, puppet: Puppet) -> bool:
         """The documented exceptions: a machine that is frozen, or has only just thawed; and on_db_loss = "finish" on a
-        node that was alone when it was cut off."""
-        node = puppet.node
-        if self._world.settings.on_db_loss == "finish" and node.up and node.engine.keeper.watch.alone():
+        node that was alone when it was cut off: when it hears of others, what they have taken over is still to die."""
+        node, now = puppet.node, self._world.events.now
+        alone = node.up and (node.engine.keeper.watch.alone() or now - node.alone_until <= KILL_TAKES + MILLISECOND)
+        if self._world.settings.on_db_loss == "finish" and alone:
             return True
-        return bool(node.suspended() or self._world.events.now - node.thawed_at <= THAW_GRACE)
+        return bool(node.suspended() or now - node.thawed_at <= THAW_GRACE)
 
     def _began_anew(self) -> bool:
         """The documented exception: tokens that begin anew, by a clock that was put back."""
@@ -125,13 +126,17 @@ class Checks:
 
     def committed(self) -> None:
         """A transaction has been committed."""
-        for job_id, token in self._world.database.rows("SELECT job_id, token FROM schedule"):
+        sql = "SELECT job_id, token, node_id, stopped_time FROM schedule LEFT JOIN node ON node.id = node_id"
+        for job_id, token, node, stopped in self._world.database.rows(sql):
             if token > MAX_TOKEN:  # somebody's hands have written that
                 self._tokens.pop(job_id, None)
                 self._newest.clear()
                 continue
             if token < self._tokens.get(job_id, 0) and not self._began_anew():
                 raise Violation(f"the token of job {job_id} went from {self._tokens[job_id]} to {token}")
+            claimed = token > self._tokens.get(job_id, token)
+            if claimed and stopped is not None and not self._world.meddling:
+                raise Violation(f"node {node} has claimed job {job_id} after it was declared dead, or had left")
             self._tokens[job_id] = token
 
     # Called when the faults have been over for a while

@@ -134,6 +134,7 @@ class Node:
         self.frozen_until = 0
         self.froze_whole = False
         self.thawed_at = -(10**12)
+        self.alone_until = -(10**12)  # when its keeper last went on without having heard of another node
         self.life = 0  # counts the daemons, so that what was meant for one does not reach the next
         self.locked_by = 0  # the newest of them
         self._nap = 0  # counts the keeper's sleeps
@@ -335,6 +336,8 @@ class Node:
         self._resume(life)
 
     def _resume(self, life: int) -> None:
+        if self.engine.keeper.watch.alone():
+            self.alone_until = self.world.events.now
         try:
             self._fiber.resume()
         except Died:

@@ -3,14 +3,15 @@ whatever else happens, and what had begun is recorded as lost when the node leav
 
 import pytest
 
-from jobd.clock import SECOND
+from jobd.clock import MILLISECOND, SECOND
+from jobd.engine import keeper
 from jobd.engine.keeper import PATIENCE, Keeper
 from jobd.engine.messages import Abandoned, Drain
 from jobd.job import Options
 from jobd.wire import Order
-from tests.simulation import puppets
+from tests.simulation import network, puppets
 from tests.simulation.node import Node
-from tests.simulation.puppets import Act
+from tests.simulation.puppets import KILL_TAKES, Act
 from tests.simulation.world import World
 
 JOINS = SECOND  # the second node, when the first has begun all
@@ -60,10 +61,10 @@ class Scenario(World):
         for processor in self.nodes[0].engine._processors.values():
             processor.forget("the lease is over")
 
-    def sign_off(self, keeper: Keeper) -> None:
+    def sign_off(self, its: Keeper) -> None:
         """The first node signs off, and the database has just come back."""
         self.nodes[0].line.cut = False
-        sign_off(keeper)
+        sign_off(its)
 
     def began(self, job: str) -> list[int]:
         """When each run of a job began."""
@@ -112,9 +113,35 @@ def test_what_was_ended_with_the_lease_is_lost_also_when_its_node_leaves_at_that
     if back_at_the_end:  # the database is away until the node gives up waiting for it
         scenario.settings = scenario.settings._replace(lease=3 * PATIENCE)
         scenario.events.at(HANDS, lambda: setattr(scenario.nodes[0].line, "cut", True))
-        monkeypatch.setattr(Keeper, "_sign_off", lambda keeper: scenario.sign_off(keeper))
+        monkeypatch.setattr(Keeper, "_sign_off", lambda its: scenario.sign_off(its))
     scenario.events.at(HANDS, scenario.lease_ends)
     scenario.events.at(HANDS, lambda: scenario.nodes[0].stop(now=False))
     scenario.run()
     assert scenario.outcomes() == [("fail", "lost"), ("rerun", "lost")]
     assert [len(scenario.began(job)) for job in JOBS] == [2, 1]
+
+
+def test_a_node_that_was_alone_ends_what_others_took_over_as_soon_as_it_hears_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With on_db_loss = "finish" it may go on till then (docs/reliability.md): no check of a world minds that."""
+    monkeypatch.setattr(puppets.Puppet, "end", lambda self: self.node.own(KILL_TAKES, self.die))
+    monkeypatch.setattr(network, "DEADLINE", MILLISECOND)
+    monkeypatch.setattr(keeper, "RETRY_LAST", MILLISECOND)
+    taken_over = cut_off(mended_at=END).began("rerun")[1]
+    scenario = cut_off(mended_at=taken_over - KILL_TAKES)
+    again = scenario.began("rerun")[1]
+    (end,) = [float(line.split()[0]) for line in scenario.story if "rerun #1 ends on 1: killed" in line]
+    assert again / SECOND < end <= (again + KILL_TAKES) / SECOND
+
+
+def cut_off(mended_at: int) -> Scenario:
+    """The first node is cut off when it is alone, and somebody's hands have taken its claims away."""
+    scenario = Scenario()
+    scenario.settings = scenario.settings._replace(on_db_loss="finish")
+    scenario.events.at(JOINS - 2, lambda: setattr(scenario.nodes[0].line, "cut", True))
+    scenario.events.at(JOINS - 1, lambda: scenario.write("UPDATE schedule SET node_id = 99"))
+    scenario.events.at(JOINS - 1, lambda: scenario.write("DELETE FROM node"))
+    scenario.events.at(mended_at, lambda: setattr(scenario.nodes[0].line, "cut", False))
+    scenario.run()
+    return scenario

@@ -7,6 +7,7 @@ the faults stop, and what the world comes to must be right.
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from jobd import logs
 from jobd.clock import DAY, HOUR, MILLISECOND, SECOND
@@ -44,10 +45,22 @@ MEDDLING = {
 ONCE = {"counters at their end", "rows of schedule deleted"}  # who misses all between takes two for one
 
 
+class Climate(NamedTuple):
+    """What befalls a world instead of what its seed has chosen, as far as it is named here."""
+
+    nodes: int = 0  # each on a machine of its own
+    beside: bool = False  # all on one
+    faults: tuple[str, ...] = ()
+    hands: tuple[str, ...] = ()  # of MEDDLING
+
+
+DRAWN = Climate()
+
+
 class World:
     """One seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, climate: Climate = DRAWN) -> None:
         self.random = random.Random(seed)
         self.events = Events()
         self.story: list[str] = []
@@ -75,6 +88,19 @@ class World:
         # Whether runs stand in line behind others although those may take long, and when that is mended.
         self._line = self.random.choice([processor.LINE, 100 * SECOND])
         self._line_moves = self.random.choice([worker.LINE_MOVES, SECOND // 3])
+        self._follow(climate)
+
+    def _follow(self, climate: Climate) -> None:
+        if climate.nodes:
+            self.nodes = [Node(self, number) for number in range(1, 1 + climate.nodes)]
+        if climate.beside:
+            for node in self.nodes:
+                node.machine = 0
+        if climate.faults:
+            self._faults = [getattr(self, f"_{name}") for name in climate.faults]
+        if climate.hands:
+            self.meddling = True
+            self._done_once |= MEDDLING.keys() - climate.hands
 
     def run(self) -> None:
         """Let it come to pass. Raises Violation."""

@@ -1,0 +1,52 @@
+"""The worlds in which a planted bug that shows rarely is looked for: those where what it does wrong matters at all.
+
+Of such worlds one in a hundred, or more, shows it. So the search is short and stays so when the engine changes,
+whatever the hints say (jobd's own way is right in each of them).
+"""
+
+from collections.abc import Callable
+
+from jobd.clock import MILLISECOND, SECOND
+from tests.simulation.world import Climate, World
+
+EVER = 5 * SECOND + 1  # a way to the database that takes longer than a lease
+
+
+class Late(World):
+    """Two nodes with much to do: again and again what the second one sends is on its way until it is taken for dead."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed, Climate(nodes=2))
+        self.meddling = False
+        self.settings = self.settings._replace(pools={"default": 1})
+
+    def delay(self, most: int) -> int:
+        return most if most == EVER else super().delay(most)
+
+    def _fault(self) -> None:
+        if self._quiet:
+            return
+        self.events.after(6 * SECOND + self.random.randrange(SECOND), self._fault)
+        node = self.nodes[1]
+        self.say(f"what node {node.number} sends takes {EVER / SECOND:.0f} s")
+        node.line.slow = EVER
+        self.events.after(900 * MILLISECOND, lambda: self._mend(node))
+
+
+def _climate(climate: Climate) -> Callable[[int], World]:
+    return lambda seed: World(seed, climate)
+
+
+_far = _climate(Climate(nodes=3, faults=("slow", "cut")))  # the ways to the database are bad now and then
+WORLDS: dict[str, Callable[[int], World]] = {
+    "the lease counts from the answer": _far,
+    "the lease has no margin": _far,
+    "a slow answer makes a node dead": _far,
+    "a node is buried unconditionally": _climate(Climate(nodes=3, faults=("freeze", "slow"))),
+    "a buried node claims": Late,
+    "nobody looks at locks": _climate(Climate(nodes=3, beside=True, faults=("crash",))),
+    "what is over the shares is nobody's": _climate(Climate(nodes=3, faults=("crash",))),
+    "what has vanished is given on before it has ended": _climate(
+        Climate(nodes=3, faults=("stop",), hands=("tokens at their end",))
+    ),
+}
