@@ -1,6 +1,6 @@
 """The worlds in which a planted bug that shows rarely is looked for: those where what it does wrong matters at all.
 
-Of such worlds one in a hundred, or more, shows it. So the search is short and stays so when the engine changes,
+Of such worlds one in some hundred, or more, shows it. So the search is short and stays so when the engine changes,
 whatever the hints say (jobd's own way is right in each of them).
 """
 
@@ -42,7 +42,7 @@ WORLDS: dict[str, Callable[[int], World]] = {
     "the lease counts from the answer": _far,
     "the lease has no margin": _far,
     "a slow answer makes a node dead": _far,
-    "a node is buried unconditionally": _climate(Climate(nodes=3, faults=("freeze", "slow"))),
+    "a node is buried unconditionally": _far,
     "a buried node claims": Late,
     "nobody looks at locks": _climate(Climate(nodes=3, beside=True, faults=("crash",))),
     "what is over the shares is nobody's": _climate(Climate(nodes=3, faults=("crash",))),

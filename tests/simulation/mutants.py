@@ -298,7 +298,7 @@ HINTS = {
     "nobody looks at locks": 0,
     "what is over the shares is nobody's": 13,
     "what is over the share is freed under its run": 5,
-    "a node is buried unconditionally": 0,
+    "a node is buried unconditionally": 21,
     "a buried node claims": 3,
     "what has vanished is given on before it has ended": 7,
     "a run outlives its daemon": 6,
