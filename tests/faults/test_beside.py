@@ -19,6 +19,7 @@ PROMISED = 2.0  # seconds, until the jobs of a dead neighbour run again
 WATCHED = 3  # seconds
 
 Rows = list[tuple[int, int]]
+pytestmark = pytest.mark.quiet
 
 
 class Three:
@@ -75,7 +76,6 @@ def assert_even(spread: Counter[int], nodes: list[int]) -> None:
     assert sum(spread.values()) >= 0.9 * WATCHED * 2 * JOBS, spread
 
 
-@pytest.mark.quiet
 def test_three_nodes_soon_run_a_third_each_and_when_one_is_killed_its_jobs_run_on(three: Three) -> None:
     three.begin()
     time.sleep(4)
