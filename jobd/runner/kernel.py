@@ -48,6 +48,7 @@ class Kernel:
         self._guardian = os.getppid()
         # Held open: it is the same folder also when it is moved.
         self._directory = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._files = {name: _open(f"/proc/self/{name}") for name in ("status", *_FILES)}  # to open takes longest
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._handlers = [*map(_handler, _SIGNALS)]
@@ -75,7 +76,7 @@ class Kernel:
         os.umask(self._umask)
         if [*map(_handler, _SIGNALS)] != self._handlers:
             _put_handlers(_SIGNALS, self._handlers)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.alarm(0)  # the same timer as ITIMER_REAL
         _set_wakeup(-1)
         _set_mask(signal.SIG_SETMASK, self._mask)
         return (
@@ -113,12 +114,16 @@ class Kernel:
         found["scheduling"] = os.sched_getscheduler(0), os.sched_getparam(0).sched_priority, linux.io_priority()
         found["root"] = _file("/proc/self/root/.")
         found["pipe size"] = fcntl.fcntl(1, _OUTPUT_PIPE_SIZE)
-        found["status"] = _status()
+        found["status"] = _status(self._read("status"))
         for name in _FILES:
-            found[name] = _read(f"/proc/self/{name}")
+            found[name] = self._read(name)
         for name in _NAMESPACES:
             found[f"namespace {name}"] = _target(f"/proc/self/ns/{name}")
         return found
+
+    def _read(self, name: str) -> bytes:
+        descriptor = self._files[name]
+        return b"" if descriptor is None else os.pread(descriptor, 8192, 0)
 
 
 def _put_handlers(numbers: list[int], handlers: list[Any]) -> None:
@@ -164,8 +169,8 @@ def _file(path: int | str) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_rdev
 
 
-def _status() -> dict[bytes, object]:
-    lines = _read("/proc/self/status").splitlines()
+def _status(content: bytes) -> dict[bytes, object]:
+    lines = content.splitlines()
     found: dict[bytes, object] = {
         name: value for name, _, value in (line.partition(b":") for line in lines) if name in _STATUS
     }
@@ -174,12 +179,11 @@ def _status() -> dict[bytes, object]:
     return found
 
 
-def _read(path: str) -> bytes:
+def _open(path: str) -> int | None:
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read(8192)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:  # not in this kernel, or not for this user
-        return b""
+        return None
 
 
 def _target(path: str) -> str:

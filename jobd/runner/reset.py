@@ -32,7 +32,7 @@ from jobd.runner.stdlib import Standard
 
 GROWTH = 256 * 1024  # KiB
 THOROUGH_SHARE = 400
-PAUSE_SHARE = 3  # the same, while runs come with pauses
+PAUSE_SHARE = 1  # the same, while runs come with pauses
 CHILDREN_END_WITHIN = 1.0  # seconds
 
 

@@ -6,8 +6,8 @@ a task raises, SystemExit and KeyboardInterrupt included, is the failure of its 
 
 import json
 import os
+import select
 import socket
-import struct
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -66,7 +66,8 @@ class Worker:
         self._taken = self._answered = 0
         self._socket = socket.socket(fileno=descriptor)
         self._socket.set_inheritable(False)  # no program that a task starts may speak for this worker
-        self._wait_at_most(QUIET)
+        self._line = select.poll()
+        self._line.register(descriptor, select.POLLIN)
         self._pid = os.getpid()
         self._commands = commands
         self._catalogue = Catalogue(plugins)
@@ -86,26 +87,8 @@ class Worker:
 
     def _may_take(self) -> bool:
         """Wait for an order, and use that time: False when there is none to come, or this process is not fit for it."""
-        try:
-            return bool(self._socket.recv(1))
-        except BlockingIOError:  # it is quiet
-            return self._may_take_later()
-
-    def _may_take_later(self) -> bool:
-        try:
-            if (pause := self._state.pause()) > 0:
-                self._wait_at_most(pause)
-                with suppress(BlockingIOError):
-                    return bool(self._socket.recv(1))
-            self._wait_at_most(0)
-            return self._state.settle() and bool(self._socket.recv(1))
-        finally:
-            self._wait_at_most(QUIET)
-
-    def _wait_at_most(self, milliseconds: int) -> None:
-        """For an order, before BlockingIOError; 0: without end. The kernel's time-out, so that a wait is one call."""
-        seconds = milliseconds // 1_000, milliseconds % 1_000 * 1_000  # and microseconds
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", *seconds))
+        is_quiet = not self._line.poll(QUIET) and not self._line.poll(max(0, self._state.pause()))
+        return (not is_quiet or self._state.settle()) and bool(self._socket.recv(1))
 
     def _run(self, order: Order) -> bool:
         """Run it and tell how it ended; whether this process can go on."""
