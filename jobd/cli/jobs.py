@@ -169,8 +169,9 @@ def _echo(context: Context, done: str, name: str, as_json: bool) -> None:
     try:
         listed = context.reader.job(name)
     except DatabaseUnavailable as error:
-        error.stored = "what was asked for is done"
-        raise
+        say(f"warning: it is stored, but cannot be shown: {error}")
+        click.echo(f"{done} {escape(name)}")
+        return
     if as_json:
         print_json(job_document(listed, context.zone))
         return

@@ -490,8 +490,12 @@ class Keeper:
             job_id = one.plan.job_id
             if job_id not in accepted:
                 logs.log("warning", f"a late result of job {job_id} was refused: its claim had passed on")
-            if (job_id not in accepted or not one.plan.node) and self._held.get(job_id, (0, ""))[0] == one.token:
+            if self._held.get(job_id, (0, ""))[0] != one.token:
+                continue
+            if not one.plan.node:
                 del self._held[job_id]
+            elif job_id not in accepted:  # its next attempt has begun already
+                self._outbox.put(Vanished(job_id, one.token))
 
     def _announce(self, done: Done) -> None:
         for item in done.items:

@@ -154,8 +154,8 @@ def _compare_claims(session: Session, work: Work, settings: Settings, done: Done
     the lease, when the database forgot what it had committed, or when somebody edited the table by hand.
     """
     stored = table.tokens_of(session, work.node)
-    settled = {one.plan.job_id for one in work.settlements if not one.plan.node}
-    held = {job_id: token for job_id, token in work.held.items() if job_id not in settled}
+    settled = {(one.plan.job_id, one.token) for one in work.settlements if not one.plan.node}
+    held = {job_id: token for job_id, token in work.held.items() if (job_id, token) not in settled}
     # What is in hand here on another token is first ended; it is given on when this node holds it no more.
     kept = {job_id: token for job_id, token in stored.items() if job_id in held}
     if len(kept) < len(stored):

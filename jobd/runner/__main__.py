@@ -15,7 +15,7 @@ def main() -> None:
     words = sys.argv[1:]
     given = {word: words[number + 1] for number, word in enumerate(words[:-1])}
     plugins = given["--plugins"]
-    _let_nobody_else_write_bytecode()
+    _write_no_open_bytecode()
     if "--list" in words:
         from jobd.runner.announce import announce_tasks
 
@@ -43,7 +43,7 @@ def main() -> None:
     proper.main(descriptor, memory, plugins, "--commands" in words)
 
 
-def _let_nobody_else_write_bytecode() -> None:
+def _write_no_open_bytecode() -> None:
     """Python makes the folder `__pycache__` with this umask; one that anybody could write, jobd would refuse."""
     umask = os.umask(0o077)
     os.umask(umask)

@@ -122,8 +122,10 @@ class Kernel:
         return found
 
     def _read(self, name: str) -> bytes:
-        descriptor = self._files[name]
-        return b"" if descriptor is None else os.pread(descriptor, 8192, 0)
+        try:
+            return os.pread(self._files[name], 8192, 0)
+        except OSError:  # not in this kernel, or not for this user
+            return b""
 
 
 def _put_handlers(numbers: list[int], handlers: list[Any]) -> None:
@@ -179,11 +181,11 @@ def _status(content: bytes) -> dict[bytes, object]:
     return found
 
 
-def _open(path: str) -> int | None:
+def _open(path: str) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # not in this kernel, or not for this user
-        return None
+    except OSError:  # the same
+        return -1
 
 
 def _target(path: str) -> str:

@@ -38,6 +38,8 @@ class Functions:
 
     def learn(self) -> bool:
         """Know also the modules that a run has loaded; whether their functions are their own."""
+        if len(sys.modules) == self._count:
+            return True
         new = self._new()
         self._watch_modules(new)
         return not any(_is_foreign(value) for module in new.values() for value in vars(module).values())
@@ -52,6 +54,7 @@ class Functions:
         }
 
     def _watch_modules(self, modules: Mapping[str, ModuleType]) -> None:
+        self._count = len(sys.modules)
         for name, module in modules.items():
             self._modules[name] = module
             self._watch(vars(module))

@@ -7,9 +7,10 @@
     loops.py       asyncio's current loop
     helpers.py     multiprocessing's own processes
 
-After each run comes what takes microseconds. A thorough look takes a millisecond or two. It comes when the worker has
-no further order, so that it costs nobody anything; and while orders follow each other without a pause, after the first
-run of each task, and then as often as takes one part in THOROUGH_SHARE of the time.
+After each run comes what takes microseconds. A thorough look takes tenths of a millisecond, and more with many modules.
+It comes when the worker has had no further order for a while, so that it keeps no run waiting; and while orders follow
+each other without a pause, after the first run of each task, and then as often as takes one part in THOROUGH_SHARE of
+the time.
 
 What the import of a plugin changed is no leak: it stays, as the module does.
 """
@@ -32,7 +33,6 @@ from jobd.runner.stdlib import Standard
 
 GROWTH = 256 * 1024  # KiB
 THOROUGH_SHARE = 400
-PAUSE_SHARE = 1  # the same, while runs come with pauses
 CHILDREN_END_WITHIN = 1.0  # seconds
 
 
@@ -52,7 +52,6 @@ class State:
         self._modules = sys.modules
         self._memory = 0
         self._thorough_at = 0  # time.monotonic_ns()
-        self._pause_until = 0  # the same
         self._settled = True  # nothing has run since the last thorough look
         self._fit = True  # False: what an import was not to take over could not be put back
         self._decimal: object = None
@@ -84,18 +83,15 @@ class State:
     def restore(self) -> bool:
         """Put everything back; False when something could not be, so that this process is not to be used again."""
         try:
+            self._settled = False
             self._kernel.free_output()
+            intact = self._put_back_objects() and self._fit
             self._output.restore()
             self._put_back()
-            self._settled = False
-            intact = self._is_intact() and self._fit
+            intact = self._is_intact() and intact
             return intact and (time.monotonic_ns() < self._thorough_at or self._is_thoroughly_intact())
         except BaseException:  # noqa: BLE001 - the task may have broken anything; its outcome is to be told
             return False
-
-    def pause(self) -> int:
-        """How many milliseconds without an order are to pass before the next thorough look."""
-        return 0 if self._settled else (self._pause_until - time.monotonic_ns()) // 1_000_000
 
     def settle(self) -> bool:
         """There is time: look thoroughly. False: this process is not to be used again."""
@@ -112,6 +108,13 @@ class State:
         if "decimal" in sys.modules:
             self._decimal = sys.modules["decimal"].getcontext().copy()
 
+    def _put_back_objects(self) -> bool:
+        """What may call the task's own code, as a handler's `close`: it may print, and start processes."""
+        self._loops.put_back()
+        if not self._logging.root_is_intact():
+            self._logging.put_back()
+        return self._loguru.put_back()
+
     def _put_back(self) -> None:
         if _raw_environment() != self._environ:
             os.environb.clear()
@@ -123,9 +126,6 @@ class State:
             sys.path = list(self._path)
         if sys.getrecursionlimit() != self._recursion:
             sys.setrecursionlimit(self._recursion)
-        self._loops.put_back()
-        if not self._logging.root_is_intact():
-            self._logging.put_back()
 
     def _is_intact(self) -> bool:
         return (
@@ -135,7 +135,6 @@ class State:
             and len(sys._current_frames()) == 1
             and sys.modules is self._modules
             and len(sys.modules) >= self._module_count
-            and self._loguru.put_back()
         )
 
     def _is_thoroughly_intact(self) -> bool:
@@ -146,8 +145,7 @@ class State:
         intact = self._kernel.is_intact() and self._functions.are_intact() and not self._has_grown()
         took = time.process_time_ns() - began
         self._settled = intact and self._functions.learn()  # takes long, once
-        self._thorough_at = (now := time.monotonic_ns()) + THOROUGH_SHARE * took
-        self._pause_until = now + PAUSE_SHARE * took
+        self._thorough_at = time.monotonic_ns() + THOROUGH_SHARE * took
         return self._settled
 
     def _has_grown(self) -> bool:

@@ -87,8 +87,13 @@ class Worker:
 
     def _may_take(self) -> bool:
         """Wait for an order, and use that time: False when there is none to come, or this process is not fit for it."""
-        is_quiet = not self._line.poll(QUIET) and not self._line.poll(max(0, self._state.pause()))
-        return (not is_quiet or self._state.settle()) and bool(self._socket.recv(1))
+        while True:
+            if not self._line.poll(QUIET):
+                if not self._state.settle():
+                    return False
+                self._line.poll()
+            with suppress(BlockingIOError):  # the daemon has taken the order back
+                return bool(self._socket.recv(1, socket.MSG_DONTWAIT))
 
     def _run(self, order: Order) -> bool:
         """Run it and tell how it ended; whether this process can go on."""
@@ -218,11 +223,11 @@ class Worker:
 
     def _tell(self, packet: bytes, secret: str | None = None) -> None:
         """Mark the end of the output, then send: with little between, or the daemon wakes for each of the two."""
-        self._answers.put(self._answered, packet)
         if secret is not None:
             self._output.mark_end(secret)
-        self._answered += 1
+        self._answers.put(self._answered, packet)
         self._socket.send(TOKEN)
+        self._answered += 1
 
 
 def described(order: Order) -> CurrentRun:

@@ -7,7 +7,7 @@ from jobd.clock import LATEST, MINUTE
 from jobd.errors import BadValue
 
 COUNT_LIMIT = 10_000
-# Names of the zone database that are no zones: `right/` counts leap seconds, the others mean what this machine says.
+# Names of the zone database that are no zones of their own: folders of copies, what this machine says, a placeholder.
 NO_ZONES = ("right", "posix", "posixrules", "localtime", "Factory")
 SEPARATOR = ";"  # between the schedules of one job
 

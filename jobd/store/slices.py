@@ -56,12 +56,13 @@ def unfitting(session: Session, after: int, until: int) -> list[int]:
     So it is where rows were written in a way that is not noticed: a dump restored while triggers were off, or (on
     MySQL, see jobd.store.seal) with the seals that fitted them.
     """
-    # served by the primary keys
+    # served by the primary keys, and job_change_job
     sql = (
         'SELECT job.id, runonce, "interval", is_delete, basis, due_time, ready_time, COALESCE(paused, 0) FROM job'
         " JOIN schedule ON schedule.job_id = job.id AND schedule.job_id > ? AND schedule.job_id <= ?"
         " LEFT JOIN job_options ON job_options.job_id = job.id"
         " WHERE job.id > ? AND job.id <= ? AND schedule.node_id + 0 = 0 AND error IS NULL AND basis <> ?"
+        " AND NOT EXISTS (SELECT 1 FROM job_change WHERE job_id = job.id)"  # it is about to be looked at
     )
     found = session.rows(sql, (*(after, until) * 2, UNSOUND))
     return sorted(job_id for job_id, *definition_and_plan in found if not _fits(*definition_and_plan))
@@ -73,7 +74,7 @@ def _fits(
     if deleted:
         return ready is None
     known = f"{without_zone(basis)}|"
-    return known.startswith(f"{runonce}||{interval or ''}|") and (ready is not None or due is None or bool(paused))
+    return known.startswith(f"{int(runonce)}||{interval or ''}|") and (ready is not None or due is None or bool(paused))
 
 
 def drop_jobless(session: Session, after: int, until: int, limit: int) -> None:

@@ -33,16 +33,17 @@ class Scenario(World):
         super().__init__(1)
         self.settings = self.settings._replace(stop_timeout=10 * SECOND, on_db_loss="kill")
         self.nodes = [Node(self, number) for number in (1, 2)]
+        self.acts: list[Act] = []  # what becomes of the first runs of "rerun"; the others go on for ever
         self.meddling = True  # tokens are what somebody's hands have made them
 
     def run(self) -> None:
-        self._add(*(self._job(how, None, Options(on_lost=how), self._lasts, runonce=True) for how in JOBS))
+        self._add(*(self._job(how, None, Options(on_lost=how), self._lasts, runonce=True, retries=9) for how in JOBS))
         self.nodes[0].start()
         self.events.at(JOINS, self.nodes[1].start)
         self.events.run(END)
 
     def _lasts(self, order: Order) -> Act:
-        return Act(10**9, "never")
+        return self.acts.pop() if self.acts and order.job == "rerun" else Act(10**9, "never")
 
     def write(self, sql: str) -> None:
         """Somebody's hands."""
@@ -119,6 +120,18 @@ def test_what_was_ended_with_the_lease_is_lost_also_when_its_node_leaves_at_that
     scenario.run()
     assert scenario.outcomes() == [("fail", "lost"), ("rerun", "lost")]
     assert [len(scenario.began(job)) for job in JOBS] == [2, 1]
+
+
+@pytest.mark.parametrize("since", range(0, 2000, 200))
+def test_a_retry_whose_claim_has_passed_on_is_ended_before_another_node_runs_it(since: int) -> None:
+    """Its result is refused `since` ms after HANDS, anywhere between two heartbeats; it is running again then."""
+    moved = HANDS + since * MILLISECOND
+    scenario = Scenario()
+    scenario.acts = [Act(moved + SECOND // 20, "failed")]
+    scenario.events.at(moved, lambda: scenario.write(MOVED))
+    scenario.events.at(moved + SECOND // 2, lambda: scenario.tell(Drain()))
+    scenario.run()
+    assert len(scenario.began("rerun")) in (2, 3)
 
 
 def test_a_node_that_was_alone_ends_what_others_took_over_as_soon_as_it_hears_of_them(
