@@ -42,7 +42,7 @@ from jobd.wire import (
     encode_done,
 )
 
-QUIET = 6  # milliseconds without an order, after which there is time to look thoroughly
+QUIET = 20  # milliseconds without an order, after which there is time to look thoroughly
 MAX_WORD = 300  # characters of a program's name that an error shows
 CHILDREN_CLEAN_UP = 5.0  # seconds
 NO_PROGRAMS = "programs may not run on this node (commands = false in jobd.toml)"

@@ -79,11 +79,11 @@ def sets(code, well=None):
 
 @jobd.task
 def tells(well):
-    # A run that follows without a pause of 6 ms may see what was set, and is tried again. Another may not.
+    # A run that follows without a pause of 20 ms may see what was set, and is tried again. Another may not.
     import os
     names = loaded()
     is_well = bool(eval(well, names))
-    if not is_well and MONOTONIC() - ENDED[-1] > 0.01:
+    if not is_well and MONOTONIC() - ENDED[-1] > 0.024:
         SEEN.append(well)
     assert is_well and well not in SEEN
     return os.getpid()
