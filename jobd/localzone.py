@@ -5,8 +5,9 @@
     /etc/timezone   the name, where there is no /etc/localtime
     neither         UTC, as localtime(5) says
 
-What is there and cannot be named is an error. One thing differs from the C library: a name of which the machine has no
-file (Debian 13 keeps the old ones, such as `Japan`, in tzdata-legacy) is its zone, where the C library takes UTC.
+A zone that is set and cannot be named is an error. One thing differs from the C library: for a name without a file on
+this machine the C library takes UTC, and jobd takes the zone of that name. (Debian 13 keeps the files of old names,
+such as `Japan`, in the package tzdata-legacy.)
 """
 
 import os

@@ -26,8 +26,8 @@ within() { # run a command in the root $1
 if [ ! -e "$root" ]; then # it gets its name when it is whole, with all that the tests start
     rm -rf --one-file-system "$root.part"
     debootstrap --variant=minbase --include="$packages" trixie "$root.part"
-    cp "$here/tests/install-servers.sh" "$root.part/root/"
-    JOBD_TEST_REQUIRE='' within "$root.part" /root/install-servers.sh
+    cp "$here/tests/install-servers.sh" "$root.part/tmp/"
+    JOBD_TEST_REQUIRE='' within "$root.part" /tmp/install-servers.sh
     mv -T "$root.part" "$root"
 fi
 # A mount point of its own: else what makes mounts in namespaces of its own does not find the root.

@@ -1,9 +1,9 @@
 """Jobs whose plan, the row of the table `schedule`, is missing or was made from another definition: they would run
 never, or at the wrong time, so they are looked for. And rows without a job, which are dropped.
 
-Only somebody's hands make such, by DELETE FROM schedule, the loss of a row of job_change or the restoring of a dump, so
-there is no hurry: a slice of the jobs now and then. A row may have been deleted under a run. So what is found is
-watched for a lease before it is planned again: by then the run's node has noticed, and has ended it.
+Only a change by hand makes such jobs: DELETE FROM schedule, a lost row of job_change, a dump that is restored. So there
+is no hurry: a slice of the jobs is counted now and then. A row may have been deleted under a run. So a job that is
+found is watched for a lease before it is planned again: by then the run's node has noticed, and has ended the run.
 """
 
 from jobd import logs

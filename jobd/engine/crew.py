@@ -64,11 +64,11 @@ class Crew:
         return found
 
     def idle(self) -> Worker | None:
-        """One that has nothing in hand; an untouched one only where there is no other, and an unused one last."""
+        """A free worker: one in which a task has been called, else one that has run others, else a new one."""
         return self._idle[-1] if self._idle else None
 
     def idle_count(self) -> int:
-        """How many have nothing in hand."""
+        """The number of free workers."""
         return len(self._idle)
 
     def unused(self) -> Worker | None:

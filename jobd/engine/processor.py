@@ -45,7 +45,7 @@ class Rules(NamedTuple):
 
 
 class Appetite(NamedTuple):
-    """How many claims a pool can use: `most` are in hand then; of what is ready already, `now` more."""
+    """How many claims a pool can use: at most `most` in all, and at most `now` more of jobs that are ready already."""
 
     most: int
     now: int

@@ -27,9 +27,9 @@ MOST_SHARED = 500  # claims of a pool beside other nodes, so that all have their
 
 
 class Want(NamedTuple):
-    """How many more claims of a pool there is room for, how many are in hand, and how many were before this turn.
+    """What a pool can take: `room` more claims, of which at most `now` of ready jobs while other nodes serve the pool.
 
-    Of what is ready already, `now` are claimed at most while others serve the pool.
+    It has `holding` claims, and had `before` when the turn began.
     """
 
     room: int
@@ -156,7 +156,7 @@ def _compare_claims(session: Session, work: Work, settings: Settings, done: Done
     stored = table.tokens_of(session, work.node)
     settled = {(one.plan.job_id, one.token) for one in work.settlements if not one.plan.node}
     held = {job_id: token for job_id, token in work.held.items() if (job_id, token) not in settled}
-    # What is in hand here on another token is first ended; it is given on when this node holds it no more.
+    # A run whose claim has another token is ended first. The job is given on when this node has let go of the claim.
     kept = {job_id: token for job_id, token in stored.items() if job_id in held}
     if len(kept) < len(stored):
         give_on(session, work.node, kept, work.begun, work.wall, settings, "the database was out of reach")

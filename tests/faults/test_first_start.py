@@ -49,7 +49,7 @@ def refused(house: House, advice: str) -> None:
 
 
 def for_one_database(server: servers.Server, rights: str = "ALL") -> str:
-    """The URL of a new database, of which a user of its own has these rights and no others."""
+    """The URL of a new database and a new user, who has these rights to it and no others."""
     url = server.new_database()
     name = url.rpartition("/")[2]
     server.sql(f"CREATE USER one_{name}@'127.0.0.1'; GRANT {rights} ON {name}.* TO one_{name}@'127.0.0.1'")

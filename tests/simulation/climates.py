@@ -1,7 +1,7 @@
 """The worlds in which a planted bug that shows rarely is looked for: those where what it does wrong matters at all.
 
-Of such worlds one in some hundred, or more, shows it. So the search is short and stays so when the engine changes,
-whatever the hints say (jobd's own way is right in each of them).
+Of such worlds one in some hundred, or more, shows it. So the search is short, and stays short when the engine changes
+and the hints are stale. (jobd without the bug is right in each of these worlds.)
 """
 
 from collections.abc import Callable

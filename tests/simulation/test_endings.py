@@ -1,5 +1,5 @@
-"""A run that is ended without a record is over only when its process is dead: until then its node keeps the claim,
-whatever else happens, and what had begun is recorded as lost when the node leaves."""
+"""A run that is ended without a record is over only when its process is dead. Until then its node keeps the claim. When
+the node leaves, the runs that had begun are recorded as lost."""
 
 import pytest
 
@@ -18,7 +18,7 @@ JOINS = SECOND  # the second node, when the first has begun all
 HANDS = 3 * SECOND
 KILLING = SECOND  # how long a process takes to die here
 END = 120 * SECOND
-JOBS = ("rerun", "fail")  # what becomes of each when it is lost
+JOBS = ("rerun", "fail")  # the names of the jobs, and their `on_lost`
 MOVED = "UPDATE schedule SET token = token + 7"
 UNTOLD = MOVED + ", started_time = NULL"
 UNSOUND = f"UPDATE schedule SET token = {2**63 - 1}"
