@@ -502,9 +502,12 @@ class Processor:
         self._log(worker, worker.last_output())
         status = self.crew.bury(worker)
         if worker.forgotten is not None:
-            plan = worker.forgotten.item.plan
-            self._report(Abandoned({plan.job_id: (plan.token, worker.forgotten.started)}))
-            self._hands.discard(plan.job_id)
+            # Others stand in line still when what it told of them was not understood: they may have begun.
+            for execution in (worker.forgotten, *worker.line):
+                plan, started = execution.item.plan, execution.started or self._clock.wall()
+                self._report(Abandoned({plan.job_id: (plan.token, started)}))
+                self._hands.discard(plan.job_id)
+            worker.line.clear()
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
         if worker.execution is None and wanted and not (worker.ready or worker.child.lapsed or self.draining):
             self.crew.respawn_later(f"a worker could not start: {describe(status)}{_last_words(worker)}")

@@ -81,9 +81,11 @@ class Pools:
         self.ran: list[Ran] = []
         self.puppets: list[Puppet] = []
         self.reports: list[object] = []
-        hands: set[int] = set()
+        self.hands: set[int] = set()
         self.first, self.second = (
-            Processor(1, Rules("UTC", 1024), Stage(self), self.clock, lambda: 0.5, self.reports.append, forget, hands)
+            Processor(
+                1, Rules("UTC", 1024), Stage(self), self.clock, lambda: 0.5, self.reports.append, forget, self.hands
+            )
             for _ in range(2)
         )
         self.step()
@@ -175,3 +177,25 @@ def test_a_claim_that_is_gone_is_not_waited_for_and_a_newer_one_stays() -> None:
     pools.give(pools.first, 4)
     pools.first.drop(1, 3, "it is gone")
     assert pools.first.holding() == 1
+
+
+def test_what_a_worker_had_begun_that_talked_nonsense_is_in_hand_until_its_process_is_dead() -> None:
+    pools = Pools()
+    pools.first.pace = 10  # µs: the second job stands in line behind the first
+    for job_id in (1, 2):
+        job = Job(f"job{job_id}", "1s", id=job_id)
+        pools.first.queue.put(Item(job, Plan(job_id, START, START, anchor=START, node=1, token=job_id)), START)
+    pools.step()
+    (worker,) = pools.first.crew
+    (puppet,) = (one for one in pools.puppets if one.order is not None)
+    puppet.finish()
+    puppet.talk(b"nonsense")
+    assert pools.running() == [2]
+    listen(pools.first)
+    pools.reports.clear()
+    pools.first.forget("the lease is over")
+    pools.first.handle(worker, "ended")
+    abandoned = [one.claims for one in pools.reports if isinstance(one, Abandoned)]
+    began = {job_id: started for claims in abandoned for job_id, (_, started) in claims.items()}
+    assert began == dict.fromkeys((1, 2), pools.clock.wall()), "both may have begun"
+    assert not pools.hands
