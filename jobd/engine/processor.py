@@ -58,6 +58,7 @@ class Over(NamedTuple):
     done: Done
     wall: int
     monotonic: int
+    outdated: bool = False  # its worker has the plugins, perhaps, of before a reload
 
 
 class Processor:
@@ -246,6 +247,7 @@ class Processor:
         """New settings or plugin code: every worker is replaced, those in a run when it is over."""
         self._rules = rules
         self._clear_lines()
+        self._do_books()  # by the plugins of before
         self.crew.renew(size, rules.output, spawner)
 
     def marked(self, job_id: int, token: int, held: bool) -> None:
@@ -411,7 +413,7 @@ class Processor:
         """The run in progress of `worker` is over; the worker is free, or in its next run."""
         self._log(worker, worker.rest_of_output(done))
         execution = worker.finish(wall, monotonic)
-        self._over.append(Over(execution, done, wall, monotonic))
+        self._over.append(Over(execution, done, wall, monotonic, outdated=worker.retire))
         if done.retire or execution.doom is not None or worker.runs >= MAX_RUNS or _wants_new(execution.item):
             worker.retire = True
         if worker.retire:
@@ -450,7 +452,7 @@ class Processor:
         for one in over:
             self._finish(*one)
 
-    def _finish(self, execution: Execution, done: Done, wall: int, monotonic: int) -> None:
+    def _finish(self, execution: Execution, done: Done, wall: int, monotonic: int, outdated: bool) -> None:
         """An attempt is over: decide what follows, hand it in, and retry at once if that is what follows."""
         item = execution.item
         self._hands.discard(item.job.id)
@@ -458,10 +460,11 @@ class Processor:
             done = Done(*execution.doom, None, True)
         pass_on(item, execution.last_lines())
         self.pace += (monotonic - execution.started_at - self.pace) // PACE_WEIGHT
-        step = self._decide(execution, done, wall)
+        step = self._decide(execution, done, wall, outdated)
         if done.outcome == UNRESOLVED:
             # The number of an execution that has not taken place is the next one's: its output is in the log only.
-            self._report(Unresolved(_settlement(item, step, execution.nothing_happened())))
+            settlement = _settlement(item, step, execution.nothing_happened())
+            self._report(settlement if outdated else Unresolved(settlement))
         else:
             self._hand_in(item, step, execution.next_part())
         tell(item, step, done, wall)
@@ -482,8 +485,10 @@ class Processor:
         """Whether a newer claim of a job that was in hand is here: then the older one is of no more use."""
         return job_id in self._held_back or job_id in self._awaiting_new or job_id in self.queue
 
-    def _decide(self, execution: Execution, done: Done, wall: int) -> lifecycle.Step:
+    def _decide(self, execution: Execution, done: Done, wall: int, outdated: bool) -> lifecycle.Step:
         job, plan = execution.item
+        if done.outcome == UNRESOLVED and outdated:
+            return lifecycle.Step(lifecycle.give_back(plan))
         if done.outcome == UNRESOLVED:
             return lifecycle.Step(lifecycle.unresolved(plan, done.error or "unknown task", wall))
         if done.outcome == LOST:

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from jobd.clock import SECOND
-from jobd.engine.messages import Abandoned
+from jobd.engine.messages import Abandoned, Unresolved
 from jobd.engine.processor import Processor, Rules
 from jobd.engine.queue import Item
 from jobd.job import Job, Options, Plan
+from jobd.lifecycle import UNRESOLVED_PAUSE
 from jobd.store.schedule_table import Settlement
-from jobd.wire import Order
+from jobd.wire import UNRESOLVED, Order
 from tests.engine.world import START, HandClock, Puppet, Ran, Stage, World, forget, listen
 
 TAKES = 3 * SECOND
@@ -199,3 +200,20 @@ def test_what_a_worker_had_begun_that_talked_nonsense_is_in_hand_until_its_proce
     began = {job_id: started for claims in abandoned for job_id, (_, started) in claims.items()}
     assert began == dict.fromkeys((1, 2), pools.clock.wall()), "both may have begun"
     assert not pools.hands
+
+
+@pytest.mark.parametrize("reloaded", [False, True], ids=["with the plugins of now", "with those before a reload"])
+def test_a_task_that_only_a_worker_of_before_a_reload_does_not_know_is_offered_at_once(reloaded: bool) -> None:
+    pools = Pools()
+    pools.give(pools.first, 1)
+    if reloaded:
+        pools.first.renew_workers(1, Rules("UTC", 1024), Stage(pools))
+    pools.reports.clear()
+    pools.end(UNRESOLVED)
+    (report,) = pools.reports
+    if reloaded:
+        assert isinstance(report, Settlement)
+        assert (report.plan.node, report.plan.ready, report.plan.error) == (0, START, None)
+    else:
+        assert isinstance(report, Unresolved)
+        assert report.settlement.plan.ready == pools.clock.wall() + UNRESOLVED_PAUSE

@@ -149,11 +149,10 @@ def forks_and_both_return():
 
 @jobd.task
 def leaves_a_process():
-    if os.fork() == 0:
-        open(HOME + "/child", "w").write(str(os.getpid()))
+    child = os.fork()
+    if child == 0:
         time.sleep(1000)
-    while not os.path.exists(HOME + "/child"):
-        time.sleep(0.01)
+    open(HOME + "/child", "w").write(str(child))
 
 @jobd.task
 def hangs():
