@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg  # noqa: F401 - jobd lets peewee see only the driver it needs; the tests need all of them in one process
 import pymysql  # noqa: F401
 import pytest
+from hypothesis import HealthCheck, settings
 
 from jobd.store.store import Store
 from jobd.store.url import parse_url
@@ -16,6 +17,18 @@ from tests.house import House
 
 # Whoever runs the tests in the background has SIGINT ignored, and every process started here would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# None of these tests says how long an example takes, and a busy machine stops a process for some tenths of a second.
+# In CI the examples are the same each time, as Hypothesis has it by itself where it knows that it is CI: there a change
+# is judged. `make test` goes on searching.
+settings.register_profile(
+    "jobd",
+    deadline=None,
+    derandomize=os.environ.get("JOBD_TEST_REQUIRE") == "all",
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("jobd")
 
 
 @pytest.fixture(scope="session")

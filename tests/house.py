@@ -1,5 +1,6 @@
 """A folder with a configuration and the real daemons, `python -m jobd`, that a test starts in it."""
 
+import contextlib
 import json
 import os
 import signal
@@ -15,12 +16,13 @@ from jobd.daemon.control import ask
 ROOT = Path(__file__).parents[1]
 CONFIG = 'database = "{database}"\ncommands = true\nworkers = {workers}\n{more}\n[log]\nformat = "json"\n'
 PLUGIN = "import jobd\n\n@jobd.task\ndef hello():\n    print('hello')\n"
-PATIENCE = 20.0
+PATIENCE = 20.0  # seconds; less than a lease by default, and than the pause before an unknown task is tried again
+LONG = 90.0  # seconds for what takes many steps, on a machine that is slow and busy
 
 
-def until(condition: Callable[[], Any], what: str = "it") -> Any:
-    """The first true value of `condition`, which must come."""
-    deadline = time.monotonic() + PATIENCE
+def until(condition: Callable[[], Any], what: str = "it", patience: float = PATIENCE) -> Any:
+    """The first true value of `condition`, which must come within so many seconds."""
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if value := condition():
             return value
@@ -76,9 +78,9 @@ class House:
         found: list[dict[str, Any]] = self.fine("history", name, "--json")
         return found
 
-    def ended(self, name: str, count: int = 1) -> list[dict[str, Any]]:
+    def ended(self, name: str, count: int = 1, patience: float = PATIENCE) -> list[dict[str, Any]]:
         """The runs of a job, newest first, when there are `count` of them."""
-        return until(lambda: len(found := self.history(name)) >= count and found, f"run {count} of {name}")
+        return until(lambda: len(found := self.history(name)) >= count and found, f"run {count} of {name}", patience)
 
     def foreground(self) -> subprocess.Popen[str]:
         """A daemon in the foreground that is up; its log is in the file `log`."""
@@ -87,7 +89,7 @@ class House:
                 self.command("start", "--foreground"), env=self.environ, stdout=log, stderr=log, text=True
             )
         self.processes.append(process)
-        until(lambda: self.status().get("pid") == process.pid or process.poll() is not None, "the start")
+        until(lambda: self.status().get("pid") == process.pid or process.poll() is not None, "the start", LONG)
         assert process.poll() is None, self.log()
         return process
 
@@ -102,4 +104,5 @@ class House:
             process.kill()
             process.wait()
         if pid := self.status().get("pid"):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it may have ended since
+                os.kill(pid, signal.SIGKILL)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,8 @@ class Terminal:
             os.environ["TZ"] = "Asia/Shanghai"
             os.execv(sys.executable, [sys.executable, "-m", "jobd", *command])
 
-    def read(self, seconds: float, until: str | None = None) -> None:
-        """Read what appears within so many seconds, until the command ends, or until a line contains `until`."""
+    def read(self, seconds: float, until: str | None = None, times: int = 1) -> None:
+        """Read what appears within so many seconds, until the command ends, or until so many lines contain `until`."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             if not select.select([self._terminal], [], [], left)[0]:
@@ -44,7 +45,7 @@ class Terminal:
                 return  # EIO: the command has ended
             *lines, self._rest = (self._rest + data).split(b"\r\n")
             self.lines += [line.decode().removeprefix("^C") for line in lines]
-            if until is not None and any(until in line for line in self.lines):
+            if until is not None and sum(until in line for line in self.lines) >= times:
                 return
 
     def type(self, keys: bytes) -> None:
@@ -94,7 +95,7 @@ def test_the_seed_case(folder: Path) -> None:
     answer(folder, "add", "task2", "--once", "--if-not-exists")
     answer(folder, "add", "task3", "--once", "--retry", "3", "--if-not-exists")
     with terminal(folder, "start", "--foreground") as daemon:
-        daemon.read(22)
+        daemon.read(60, "task1 running.....", times=3)
         daemon.type(b"\x03")
         assert daemon.end() == 0
         assert all(LINE.fullmatch(line) for line in daemon.lines), daemon.lines
@@ -109,9 +110,12 @@ def test_the_seed_case(folder: Path) -> None:
         assert messages[-1] == "jobd has stopped"
 
     history = json.loads(answer(folder, "history", "--json"))
-    starts = [datetime.fromisoformat(run["started_time"]) for run in history if run["job"] == "task1"]
-    for earlier, later in zip(starts[1:], starts, strict=False):
-        assert abs((later - earlier).total_seconds() - 10) < 0.1
+    third, second, first_run = (run for run in history if run["job"] == "task1")
+    due = [datetime.fromisoformat(run["due_time"]) for run in (first_run, second, third)]
+    assert [(later - earlier).total_seconds() for earlier, later in pairwise(due)] == [10, 10]
+    for run in (second, third):  # the first one waits for its worker, which is still being started
+        late = datetime.fromisoformat(run["started_time"]) - datetime.fromisoformat(run["due_time"])
+        assert 0 <= late.total_seconds() < 0.1
     (task3,) = (run for run in history if run["job"] == "task3")
     assert (task3["outcome"], task3["attempts"]) == ("failed", 4)
 

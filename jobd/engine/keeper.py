@@ -145,9 +145,11 @@ class Keeper:
         """Open the store and go round until told to leave."""
         try:
             self._open()
-            while self._leave_by is None or not self._may_leave():
+            while True:
                 self.turned_at = self._clock.monotonic()
                 self.step()
+                if self._leave_by is not None and self._may_leave():
+                    break
                 wait = self._wait()
                 self.inbox.patient = self._now_at is not None
                 if wait > 0 and (self.inbox.patient or not self.inbox.pending()):

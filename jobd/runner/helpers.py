@@ -12,7 +12,7 @@ from typing import Any
 
 from jobd.runner import linux
 
-TRACKER_ENDS_WITHIN = 0.5  # seconds
+TRACKER_ENDS_WITHIN = 5.0  # seconds; it is a Python that may just have been started
 
 
 def end_children(seconds: float) -> bool:

@@ -1,5 +1,6 @@
 """The few things that Linux offers for looking after processes and Python has no call for."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -9,6 +10,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NAME, PR_GET_NAME = 15, 16
+MOST_TERMINATED = 10_000  # descendants; what forks without end gets SIGKILL soon enough
 _SYS_IOPRIO_GET = {"x86_64": 252, "aarch64": 31}.get(os.uname().machine)
 _libc = ctypes.CDLL(None, use_errno=True)
 _c_stdout = ctypes.c_void_p.in_dll(_libc, "stdout")
@@ -64,16 +66,30 @@ def children(parent: int | str = "self") -> list[int]:
 
 
 def terminate_other_groups() -> None:
-    """SIGTERM to the descendants that are in another process group than this one, which has got the signal."""
-    waiting, group = children(), os.getpgrp()
+    """SIGTERM to the descendants that are in another process group than this one, which has got the signal.
+
+    A process that ends while they are looked for hands its children to this one, so they are looked for again until
+    there are no new ones.
+    """
+    group = os.getpgrp()
+    known: set[int] = set()
+    while (fresh := _descendants() - known) and len(known) < MOST_TERMINATED:
+        known |= fresh
+        for pid in fresh:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if os.getpgid(pid) != group:
+                    os.kill(pid, signal.SIGTERM)
+
+
+def _descendants() -> set[int]:
+    found: set[int] = set()
+    waiting = children()
     while waiting:
         pid = waiting.pop()
-        waiting += children(pid)
-        try:
-            if os.getpgid(pid) != group:
-                os.kill(pid, signal.SIGTERM)
-        except (ProcessLookupError, PermissionError):
-            pass
+        if pid not in found:
+            found.add(pid)
+            waiting += children(pid)
+    return found
 
 
 def has_children() -> bool:

@@ -479,9 +479,9 @@ def test_a_configuration_is_a_regular_file_of_bounded_size(jobd: Person):  # K2
 def test_a_long_line_does_not_keep_anybody_waiting(jobd: Person):
     """Regression: looking for the line of a key took the cube of a line's length."""
     (jobd.folder / "jobd.toml").write_bytes(b"timezone = 'UTC'\nx = [\n" + b" " * 100_000 + b"]\n")
-    began = time.monotonic()
+    before = os.times().children_user
     assert told(jobd, ("list",)).code == 78
-    assert time.monotonic() - began < 5
+    assert os.times().children_user - before < 5
 
 
 VARIABLES: list[tuple[str, str, str | bytes, int, str]] = [

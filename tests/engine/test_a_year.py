@@ -82,6 +82,7 @@ class Calendar:
             heapq.heappush(self._waiting, (message.plan.ready, message.plan))
 
 
+@pytest.mark.timeout(600)  # seconds: it only computes, 10 of them on a quiet machine
 def test_a_year_of_a_thousand_jobs_runs_exactly_what_is_due() -> None:
     rng = random.Random(2027)
     jobs = [

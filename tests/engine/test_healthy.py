@@ -39,14 +39,19 @@ class Rig:
         self.instead: Callable[[], None] = lambda: None
         self.gate = threading.Event()
         self.hangs = False
-        store = Store(Target("sqlite", str(folder / "jobd.db")))
-        transact = store.transact
 
-        def disturbed(work: Callable[[Any], Any]) -> Any:
-            self.instead()
-            return transact(work)
+        def disturbed(_: Any) -> Store:
+            store = Store(Target("sqlite", str(folder / "jobd.db")))
+            store._database.connection().execute("PRAGMA synchronous = OFF")  # the disk is not what is looked at
+            transact = store.transact
 
-        store.transact = disturbed  # type: ignore[method-assign]
+            def disturbed_transact(work: Callable[[Any], Any]) -> Any:
+                self.instead()
+                return transact(work)
+
+            store.transact = disturbed_transact  # type: ignore[method-assign]
+            return store
+
         stage = Stage(SimpleNamespace(puppets=[], clock=self.clock))
         self.engine = Engine(
             settings(folder, POLL),
@@ -54,7 +59,7 @@ class Rig:
             lambda settings: stage,
             NodeLock(),
             self.clock,
-            store=lambda settings: store,
+            store=disturbed,
         )
         self.engine.start()
 
@@ -107,6 +112,11 @@ def test_a_database_that_is_away_is_no_illness(rig: Rig) -> None:
     until(lambda: rig.engine.keeper.trouble)
     rig.clock.by = POLL + KEEPER_STALLS + SECOND
     until(rig.engine.healthy)
+
+
+def test_a_keeper_that_may_leave_does_so_at_once(rig: Rig) -> None:
+    rig.engine.keeper.inbox.put(Leave())
+    until(lambda: not rig.engine._thread.is_alive(), "its end")  # not after the poll, which is minutes away
 
 
 def test_a_dead_keeper_is_not_well(tmp_path: Path) -> None:

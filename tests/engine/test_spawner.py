@@ -83,17 +83,18 @@ def test_of_many_orders_each_is_run_in_turn_or_taken_back_and_its_place_is_used_
     spawner: ProcessSpawner, tmp_path: Path
 ) -> None:
     (tmp_path / "plugins" / "mark.py").write_text(
-        "import jobd, time\n@jobd.task\ndef mark(path, wait=0):\n"
-        "    with open(path, 'a') as file: print(jobd.current_run().run, file=file)\n    time.sleep(wait)\n"
+        "import jobd, os, time\n@jobd.task\ndef mark(path, waits=False):\n"
+        "    with open(path, 'a') as file: print(jobd.current_run().run, file=file)\n"
+        "    while waits and not os.path.exists(path + '.go'): time.sleep(0.01)\n"
     )
     child = spawner.start()
     select.select([child.line], [], [])
     child.receive()
     ran, told = [], 0
 
-    def send(numbers: range, wait: float = 0) -> None:
+    def send(numbers: range, waits: bool = False) -> None:
         for number in numbers:
-            args = {"path": str(tmp_path / "ran"), "wait": wait}
+            args = {"path": str(tmp_path / "ran"), "waits": waits}
             child.send(encode_order(Order(number, "job", number, "mark", None, args, 0, 1, None, 1)))
 
     def hear(count: int) -> None:
@@ -109,13 +110,14 @@ def test_of_many_orders_each_is_run_in_turn_or_taken_back_and_its_place_is_used_
         assert child.flush()
         hear(first + PLACES)
     total = 10 * PLACES
-    send(range(total, total + 1), wait=0.3)
+    send(range(total, total + 1), waits=True)
     assert child.flush()
     send(range(total + 1, total + 10))
     assert child.flush()
     send(range(total + 10, total + 12))  # not let out yet
     until(lambda: (tmp_path / "ran").read_text().count("\n") > total, "the slow run")
     assert child.take_back() == 11
+    (tmp_path / "ran.go").touch()
     send(range(total + 20, total + 23))
     assert child.flush()
     hear(total + 4)

@@ -88,7 +88,7 @@ def claimed(house: House) -> list[tuple[Any, ...]]:
 def is_gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # ESRCH: it was reaped between open and read
         return True
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.scene import noted, notes
+from tests.faults.scene import claimed, noted, notes
 from tests.house import House, until
 
 PLUGIN = """
@@ -54,6 +54,7 @@ def deleted(house: House) -> None:
 def test_no_further_attempt_begins_when_the_job_may_not_run(trying: House, how: str) -> None:
     ENDS[how](trying)
     until(lambda: trying.fine("list", "--all", "--json")[0]["state"] in ("deleted", "paused", "invalid"), "the end")
+    until(lambda: not claimed(trying), "the claim to be given back")
     count = len(notes(trying))
     trying.fine("add", "quick", "--every", "10ms")
     trying.ended("quick", 20)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -166,9 +167,17 @@ def test_a_job_runs_when_the_one_before_it_has_succeeded(house: House) -> None:
     (house.folder / "open").touch()
     (run,) = house.ended("second")
     assert run["due_time"] == house.history("first")[0]["finished_time"]
-    assert seconds(run["started_time"]) - seconds(run["due_time"]) < 1
     house.fine("run", "first")
     house.ended("second", 2)
+
+
+@pytest.mark.quiet
+def test_what_runs_after_a_job_begins_within_a_second(house: House) -> None:
+    house.foreground()
+    house.fine("add", "first", "--task", "quick", "--once")
+    house.fine("add", "second", "--task", "quick", "--after-job", "first")
+    (run,) = house.ended("second")
+    assert seconds(run["started_time"]) - seconds(run["due_time"]) < 1
 
 
 def test_a_change_during_a_run_counts_from_the_next_one(house: House) -> None:
@@ -182,6 +191,7 @@ def test_a_change_during_a_run_counts_from_the_next_one(house: House) -> None:
     assert notes(house)[1].startswith("ended job 1")
 
 
+@pytest.mark.quiet
 def test_a_plain_insert_runs_within_a_poll(make_house: Callable[..., House], database: str) -> None:
     house = make_house(database)
     house.foreground()
@@ -229,6 +239,7 @@ def created(house: House, name: str) -> float:
     return seconds(house.fine("show", name, "--json")["created_time"])
 
 
+@pytest.mark.quiet
 def test_what_is_added_starts_at_once(house: House) -> None:
     house.foreground()
     house.fine("add", "warm-up", "--task", "quick", "--once")
@@ -241,13 +252,15 @@ def test_what_is_added_starts_at_once(house: House) -> None:
 
 
 def test_two_daemons_share_the_work_and_no_run_is_run_twice(make_house: Callable[..., House], database: str) -> None:
-    houses = [make_house(database, workers=2) for _ in range(2)]
+    # A long lease: on a busy machine a commit may take longer than a short one, and then runs are run again.
+    houses = [make_house(database, 'poll = "100ms"\nlease = "30s"\n', workers=2) for _ in range(2)]
     for house in houses:
         house.foreground()
     jobs = "".join(f'[job.job{number}]\ntask = "naps"\ninterval = "100ms"\n' for number in range(40))
     (houses[0].folder / "jobs.toml").write_text(jobs)
     houses[0].fine("apply", "jobs.toml", "--yes")
     until(lambda: len(notes(*houses)) > 300, "300 runs")
+    shares = [len(notes(house)) for house in houses]
     for house in houses:
         house.fine("stop")
     history = houses[0].fine("history", "--json")
@@ -256,7 +269,6 @@ def test_two_daemons_share_the_work_and_no_run_is_run_twice(make_house: Callable
     assert set(recorded.values()) == set(done.values()) == {1}
     assert {(job, str(run)) for job, run in recorded} == set(done)
     assert {run["outcome"] for run in history} == {"succeeded"}
-    shares = [len(notes(house)) for house in houses]
     assert min(shares) > 0.3 * sum(shares), shares
 
 
@@ -268,13 +280,14 @@ def test_the_work_of_a_dead_node_is_taken_over(make_house: Callable[..., House],
     second = make_house(database)
     (second.folder / "open").touch()
     second.foreground()
+    killed = time.time()
     daemon.kill()
     daemon.wait()
     newest, lost = second.ended("gated", 2)
     assert (lost["outcome"], newest["outcome"]) == ("lost", "succeeded")
     assert lost["node"] != newest["node"]
     # the lease, two polls and a second, on a machine that is busy with other tests
-    assert seconds(newest["started_time"]) - seconds(lost["started_time"]) < 5 + 0.2 + 1 + 3
+    assert seconds(newest["started_time"]) - killed < 5 + 0.2 + 1 + 3
 
 
 def test_a_frozen_node_that_thaws_ends_its_runs_and_its_result_is_refused(
@@ -342,9 +355,10 @@ def test_a_database_that_somebody_locks_costs_nothing(house: House) -> None:
     assert set(done.values()) == {1}
 
 
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def waits(pid: int) -> int:
+    """How often the threads of a process have waited for something."""
+    files = Path(f"/proc/{pid}/task").glob("*/status")
+    return sum(int(re.search(r"\nvoluntary_ctxt_switches:\s+(\d+)", file.read_text())[1]) for file in files)
 
 
 def test_a_daemon_whose_workers_are_all_busy_sleeps(make_house: Callable[..., House]) -> None:
@@ -356,9 +370,9 @@ def test_a_daemon_whose_workers_are_all_busy_sleeps(make_house: Callable[..., Ho
     house.fine("apply", "jobs.toml", "--yes")
     daemon = house.foreground()
     noted(house, "began", 8)  # by now it knows that runs are long
-    before = cpu_seconds(daemon.pid)
+    before, began = waits(daemon.pid), time.monotonic()
     time.sleep(2)
-    assert cpu_seconds(daemon.pid) - before < 0.2
+    assert (waits(daemon.pid) - before) / (time.monotonic() - began) < 200
 
 
 def test_a_run_that_had_only_just_begun_when_its_daemon_was_killed_is_in_the_history(house: House) -> None:

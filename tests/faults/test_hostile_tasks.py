@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import House, until
+from tests.house import LONG, House, until
 
 PLUGIN = '''
 import asyncio, ctypes, os, resource, signal, socket, subprocess, sys, threading, time
@@ -406,7 +406,7 @@ def descendants_of_workers() -> set[int]:
 @pytest.mark.parametrize("name", CASES)
 def test_a_hostile_task_costs_its_own_run_only(house: House, name: str) -> None:
     outcome, error = CASES[name]
-    (run,) = house.ended(name)
+    (run,) = house.ended(name, patience=LONG)
     assert run["outcome"] == outcome, run
     assert error in (run["error"] or ""), run
     assert "\n" not in (run["error"] or "")
@@ -414,7 +414,7 @@ def test_a_hostile_task_costs_its_own_run_only(house: House, name: str) -> None:
 
 def test_the_others_notice_nothing(house: House) -> None:
     for name in CASES:
-        house.ended(name)
+        house.ended(name, patience=LONG)
     last = house.history("healthy")[0]["run"]
     until(lambda: house.history("healthy")[0]["run"] > last + 10, "ten more runs")
     assert {run["outcome"] for run in house.history("healthy")} == {"succeeded"}
@@ -433,6 +433,8 @@ def test_output_is_bounded_and_its_end_is_kept(house: House) -> None:
 
 
 def test_nothing_is_left_of_what_they_started(house: House) -> None:
+    for name in ("forks_and_leaves_a_child", "leaves_a_daemon", "leaves_a_program"):
+        house.ended(name, patience=LONG)
     alive = [Path(f"/proc/{pid}/cmdline").read_bytes() for name in ("child", "daemon") for pid in left(house, name)]
     assert not alive
     house.processes[0].kill()

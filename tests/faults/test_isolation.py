@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.faults.scene import is_gone
-from tests.house import House, until
+from tests.house import LONG, House, until
 
 PLUGIN = """
 import os
@@ -52,7 +52,7 @@ def test_a_fresh_run_has_a_process_that_ran_nothing_before_and_runs_nothing_afte
     for number in range(3):
         add(house, f"fresh{number}", "--every", "300ms", "--isolation", "fresh")
     for number in range(3):
-        house.ended(f"fresh{number}", 4)
+        house.ended(f"fresh{number}", 4, LONG)
     found = pids(house)
     fresh = [pid for name in found if name.startswith("fresh") for pid in found[name]]
     warm = {pid for name in found if name.startswith("warm") for pid in found[name]}
@@ -284,7 +284,7 @@ def test_a_forked_run_finds_nothing_of_warm_and_forked_ones_before_it(tmp_path: 
                 words = ("--task", "counts", "--every", interval, "--isolation", kind)
                 house.fine("add", f"{kind}{number}", *words)
         for name in ("fork0", "fork1", "fresh0", "fresh1"):
-            found = {run["result"] for run in house.ended(name, 4)}
+            found = {run["result"] for run in house.ended(name, 4, LONG)}
             assert found == {1}, name
     finally:
         house.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import House, until
+from tests.house import LONG, House, until
 
 PLUGIN = '''
 import os, signal, subprocess, sys, time
@@ -62,7 +62,9 @@ def jobs(house: House, tasks: dict[str, str]) -> None:
 
 def outcomes(house: House, count: int) -> dict[str, list[str]]:
     """The outcomes of each job, when there are `count` in all."""
-    found = until(lambda: len(runs := house.fine("history", "-n", "2000", "--json")) >= count and runs, "all runs")
+    found = until(
+        lambda: len(runs := house.fine("history", "-n", "2000", "--json")) >= count and runs, "all runs", LONG
+    )
     told: dict[str, list[str]] = {}
     for run in found:
         told.setdefault(run["job"], []).append(run["outcome"])
@@ -122,6 +124,6 @@ def test_what_stands_behind_a_run_that_hangs_is_cancelled_stopped_and_run_all_th
     jobs(house, tasks | {f"late{number}": "silent" for number in range(40)})
     house.foreground()
     until(lambda: len(ends(house)) == MANY + 40, "all others to succeed")
-    assert house.fine("show", "hang1", "--json")["state"] == "running"
+    until(lambda: house.fine("show", "hang1", "--json")["state"] == "running", "hang1 to be seen running")
     house.fine("cancel", "hang1")
     assert house.ended("hang1")[0]["outcome"] == "cancelled"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import House, until
+from tests.house import LONG, House, until
 
 PLUGIN = """
 import json, os, resource, signal, sys, tempfile, time
@@ -160,7 +160,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         jobs.append(f'[job.{last}]\ntask = "looks"\nafter_jobs = ["{leak}:finished"]\n')
     (house.folder / "jobs.toml").write_text("".join(jobs))
     house.fine("apply", "jobs.toml", "--yes")
-    until(lambda: house.history(last), last)
+    until(lambda: house.history(last), last, LONG)
     yield house
     house.close()
 

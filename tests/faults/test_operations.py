@@ -200,6 +200,7 @@ def test_signals_one_after_the_other_end_it_at_once_and_cleanly(house: House) ->
 # Taking over
 
 
+@pytest.mark.quiet
 def test_after_a_kill_the_same_node_takes_its_runs_up_within_two_seconds(make_house: Callable[..., House]) -> None:
     house = make_house(more="")  # the lease is the one by default: it is not waited for
     daemon = house.foreground()
@@ -216,6 +217,7 @@ def test_after_a_kill_the_same_node_takes_its_runs_up_within_two_seconds(make_ho
 # The database is away, or is not what it was
 
 
+@pytest.mark.quiet
 def test_status_tells_the_truth_with_the_daemon_dead_or_the_database_down(make_house: Callable[..., House]) -> None:
     with servers.running("mariadb") as server:
         house = make_house(server.new_database())

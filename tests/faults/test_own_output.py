@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.house import House, until
+from tests.house import LONG, House, until
 
 PLUGIN = r'''
 import ctypes, json, logging, os, signal, subprocess, sys, threading, time
@@ -79,8 +79,11 @@ def is_killed():
 @jobd.task
 def leaves_a_child():
     """It goes on printing, and has left the session."""
-    subprocess.Popen(["/bin/sh", "-c", f"setsid sh -c 'while :; do echo \"{me()}\"; done' &"])
-    time.sleep(0.05)
+    there = f"{me()[1:-1]} has printed"
+    again = f"echo \"{me()}\"; echo \"{me()}\"; : > \"{there}\"; while :; do echo \"{me()}\"; done"
+    subprocess.Popen(["/bin/sh", "-c", f"setsid sh -c '{again}' &"])
+    while not os.path.exists(there):
+        time.sleep(0.01)
 
 @jobd.task
 def leaves_a_thread():
@@ -162,7 +165,7 @@ def rows(house: House, sql: str) -> list[Any]:
 def ran(house: House, runs: int) -> dict[str, str]:
     """What is kept of each attempt, by who it is, when so many runs are recorded."""
     daemon = house.foreground()
-    until(lambda: rows(house, "SELECT count(*) FROM run")[0][0] >= runs, f"{runs} runs")
+    until(lambda: rows(house, "SELECT count(*) FROM run")[0][0] >= runs, f"{runs} runs", LONG)
     daemon.send_signal(signal.SIGTERM)
     assert daemon.wait() == 0
     recorded = "SELECT name, number, attempts FROM run JOIN job ON job.id = job_id WHERE outcome <> 'lost'"

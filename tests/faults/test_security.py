@@ -34,7 +34,7 @@ def prints():
 @jobd.task
 def waits(key=""):
     """Goes on until the file `open` is there, then fails with a secret in a local variable."""
-    open(HOME + "/waiting", "w").close()
+    os.mkdir(HOME + "/waiting")  # and no descriptor for a moment
     while not os.path.exists(HOME + "/open"):
         pass
     raise ValueError("as always")
@@ -90,8 +90,9 @@ def family(pid: int) -> list[int]:
     """The process `pid` and all its descendants."""
     found = [pid]
     for one in found:
-        for task in Path(f"/proc/{one}/task").iterdir():
-            found += map(int, (task / "children").read_text().split())
+        with contextlib.suppress(OSError):  # it has just ended
+            for task in Path(f"/proc/{one}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
     return found
 
 

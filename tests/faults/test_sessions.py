@@ -138,7 +138,7 @@ def test_what_an_administrator_takes_from_a_daemon_is_told_at_once_and_all_goes_
     began = time.monotonic()
     until(lambda: told(house), "the line in the log")
     assert time.monotonic() - began < TOLD_WITHIN
-    assert house.status()["database"] != "ok"
+    until(lambda: house.status()["database"] != "ok", "the status")
     before = admin.connections()
     time.sleep(AWAY_FOR)
     tries = admin.connections() - before
@@ -153,13 +153,17 @@ def test_what_an_administrator_takes_from_a_daemon_is_told_at_once_and_all_goes_
     assert refused.stderr.count("\n") == 1
     assert len(told(house)) <= 2, house.log()
     assert tries <= MOST_TRIES
+    # A daemon that has nothing to write for a moment may take it for back: then this is said, and once more at the end.
+    until(lambda: house.status()["database"] != "ok", "the status")
+    back = house.log().count("the database is back")
+    assert back <= 1
     count = len(notes(house))
     admin.does(opened)
     began = time.monotonic()
     until(lambda: len(notes(house)) > count and house.status()["database"] == "ok", "runs")
     assert time.monotonic() - began < BACK_WITHIN
     assert daemon.poll() is None
-    assert house.log().count("the database is back") == 1
+    assert house.log().count("the database is back") == back + 1
     house.ended("quick", 5)
     recorded = Counter(run["run"] for run in house.history("quick"))
     done = Counter(int(run) for _, job, run, _ in map(str.split, notes(house)) if job == "quick")
@@ -226,7 +230,7 @@ def test_a_daemon_follows_a_fail_over_by_itself(make_house: Callable[..., House]
 
 def test_daemons_behind_a_pooler_share_the_work(make_house: Callable[..., House], pgbouncer: servers.Server) -> None:
     url = pgbouncer.new_database()
-    houses = [make_house(url, workers=2) for _ in range(2)]
+    houses = [make_house(url, 'poll = "100ms"\nlease = "30s"\n', workers=2) for _ in range(2)]
     for house in houses:
         house.foreground()
     jobs = "".join(f'[job.job{number}]\ntask = "quick"\ninterval = "200ms"\n' for number in range(20))

@@ -77,7 +77,7 @@ def test_the_count_agrees_with_the_enumeration(text: str, zone: str, moment: int
     schedule = parsed(text, zone)
     until = moment + span // (1000 if text.endswith("s") else 1)
     due = due_times(schedule, moment, until, anchor=moment)
-    assert schedule.count(moment, until, moment) == min(len(due), 10_000)
+    assert schedule.count(moment, until, moment) == len(due)
 
 
 @given(st.integers(10_000, 3650 * DAY), MOMENTS, MOMENTS)
@@ -165,14 +165,14 @@ def test_cron_is_counted_by_days_over_every_change_of_the_clocks(text: str, zone
 
 
 def test_years_are_counted_at_once() -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert parsed("10ms").count(0, 3_650 * DAY, 0) == 3_650 * 86_400 * 100
     year = moment("2025-01-01T00:00"), moment("2026-01-01T00:00")
     assert parsed("* * * * * *").count(*year, 0) == 365 * 86_400
     assert parsed("* * * * *", "Europe/Berlin").count(*year, 0) == 365 * 1_440
     assert Shifted(parsed("* * * * *"), 7).count(*year, 0) == 365 * 1_440
     assert parsed("* * * * * *").newest(0, year[1], 0, 1_000) == year[1] - 999 * SECOND
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 @given(TEXTS, ZONES, st.integers(LATEST - 4_000 * DAY, LATEST), st.integers(LATEST - 4_000 * DAY, LATEST))

@@ -227,10 +227,10 @@ def test_the_caret_of_a_long_string_is_on_the_screen() -> None:
 
 @pytest.mark.parametrize("text", ["*" * 10_000, "1," * 5_000, "@" * 10_000, "TZ=" + "a/" * 5_000, "9" * 10_000])
 def test_a_hostile_string_is_refused_at_once(text: str) -> None:
-    begun = time.perf_counter()
+    begun = time.thread_time()
     with pytest.raises(ScheduleError, match=r"it has 1000[03] characters"):
         parse(text, False, "UTC")
-    assert time.perf_counter() - begun < 0.05
+    assert time.thread_time() - begun < 0.05
 
 
 def test_the_longest_string_is_still_read() -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from jobd.store import mysql, sqlite
+from jobd.store.postgresql import Postgresql
 from tests import servers
 
 
@@ -41,3 +43,13 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return servers.sqlite_url(tmp_path)
     server: servers.Server | servers.Elsewhere = request.getfixturevalue(request.param)
     return server.new_database()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the disk takes: a transaction may stand still, and SQLite's lock is waited for."""
+    begin = Postgresql.begin.replace("session_timeout = '4s'", "session_timeout = '60s'")
+    assert begin != Postgresql.begin
+    monkeypatch.setattr(Postgresql, "begin", begin)
+    monkeypatch.setattr(mysql, "IDLE", 60)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 60.0)

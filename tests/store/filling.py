@@ -12,7 +12,7 @@ from jobd.store.store import Session, Store
 NOW = 1_800_000_000 * SECOND
 LIVE, DEAD, UNKNOWN = 1_001, 1_002, 5_000
 CLAIMED = 50  # by each of these
-AT_ONCE = 100_000  # rows in a statement: each has a deadline
+AT_ONCE = 20_000  # rows in a statement: each has a deadline
 _NUMBERS = {
     "sqlite": "WITH RECURSIVE n (value) AS (SELECT {0} UNION ALL SELECT value + 1 FROM n WHERE value < {1})"
     " INSERT INTO {2} SELECT {3} FROM n",

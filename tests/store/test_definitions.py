@@ -118,6 +118,7 @@ def test_only_what_changes_is_written(store: Store) -> None:
     assert stored(store)["b"].retry_times == 1
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("others", [0, 3])
 def test_of_many_who_add_one_name_one_wins(
     store: Store, database: str, open_store: Callable[[str], Store], others: int
@@ -143,6 +144,7 @@ def test_of_many_who_add_one_name_one_wins(
     assert sorted(told) == ["a job named 'same' exists already"] * (len(stores) - 1) + ["added"]
 
 
+@pytest.mark.usefixtures("patient")
 def test_of_many_who_change_one_job_none_is_forgotten(
     store: Store, database: str, open_store: Callable[[str], Store]
 ) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from jobd.job import Plan, Run
-from jobd.store import dependencies, mysql, postgresql, prune
+from jobd.store import dependencies, mysql, prune
 from jobd.store import schedule_table as table
+from jobd.store.postgresql import Postgresql
 from jobd.store.schedule_table import Settlement
 from jobd.store.store import Session, Store
 from tests.store import filling
@@ -70,6 +71,7 @@ def forget_runs(session: Session, ids: list[int]) -> None:
 WORK = [settle, settle_and_claim, replan, drop_changes, looked_at, begin, forget_runs]
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("analyzed", [False, True], ids=["as it is", "analyzed"])
 @pytest.mark.parametrize("count", [2, 20, 1_200])
 def test_nodes_at_work_do_not_wait_for_each_other(
@@ -85,8 +87,10 @@ def test_nodes_at_work_do_not_wait_for_each_other(
     store.transact(lambda session: make_jobs(session, count))
     if analyzed:
         filling.analyze(store)
-    for dialect in (mysql, postgresql):
-        monkeypatch.setattr(dialect, "LOCK_WAIT", 1)
+    monkeypatch.setattr(mysql, "LOCK_WAIT", 1)
+    begin = Postgresql.begin.replace("lock_timeout = '5s'", "lock_timeout = '1s'")
+    assert begin != Postgresql.begin
+    monkeypatch.setattr(Postgresql, "begin", begin)
     other = open_store(database)
     mine, others = list(range(1, count + 1, 2)), list(range(2, count + 1, 2))
     waited = []

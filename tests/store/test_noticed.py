@@ -100,6 +100,7 @@ def test_the_times_are_utc_in_whatever_zone_a_program_lives(store: Store, zone: 
         assert abs(moment - now) < 5 * MINUTE
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_change_is_noticed_however_late_it_is_committed(
     store: Store, database: str, open_store: Callable[[str], Store]
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_change_is_noticed_however_late_it_is_committed(
     assert sorted(changed(store)) == [1, 3]
 
 
+@pytest.mark.usefixtures("patient")
 def test_nodes_that_poll_at_once_notice_a_change_once(
     store: Store, database: str, open_store: Callable[[str], Store]
 ) -> None:

@@ -18,6 +18,7 @@ from jobd.store.reads import Reader
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
 from tests import servers
+from tests.house import until
 
 NOW = 1_800_000_000_000_000
 SPOILT = {
@@ -30,7 +31,7 @@ SPOILT = {
         "SET SESSION AUTHORIZATION pg_monitor",
         "SET datestyle = 'German'; SET timezone = 'Asia/Tokyo'; SET client_encoding = 'LATIN1'",
         "SET default_transaction_isolation = 'serializable'",
-        "SET statement_timeout = 1; SET lock_timeout = 1; SET idle_in_transaction_session_timeout = 1",
+        "SET statement_timeout = '77s'; SET lock_timeout = '66s'; SET idle_in_transaction_session_timeout = '55s'",
         "DEALLOCATE ALL",
         "DISCARD ALL",
         "SELECT pg_terminate_backend(pg_backend_pid())",
@@ -54,6 +55,13 @@ def read(session: Session) -> list[tuple[Any, ...]]:
     return session.rows('SELECT name, "interval" FROM job ORDER BY id')
 
 
+def is_set_up(session: Session) -> bool:
+    """Whether a session of PostgreSQL's has what jobd gives each transaction."""
+    settings = {"statement_timeout": "10s", "lock_timeout": "5s", "idle_in_transaction_session_timeout": "4s"}
+    found = {name: session.rows(f"SELECT current_setting('{name}')")[0][0] for name in (*settings, "datestyle")}
+    return found.pop("datestyle").startswith("ISO") and found == settings
+
+
 def number(store: Store) -> int:
     """The session's number on the server."""
     sql = "SELECT pg_backend_pid()" if store.dialect.name == "postgresql" else "SELECT CONNECTION_ID()"
@@ -75,6 +83,8 @@ def test_a_session_that_was_spoilt_is_replaced_and_nobody_notices(
                 cursor.execute(statement)
     definitions.add(store, [Job("h\u00e4schen", "2h")], NOW, "UTC")
     assert store.transact(read) == [("b\u00e4r", "1h"), ("h\u00e4schen", "2h")]
+    if kind == "postgresql":
+        assert store.transact(is_set_up)
     first, second = reader.jobs(deleted=False)
     assert (first, second.job.name) == (before, "h\u00e4schen")
     reader.close()
@@ -85,20 +95,24 @@ def test_behind_a_pooler_each_transaction_may_have_another_session(
 ) -> None:
     url = pgbouncer.new_database()
     stores = [open_store(url) for _ in range(3)]
-    with contextlib.ExitStack() as held:  # until the pool has a session for each
-        for store in stores:
-            connection = store._connection()
-            connection.execute("BEGIN")
-            held.callback(connection.execute, "COMMIT")
-    numbers = {number(store) for _ in range(4) for store in stores}
-    assert len(numbers) > 1
+
+    def numbers() -> set[int]:
+        with contextlib.ExitStack() as held:  # until the pool has a session for each
+            for store in stores:
+                connection = store._connection()
+                connection.execute("BEGIN")
+                held.callback(connection.execute, "COMMIT")
+        return {number(store) for _ in range(4) for store in stores}
+
+    until(lambda: len(numbers()) > 1, "transactions in several sessions")  # the pooler closes what is idle for 2 s
     # Another program of the same pool, which leaves something behind in the sessions that it is given.
     with psycopg.connect(url, autocommit=True, prepare_threshold=None) as rude:
         for _ in range(6):
-            rude.execute("SET statement_timeout = 1; SET datestyle = 'German'; SET lock_timeout = 1")
+            rude.execute("SET statement_timeout = '77s'; SET datestyle = 'German'; SET lock_timeout = '66s'")
     for turn in range(8):
         for one, store in enumerate(stores):
             definitions.add(store, [Job(f"job{turn}-{one}", "1h")], NOW, "UTC")
+            assert store.transact(is_set_up)
     assert len(stores[0].transact(read)) == 24
     assert len(list(Reader(stores[0].target).jobs(deleted=False))) == 24
 
