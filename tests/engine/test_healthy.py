@@ -115,7 +115,10 @@ def test_a_database_that_is_away_is_no_illness(rig: Rig) -> None:
 
 
 def test_a_keeper_that_may_leave_does_so_at_once(rig: Rig) -> None:
-    rig.engine.keeper.inbox.put(Leave())
+    keeper = rig.engine.keeper
+    until(lambda: not keeper._sweeps and keeper._now_at is None, "the end of the start")
+    keeper._pruner.at = keeper._census.at = 2**62
+    keeper.inbox.put(Leave())
     until(lambda: not rig.engine._thread.is_alive(), "its end")  # not after the poll, which is minutes away
 
 
