@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Any
 from unittest import mock
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jobd.clock import SECOND
@@ -39,6 +39,7 @@ class Process:
         self.pid = self.line = pid
         self.output, self.ended = pid + 1_000, pid + 2_000
         self.lapsed = False
+        self.dead = False
         self.pipe = bytearray()
         self.running: Order | None = None
         self._stage = stage
@@ -49,6 +50,8 @@ class Process:
         self._tell = [encode("ready", VERSION, self._mark())]
 
     def work(self) -> None:
+        if self.dead:
+            return
         if self._tell:
             self._said.append(self._tell.pop())
         elif self.running is None:
@@ -153,6 +156,7 @@ class Stage:
         elif deed == "step":
             self.processor.step()
         elif deed == "die":
+            process.dead = True
             self._handle("ended")
             self._clock.passed += SECOND  # when one that did not come up is replaced
             self.processor.step()
@@ -215,6 +219,14 @@ def test_each_run_has_what_it_printed(
 
 
 @settings(max_examples=400, deadline=None)
+@example(
+    [[b"own", b"own"], []],
+    40,
+    [["work"], [], ["work"] * 2, *[[]] * 5, ["work"]],
+    ["line"] * 2 + ["step", "work"],
+    [],
+    False,
+)
 @given(RUNS, CHUNKS, MEANWHILE, DEEDS, DEEDS, st.booleans())
 def test_a_process_that_dies_at_any_moment_costs_no_run_its_output(
     prints: list[list[bytes]], chunk: int, meanwhile: list[list[str]], before: list[str], after: list[str], twice: bool
