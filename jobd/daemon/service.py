@@ -199,10 +199,10 @@ class _Service:
 
     def _live(self, up: Callable[[], None]) -> None:
         self._signals = _catch_signals()
-        # Now, because these import and open files, and later descriptors may be used up.
+        self._engine.start()
+        # Now, while the workers start: these import and open files, and later descriptors may be used up.
         rules_version()
         load_kinds()
-        self._engine.start()
         spare_the_collector()
         try:
             self._control = Server(self._settings.state_dir, self._answer)
