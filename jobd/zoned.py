@@ -9,8 +9,9 @@ import re
 
 from jobd.job import Job, Plan, zone_of
 from jobd.schedule import Schedule
+from jobd.schedule.base import SEPARATOR
 
-_OFFSET = re.compile(r"(?:Z|[+-][0-9]{2}:[0-9]{2})(?:\||$)")
+_OFFSET = re.compile(r"(?:Z|[+-][0-9]{2}:[0-9]{2})$")
 
 
 def basis_of(job: Job, schedule: Schedule, zone: str) -> str:
@@ -36,6 +37,10 @@ def follows_another(basis: str, zone: str, any_zone: bool = False) -> bool:
 
 def _follows_unnamed(text: str) -> bool:
     """Whether the schedule of a basis without a zone follows one: before version 0.1.0 it was not written down."""
+    return any(_is_by_a_clock(one.strip()) for one in text.partition("|")[0].split(SEPARATOR))
+
+
+def _is_by_a_clock(text: str) -> bool:
     word = text.partition(" ")[0].lower()
     if word == "at":
         return _OFFSET.search(text) is None

@@ -44,7 +44,6 @@ from jobd.engine.spawner import ProcessSpawner, Spawner
 from jobd.errors import JobdError
 from jobd.localzone import with_zone
 from jobd.schedule import forget_rules, load_kinds
-from jobd.schedule.zone import rules_version
 
 LOOK = 5.0  # seconds between two looks at the control socket, or until the keeper wakes the loop at the next heartbeat
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -200,9 +199,7 @@ class _Service:
     def _live(self, up: Callable[[], None]) -> None:
         self._signals = _catch_signals()
         self._engine.start()
-        # Now, while the workers start: these import and open files, and later descriptors may be used up.
-        rules_version()
-        load_kinds()
+        load_kinds()  # now, because these import, and later descriptors may be used up
         spare_the_collector()
         try:
             self._control = Server(self._settings.state_dir, self._answer)

@@ -28,13 +28,16 @@ class Census:
         self._missed = Watch(lease)
         self._after = FIRST  # the jobs up to this id have been counted
 
-    def step(self, store: Store) -> None:
-        """Count a slice, if it is time; have those looked at that have been without a fitting plan for long enough."""
+    def step(self, store: Store, zone: str) -> None:
+        """Count a slice, if it is time; have those looked at that have been without a fitting plan for long enough.
+
+        `zone` is that of the installation.
+        """
         asked = self._clock.monotonic()
         if asked < self.at:
             return
         self.at = asked + EVERY  # should the database not allow it, all else goes on meanwhile
-        until, more, amiss = store.transact(self._count)
+        until, more, amiss = store.transact(lambda session: self._count(session, zone))
         answered = self._clock.monotonic()
         found = self._missed.observe(asked, answered, [(job_id, None) for job_id in amiss])
         if found:
@@ -47,8 +50,8 @@ class Census:
             self._after = until if more else FIRST
             self.at = answered + EVERY
 
-    def _count(self, session: Session) -> tuple[int, bool, list[int]]:
+    def _count(self, session: Session, zone: str) -> tuple[int, bool, list[int]]:
         until, more = slices.slice_end(session, self._after, SLICE)
         slices.drop_jobless(session, self._after, until if more else LAST, SLICE)
-        amiss = slices.rowless(session, self._after, until) + slices.unfitting(session, self._after, until)
+        amiss = slices.rowless(session, self._after, until) + slices.unfitting(session, self._after, until, zone)
         return until, more, amiss

@@ -157,7 +157,7 @@ class Crew:
         self.size, self._output_limit, self._spawner = size, output_limit, spawner
         self._spawn_at = self._failures = 0
         for worker in self._workers.values():
-            worker.retire = True
+            worker.retire = worker.outdated = True
             if worker.execution is None:
                 worker.end(self._clock.monotonic())
         self._idle.clear()

@@ -52,6 +52,7 @@ from jobd.engine.takeover import Begun, Gone, Losses, adopt, gone, take_over
 from jobd.engine.turn import MOST_SHARED, Done, Want, Work, turn
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown, StatementRefused
 from jobd.lifecycle import UNRESOLVED_PAUSE
+from jobd.schedule.zone import rules_version
 from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.installation import SaidZone
@@ -144,6 +145,7 @@ class Keeper:
     def run(self) -> None:
         """Open the store and go round until told to leave."""
         try:
+            rules_version()  # takes a while, for which no transaction is to stand still
             self._open()
             while True:
                 self.turned_at = self._clock.monotonic()
@@ -178,7 +180,7 @@ class Keeper:
             elif now < min(self._pruner.at, self._census.at):
                 return
             self._pruner.step(self._store, self._settings.history)
-            self._census.step(self._store)
+            self._census.step(self._store, self._settings.timezone)
         except OutcomeUnknown as error:
             self._reconcile = True
             self._lacking.clear()  # what was claimed has another token than the one that is known here

@@ -58,7 +58,7 @@ class Over(NamedTuple):
     done: Done
     wall: int
     monotonic: int
-    outdated: bool = False  # its worker has the plugins, perhaps, of before a reload
+    outdated: bool = False  # its worker has the plugins of before a reload
 
 
 class Processor:
@@ -413,7 +413,7 @@ class Processor:
         """The run in progress of `worker` is over; the worker is free, or in its next run."""
         self._log(worker, worker.rest_of_output(done))
         execution = worker.finish(wall, monotonic)
-        self._over.append(Over(execution, done, wall, monotonic, outdated=worker.retire))
+        self._over.append(Over(execution, done, wall, monotonic, worker.outdated))
         if done.retire or execution.doom is not None or worker.runs >= MAX_RUNS or _wants_new(execution.item):
             worker.retire = True
         if worker.retire:

@@ -26,15 +26,17 @@ class Sweep(NamedTuple):
     starting: bool = False  # ask for a run of those that are due when a daemon starts
     wake: bool = False  # offer those again whose task was unknown
     zones: bool = False  # move those to the zone of the installation that follow another, or older rules
-    rules: str = ""  # the version of the zones' rules, if all that follow any zone are to be looked at
+    all_zones: bool = False  # there are new rules: all that follow any zone are to be looked at
     put_back: int = 0  # have those looked at that wait for a time which the clock, put back by so much, has yet to show
     after: int = _FIRST  # the jobs up to this id have been looked at
 
 
 def sweep(session: Session, work: Sweep, now: int, zone: str) -> Sweep | None:
     """Look at the next slice of the jobs; what is left to do."""
-    if work.zones and work.after == _FIRST and installation.are_new_rules(session, version := rules_version()):
-        work = work._replace(rules=version)
+    if work.zones and work.after == _FIRST:
+        work = _zones_to_look_at(session, work, zone)
+        if work == Sweep():
+            return None
     until, more = slices.slice_end(session, work.after, SLICE)
     if work.wake:
         slices.wake_unresolved(session, work.after, until)
@@ -44,9 +46,20 @@ def sweep(session: Session, work: Sweep, now: int, zone: str) -> Sweep | None:
         _start_jobs(session, slices.due_at_start(session, work.after, until), now, zone)
     if work.zones:
         _move_jobs(session, work, until, now, zone)
-    if work.rules and not more:
-        installation.note_rules(session, work.rules)
+    if work.zones and not more:
+        installation.note_looked_at(session, rules_version(), zone)
     return work._replace(after=until) if more else None
+
+
+def _zones_to_look_at(session: Session, work: Sweep, zone: str) -> Sweep:
+    """`work` with what the zones ask for, at its beginning.
+
+    At a start, mostly nothing: to look at a million jobs takes some seconds of processor time. A node that has just
+    heard of another zone looks in any case: it may have planned by the one before after others had looked.
+    """
+    version, looked_for = installation.looked_at(session)
+    is_new = version != rules_version()
+    return work._replace(zones=is_new or looked_for != zone or not work.starting, all_zones=is_new)
 
 
 def put_back_since(session: Session, wall: Callable[[], int], instance: str) -> int:
@@ -77,13 +90,13 @@ def _start_jobs(session: Session, ids: list[int], now: int, zone: str) -> None:
 def _move_jobs(session: Session, work: Sweep, until: int, now: int, zone: str) -> None:
     """Move those jobs of a slice to `zone` that follow another. What is claimed keeps its own until its run is over."""
     found = slices.free_bases(session, work.after, until)
-    ids = [job_id for job_id, basis in found if follows_another(basis, zone, bool(work.rules))]
+    ids = [job_id for job_id, basis in found if follows_another(basis, zone, work.all_zones)]
     plans = []
     for one in table.stand(session, ids) if ids else ():
         if one.job is None or one.problem is not None or one.plan is None or one.plan.node:
             continue
         plan = lifecycle.plan(one.job, one.plan, now, zone)
-        if work.rules:
+        if work.all_zones:
             plan = lifecycle.by_new_rules(one.job, plan, now, zone)
         if plan != one.plan:
             plans.append(plan)

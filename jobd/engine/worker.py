@@ -101,6 +101,7 @@ class Worker:
         self.line: deque[Execution] = deque()  # what comes after it
         self.forgotten: Execution | None = None  # what it is still being ended in, on a claim that is given up
         self.retire = False  # replace it when its run is over
+        self.outdated = False  # it has the plugins of before a reload
         self.mute = False  # it has closed its output
         self.chatter = Output(output_limit)  # what it prints outside of runs
         self._output_limit = output_limit

@@ -24,11 +24,13 @@ def end_children(seconds: float) -> bool:
         return False
     if tracker is None or pid is None:
         return True
+    is_ours = pid in linux.children()  # not that of the worker from which this process was forked
     os.close(tracker._fd)  # the last that holds it: that ends the tracker
     tracker._fd = tracker._pid = None
-    with contextlib.suppress(ProcessLookupError):
-        select.select([ended := os.pidfd_open(pid)], [], [], TRACKER_ENDS_WITHIN)
-        os.close(ended)
+    if is_ours:
+        with contextlib.suppress(ProcessLookupError):
+            select.select([ended := os.pidfd_open(pid)], [], [], TRACKER_ENDS_WITHIN)
+            os.close(ended)
     return linux.kill_descendants(seconds)
 
 

@@ -69,16 +69,16 @@ def terminate_other_groups() -> None:
     """SIGTERM to the descendants that are in another process group than this one, which has got the signal.
 
     A process that ends while they are looked for hands its children to this one, so they are looked for again until
-    there are no new ones.
+    there are no new ones. Only then are they told: what one of them starts in order to clean up is left alone.
     """
     group = os.getpgrp()
     known: set[int] = set()
     while (fresh := _descendants() - known) and len(known) < MOST_TERMINATED:
         known |= fresh
-        for pid in fresh:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                if os.getpgid(pid) != group:
-                    os.kill(pid, signal.SIGTERM)
+    for pid in known:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getpgid(pid) != group:
+                os.kill(pid, signal.SIGTERM)
 
 
 def _descendants() -> set[int]:

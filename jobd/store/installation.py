@@ -2,7 +2,8 @@
 
 `timezone` is the zone of jobs that name none, and the node whose jobd.toml says so (0: it is that of a machine). A node
 says it at its start and at each reload: what jobd.toml names counts; else it is the zone of the machine, unless another
-live node has it from its jobd.toml. `zone_rules` tells by which edition of the zones' rules due times were computed.
+live node has it from its jobd.toml. `zone_rules` tells by which version of the zones' rules, and for which zone of the
+installation, all due times have been looked at.
 """
 
 from typing import NamedTuple
@@ -31,14 +32,15 @@ def agree_on_zone(session: Session, node: int, said: SaidZone) -> str:
     return said.name
 
 
-def are_new_rules(session: Session, version: str) -> bool:
-    """Whether due times may have been computed by other rules than those of this version."""
-    return _read(session, "zone_rules")[0] != version
+def looked_at(session: Session) -> tuple[str, str]:
+    """(version of the zones' rules, zone of the installation) for which all due times have been looked at."""
+    version, _, zone = _read(session, "zone_rules")[0].partition(" ")
+    return version, zone
 
 
-def note_rules(session: Session, version: str) -> None:
-    """All due times have been looked at by the rules of this version."""
-    _write(session, "zone_rules", version, 0)
+def note_looked_at(session: Session, version: str, zone: str) -> None:
+    """All due times have been looked at by the rules of this version, for this zone."""
+    _write(session, "zone_rules", f"{version} {zone}", 0)
 
 
 def _lives(session: Session, node: int) -> bool:

@@ -3,6 +3,7 @@
 from jobd.job import without_zone
 from jobd.store.rows import UNSOUND
 from jobd.store.store import Session
+from jobd.zoned import follows_another
 
 
 def slice_end(session: Session, after: int, count: int) -> tuple[int, bool]:
@@ -50,29 +51,41 @@ def rowless(session: Session, after: int, until: int) -> list[int]:
     return sorted(job_id for (job_id,) in session.rows(sql, (after, until) * 2))
 
 
-def unfitting(session: Session, after: int, until: int) -> list[int]:
-    """The ids of the jobs of a slice whose plan, which nobody has claimed, was made from another definition.
+def unfitting(session: Session, after: int, until: int, zone: str) -> list[int]:
+    """The ids of the jobs of a slice whose plan, which nobody has claimed, was made from another definition, or for
+    another zone of the installation than `zone`.
 
     So it is where rows were written in a way that is not noticed: a dump restored while triggers were off, or (on
     MySQL, see jobd.store.seal) with the seals that fitted them.
     """
     # served by the primary keys, and job_change_job
     sql = (
-        'SELECT job.id, runonce, "interval", is_delete, basis, due_time, ready_time, COALESCE(paused, 0) FROM job'
+        'SELECT job.id, runonce, "interval", is_delete, basis, due_time, ready_time, COALESCE(paused, 0),'
+        " attempt + losses FROM job"
         " JOIN schedule ON schedule.job_id = job.id AND schedule.job_id > ? AND schedule.job_id <= ?"
         " LEFT JOIN job_options ON job_options.job_id = job.id"
         " WHERE job.id > ? AND job.id <= ? AND schedule.node_id + 0 = 0 AND error IS NULL AND basis <> ?"
         " AND NOT EXISTS (SELECT 1 FROM job_change WHERE job_id = job.id)"  # it is about to be looked at
     )
     found = session.rows(sql, (*(after, until) * 2, UNSOUND))
-    return sorted(job_id for job_id, *definition_and_plan in found if not _fits(*definition_and_plan))
+    return sorted(job_id for job_id, *definition_and_plan in found if not _fits(zone, *definition_and_plan))
 
 
 def _fits(
-    runonce: int, interval: str | None, deleted: int, basis: str, due: int | None, ready: int | None, paused: int
+    zone: str,
+    runonce: int,
+    interval: str | None,
+    deleted: int,
+    basis: str,
+    due: int | None,
+    ready: int | None,
+    paused: int,
+    begun: int,
 ) -> bool:
     if deleted:
         return ready is None
+    if not begun and due is not None and follows_another(basis, zone):  # what has begun keeps its zone to its end
+        return False
     known = f"{without_zone(basis)}|"
     return known.startswith(f"{int(runonce)}||{interval or ''}|") and (ready is not None or due is None or bool(paused))
 

@@ -217,3 +217,28 @@ def test_a_task_that_only_a_worker_of_before_a_reload_does_not_know_is_offered_a
     else:
         assert isinstance(report, Unresolved)
         assert report.settlement.plan.ready == pools.clock.wall() + UNRESOLVED_PAUSE
+
+
+def test_what_a_worker_said_before_a_reload_is_told_before_it() -> None:
+    pools = Pools()
+    pools.give(pools.first, 1)
+    pools.reports.clear()
+    (puppet,) = (one for one in pools.puppets if one.order is not None)
+    puppet.finish(UNRESOLVED)
+    listen(pools.first)
+    pools.first.renew_workers(1, Rules("UTC", 1024), Stage(pools))
+    (report,) = pools.reports
+    assert isinstance(report, Unresolved)
+
+
+def test_a_task_is_unknown_whatever_is_seen_first_of_the_end_of_its_worker() -> None:
+    pools = Pools()
+    pools.give(pools.first, 1)
+    pools.reports.clear()
+    (worker,) = pools.first.crew
+    (puppet,) = (one for one in pools.puppets if one.order is not None)
+    puppet.finish(UNRESOLVED)
+    pools.first.handle(worker, "ended")
+    pools.step()
+    (report,) = pools.reports
+    assert isinstance(report, Unresolved)

@@ -174,8 +174,9 @@ def test_a_job_runs_when_the_one_before_it_has_succeeded(house: House) -> None:
 @pytest.mark.quiet
 def test_what_runs_after_a_job_begins_within_a_second(house: House) -> None:
     house.foreground()
-    house.fine("add", "first", "--task", "quick", "--once")
+    house.fine("add", "first", "--task", "gated", "--once")
     house.fine("add", "second", "--task", "quick", "--after-job", "first")
+    (house.folder / "open").touch()
     (run,) = house.ended("second")
     assert seconds(run["started_time"]) - seconds(run["due_time"]) < 1
 
@@ -361,6 +362,12 @@ def waits(pid: int) -> int:
     return sum(int(re.search(r"\nvoluntary_ctxt_switches:\s+(\d+)", file.read_text())[1]) for file in files)
 
 
+def awake(pid: int) -> float:
+    """Seconds for which the threads of a process have run, or waited for a processor to run on."""
+    files = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(sum(map(int, file.read_text().split()[:2])) for file in files) / 1e9
+
+
 def test_a_daemon_whose_workers_are_all_busy_sleeps(make_house: Callable[..., House]) -> None:
     """Found by the simulator: it asked for more claims and heard that it had enough, thousands of times a second."""
     house = make_house(workers=8)
@@ -370,9 +377,11 @@ def test_a_daemon_whose_workers_are_all_busy_sleeps(make_house: Callable[..., Ho
     house.fine("apply", "jobs.toml", "--yes")
     daemon = house.foreground()
     noted(house, "began", 8)  # by now it knows that runs are long
-    before, began = waits(daemon.pid), time.monotonic()
+    before, awake_before, began = waits(daemon.pid), awake(daemon.pid), time.monotonic()
     time.sleep(2)
-    assert (waits(daemon.pid) - before) / (time.monotonic() - began) < 200
+    elapsed = time.monotonic() - began
+    assert (waits(daemon.pid) - before) / elapsed < 200
+    assert (awake(daemon.pid) - awake_before) / elapsed < 0.5
 
 
 def test_a_run_that_had_only_just_begun_when_its_daemon_was_killed_is_in_the_history(house: House) -> None:

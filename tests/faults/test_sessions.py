@@ -56,6 +56,8 @@ DOORS = {
     },
 }
 ENOUGH_TO_ADD = ("no heartbeat",)
+# Through these a turn that has nothing to write goes well, so that a daemon takes the database for back.
+HALF_OPEN = ("read-only", "no right to claim", "no heartbeat", "no table", "no rights to write")
 
 
 class Administrator:
@@ -138,7 +140,8 @@ def test_what_an_administrator_takes_from_a_daemon_is_told_at_once_and_all_goes_
     began = time.monotonic()
     until(lambda: told(house), "the line in the log")
     assert time.monotonic() - began < TOLD_WITHIN
-    until(lambda: house.status()["database"] != "ok", "the status")
+    until(lambda: door not in HALF_OPEN or house.status()["database"] != "ok", "the status")
+    assert door in HALF_OPEN or house.status()["database"] != "ok"
     before = admin.connections()
     time.sleep(AWAY_FOR)
     tries = admin.connections() - before
@@ -153,10 +156,10 @@ def test_what_an_administrator_takes_from_a_daemon_is_told_at_once_and_all_goes_
     assert refused.stderr.count("\n") == 1
     assert len(told(house)) <= 2, house.log()
     assert tries <= MOST_TRIES
-    # A daemon that has nothing to write for a moment may take it for back: then this is said, and once more at the end.
-    until(lambda: house.status()["database"] != "ok", "the status")
+    until(lambda: door not in HALF_OPEN or house.status()["database"] != "ok", "the status")
+    assert door in HALF_OPEN or house.status()["database"] != "ok"
     back = house.log().count("the database is back")
-    assert back <= 1
+    assert back <= (door in HALF_OPEN)
     count = len(notes(house))
     admin.does(opened)
     began = time.monotonic()

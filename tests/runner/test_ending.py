@@ -178,9 +178,11 @@ CLEAN = (
 def test_a_cancelled_task_cleans_up_and_stays_cancelled(house: House, name: str) -> None:
     began(house, name)
     house.fine("cancel", name)
+    cancelled = time.time()
     (run,) = house.ended(name)
     assert (run["outcome"], run["error"], run["result"]) == ("cancelled", "cancelled", None)
     closed = (house.folder / name).stat().st_mtime
+    assert closed - cancelled < 4
     assert ended_at(run) - closed < 4, "it was killed"
     assert [line.split()[0] for line in noted(house, name)] == ["opened", "closed"]
 

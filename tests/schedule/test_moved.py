@@ -11,6 +11,7 @@ from jobd import lifecycle
 from jobd.clock import DAY, HOUR, MINUTE, SECOND
 from jobd.job import Job, Options, Plan, zone_of
 from jobd.schedule.zone import clock_time, find_zone
+from jobd.zoned import follows_another
 from tests.schedule.moments import moment, shown
 
 BERLIN, TOKYO, NEW_YORK = "Europe/Berlin", "Asia/Tokyo", "America/New_York"
@@ -198,3 +199,27 @@ def test_however_the_zone_moves_each_day_has_one_run_or_is_counted(
 
 def test_the_zones_of_this_table_exist() -> None:
     assert [ZoneInfo(name).key for name in ZONES] == ZONES
+
+
+KINDS = (
+    "10s", "13ms3us", "after 5m", "every 10s", "@every 10s", "1h; 30m", "@reboot", "1h; @reboot", DAILY, "@daily",
+    "TZ=Asia/Tokyo 30 9 * * *", "1h; TZ=Asia/Tokyo 30 2 * * *", "calendar Mon..Fri *-*-* 02:30", "H H(1-3) * * *",
+    "at 2030-10-25T02:30:00", "at 2030-10-25T02:30:00Z", "at 2030-10-25T02:30:00+02:00",
+    "TZ=UTC at 2030-10-25T02:30:00",
+)  # fmt: skip
+MORE: list[dict[str, object]] = [
+    {},
+    {"jitter": 5 * SECOND},
+    {"starts": moment("2026-01-01T00:00Z"), "ends": moment("2040-01-01T00:00Z")},
+    {"skip_dates": ("2026-12-25",)},
+    {"timezone": NEW_YORK},
+]
+
+
+@pytest.mark.parametrize("more", MORE)
+@pytest.mark.parametrize("interval", KINDS)
+def test_a_plan_that_was_made_for_a_zone_follows_no_other(interval: str, more: dict[str, object]) -> None:
+    """Or it would be made again after each run."""
+    plan = planned(interval, moment("2026-11-24T12:00Z"), BERLIN, **more)
+    assert plan.error is None
+    assert not follows_another(plan.basis, BERLIN), plan.basis

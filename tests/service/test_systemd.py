@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,8 @@ def test_a_hung_loop_is_ended_by_the_watchdog(machine: Machine) -> None:
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "restart", "jobd")
     pid, restarts = machine.show("MainPID"), int(machine.show("NRestarts"))
+    time.sleep(7)  # it feeds the watchdog
+    assert (machine.show("MainPID"), int(machine.show("NRestarts"))) == (pid, restarts)
     machine.run("kill", "-STOP", pid)
     machine.wait_for(lambda: int(machine.show("NRestarts")) > restarts, "the watchdog")
     machine.wait_for(lambda: machine.show("ActiveState") == "active", "the restart")

@@ -375,6 +375,16 @@ def test_an_invalid_row_is_told_with_its_reason(store: Store) -> None:
     assert problems["job1"] == "runonce is 7, not 0 or 1"
 
 
+def idle_limit(store: Store) -> float:
+    """After so many seconds the server ends a session that stands still within a transaction."""
+    if store.dialect.name == "postgresql":
+        sql = "SELECT setting::bigint / 1000.0 FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"
+    else:
+        sealed = getattr(store.dialect, "sealed", False)
+        sql = f"SELECT @@SESSION.{'wait_timeout' if sealed else 'idle_transaction_timeout'}"
+    return float(store.transact(lambda session: session.rows(sql))[0][0])
+
+
 def test_a_node_that_is_frozen_within_a_transaction_does_not_hold_its_locks(
     store: Store, database: str, open_store: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -390,4 +400,5 @@ def test_a_node_that_is_frozen_within_a_transaction_does_not_hold_its_locks(
     began = time.monotonic()
     store.transact(lambda session: session.execute(lock, (job_id,)) and None)
     assert time.monotonic() - began < 10
+    assert idle_limit(store) == 4
     assert plan_of(store, job_id).missed == 1  # what the frozen one had begun is undone

@@ -60,8 +60,9 @@ def a_daemons_life(store: Store) -> None:
     for at in (0, SIZE.jobs // 2, SIZE.jobs - 3 * CLAIMS):
         whole = Sweep(starting=True, wake=True, put_back=HOUR, after=at)
         store.transact(lambda s, w=whole: turn(s, work(sweep=w), SETTINGS))
-        for look in (slices.rowless, slices.unfitting):
-            assert store.transact(lambda s, a=at, look=look: look(s, a, a + census.SLICE // SHARE)) == []
+        end = at + census.SLICE // SHARE
+        assert store.transact(lambda s, a=at, e=end: slices.rowless(s, a, e)) == []
+        assert store.transact(lambda s, a=at, e=end: slices.unfitting(s, a, e, "UTC")) == []
     for _ in range(12):  # PostgreSQL plans a statement that it has seen so often without its parameters, if it likes
         done = store.transact(
             lambda s: turn(s, work(beat=True, wanted={"default": Want(CLAIMS, CLAIMS, 0, 0), "none": NONE}), SETTINGS)

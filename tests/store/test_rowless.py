@@ -45,7 +45,7 @@ COLUMNS = 'id, name, retry_times, runonce, "interval", created_time, updated_tim
 
 
 def unfitting(store: Store) -> list[int]:
-    return store.transact(lambda session: slices.unfitting(session, 0, 100))
+    return store.transact(lambda session: slices.unfitting(session, 0, 100, "UTC"))
 
 
 @pytest.mark.parametrize("how", ["updated", "inserted"])
@@ -99,4 +99,20 @@ def test_a_paused_job_and_one_that_is_over_have_fitting_plans(store: Store) -> N
     plan, run = lifecycle.settle(job, claimed.plan, lifecycle.Ended("succeeded", NOW, NOW + SECOND), "UTC", 0.5)[:2]
     settlement = table.Settlement(1, claimed.plan.token, plan, run, ())
     assert store.transact(lambda session: table.settle(session, [settlement])) == {job.id}
+    assert unfitting(store) == []
+
+
+def test_a_plan_for_another_zone_of_the_installation_is_found_unless_its_run_has_begun(store: Store) -> None:
+    jobs = [Job(name, "0 9 * * *") for name in ("here", "elsewhere", "begun", "over")]
+    definitions.add(
+        store, [*jobs, Job("nowhere", "1h"), Job("named", "0 9 * * *", options=Options(timezone="UTC"))], NOW, "UTC"
+    )
+    store.transact(Looker(1, NOW + SECOND, "UTC", PLAIN).look)
+    assert unfitting(store) == []
+    another = "UPDATE schedule SET basis = REPLACE(basis, '|UTC|', '|Asia/Tokyo|')"
+    write(store, f"{another} WHERE job_id IN (2, 3, 4)", "UPDATE schedule SET attempt = 1 WHERE job_id = 3")
+    write(store, "UPDATE schedule SET due_time = NULL, ready_time = NULL WHERE job_id = 4")
+    assert unfitting(store) == [2]
+    store.transact(lambda session: table.note_changes(session, [2], "changed"))
+    store.transact(Looker(1, NOW + 2 * SECOND, "UTC", PLAIN).look)
     assert unfitting(store) == []

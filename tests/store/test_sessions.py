@@ -55,11 +55,11 @@ def read(session: Session) -> list[tuple[Any, ...]]:
     return session.rows('SELECT name, "interval" FROM job ORDER BY id')
 
 
-def is_set_up(session: Session) -> bool:
+def is_set_up(rows: Callable[[str], list[tuple[Any, ...]]]) -> bool:
     """Whether a session of PostgreSQL's has what jobd gives each transaction."""
     settings = {"statement_timeout": "10s", "lock_timeout": "5s", "idle_in_transaction_session_timeout": "4s"}
-    found = {name: session.rows(f"SELECT current_setting('{name}')")[0][0] for name in (*settings, "datestyle")}
-    return found.pop("datestyle").startswith("ISO") and found == settings
+    found = {name: rows(f"SELECT current_setting('{name}')")[0][0] for name in (*settings, "datestyle")}
+    return str(found.pop("datestyle")).startswith("ISO") and found == settings
 
 
 def number(store: Store) -> int:
@@ -84,7 +84,8 @@ def test_a_session_that_was_spoilt_is_replaced_and_nobody_notices(
     definitions.add(store, [Job("h\u00e4schen", "2h")], NOW, "UTC")
     assert store.transact(read) == [("b\u00e4r", "1h"), ("h\u00e4schen", "2h")]
     if kind == "postgresql":
-        assert store.transact(is_set_up)
+        assert store.transact(lambda session: is_set_up(session.rows))
+        assert is_set_up(reader._rows)
     first, second = reader.jobs(deleted=False)
     assert (first, second.job.name) == (before, "h\u00e4schen")
     reader.close()
@@ -112,9 +113,11 @@ def test_behind_a_pooler_each_transaction_may_have_another_session(
     for turn in range(8):
         for one, store in enumerate(stores):
             definitions.add(store, [Job(f"job{turn}-{one}", "1h")], NOW, "UTC")
-            assert store.transact(is_set_up)
+            assert store.transact(lambda session: is_set_up(session.rows))
     assert len(stores[0].transact(read)) == 24
-    assert len(list(Reader(stores[0].target).jobs(deleted=False))) == 24
+    reader = Reader(stores[0].target)
+    assert len(list(reader.jobs(deleted=False))) == 24
+    assert is_set_up(reader._rows)
 
 
 def test_jobd_leaves_nothing_in_the_sessions_of_a_pool(

@@ -96,3 +96,29 @@ def test_all_jobs_are_looked_at_a_slice_at_a_time(store: Store, monkeypatch: pyt
     assert ready(store)["boot4"] == 1
     assert all_of(store, Sweep(starting=True, put_back=HOUR), NOW) == 3
     assert set(ready(store).values()) == {NOW}
+
+
+def test_a_start_looks_at_zones_once_for_each_zone_and_version_of_the_rules(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definitions.add(store, [Job(f"job{number}", "0 9 * * *") for number in range(3)], NOW, "UTC")
+    start = Sweep(starting=True, zones=True)
+
+    def moved_by(work: Sweep) -> bool:
+        """Whether it puts the zone in the plans right."""
+        wrong = "UPDATE schedule SET basis = REPLACE(basis, '|UTC|', '|Asia/Tokyo|')"
+        store.transact(lambda session: session.execute(wrong) and None)
+        all_of(store, work, NOW)
+        found = {basis for (basis,) in store.transact(lambda s: s.rows("SELECT basis FROM schedule"))}
+        assert len(found) == 1
+        return "|UTC|" in found.pop()
+
+    assert moved_by(start), "nobody has looked yet"
+    assert not moved_by(start)
+    assert moved_by(Sweep(zones=True)), "a node that has just heard of this zone"
+    monkeypatch.setattr(sweep, "SLICE", 2)
+    monkeypatch.setattr(sweep, "rules_version", lambda: "newer")
+    half = store.transact(lambda session: sweep.sweep(session, start, NOW, "UTC"))
+    assert half is not None
+    assert moved_by(start), "it died half-way, and starts again"
+    assert not moved_by(start)

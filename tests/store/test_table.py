@@ -151,7 +151,7 @@ def test_a_row_removed_by_hand_leaves_nothing_behind_but_its_history(store: Stor
     if is_sealed(store):  # no trigger: the next count drops the plan
         census = Census(SystemClock(), lease=30 * SECOND)
         census.at = 0
-        census.step(store)
+        census.step(store, "UTC")
     for name, left in (("schedule", 0), ("job_options", 0), ("job_change", 0), ("run", 1)):
         assert one(store, f"SELECT count(*) FROM {name}") == (left,)
 
