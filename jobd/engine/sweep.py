@@ -35,8 +35,6 @@ def sweep(session: Session, work: Sweep, now: int, zone: str) -> Sweep | None:
     """Look at the next slice of the jobs; what is left to do."""
     if work.zones and work.after == _FIRST:
         work = _zones_to_look_at(session, work, zone)
-        if work == Sweep():
-            return None
     until, more = slices.slice_end(session, work.after, SLICE)
     if work.wake:
         slices.wake_unresolved(session, work.after, until)
@@ -46,8 +44,8 @@ def sweep(session: Session, work: Sweep, now: int, zone: str) -> Sweep | None:
         _start_jobs(session, slices.due_at_start(session, work.after, until), now, zone)
     if work.zones:
         _move_jobs(session, work, until, now, zone)
-    if work.zones and not more:
-        installation.note_looked_at(session, rules_version(), zone)
+        if not more:
+            installation.note_looked_at(session, rules_version(), zone)
     return work._replace(after=until) if more else None
 
 
