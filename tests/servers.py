@@ -24,6 +24,7 @@ from pymysql.constants import CLIENT
 
 from jobd.store.connect import dialect_of
 from jobd.store.url import parse_url
+from tests.processes import family, is_gone
 
 MYSQL = os.environ.get("JOBD_TEST_MYSQL_URL")
 KINDS = ("sqlite", "mariadb", "postgresql")
@@ -53,23 +54,6 @@ def missing(what: str, how: str) -> None:
     if os.environ.get("JOBD_TEST_REQUIRE") == "all":
         pytest.fail(message)
     pytest.skip(message)
-
-
-def _family(pid: int) -> list[int]:
-    """A process and its descendants."""
-    found = [pid]
-    for one in found:
-        for path in Path(f"/proc/{one}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                found += map(int, path.read_text().split())
-    return found
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 class Server:
@@ -120,12 +104,14 @@ class Server:
     def kill(self) -> None:
         """End it without a chance to tidy up; `start` brings it back."""
         assert self._process is not None
-        family = _family(self._process.pid)  # PostgreSQL's processes have a session each
-        for pid in family:
+        processes = family(self._process.pid)  # PostgreSQL's processes have a session each
+        for pid in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
-        while any(map(_lives, family)):  # one in the disk's hands goes later, and until then keeps others from starting
+        while not all(
+            map(is_gone, processes)
+        ):  # one in the disk's hands goes later, and until then keeps others from starting
             time.sleep(0.01)
 
     def stop(self) -> None:

@@ -27,9 +27,9 @@ MOST_SHARED = 500  # claims of a pool beside other nodes, so that all have their
 
 
 class Want(NamedTuple):
-    """What a pool can take: `room` more claims, of which at most `now` of ready jobs while other nodes serve the pool.
+    """The claims that a pool can take: `room`, and while other nodes serve the pool at most `now` of ready jobs.
 
-    It has `holding` claims, and had `before` when the turn began.
+    The pool holds `holding` claims, and held `before` when the turn began.
     """
 
     room: int

@@ -86,23 +86,6 @@ def start(house: House) -> None:
         time.sleep(0.5)
 
 
-def family(pid: int) -> list[int]:
-    """A process and all that descends from it."""
-    found = [pid]
-    for process in found:
-        found += children(process)
-    return found
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process has started and that are its own."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            found += map(int, (task / "children").read_text().split())
-    return found
-
-
 def _small_disk(disk: Path, size: str, stack: contextlib.ExitStack) -> Path:
     """A disk that is soon full. Only root can make one; for others it is just a folder."""
     disk.mkdir()

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 
 from tests.chaos.checker import Freeze
-from tests.chaos.cluster import Cluster, children, family, start
+from tests.chaos.cluster import Cluster, start
 from tests.house import House
+from tests.processes import children, family
 from tests.servers import Server
 
 

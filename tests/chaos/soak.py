@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.chaos.checker import judge
-from tests.chaos.cluster import Cluster, cluster, family
+from tests.chaos.cluster import Cluster, cluster
 from tests.chaos.nemesis import Nemesis
+from tests.processes import family
 
 JOBS = 200  # each runs once a second
 EVERY = 5.0  # seconds between two looks

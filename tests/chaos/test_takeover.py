@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.checker import Execution, executions
-from tests.chaos.cluster import family
 from tests.house import House
+from tests.processes import family
 from tests.servers import Server
 
 PROMISED = 33.0  # seconds: the lease, two polls and a second

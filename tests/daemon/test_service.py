@@ -30,7 +30,7 @@ def test_a_job_whose_task_is_unknown_is_offered_again_and_logged_once(house: Hou
 
     until(lambda: "nothing cannot run" in house.log(), "the line")
     for _ in range(2):
-        # What is in hand during a reload is answered for with the plugins of after it: one claim is enough.
+        # A worker with the new plugins answers for a job that is claimed during the reload: no other claim follows.
         until(lambda: offered()[1] == 0, "the job being given back")
         before = offered()[0]
         house.fine("reload")

@@ -182,7 +182,7 @@ def test_a_claim_that_is_gone_is_not_waited_for_and_a_newer_one_stays() -> None:
 
 def test_what_a_worker_had_begun_that_talked_nonsense_is_in_hand_until_its_process_is_dead() -> None:
     pools = Pools()
-    pools.first.pace = 10  # µs: the second job stands in line behind the first
+    pools.first.pace = 10  # µs: a worker is given the second order while it runs the first
     for job_id in (1, 2):
         job = Job(f"job{job_id}", "1s", id=job_id)
         pools.first.queue.put(Item(job, Plan(job_id, START, START, anchor=START, node=1, token=job_id)), START)

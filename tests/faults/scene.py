@@ -3,7 +3,6 @@
 import platform
 import sqlite3
 import subprocess
-from pathlib import Path
 from typing import Any
 
 from tests.house import House, until
@@ -83,13 +82,6 @@ def ends(process: subprocess.Popen[str], within: float = 20) -> int:
 def claimed(house: House) -> list[tuple[Any, ...]]:
     with sqlite3.connect(house.folder / "jobd.db") as connection:
         return connection.execute("SELECT job_id FROM schedule WHERE node_id <> 0").fetchall()
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):  # ESRCH: it was reaped between open and read
-        return True
 
 
 def with_signals_of_the_c_library(handler: int) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.scene import is_gone
 from tests.house import LONG, House, until
+from tests.processes import is_gone
 
 PLUGIN = """
 import os

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from jobd.daemon.control import ask
-from tests.chaos.cluster import children
 from tests.faults.scene import PLUGIN, notes, seen_running
 from tests.house import House, until
+from tests.processes import children
 
 PROMISED = 2.0  # seconds
 LEASE = 'lease = "30s"\n'

@@ -17,6 +17,7 @@ import pytest
 
 from tests import servers
 from tests.house import ROOT, House, until
+from tests.processes import family
 
 CANARY = "cAnary-7391-pä€"
 SECRET = "sEcret-5826"
@@ -84,16 +85,6 @@ def modes(folder: Path) -> dict[str, int]:
         for path in folder.rglob("*")
         if not path.is_symlink()
     }
-
-
-def family(pid: int) -> list[int]:
-    """The process `pid` and all its descendants."""
-    found = [pid]
-    for one in found:
-        with contextlib.suppress(OSError):  # it has just ended
-            for task in Path(f"/proc/{one}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-    return found
 
 
 def descriptors(pid: int) -> dict[int, str]:

@@ -10,9 +10,9 @@ import pytest
 
 from jobd.store.pgconnection import DEADLINE
 from tests import servers
-from tests.chaos.cluster import family
 from tests.faults.scene import noted, notes
 from tests.house import House, until
+from tests.processes import family
 
 AWAY_FOR = DEADLINE + 6  # seconds
 TOLD_WITHIN = DEADLINE + 3

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.scene import is_gone
 from tests.house import House, until
+from tests.processes import is_gone
 
 PLUGIN = '''
 import asyncio, contextlib, itertools, multiprocessing, os, signal, subprocess, sys, time
