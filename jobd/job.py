@@ -18,6 +18,7 @@ MAX_DURATION = 3_650 * DAY
 MAX_ARGS = 64 * 1024
 MAX_DEPTH = 32
 DEFAULT_POOL = "default"
+MAX_PRIORITY = 100  # and the least is as far below 0
 
 CATCH_UP = ("once", "none", "all")
 ON_LOST = ("rerun", "fail")
@@ -54,7 +55,7 @@ class Options(NamedTuple):
     skip_dates: tuple[str, ...] = ()  # days on which the job does not run (see jobd.schedule.days)
     instead: str | None = None  # what becomes of what falls due then: "skip", or "next" working day
     after_jobs: tuple[Dependency, ...] = ()  # due when these jobs have run
-    priority: int = 0  # among jobs due at the same time, the higher first
+    priority: int = 0  # of the jobs of a pool that are due, the higher begins first
     on_lost: str | None = None
     isolation: str | None = None
     paused: bool = False
@@ -125,6 +126,7 @@ class Plan(NamedTuple):
     node: int = 0
     token: int = 0  # fencing token: grows by one with each claim
     started: int | None = None  # known to be running since
+    priority: int = 0  # of the jobs of its pool that are ready, the higher is claimed first
 
 
 class Run(NamedTuple):
@@ -266,8 +268,8 @@ def check_options(options: Options) -> Options:
         check_choice("on_lost", options.on_lost, ON_LOST)
     if options.isolation is not None:
         check_choice("isolation", options.isolation, ISOLATION)
-    if not -100 <= options.priority <= 100:
-        raise BadValue(f"priority is {options.priority}", "give a whole number from -100 to 100")
+    if not -MAX_PRIORITY <= options.priority <= MAX_PRIORITY:
+        raise BadValue(f"priority is {options.priority}", f"give a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}")
     if options.pool is not None and not 0 < len(options.pool) <= 64:
         raise BadValue("the pool name must have 1 to 64 characters")
     if options.instead is not None:

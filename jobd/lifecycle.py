@@ -134,6 +134,7 @@ def plan(job: Job, old: Plan | None, now: int, zone: str) -> Plan:
     old = old or Plan(job.id)
     current = old._replace(
         pool=job.options.pool or DEFAULT_POOL,
+        priority=job.options.priority,
         guarded=job.options.on_lost == "fail",
         error=None,
         # A row that is made anew may have had a forerunner: tokens begin with the time, which leaves all of its behind.
@@ -362,6 +363,7 @@ def _after_run(job: Job, current: Plan, due: int | None, missed: int = 0) -> Pla
         basis=current.basis,
         guarded=job.options.on_lost == "fail",
         token=current.token,
+        priority=current.priority,
     )
 
 

@@ -433,3 +433,22 @@ def in_turn(job: Job, current: Plan, now: int, runs: list[tuple[int, int]]) -> P
         done.append(step)
     runs.extend((one.run.number, one.run.due) for one in done if one.run)
     return step.plan._replace(node=0)
+
+
+def test_whatever_becomes_of_a_run_its_job_keeps_its_priority() -> None:
+    job = lifecycle.filled(Job("a", "1h", retry_times=1, id=1, options=Options(priority=7)), Options())
+    plan = lifecycle.plan(job, None, T0, "UTC")
+    claimed = plan._replace(node=1, token=plan.token + 1, started=T0)
+    ended = [lifecycle.Ended(outcome, T0, T0 + 1, "why") for outcome in ("succeeded", "failed", "timed_out")]
+    steps = [lifecycle.settle(job, claimed._replace(attempt=n), one, "UTC", 0.5) for one in ended for n in (0, 1)]
+    steps += [lifecycle.lose(job, claimed, T0 + 1, "UTC", "why"), lifecycle.cancel(job, claimed, T0 + 1, "UTC")]
+    plans = [step.plan for step in steps] + [
+        plan,
+        lifecycle.request(plan, T0),
+        lifecycle.give_back(claimed),
+        lifecycle.unresolved(claimed, "why", T0),
+        lifecycle.repair(job, claimed, T0, "UTC"),
+    ]
+    assert {one.priority for one in plans} == {7}
+    lower = job._replace(options=job.options._replace(priority=-7))
+    assert lifecycle.plan(lower, plan, T0, "UTC").priority == -7

@@ -248,7 +248,7 @@ _DEFINITION = (
         help="An argument that is never shown; K alone asks for the value.",
     ),
     click.option("--pool", metavar="POOL", type=Text(), help="The pool of workers to run in."),
-    click.option("--priority", metavar="N", type=int, help="Among jobs due together, higher first (-100 to 100)."),
+    click.option("--priority", metavar="N", type=int, help="Of the jobs that are due, higher first (-100 to 100)."),
     click.option("--catch-up", type=Choice(CATCH_UP), help="What to do about missed due times."),
     click.option("--grace", metavar="D", type=Duration(), help="Skip a due time that is later than D."),
     click.option("--on-lost", type=Choice(ON_LOST), help="What to do when a run's node dies."),

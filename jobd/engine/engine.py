@@ -287,8 +287,8 @@ class Engine:
         """Ask for more before the workers run dry, where there is more."""
         for pool in list(self._more):
             processor = self._processors[pool]
-            most, now = processor.appetite(FEED)
-            if now > 0 and processor.holding() * 2 <= min(most, self.keeper.most_claims()):
+            appetite = processor.appetite(FEED)
+            if appetite.now > 0 and processor.holding() * 2 <= min(appetite.most, self.keeper.most_claims()):
                 self._more.discard(pool)
                 self.keeper.inbox.put(Hungry(pool))
 

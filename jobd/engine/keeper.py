@@ -117,6 +117,7 @@ class Keeper:
         self._called: dict[int, int] = {}
         self._cancelled: dict[int, int] = {}
         self._next_ready: dict[str, int | None] = {}
+        self._priorities: dict[str, tuple[int, ...]] = {}  # by pool, those of its unclaimed jobs
         self._left_over = True  # changes may be waiting in the table
         self._reconcile = False  # what the table says of our claims may differ from what we hold
         self._zone_said: SaidZone | None = _said(settings)  # not yet agreed on with the others
@@ -465,6 +466,7 @@ class Keeper:
             said=self._zone_said,
             wanted={} if self._draining else self._wanted(settlements),
             shares=self._shares,
+            priorities=self._priorities,
             without=NOTHING if self.watch.alone() else Without(dict(self._lacking), wall - UNRESOLVED_PAUSE),
         )
 
@@ -479,10 +481,11 @@ class Keeper:
         for pool, appetite in self._appetites.items():
             before = self._holding(pool)
             holding = before - sum(self._held.get(job_id, (0, ""))[1] == pool for job_id in released)
-            most, now = appetite(self._horizon())
+            most, now, over, above = appetite(self._horizon())
             most = min(most, self.most_claims())
             # Claims come in batches too: there is no hurry while half of what is wanted is in hand.
-            wanted[pool] = Want(most - holding if 2 * holding <= most else 0, min(now, most), holding, before)
+            room = most - holding if 2 * holding <= most else 0
+            wanted[pool] = Want(room, min(now, most), holding, before, over, above)
         return wanted
 
     def most_claims(self) -> int:
@@ -507,6 +510,7 @@ class Keeper:
         if done.items or done.more:
             self._outbox.put(Claims(done.items, frozenset(done.more)))
         self._next_ready.update(done.next_ready)
+        self._priorities.update(done.priorities)
         self._left_over = done.found.left_over
         if self._lacking:
             for job_id in done.claimed | done.found.touched:
@@ -602,7 +606,7 @@ class Keeper:
         if not settlements:
             return
         try:
-            accepted = self._store.transact(lambda session: table.settle(session, settlements))
+            accepted = self._store.transact(lambda session: _settle_again(session, settlements))
         except Exception as error:
             if not _may_be_one_outcome(error):
                 raise
@@ -677,6 +681,13 @@ def _may_be_one_outcome(error: Exception) -> bool:
 
 def _said(settings: Settings) -> SaidZone:
     return SaidZone(settings.timezone, settings.zone_of_machine)
+
+
+def _settle_again(session: Session, settlements: Sequence[Settlement]) -> set[int]:
+    """Settle what an older jobd may have written, which knew less of a plan: these jobs are looked at again."""
+    accepted = table.settle(session, settlements)
+    table.note_changes(session, sorted(accepted), "changed")
+    return accepted
 
 
 def _settle_one(one: Settlement, session: Session) -> set[int]:

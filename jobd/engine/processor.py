@@ -45,10 +45,15 @@ class Rules(NamedTuple):
 
 
 class Appetite(NamedTuple):
-    """How many claims a pool can use: at most `most` in all, and at most `now` more of jobs that are ready already."""
+    """How many claims a pool can use: at most `most` in all, and at most `now` more of jobs that are ready already.
+
+    Beyond these it can use `over` of ready jobs whose priority is above `above`: they begin before others that wait.
+    """
 
     most: int
     now: int
+    over: int = 0
+    above: int = 0
 
 
 class Over(NamedTuple):
@@ -105,12 +110,15 @@ class Processor:
         None while all workers are in long runs and others can take what there is.
         """
         most = max(2 * self.crew.size, self.crew.size * horizon // max(self.pace, 1))
+        above, ahead = self.queue.overtaken(self.crew.size) or (0, self.crew.size)
+        over = self.crew.size - ahead
         if not self.shared:
-            return Appetite(most, most)
+            return Appetite(most, most, over, above)
         idle, waiting = self.crew.idle_count(), self._may_wait()
         if not idle and not waiting:
             return Appetite(0, 0)
-        return Appetite(most, max(idle, self.crew.size + waiting - self.holding()))
+        # Where nothing may wait, what is claimed beyond that would be given back.
+        return Appetite(most, max(idle, self.crew.size + waiting - self.holding()), over if waiting else 0, above)
 
     def holding(self) -> int:
         """How many claims are in hand: what waits, and what runs.
@@ -123,12 +131,12 @@ class Processor:
     def timeout(self) -> int | None:
         """Microseconds until `step` has something to do; None: not by itself."""
         waits = []
-        monotonic = self._clock.monotonic()
-        following = self.queue.peek()
+        wall, monotonic = self._clock.wall(), self._clock.monotonic()
+        following = self.queue.peek(wall)
         if following is not None and self._taker(following[1], monotonic) is not None:
-            waits.append(following[0] - self._clock.wall())
-        elif following is not None and self.shared:
-            waits.append(max(following[0] + PATIENCE - self._clock.wall(), self._share_at - monotonic))
+            waits.append(following[0] - wall)
+        elif self.shared and (oldest := self.queue.oldest()) is not None:
+            waits.append(max(oldest + PATIENCE - wall, self._share_at - monotonic))
         if not self._hands.issuperset(self._held_back) or any(map(self._fitting, self._awaiting_new.values())):
             waits.append(0)
         if (spawn_at := self._spawn_at()) is not None:
@@ -315,7 +323,7 @@ class Processor:
 
     def _start_due(self) -> None:
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
-        while (following := self.queue.peek()) is not None and following[0] <= wall:
+        while (following := self.queue.peek(wall)) is not None and following[0] <= wall:
             item = following[1]
             worker = self._taker(item, monotonic)
             if worker is None:
@@ -339,8 +347,8 @@ class Processor:
 
     def _give_back_waiting(self, monotonic: int) -> None:
         """Give back what has waited for too long, beyond what may wait: others may have a worker free."""
-        following, patient = self.queue.peek(), self._clock.wall() - PATIENCE
-        if following is None or following[0] > patient or self.crew.idle() is not None:
+        oldest, patient = self.queue.oldest(), self._clock.wall() - PATIENCE
+        if oldest is None or oldest > patient or self.crew.idle() is not None:
             return
         self._share_at = monotonic + PATIENCE
         allowed = self._may_wait()

@@ -5,6 +5,9 @@ however many jobs are stored. It knows no clock: the moment is an argument.
 """
 
 import heapq
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from jobd.job import Job, Plan
@@ -17,12 +20,16 @@ class Item(NamedTuple):
     plan: Plan
 
 
+_Heap = list[tuple[int, int, Item]]  # (moment, serial number, item)
+
+
 class WorkQueue:
-    """Items by moment; among those of one moment the higher priority first, then the order of arrival."""
+    """Of the items whose moment has come, the highest priority first, then the oldest, then the order of arrival."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, int, Item]] = []
-        self._live: dict[int, int] = {}  # job id → serial number; what is in the heap under another was taken back
+        self._heaps: dict[int, _Heap] = {}  # by priority, the highest first
+        self._live: dict[int, int] = {}  # job id → serial number; what is in a heap under another was taken back
+        self._counts: Counter[int] = Counter()  # by priority, of what is live
         self._serial = 0
 
     def __len__(self) -> int:
@@ -33,38 +40,79 @@ class WorkQueue:
 
     def put(self, item: Item, moment: int) -> None:
         """Put `item` in, to come out at `moment`. A job is in the queue at most once: the last one in counts."""
+        self.take_back(item.job.id)
         self._serial += 1
         self._live[item.job.id] = self._serial
-        heapq.heappush(self._heap, (moment, -item.job.options.priority, self._serial, item))
+        priority = item.plan.priority
+        self._counts[priority] += 1
+        if (heap := self._heaps.get(priority)) is None:
+            heap = self._heaps[priority] = []
+            self._heaps = dict(sorted(self._heaps.items(), reverse=True))
+        heapq.heappush(heap, (moment, self._serial, item))
 
-    def peek(self) -> tuple[int, Item] | None:
-        """The next item and its moment; None when the queue is empty."""
-        self._drop_dead()
-        return (self._heap[0][0], self._heap[0][3]) if self._heap else None
+    def peek(self, now: int) -> tuple[int, Item] | None:
+        """What `pop` would give, and its moment; else the earliest item; None when the queue is empty."""
+        earliest: tuple[int, Item] | None = None
+        for heap in self._live_heaps():
+            moment, _, item = heap[0]
+            if moment <= now:
+                return moment, item
+            if earliest is None or moment < earliest[0]:
+                earliest = moment, item
+        return earliest
+
+    def oldest(self) -> int | None:
+        """The earliest moment; None when the queue is empty."""
+        return min((heap[0][0] for heap in self._live_heaps()), default=None)
+
+    def overtaken(self, most: int) -> tuple[int, int] | None:
+        """The highest priority of which fewer than the next `most` items have a higher one, and how many these are.
+
+        None: the queue is empty. Any thread may ask.
+        """
+        ahead, found = 0, None
+        for priority, count in sorted(self._counts.copy().items(), reverse=True):
+            if count:
+                found = priority, ahead
+                ahead += count
+            if ahead >= most:
+                break
+        return found
 
     def pop(self, now: int) -> Item | None:
         """The next item whose moment has come, or None."""
-        self._drop_dead()
-        if not self._heap or self._heap[0][0] > now:
-            return None
-        item = heapq.heappop(self._heap)[3]
-        del self._live[item.job.id]
-        return item
+        for heap in self._live_heaps():
+            if heap[0][0] <= now:
+                item = heapq.heappop(heap)[2]
+                del self._live[item.job.id]
+                self._counts[item.plan.priority] -= 1
+                return item
+        return None
 
     def take_back(self, job_id: int) -> Item | None:
         """Remove the item of a job before its moment; None when it is not in the queue."""
         serial = self._live.pop(job_id, None)
         if serial is None:
             return None
-        return next(item for _, _, number, item in self._heap if number == serial)
+        item = next(item for _, number, item in self._all() if number == serial)
+        self._counts[item.plan.priority] -= 1
+        return item
 
     def take_all(self) -> list[Item]:
         """Empty the queue."""
-        items = [item for _, _, serial, item in self._heap if self._live.get(item.job.id) == serial]
-        self._heap.clear()
+        items = [item for _, serial, item in self._all() if self._live.get(item.job.id) == serial]
+        self._heaps.clear()
         self._live.clear()
+        self._counts.clear()
         return items
 
-    def _drop_dead(self) -> None:
-        while self._heap and self._live.get(self._heap[0][3].job.id) != self._heap[0][2]:
-            heapq.heappop(self._heap)
+    def _all(self) -> Iterator[tuple[int, int, Item]]:
+        return chain.from_iterable(self._heaps.values())
+
+    def _live_heaps(self) -> Iterator[_Heap]:
+        """Those that are not empty, the highest priority first; on top of each is an item that was not taken back."""
+        for heap in self._heaps.values():
+            while heap and self._live.get(heap[0][2].job.id) != heap[0][1]:
+                heapq.heappop(heap)
+            if heap:
+                yield heap

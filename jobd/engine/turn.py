@@ -29,13 +29,16 @@ MOST_SHARED = 500  # claims of a pool beside other nodes, so that all have their
 class Want(NamedTuple):
     """The claims that a pool can take: `room`, and while other nodes serve the pool at most `now` of ready jobs.
 
-    The pool holds `holding` claims, and held `before` when the turn began.
+    The pool holds `holding` claims, and held `before` when the turn began. Where it has no room, there is some for
+    `over` ready jobs with a priority above `above`.
     """
 
     room: int
     now: int
     holding: int
     before: int
+    over: int = 0
+    above: int = 0
 
 
 class Work(NamedTuple):
@@ -61,6 +64,7 @@ class Work(NamedTuple):
     pools: Mapping[str, int] | None  # tell the others how many workers this node has in each
     wanted: Mapping[str, Want]  # by pool
     shares: Mapping[str, Share | None]  # by pool, as of the last look around
+    priorities: Mapping[str, Sequence[int]]  # by pool, those of its unclaimed jobs, as found last
     said: SaidZone | None = None  # the zone to be agreed on, after a start or a reload
     without: Without = NOTHING
 
@@ -83,6 +87,7 @@ class Done:
         self.items: list[Item] = []
         self.more: set[str] = set()
         self.next_ready: dict[str, int | None] = {}
+        self.priorities: dict[str, tuple[int, ...]] = {}  # by pool, those of its unclaimed jobs, the highest first
         self.errors: list[tuple[str, str]] = []
 
 
@@ -128,6 +133,8 @@ def turn(session: Session, work: Work, settings: Settings) -> Done:
             _claim(session, work, settings, pool, want, shares.get(pool), done)
         else:
             done.more.add(pool)
+            if want.over > 0 and (work.look_around or done.found.touched or len(_known(work, pool)) > 1):
+                _overtake(session, work, settings, pool, want, done)
     return done
 
 
@@ -135,7 +142,8 @@ def _share(session: Session, work: Work, settings: Settings, pool: str, live: Se
     others = [row.pools.get(pool, 0) for row in live if row.id != work.node]
     if not any(others):
         return None
-    in_play = table.in_play(session, pool, [row.id for row in live], work.until, MOST_SHARED * len(live))
+    live_nodes, most = [row.id for row in live], MOST_SHARED * len(live)
+    in_play = table.in_play(session, pool, live_nodes, work.until, most, _known(work, pool))
     return share_of(in_play, settings.pools.get(pool, 0), others, work.shares.get(pool))
 
 
@@ -163,22 +171,65 @@ def _compare_claims(session: Session, work: Work, settings: Settings, done: Done
     done.vanished = {job_id: token for job_id, token in held.items() if stored.get(job_id) != token}
 
 
+def _known(work: Work, pool: str) -> Sequence[int]:
+    return work.priorities.get(pool, (0,))
+
+
+def _earliest(firsts: Mapping[int, int | None]) -> int | None:
+    return min((moment for moment in firsts.values() if moment is not None), default=None)
+
+
 def _claim(
     session: Session, work: Work, settings: Settings, pool: str, want: Want, share: Share | None, done: Done
 ) -> None:
-    first = table.next_ready(session, pool, work.without)
+    firsts = table.first_ready(session, pool, _known(work, pool), work.without)
+    done.priorities[pool] = tuple(firsts)
+    first = _earliest(firsts)
     if first is None or first > work.urgent:
         done.next_ready[pool] = first
         return
+
+    def claim(until: int, limit: int) -> list[Claimed]:
+        return table.claim(session, work.node, pool, until, limit, work.without, firsts) if first <= until else []
+
     if share is None:
-        claimed = table.claim(session, work.node, pool, work.until, want.room, work.without)
+        # A job that is ready soon keeps none waiting that is ready sooner, whatever their priorities.
+        claimed = claim(work.call, want.room) if len(firsts) > 1 else []
+        if left := want.room - len(claimed):
+            several = len(firsts) > 1
+            claimed += claim(table.ready_by(session, pool, firsts, work.until, left) if several else work.until, left)
         full = len(claimed) >= want.room
     else:
-        claimed = table.claim(session, work.node, pool, work.call, want.now, work.without) if first <= work.call else []
+        claimed = claim(work.call, want.now)
         full = first <= work.call and len(claimed) >= want.now  # then the oldest that are left are not for this node
         more = min(ahead(share, want.before, want.holding), want.room) - len(claimed)
         if more > 0 and not full:
-            claimed += table.claim(session, work.node, pool, work.until, more, work.without)
+            claimed += claim(work.until, more)
+    _begin(session, work, settings, claimed, done)
+    if not full:
+        done.next_ready[pool] = _earliest(table.first_ready(session, pool, tuple(firsts), work.without))
+    else:
+        done.more.add(pool)
+
+
+def _overtake(session: Session, work: Work, settings: Settings, pool: str, want: Want, done: Done) -> None:
+    """Claim what is to begin before others that wait here already."""
+
+    def higher(known: Sequence[int]) -> dict[int, int | None]:
+        firsts = table.first_ready(session, pool, known, work.without)
+        done.priorities[pool] = tuple(firsts)
+        return {priority: first for priority, first in firsts.items() if priority > want.above}
+
+    firsts = higher(_known(work, pool))
+    if (first := _earliest(firsts)) is not None and first <= work.call:
+        claimed = table.claim(session, work.node, pool, work.call, want.over, work.without, firsts)
+        _begin(session, work, settings, claimed, done)
+        firsts = higher(done.priorities[pool])
+    done.next_ready[pool] = _earliest(firsts)
+
+
+def _begin(session: Session, work: Work, settings: Settings, claimed: Sequence[Claimed], done: Done) -> None:
+    """What has been claimed becomes items, or is corrected."""
     corrections: list[Settlement] = []
     done.claimed.update(one.plan.job_id for one in claimed)
     for one in claimed:
@@ -190,10 +241,6 @@ def _claim(
             corrections.append(Settlement(work.node, one.plan.token, step.plan, step.run, ()))
     if corrections:
         table.settle(session, corrections)
-    if not full:
-        done.next_ready[pool] = table.next_ready(session, pool, work.without)
-    else:
-        done.more.add(pool)
 
 
 def _take(job: Job | None, one: Claimed, wall: int, zone: str, done: Done) -> lifecycle.Step:

@@ -125,9 +125,13 @@ class Dialect:
         """The rows that a SELECT gives, which may be many."""
         return session.rows(sql, parameters)
 
-    def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int, but: str = "") -> list[int]:
-        """Claim up to `limit` jobs of `pool` that are ready by `until`, oldest first; their ids. `but` is one more
-        condition (" AND …")."""
+    def claim(
+        self, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, but: str = ""
+    ) -> list[int]:
+        """Claim up to `limit` jobs of `pool` with this priority that are ready by `until`, oldest first; their ids.
+
+        `but` is one more condition (" AND …").
+        """
         raise NotImplementedError
 
     def stamp_finished(self, cursor: Any, finished: Sequence[tuple[int, str]]) -> None:

@@ -263,13 +263,15 @@ class Mysql(Dialect):
             texts: list[Any] = []
             yield head + ", ".join([_values(row, texts) for row in rows[start : start + MOST_ROWS]]) + end, texts
 
-    def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int, but: str = "") -> list[int]:
+    def claim(
+        self, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, but: str = ""
+    ) -> list[int]:
         cursor.execute(
             # served by the index schedule_claim
             "SELECT job_id FROM schedule FORCE INDEX (schedule_claim)"
-            f" WHERE pool = %s AND node_id = 0 AND ready_time <= %s{but}"
+            f" WHERE pool = %s AND node_id = 0 AND priority = %s AND ready_time <= %s{but}"
             " ORDER BY ready_time LIMIT %s FOR UPDATE SKIP LOCKED",
-            (pool, until, limit),
+            (pool, priority, until, limit),
         )
         ids = [job_id for (job_id,) in cursor.fetchall()]
         if ids:

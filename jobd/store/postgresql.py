@@ -148,13 +148,15 @@ class Postgresql(Dialect):
             source = f'SELECT {names} FROM json_populate_recordset(NULL::"{table}", %s::json)'
             yield f'INSERT INTO "{table}" ({names}) {source}{end}', [document]
 
-    def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int, but: str = "") -> list[int]:
+    def claim(
+        self, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, but: str = ""
+    ) -> list[int]:
         cursor.execute(
             # served by the index schedule_claim
             f"UPDATE schedule SET node_id = %s, token = {grown('token', '%s')}, started_time = NULL"
-            f" WHERE job_id IN (SELECT job_id FROM schedule WHERE pool = %s AND node_id = 0 AND ready_time <= %s{but}"
-            " ORDER BY ready_time LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING job_id",
-            (node, until, pool, until, limit),
+            " WHERE job_id IN (SELECT job_id FROM schedule WHERE pool = %s AND node_id = 0 AND priority = %s"
+            f" AND ready_time <= %s{but} ORDER BY ready_time LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING job_id",
+            (node, until, pool, priority, until, limit),
         )
         return [job_id for (job_id,) in cursor.fetchall()]
 

@@ -44,7 +44,7 @@ OPTIONS = (
 _PLAIN = OPTIONS[4:-7]  # as they are in Options
 SCHEDULE = (
     "job_id", "due_time", "ready_time", "attempt", "losses", "number", "anchor", "resume_time", "manual",
-    "pool", "missed", "basis", "error", "guarded", "node_id", "token", "started_time",
+    "pool", "missed", "basis", "error", "guarded", "node_id", "token", "started_time", "priority",
 )  # fmt: skip
 # What differs from run to run when all goes well; AS_EVER is at its default then, and the rest stays.
 SHIFTED = ("job_id", "due_time", "ready_time", "number", "anchor", "missed")
@@ -271,7 +271,7 @@ def plan_row(plan: Plan) -> tuple[Any, ...]:
 def is_shifted(plan: Plan) -> bool:
     """Whether this plan, which follows from a run, differs from that run's in the columns SHIFTED at most.
 
-    (The pool, the basis and the token stay as they were in the run, unless there is an error.)
+    (The pool, the priority, the basis and the token stay as they were in the run, unless there is an error.)
     """
     return not (plan.node or plan.attempt or plan.losses or plan.manual or plan.guarded) and (
         plan.resume is None and plan.error is None and plan.started is None

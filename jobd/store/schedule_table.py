@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jobd.clock import LATEST
-from jobd.job import SKIPPED, Job, Plan, Run
+from jobd.job import MAX_PRIORITY, SKIPPED, Job, Plan, Run
 from jobd.store import dependencies, output, rows
 from jobd.store.output import Part
 from jobd.store.store import MOST_IDS, Session
@@ -89,13 +89,28 @@ class Without(NamedTuple):
 NOTHING = Without()
 
 
-def claim(session: Session, node: int, pool: str, until: int, limit: int, without: Without = NOTHING) -> list[Claimed]:
-    """Claim up to `limit` jobs of `pool` that are ready by `until`, and give them oldest first."""
-    ids = session.dialect.claim(session.cursor, node, pool, until, limit, without.condition())
+def claim(
+    session: Session,
+    node: int,
+    pool: str,
+    until: int,
+    limit: int,
+    without: Without = NOTHING,
+    firsts: Mapping[int, int | None] | None = None,
+) -> list[Claimed]:
+    """Claim up to `limit` jobs of `pool` that are ready by `until`: the highest priority first, then the oldest.
+
+    `firsts` is what `first_ready` has given in this transaction; None has it looked up.
+    """
+    ids: list[int] = []
+    for priority, ready in (first_ready(session, pool, without=without) if firsts is None else firsts).items():
+        if ready is not None and ready <= until and len(ids) < limit:
+            left = limit - len(ids)
+            ids += session.dialect.claim(session.cursor, node, pool, priority, until, left, without.condition())
     claimed = _numbered(session, [_claimed(row) for row in session.among(_JOINED, "schedule.job_id", ids)])
     if len(claimed) < len(ids):
         _drop(session, sorted({*ids} - {one.plan.job_id for one in claimed}))
-    return sorted(claimed, key=lambda one: one.plan.ready or 0)
+    return sorted(claimed, key=lambda one: (-one.plan.priority, one.plan.ready or 0))
 
 
 def drop_jobless(session: Session, node: int) -> None:
@@ -183,19 +198,51 @@ def give_up(session: Session, one: Settlement, reason: str) -> None:
     )
 
 
-def next_ready(session: Session, pool: str, without: Without = NOTHING) -> int | None:
-    """When the next unclaimed job of `pool` is ready."""
+def first_ready(
+    session: Session, pool: str, known: Sequence[int] = (0,), without: Without = NOTHING
+) -> dict[int, int | None]:
+    """When the first unclaimed job of `pool` is ready, by priority, the highest first; None: none is by itself.
+
+    `known` are the priorities that were found last, the highest first: while there is no other, one statement does.
+    """
+    # Each part is served by the index schedule_claim, in one step. (DISTINCT would read the entries of all jobs.)
+    free = "FROM schedule WHERE node_id = 0 AND pool = ?"
+    highest = f"(SELECT max(priority) {free} AND priority >= {-MAX_PRIORITY} AND priority <= {MAX_PRIORITY})"
+    below = f"(SELECT max(priority) {free} AND priority >= {-MAX_PRIORITY} AND priority < ?)"
+    first = f"(SELECT min(ready_time) {free} AND priority = ?{without.condition()})"
+    while True:
+        parts = [highest, *[below] * len(known), *[first] * len(known)]
+        values = [value for priority in (*known, *known) for value in (pool, priority)]
+        (row,) = session.rows(f"SELECT {', '.join(parts)}", (pool, *values))
+        found = {priority for priority in row[: len(known) + 1] if priority is not None}
+        if found <= {*known}:  # the highest one, the next one below that, and so on
+            return dict(zip(known, row[len(known) + 1 :], strict=True))
+        known = sorted({*known, *found}, reverse=True)
+
+
+def ready_by(session: Session, pool: str, firsts: Mapping[int, int | None], until: int, count: int) -> int:
+    """The moment by which `count` unclaimed jobs of `pool` are ready; `until`, if that is earlier."""
     # served by the index schedule_claim
-    sql = f"SELECT min(ready_time) FROM schedule WHERE pool = ? AND node_id = 0{without.condition()}"
-    found = session.rows(sql, (pool,))
-    return found[0][0] if isinstance(found[0][0], int) else None
+    sql = (
+        "SELECT ready_time FROM schedule WHERE node_id = 0 AND pool = ? AND priority = ? AND ready_time <= ?"
+        " ORDER BY ready_time LIMIT ?"
+    )
+    some = [priority for priority, first in firsts.items() if first is not None and first <= until]
+    moments = sorted(moment for one in some for (moment,) in session.rows(sql, (pool, one, until, count)))
+    return int(moments[count - 1]) if 0 < count <= len(moments) else until
 
 
-def in_play(session: Session, pool: str, nodes: Sequence[int], until: int, most: int) -> int:
+def in_play(
+    session: Session, pool: str, nodes: Sequence[int], until: int, most: int, priorities: Sequence[int] = (0,)
+) -> int:
     """How many jobs of `pool` these nodes have claimed or may claim by `until`; of the latter up to `most` count."""
     # both served by the index schedule_claim
-    free = "SELECT job_id FROM schedule WHERE pool = ? AND node_id = 0 AND ready_time <= ? LIMIT ?"
-    ((count,),) = session.rows(f"SELECT count(*) FROM ({free}) AS free", (pool, until, most))
+    free = "SELECT job_id FROM schedule WHERE pool = ? AND node_id = 0 AND priority = ? AND ready_time <= ? LIMIT ?"
+    count = 0
+    for priority in priorities:
+        values = (pool, priority, until, most - count)
+        ((found,),) = session.rows(f"SELECT count(*) FROM ({free}) AS free", values)
+        count += found
     for node in nodes:
         ((held,),) = session.rows("SELECT count(*) FROM schedule WHERE node_id = ? AND pool = ?", (node, pool))
         count += held

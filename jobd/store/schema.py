@@ -13,6 +13,7 @@ many managed ones, take no table without one, and PostgreSQL publishes no deleti
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
@@ -259,6 +260,27 @@ def _seal(cursor: Any) -> None:
         seal.drop_triggers(cursor)
 
 
+def _ninth(kind: str) -> Sequence[str | Callable[[Any], None]]:
+    """The priority of each job in its plan, and in the index by which jobs are claimed."""
+    columns = "(node_id, pool, priority, ready_time, job_id)"
+    fill = (
+        "UPDATE schedule SET priority = (SELECT priority FROM job_options WHERE job_options.job_id = schedule.job_id)"
+        " WHERE job_id IN (SELECT job_id FROM job_options WHERE job_options.priority <> 0)"
+    )
+    add = f"ALTER TABLE schedule ADD COLUMN priority {'INTEGER' if kind == 'sqlite' else 'INT'} NOT NULL DEFAULT 0"
+    if kind == "mysql":
+        return [add, partial(_index_priority, columns), fill]
+    index = f"CREATE INDEX schedule_claim ON schedule {columns}"
+    return [add, "DROP INDEX schedule_claim", index, fill]
+
+
+def _index_priority(columns: str, cursor: Any) -> None:
+    """In one statement, and once only: a table must not be without that index, and a large one takes its time."""
+    cursor.execute("SHOW INDEX FROM schedule WHERE Key_name = 'schedule_claim' AND Column_name = 'priority'")
+    if not cursor.fetchall():
+        cursor.execute(f"ALTER TABLE schedule DROP INDEX schedule_claim, ADD INDEX schedule_claim {columns}")
+
+
 STEPS: list[Callable[[str], Sequence[str | Callable[[Any], None]]]] = [
     _first,
     _second,
@@ -268,6 +290,7 @@ STEPS: list[Callable[[str], Sequence[str | Callable[[Any], None]]]] = [
     _sixth,
     _seventh,
     _eighth,
+    _ninth,
 ]
 VERSION = len(STEPS)
 

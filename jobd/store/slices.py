@@ -1,6 +1,8 @@
 """What concerns all jobs, a slice of their ids at a time: one statement for a million would hold up all else."""
 
-from jobd.job import without_zone
+from typing import NamedTuple
+
+from jobd.job import DEFAULT_POOL, without_zone
 from jobd.store.rows import UNSOUND
 from jobd.store.store import Session
 from jobd.zoned import follows_another
@@ -51,6 +53,36 @@ def rowless(session: Session, after: int, until: int) -> list[int]:
     return sorted(job_id for (job_id,) in session.rows(sql, (after, until) * 2))
 
 
+class _Counted(NamedTuple):
+    """What a definition says, and the plan that was made from it."""
+
+    job_id: int
+    runonce: int
+    interval: str | None
+    deleted: int
+    paused: int
+    pool: str | None
+    priority: int
+    basis: str
+    due: int | None
+    ready: int | None
+    begun: int  # attempts and losses of the run in hand
+    planned_pool: str
+    planned_priority: int
+
+    def fits(self, zone: str) -> bool:
+        """Whether the plan is by this definition, and by the zone of the installation."""
+        if self.deleted:
+            return self.ready is None
+        if (self.pool or DEFAULT_POOL, self.priority) != (self.planned_pool, self.planned_priority):
+            return False
+        if not self.begun and self.due is not None and follows_another(self.basis, zone):
+            return False  # what has begun keeps its zone to its end
+        known = f"{without_zone(self.basis)}|"
+        waits = self.ready is not None or self.due is None or bool(self.paused)
+        return waits and known.startswith(f"{int(self.runonce)}||{self.interval or ''}|")
+
+
 def unfitting(session: Session, after: int, until: int, zone: str) -> list[int]:
     """The ids of the jobs of a slice whose plan, which nobody has claimed, was made from another definition, or for
     another zone of the installation than `zone`.
@@ -60,34 +92,16 @@ def unfitting(session: Session, after: int, until: int, zone: str) -> list[int]:
     """
     # served by the primary keys, and job_change_job
     sql = (
-        'SELECT job.id, runonce, "interval", is_delete, basis, due_time, ready_time, COALESCE(paused, 0),'
-        " attempt + losses FROM job"
+        'SELECT job.id, runonce, "interval", is_delete, COALESCE(paused, 0), job_options.pool,'
+        " COALESCE(job_options.priority, 0), basis, due_time, ready_time, attempt + losses, schedule.pool,"
+        " schedule.priority FROM job"
         " JOIN schedule ON schedule.job_id = job.id AND schedule.job_id > ? AND schedule.job_id <= ?"
         " LEFT JOIN job_options ON job_options.job_id = job.id"
         " WHERE job.id > ? AND job.id <= ? AND schedule.node_id + 0 = 0 AND error IS NULL AND basis <> ?"
         " AND NOT EXISTS (SELECT 1 FROM job_change WHERE job_id = job.id)"  # it is about to be looked at
     )
-    found = session.rows(sql, (*(after, until) * 2, UNSOUND))
-    return sorted(job_id for job_id, *definition_and_plan in found if not _fits(zone, *definition_and_plan))
-
-
-def _fits(
-    zone: str,
-    runonce: int,
-    interval: str | None,
-    deleted: int,
-    basis: str,
-    due: int | None,
-    ready: int | None,
-    paused: int,
-    begun: int,
-) -> bool:
-    if deleted:
-        return ready is None
-    if not begun and due is not None and follows_another(basis, zone):  # what has begun keeps its zone to its end
-        return False
-    known = f"{without_zone(basis)}|"
-    return known.startswith(f"{int(runonce)}||{interval or ''}|") and (ready is not None or due is None or bool(paused))
+    counted = map(_Counted._make, session.rows(sql, (*(after, until) * 2, UNSOUND)))
+    return sorted(one.job_id for one in counted if not one.fits(zone))
 
 
 def drop_jobless(session: Session, after: int, until: int, limit: int) -> None:

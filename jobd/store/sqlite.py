@@ -182,14 +182,16 @@ class Sqlite(Dialect):
             return session.rows(sql, parameters)
         return list(map(tuple, json.loads(text)))
 
-    def claim(self, cursor: Any, node: int, pool: str, until: int, limit: int, but: str = "") -> list[int]:
+    def claim(
+        self, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, but: str = ""
+    ) -> list[int]:
         import json
 
         cursor.execute(
             # served by the index schedule_claim; one row, as in all_rows
             "SELECT json_group_array(job_id) FROM (SELECT job_id FROM schedule"
-            f" WHERE node_id = 0 AND pool = ? AND ready_time <= ?{but} ORDER BY ready_time LIMIT ?)",
-            (pool, until, limit),
+            f" WHERE node_id = 0 AND pool = ? AND priority = ? AND ready_time <= ?{but} ORDER BY ready_time LIMIT ?)",
+            (pool, priority, until, limit),
         )
         (ids,) = cursor.fetchone()
         cursor.execute(

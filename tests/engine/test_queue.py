@@ -1,11 +1,11 @@
 """The WorkQueue: what goes in with a moment comes out at that moment."""
 
 from jobd.engine.queue import Item, WorkQueue
-from jobd.job import Job, Options, Plan
+from jobd.job import Job, Plan
 
 
 def item(job_id: int, priority: int = 0) -> Item:
-    return Item(Job(f"job{job_id}", id=job_id, options=Options(priority=priority)), Plan(job_id))
+    return Item(Job(f"job{job_id}", id=job_id), Plan(job_id, priority=priority))
 
 
 def drained(queue: WorkQueue, now: int) -> list[int]:
@@ -19,16 +19,48 @@ def test_an_item_comes_out_at_its_moment_and_not_before() -> None:
     queue = WorkQueue()
     queue.put(item(1), 100)
     assert queue.pop(99) is None
-    assert queue.peek() == (100, item(1))
+    assert queue.peek(99) == (100, item(1))
     assert drained(queue, 100) == [1]
-    assert queue.peek() is None
+    assert queue.peek(100) is None
 
 
-def test_items_come_out_in_the_order_of_their_moments_then_priority_then_arrival() -> None:
+def test_what_is_due_comes_out_by_priority_then_moment_then_arrival() -> None:
     queue = WorkQueue()
-    for one, moment in ((item(1), 30), (item(2), 10), (item(3), 20), (item(4, priority=5), 20), (item(5), 20)):
+    for one, moment in (
+        (item(1), 30),
+        (item(2), 10),
+        (item(3), 20),
+        (item(4, priority=5), 20),
+        (item(5), 20),
+        (item(6, priority=-1), 5),
+        (item(7, priority=5), 31),
+    ):
         queue.put(one, moment)
-    assert drained(queue, 30) == [2, 4, 3, 5, 1]
+    assert queue.oldest() == 5
+    assert queue.peek(4) == (5, item(6, priority=-1)), "nothing is due: the earliest"
+    assert queue.peek(15) == (10, item(2))
+    assert drained(queue, 30) == [4, 2, 3, 5, 1, 6]
+    assert queue.peek(30) == (31, item(7, priority=5))
+    assert drained(queue, 31) == [7]
+    assert queue.oldest() is None
+
+
+def test_it_knows_what_an_urgent_item_would_overtake() -> None:
+    queue = WorkQueue()
+    assert queue.overtaken(2) is None
+    for number, priority in enumerate((0, 0, 0, -5, 7)):
+        queue.put(item(number, priority), 10)
+    assert queue.overtaken(1) == (7, 0), "the next one has 7: only what has more would come before it"
+    assert queue.overtaken(2) == (0, 1)
+    assert queue.overtaken(5) == (-5, 4)
+    assert queue.overtaken(9) == (-5, 4)
+    queue.pop(10)
+    queue.take_back(0)
+    queue.put(item(1, -5), 10)
+    assert queue.overtaken(1) == (0, 0)
+    assert queue.overtaken(2) == (-5, 1)
+    queue.take_all()
+    assert queue.overtaken(1) is None
 
 
 def test_what_is_taken_back_does_not_come_out() -> None:
@@ -40,7 +72,7 @@ def test_what_is_taken_back_does_not_come_out() -> None:
     assert taken.job.id == 1
     assert queue.take_back(1) is None
     assert len(queue) == 1
-    assert queue.peek() == (20, item(2))
+    assert queue.peek(0) == (20, item(2))
     assert drained(queue, 100) == [2]
 
 

@@ -42,7 +42,7 @@ def test_what_was_printed_last_drops_what_was_printed_before_it_in_the_same_turn
     work = Work(
         node=node, wall=40, until=50, urgent=40, call=40, beat=False, look_around=False, look_for_gone=False,
         settlements=[end], began=[], printed=[before], held={}, begun={}, sweep=None, pools=None,
-        wanted={}, shares={},
+        wanted={}, shares={}, priorities={},
     )  # fmt: skip
     store.transact(lambda session: turn(session, work, settings(tmp_path, poll=1_000_000)))
     assert store.transact(lambda session: session.rows("SELECT text FROM output")) == [("the end",)]

@@ -213,6 +213,10 @@ class World:
     def add(self, *jobs: Job) -> None:
         """Store jobs."""
         definitions.add(self.store, jobs, self.clock.wall(), "UTC")
+        self.look()
+
+    def look(self) -> None:
+        """Somebody has told the daemon that there is something to see."""
         self._keeper.inbox.put(Look(lambda trouble: None))
         self._turn()
 

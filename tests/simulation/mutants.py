@@ -42,10 +42,10 @@ _settle = table.settle
 
 
 def _claim_without_token(
-    self: Any, cursor: Any, node: int, pool: str, until: int, limit: int, but: str = ""
+    self: Any, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, but: str = ""
 ) -> list[int]:
     """A claim leaves the token as it was, so that an old holder cannot be told from the new one."""
-    ids = _claim(self, cursor, node, pool, until, limit, but)
+    ids = _claim(self, cursor, node, pool, priority, until, limit, but)
     cursor.execute(f"UPDATE schedule SET token = 1 WHERE job_id IN ({','.join(map(str, ids))})")
     return ids
 
@@ -54,13 +54,13 @@ _claim = Sqlite.claim
 
 
 def _claim_what_is_claimed(
-    self: Any, cursor: Any, node: int, pool: str, until: int, limit: int, but: str = ""
+    self: Any, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, but: str = ""
 ) -> list[int]:
     """The claim is not conditional."""
     cursor.execute(
         "UPDATE schedule SET node_id = ?, token = token + 1, started_time = NULL WHERE job_id IN"
-        " (SELECT job_id FROM schedule WHERE pool = ? AND ready_time <= ? LIMIT ?) RETURNING job_id",
-        (node, pool, until, limit),
+        " (SELECT job_id FROM schedule WHERE pool = ? AND priority = ? AND ready_time <= ? LIMIT ?) RETURNING job_id",
+        (node, pool, priority, until, limit),
     )
     return [job_id for (job_id,) in cursor.fetchall()]
 

@@ -13,6 +13,7 @@ NOW = 1_800_000_000 * SECOND
 LIVE, DEAD, UNKNOWN = 1_001, 1_002, 5_000
 CLAIMED = 50  # by each of these
 AT_ONCE = 20_000  # rows in a statement: each has a deadline
+PRIORITY = "CASE value % 3 WHEN 0 THEN -5 WHEN 1 THEN 0 ELSE 5 END"  # a third of the jobs each
 _NUMBERS = {
     "sqlite": "WITH RECURSIVE n (value) AS (SELECT {0} UNION ALL SELECT value + 1 FROM n WHERE value < {1})"
     " INSERT INTO {2} SELECT {3} FROM n",
@@ -44,9 +45,10 @@ def fill(store: Store, size: Size) -> None:
     claims = jobs - 4 * CLAIMED
     _insert(store, 'job (id, name, "interval")', "value, CAST(value AS VARCHAR(20)), '1h'", 1, jobs)
     store.transact(lambda session: session.execute(f"DELETE FROM job_change WHERE id > {CLAIMED}") and None)
-    _insert(store, "job_options (job_id, task)", "value, 'noop'", 1, jobs)
-    columns = "schedule (job_id, number, due_time, ready_time, basis, anchor, node_id, token, started_time, error)"
-    plan = f"value, {size.runs + 1}, {{0}}, {{0}}, '0||1h', {NOW}, {{1}}, 7, NULL, {{2}}"
+    _insert(store, "job_options (job_id, task, priority)", f"value, 'noop', {PRIORITY}", 1, jobs)
+    columns = "job_id, number, due_time, ready_time, basis, anchor, node_id, token, started_time, error, priority"
+    columns = f"schedule ({columns})"
+    plan = f"value, {size.runs + 1}, {{0}}, {{0}}, '0||1h', {NOW}, {{1}}, 7, NULL, {{2}}, {PRIORITY}"
     _insert(store, columns, plan.format(f"{NOW + HOUR} + value", 0, "NULL"), 1, waiting - 1)
     _insert(store, columns, plan.format("NULL", 0, "NULL"), waiting, due - 1)
     _insert(store, columns, plan.format(f"{NOW - HOUR} + value", 0, "NULL"), due, claims)
@@ -92,6 +94,8 @@ def _insert(store: Store, into: str, values: str, low: int, high: int) -> None:
     for start in range(low, high + 1, AT_ONCE):
         end = min(high, start + AT_ONCE - 1)
         sql = _NUMBERS[store.target.kind].format(start, end, into, values)
+        if store.target.kind != "sqlite":
+            sql = sql.replace("%", "%%")
 
         def work(session: Session, sql: str = sql) -> None:
             session.execute(sql)

@@ -39,6 +39,11 @@ def claim(store: Store, node: int = 1, limit: int = 100, until: int = SOON) -> l
     return store.transact(lambda session: table.claim(session, node, "default", until, limit))
 
 
+def earliest(session: Session, pool: str = "default", without: table.Without = table.NOTHING) -> int | None:
+    firsts = table.first_ready(session, pool, without=without).values()
+    return min((moment for moment in firsts if moment is not None), default=None)
+
+
 def run_of(plan: Plan, outcome: str = "succeeded") -> Run:
     return Run(plan.job_id, plan.number, plan.due or 0, 20, 30, 1, outcome, plan.node)
 
@@ -62,6 +67,84 @@ def test_a_claim_takes_what_is_ready_oldest_first_and_no_more_than_asked_for(sto
     assert [one.plan.job_id for one in claim(store, until=8)] == [ids[2], ids[1]]
 
 
+def test_a_claim_takes_the_highest_priority_first_then_the_oldest(store: Store) -> None:
+    ids = make_jobs(store, 8)
+    priorities = (0, -3, 7, 0, 7, -3, 0, 9)
+    moments = (5, 1, 9, 4, 8, 2, SOON + 1, SOON + 1)
+    plans = [
+        Plan(job_id, due=ready, ready=ready, priority=priority)
+        for job_id, ready, priority in zip(ids, moments, priorities, strict=True)
+    ]
+    store.transact(lambda session: table.replan(session, plans))
+    taken = [ids[number] for number in (4, 2, 3, 0, 1, 5)]
+    assert [one.plan.job_id for one in claim(store, limit=3)] == taken[:3]
+    assert [one.plan.job_id for one in claim(store)] == taken[3:]
+    assert plan_of(store, ids[2]).priority == 7
+
+
+@pytest.mark.parametrize("known", [(), (0,), (100,), (7, 0, -3), (8, 7, 1, 0, -3, -9), (-100,)])
+def test_the_first_ready_job_of_each_priority_is_found_whatever_was_there_before(
+    store: Store, known: tuple[int, ...]
+) -> None:
+    ids = make_jobs(store, 6)
+    plans = [
+        Plan(ids[0], due=9, ready=9, priority=7),
+        Plan(ids[1], due=8, ready=8, priority=7),
+        Plan(ids[2], due=3, ready=None, priority=1),
+        Plan(ids[3], due=5, ready=5),
+        Plan(ids[4], due=1, ready=1, priority=-3),
+        Plan(ids[5], due=1, ready=1, priority=50, pool="other"),
+    ]
+    store.transact(lambda session: table.replan(session, plans))
+
+    def found(pool: str) -> list[tuple[int, int | None]]:
+        firsts = store.transact(lambda session: table.first_ready(session, pool, known))
+        assert {*known} <= {*firsts}, "what comes and goes is not looked for each time"
+        assert [*firsts] == sorted(firsts, reverse=True)
+        return [(priority, ready) for priority, ready in firsts.items() if ready is not None]
+
+    assert found("default") == [(7, 8), (0, 5), (-3, 1)]
+    assert found("other") == [(50, 1)]
+    assert found("none") == []
+
+
+def test_priorities_that_were_written_by_hand_are_few(store: Store) -> None:
+    """Or a statement would become too long for any database, and none would claim any more."""
+    make_jobs(store, 300)
+    store.transact(lambda session: session.execute("UPDATE schedule SET priority = job_id * 5 - 700") and None)
+    firsts = store.transact(lambda session: table.first_ready(session, "default"))
+    assert [priority for priority, ready in firsts.items() if ready is not None] == list(range(100, -101, -5))
+    assert len(claim(store, limit=500)) == 41
+
+
+def test_jobs_of_every_priority_are_in_play(store: Store) -> None:
+    ids = make_jobs(store, 9)
+    plans = [Plan(job_id, due=10, ready=10, priority=number % 3) for number, job_id in enumerate(ids)]
+    store.transact(lambda session: table.replan(session, plans))
+
+    def in_play(most: int) -> int:
+        return store.transact(lambda session: table.in_play(session, "default", [1], SOON, most, (2, 1, 0)))
+
+    assert in_play(100) == 9
+    assert in_play(4) == 4
+    claim(store, limit=2)
+    assert in_play(100) == 9
+
+
+def test_the_moment_by_which_so_many_are_ready_counts_every_priority(store: Store) -> None:
+    ids = make_jobs(store, 6)
+    plans = [Plan(job_id, due=n, ready=10 * n, priority=n % 2) for n, job_id in enumerate(ids, 1)]
+    store.transact(lambda session: table.replan(session, plans))
+
+    def by(until: int, count: int) -> int:
+        firsts = {1: 10, 0: 20, -1: None}
+        return store.transact(lambda session: table.ready_by(session, "default", firsts, until, count))
+
+    assert [by(100, count) for count in (1, 3, 6, 7)] == [10, 30, 60, 100]
+    assert [by(35, count) for count in (2, 3, 4)] == [20, 30, 35]
+    assert by(15, 2) == 15
+
+
 def test_a_claim_goes_without_what_this_node_leaves_to_others_unless_nobody_takes_it(store: Store) -> None:
     ids = make_jobs(store, 3)
     store.transact(lambda session: session.execute("UPDATE schedule SET error = 'unknown task'") and None)
@@ -69,7 +152,7 @@ def test_a_claim_goes_without_what_this_node_leaves_to_others_unless_nobody_take
     def work(session: Session) -> tuple[list[int], int | None]:
         without = table.Without(dict.fromkeys(ids[:2], 1), before=9)
         claimed = table.claim(session, 1, "default", SOON, 10, without)
-        return [one.plan.job_id for one in claimed], table.next_ready(session, "default", without)
+        return [one.plan.job_id for one in claimed], earliest(session, without=without)
 
     assert store.transact(work) == ([ids[2]], None)
     sql = "UPDATE schedule SET ready_time = 9 WHERE job_id = ?"
@@ -116,8 +199,8 @@ def test_what_is_not_ready_yet_in_another_pool_or_not_ready_at_all_is_left(store
         )
     )
     assert claim(store) == []
-    assert store.transact(lambda s: table.next_ready(s, "default")) == SOON + 1
-    assert store.transact(lambda s: table.next_ready(s, "none")) is None
+    assert store.transact(earliest) == SOON + 1
+    assert store.transact(lambda s: earliest(s, "none")) is None
 
 
 def test_the_token_grows_with_each_claim(store: Store) -> None:

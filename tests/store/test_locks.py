@@ -43,7 +43,7 @@ def settle_and_claim(session: Session, ids: list[int]) -> None:
     """The end of runs, which are due again at once, and their claim."""
     for n in ids:
         session.execute("UPDATE schedule SET node_id = 0 WHERE job_id = ?", (n,))
-    claimed = session.dialect.claim(session.cursor, 1 + ids[0] % 2, "default", SOON, len(ids))
+    claimed = session.dialect.claim(session.cursor, 1 + ids[0] % 2, "default", 0, SOON, len(ids))
     assert set(claimed) == set(ids)
 
 

@@ -45,6 +45,7 @@ WHOLE = {
 def work(**more: object) -> Work:
     empty: dict[str, object] = {"settlements": [], "began": [], "printed": [], "held": {}, "begun": {}, "wanted": {}}
     flags = {"beat": False, "look_around": True, "look_for_gone": True, "sweep": None, "pools": None, "shares": {}}
+    flags["priorities"] = {"default": (0,)}
     moments = {"wall": NOW, "until": NOW + SECOND, "urgent": NOW + SECOND, "call": NOW}
     return Work(node=LIVE, **{**moments, **empty, **flags, **more})  # type: ignore[arg-type]
 
@@ -63,6 +64,8 @@ def a_daemons_life(store: Store) -> None:
         end = at + census.SLICE // SHARE
         assert store.transact(lambda s, a=at, e=end: slices.rowless(s, a, e)) == []
         assert store.transact(lambda s, a=at, e=end: slices.unfitting(s, a, e, "UTC")) == []
+    urgent = Want(0, 0, CLAIMS, CLAIMS, over=5, above=-1)
+    assert len(store.transact(lambda s: turn(s, work(wanted={"default": urgent}), SETTINGS)).items) == 5
     for _ in range(12):  # PostgreSQL plans a statement that it has seen so often without its parameters, if it likes
         done = store.transact(
             lambda s: turn(s, work(beat=True, wanted={"default": Want(CLAIMS, CLAIMS, 0, 0), "none": NONE}), SETTINGS)

@@ -116,3 +116,19 @@ def test_a_plan_for_another_zone_of_the_installation_is_found_unless_its_run_has
     store.transact(lambda session: table.note_changes(session, [2], "changed"))
     store.transact(Looker(1, NOW + 2 * SECOND, "UTC", PLAIN).look)
     assert unfitting(store) == []
+
+
+@pytest.mark.parametrize("change", ["priority = 7", "pool = 'other'"])
+def test_options_that_were_written_by_hand_are_found_and_put_into_effect(store: Store, change: str) -> None:
+    two = Job("two", "1h", options=Options(pool="default", priority=1))
+    definitions.add(store, [Job("one", "1h"), two], NOW, "UTC")
+    look = Looker(1, NOW + SECOND, "UTC", PLAIN).look
+    store.transact(look)
+    assert unfitting(store) == []
+    write(store, f"UPDATE job_options SET {change} WHERE job_id = 2")
+    assert unfitting(store) == [2]
+    store.transact(lambda session: table.note_changes(session, [2], "changed"))
+    store.transact(look)
+    assert unfitting(store) == []
+    plan = store.transact(lambda session: table.plans(session, [2]))[2]
+    assert (plan.pool, plan.priority) in (("default", 7), ("other", 1))

@@ -24,9 +24,11 @@ ROWS = (
     "INSERT INTO job (id, name, retry_times, runonce) VALUES (2, 'retrying', 5, 1)",
     "INSERT INTO job (id, name, is_delete) VALUES (3, 'child', 1)",
     """INSERT INTO job_options (job_id, task, after_jobs) VALUES (3, 'other', '["parent:finished"]')""",
+    "INSERT INTO job_options (job_id, task, priority) VALUES (2, 'other', 7)",
     "INSERT INTO job_dependency (job_id, on_job_id, any_outcome, met) VALUES (3, 1, 1, 1)",
     "INSERT INTO schedule (job_id, due_time, ready_time, attempt, number, basis, token)"
     " VALUES (2, 5, 900, 2, 7, '1||', 4)",
+    "INSERT INTO schedule (job_id, due_time, ready_time) VALUES (1, 5, 5)",
     "INSERT INTO run (job_id, number, due_time, finished_time, attempts, outcome, node_id, error)"
     " VALUES (1, 6, 5, 8, 2, 'failed', 1, 'no')",
     "INSERT INTO output (job_id, number, attempt, part, text) VALUES (1, 6, 2, 0, 'words')",
@@ -38,9 +40,15 @@ KEPT = {
         (2, "retrying", 5, 1, None, 0),
         (3, "child", 0, 0, None, 1),
     ],
-    "SELECT job_id, task, after_jobs FROM job_options": [(3, "other", '["1:finished parent"]')],
+    "SELECT job_id, task, after_jobs FROM job_options ORDER BY job_id": [
+        (2, "other", None),
+        (3, "other", '["1:finished parent"]'),
+    ],
     "SELECT job_id, on_job_id, any_outcome, met FROM job_dependency": [(3, 1, 1, 1)],
-    "SELECT job_id, due_time, ready_time, attempt, number, basis, token FROM schedule": [(2, 5, 900, 2, 7, "1||", 4)],
+    "SELECT job_id, due_time, ready_time, attempt, number, basis, token, priority FROM schedule ORDER BY job_id": [
+        (1, 5, 5, 0, 1, "", 0, 0),
+        (2, 5, 900, 2, 7, "1||", 4, 7),
+    ],
     "SELECT job_id, number, attempts, outcome, error FROM run": [(1, 6, 2, "failed", "no")],
     "SELECT job_id, number, attempt, part, text FROM output": [(1, 6, 2, 0, "words")],
     "SELECT id, host, pid, instance, stopped_time, lock_name, pools FROM node": [(1, "here", 9, "x", None, None, None)],
