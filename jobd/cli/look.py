@@ -137,9 +137,9 @@ def tasks(context: Context, as_json: bool) -> None:
     \b
       jobd tasks
     """
-    from jobd.cli.taskcheck import HERE, offered
+    from jobd.cli.taskcheck import offered
 
-    found, by_daemon = offered(context)
+    found, note = offered(context)
     if as_json:
         print_array({"name": t.name, "origin": t.origin, "kind": t.kind, "error": t.error} for t in found)
     elif found:
@@ -147,8 +147,8 @@ def tasks(context: Context, as_json: bool) -> None:
         print_table(("NAME", "KIND", "ORIGIN", "ERROR"), rows)
     else:
         click.echo(f"no tasks in {escape(context.settings.plugins)}")
-    if not by_daemon:
-        (say if as_json else click.echo)(HERE)
+    if note:
+        (say if as_json else click.echo)(note)
 
 
 def _facts(context: Context, listed: Listed, now: int, zone: str) -> Iterator[tuple[str, str]]:

@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 LOAD_WITHIN = 120.0  # seconds; every plugin is loaded meanwhile
 MOST_BROKEN = 3  # plugins named as the possible reason
 HERE = "no daemon answers, so the plugins were loaded here, with this shell's environment and user"
+OUTDATED = "the plugins have changed since they were loaded: `jobd reload` puts that into effect"
 
 
-def offered(context: Context, asked: str | None = None) -> "tuple[list[TaskInfo], bool]":
-    """The tasks, also the one `asked` for in full; and whether the daemon said so. Raises JobdError."""
+def offered(context: Context, asked: str | None = None) -> "tuple[list[TaskInfo], str]":
+    """The tasks, also the one `asked` for in full; and what to say of how they were found. Raises JobdError."""
     from jobd.daemon.plugins import read_tasks, tasks_of
 
     answer = context.ask_daemon({"do": "tasks", "asked": asked}, LOAD_WITHIN)
-    if answer is not None:
-        return read_tasks(answer), True
-    return tasks_of(context.settings, asked).tasks, False
+    if answer is None:
+        return tasks_of(context.settings, asked).tasks, HERE
+    tasks, outdated = read_tasks(answer)
+    return tasks, OUTDATED if outdated else ""
 
 
 def check_task(context: Context, job: Job) -> None:
@@ -37,13 +39,13 @@ def check_task(context: Context, job: Job) -> None:
     if job.options.command is not None:
         return
     try:
-        found, by_daemon = offered(context, job.task if ":" in job.task else None)
+        found, note = offered(context, job.task if ":" in job.task else None)
     except JobdError as error:
         raise BadValue(
             f"whether there is a task {job.task!r} cannot be found out: {error}", "--force stores the job all the same"
         ) from None
     task = next((one for one in found if job.task in (one.name, one.origin)), None)
-    where = "" if by_daemon else f" ({HERE})"
+    where = f" ({note})" if note else ""
     if task is None:
         names = [one.name for one in found if one.error is None]
         broken = [f"{one.origin} did not load: {one.error}" for one in found if not one.name]

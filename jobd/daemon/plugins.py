@@ -1,6 +1,7 @@
 """The plugins as the daemon sees them: with its environment, as its user, from its working directory."""
 
 import os
+from typing import NamedTuple
 
 from jobd.config import Settings
 from jobd.daemon.control import Document
@@ -8,6 +9,7 @@ from jobd.errors import JobdError
 from jobd.runner.environment import without
 from jobd.runner.function import Arguments
 from jobd.runner.listing import Listing, TaskInfo, list_tasks
+from jobd.runner.snapshot import Snapshot
 from jobd.store.url import parse_url
 
 
@@ -25,21 +27,25 @@ def tasks_of(settings: Settings, asked: str | None = None) -> Listing:
     return list_tasks(settings.plugins, environment(settings), directory, asked)
 
 
-def answer_tasks(settings: Settings, asked: object) -> Document:
-    """What a command that asks for the tasks is told."""
-    try:
-        found = tasks_of(settings, asked if isinstance(asked, str) else None)
-    except JobdError as error:
-        return {"error": str(error), "hint": error.hint}
-    return {"tasks": found.tasks}
+def tasks_in(code: Snapshot, settings: Settings, asked: str | None = None) -> Listing:
+    """What a snapshot of the plugins offers, seen from the daemon's working directory."""
+    return list_tasks(code.plugins, environment(settings), ".", asked, copy=code.copy)
 
 
-def read_tasks(answer: Document) -> list[TaskInfo]:
-    """What it was told. Raises JobdError."""
+class Offered(NamedTuple):
+    """What the daemon offers, and whether the plugins folder holds something that is not in effect."""
+
+    tasks: list[TaskInfo]
+    outdated: bool
+
+
+def read_tasks(answer: Document) -> Offered:
+    """What a command that asked for the tasks was told. Raises JobdError."""
     if "error" in answer:
         raise JobdError(answer["error"], answer["hint"])
     rows = (TaskInfo(*row) for row in answer["tasks"])
-    return [row._replace(arguments=Arguments(*row.arguments) if row.arguments else None) for row in rows]
+    tasks = [row._replace(arguments=Arguments(*row.arguments) if row.arguments else None) for row in rows]
+    return Offered(tasks, answer["outdated"])
 
 
 def has_program(settings: Settings, word: str) -> bool:

@@ -15,8 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import daemon
@@ -27,7 +26,7 @@ from jobd.daemon import pidfile
 from jobd.daemon.background import Background
 from jobd.daemon.control import Document, Reply, Server
 from jobd.daemon.notify import notify, watchdog_interval
-from jobd.daemon.plugins import answer_tasks, environment, has_program
+from jobd.daemon.plugins import environment, has_program
 from jobd.daemon.prepare import (
     check_plugins,
     instance_of,
@@ -37,7 +36,8 @@ from jobd.daemon.prepare import (
     tune_process,
     wait_for_workers,
 )
-from jobd.daemon.reload import Reloader
+from jobd.daemon.reload import Effect, Reloader
+from jobd.daemon.snapshots import Snapshots
 from jobd.engine.engine import Engine
 from jobd.engine.nodelock import NodeLock
 from jobd.engine.spawner import ProcessSpawner, Spawner
@@ -178,9 +178,19 @@ class _Service:
         logs.setup(settings.log)
         lock = NodeLock()
         locks = [wait_for_workers(settings.state_dir), *lock.descriptors]
-        self._engine = Engine(settings, instance_of(settings.state_dir), partial(_spawner, locks), lock)
+        snapshots = Snapshots(".")
+        self._code = snapshots.take(settings.plugins)
+        self._locks = locks
+        self._engine = Engine(settings, instance_of(settings.state_dir), self._spawner, lock)
         self._background = Background()
-        self._reloader = Reloader(settings, self._background, read_settings, self._put_into_effect)
+        self._reloader = Reloader(
+            Effect(settings, self._code),
+            snapshots,
+            self._background,
+            read_settings,
+            self._put_into_effect,
+            self._engine.has_outdated_workers,
+        )
         self._interval = watchdog_interval()
         self._alive_at = self._look_at = 0.0
         self._stopping = False
@@ -236,6 +246,8 @@ class _Service:
         if self._background.descriptor in ready:
             self._background.handle()
         self._engine.step(ready)
+        if self._engine.takes_unknown_task():
+            self._reloader.look_again()
         self._look_after_itself()
 
     def _timeout(self) -> float | None:
@@ -273,8 +285,8 @@ class _Service:
             case {"do": "changed"}:
                 self._engine.changed(lambda trouble: reply({"database": trouble or "ok"}))
             case {"do": "tasks"}:
-                settings, asked = self._settings, request.get("asked")
-                self._background.do(lambda: answer_tasks(settings, asked), lambda told: reply(_in_words(told)))
+                asked = request.get("asked")
+                self._reloader.tasks(asked if isinstance(asked, str) else None, reply)
             case {"do": "program", "word": str(word)}:
                 reply({"found": has_program(self._settings, word)})
             case {"do": "reload"}:
@@ -309,20 +321,22 @@ class _Service:
         if now:
             self._engine.abort()
 
-    def _put_into_effect(self, settings: Settings) -> None:
-        logs.setup(settings.log)
+    def _put_into_effect(self, effect: Effect) -> None:
+        before = self._code
+        self._code = effect.code
+        logs.setup(effect.settings.log)
         forget_rules()
         try:
-            self._engine.reload(settings)
+            self._engine.reload(effect.settings)
         except JobdError:
+            self._code = before
             logs.setup(self._settings.log)
             raise
-        self._settings = settings
+        self._settings = effect.settings
 
-
-def _spawner(locks: Sequence[int], settings: Settings) -> Spawner:
-    # The state directory is where the daemon is, also when somebody has moved it.
-    return ProcessSpawner(settings.plugins, ".", settings.commands, environment(settings), locks)
+    def _spawner(self, settings: Settings) -> Spawner:
+        # The state directory is where the daemon is, also when somebody has moved it.
+        return ProcessSpawner(self._code, ".", settings.commands, environment(settings), self._locks)
 
 
 def _catch_signals() -> socket.socket:
@@ -338,10 +352,6 @@ def _catch_signals() -> socket.socket:
 
 def _noted(number: int, frame: Any) -> None:
     pass
-
-
-def _in_words(told: Document | Exception) -> Document:
-    return {"error": f"{type(told).__name__}: {told}", "hint": ""} if isinstance(told, Exception) else told
 
 
 def _forget(answer: Document) -> None:

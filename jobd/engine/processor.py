@@ -85,6 +85,7 @@ class Processor:
         self.pace = PACE_GUESS  # microseconds a run takes, lately
         self.draining = False
         self.shared = False  # other nodes serve this pool too
+        self.misses_task = False  # a worker did not know a task
         self._began_at = 0  # monotonic, when the newest run was given to a worker
         self._share_at = 0  # monotonic, when to see next whether anything waits too long
         self._rules = rules
@@ -472,6 +473,7 @@ class Processor:
         if done.outcome == UNRESOLVED:
             # The number of an execution that has not taken place is the next one's: its output is in the log only.
             settlement = _settlement(item, step, execution.nothing_happened())
+            self.misses_task |= not outdated
             self._report(settlement if outdated else Unresolved(settlement))
         else:
             self._hand_in(item, step, execution.next_part())

@@ -24,6 +24,7 @@ from jobd import ring, umask
 from jobd.clock import SECOND
 from jobd.ring import Ring
 from jobd.runner.environment import python
+from jobd.runner.snapshot import Snapshot
 from jobd.wire import TOKEN, WireError
 
 CHUNK = 64 * 1024  # bytes of it that are read at one go
@@ -188,9 +189,9 @@ class ProcessSpawner:
     """Starts `python -m jobd.runner`; the arguments are what it finds around it, and what it may."""
 
     def __init__(
-        self, plugins: str, directory: str, commands: bool, environ: Mapping[str, str], locks: Sequence[int]
+        self, code: Snapshot, directory: str, commands: bool, environ: Mapping[str, str], locks: Sequence[int]
     ) -> None:
-        self._command = [*python("jobd.runner"), "--plugins", plugins]
+        self._command = [*python("jobd.runner"), "--plugins", code.plugins, "--copy", code.copy]
         if commands:
             self._command.append("--commands")
         self._directory = directory

@@ -1,7 +1,9 @@
 """`python -m jobd.runner`: what a worker process executes. Started by the daemon only.
 
---plugins DIR [--commands] --socket FD --memory FD --lifeline FD --locks FD,…    be a worker, and its guardian
---plugins DIR --list FD [--skip SOURCE]... [--asked TASK]    tell what tasks there are, on descriptor FD
+--socket FD --memory FD --lifeline FD --locks FD,… [--commands]    be a worker, and its guardian
+--list FD [--skip SOURCE]... [--asked TASK]    tell what tasks there are, on descriptor FD
+
+--plugins DIR [--copy DIR]    for both: the plugins folder, and the copy of its code to read instead
 """
 
 import os
@@ -14,13 +16,15 @@ def main() -> None:
     """Do what the arguments say."""
     words = sys.argv[1:]
     given = {word: words[number + 1] for number, word in enumerate(words[:-1])}
-    plugins = given["--plugins"]
+    # Made absolute here: the daemon's working directory is the state folder, also when that has been moved.
+    copy = os.path.abspath(given["--copy"]) if "--copy" in given else None
     _write_no_open_bytecode()
     if "--list" in words:
         from jobd.runner.announce import announce_tasks
+        from jobd.runner.catalogue import Catalogue
 
         skipped = [words[number + 1] for number, word in enumerate(words) if word == "--skip"]
-        announce_tasks(plugins, int(given["--list"]), skipped, given.get("--asked"))
+        announce_tasks(Catalogue(given["--plugins"], copy), int(given["--list"]), skipped, given.get("--asked"))
         os._exit(0)
     descriptor, memory, lifeline = (int(given[word]) for word in ("--socket", "--memory", "--lifeline"))
     linux.adopt_orphans()
@@ -39,8 +43,9 @@ def main() -> None:
     linux.die_with_parent(guardian)
     linux.adopt_orphans()
     from jobd.runner import worker as proper
+    from jobd.runner.catalogue import Catalogue
 
-    proper.main(descriptor, memory, plugins, "--commands" in words)
+    proper.main(descriptor, memory, Catalogue(given["--plugins"], copy), "--commands" in words)
 
 
 def _write_no_open_bytecode() -> None:

@@ -16,13 +16,12 @@ from jobd.runner.catalogue import Catalogue, Found, Unresolved
 Load = Callable[[], list[Found]]
 
 
-def announce_tasks(plugins: str, descriptor: int, skipped: list[str], asked: str | None) -> None:
+def announce_tasks(catalogue: Catalogue, descriptor: int, skipped: list[str], asked: str | None) -> None:
     """Tell of every plugin but the `skipped`, and of the task `asked`, when that is given in full."""
 
     def tell(*message: object) -> None:
         os.write(descriptor, json.dumps(message).encode() + b"\n")
 
-    catalogue = Catalogue(plugins)
     told: set[tuple[str, int]] = set()
     for source, load in _sources(catalogue, asked):
         if source in skipped:

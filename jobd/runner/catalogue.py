@@ -7,6 +7,8 @@
 The stored name chooses among installed code and can never add to it. The plugins folder is appended to sys.path, so
 nothing in it comes before the standard library or an installed package, and its .pth files are not processed. A plugin
 is imported when one of its tasks is first run. The same function seen in two places under one name is one task.
+
+A worker has a snapshot of the folder: it is read instead, and what is found goes by its name in the folder.
 """
 
 import os
@@ -20,6 +22,7 @@ from typing import Any, NamedTuple
 from jobd.runner.entrypoints import EntryPoint, declared
 from jobd.runner.function import Arguments, Unrunnable, arguments_of, kind_of
 from jobd.runner.marked import marked_in, place_of
+from jobd.runner.snapshot import Snapshot, import_from
 
 Function = Callable[..., Any]
 
@@ -40,14 +43,17 @@ class Found(NamedTuple):
 
 
 class Catalogue:
-    """The tasks of one plugins folder."""
+    """The tasks of one plugins folder, or of a `copy` of its code."""
 
-    def __init__(self, plugins: str) -> None:
-        self._plugins = plugins
+    def __init__(self, plugins: str, copy: str | None = None) -> None:
+        self._snapshot = Snapshot(plugins, copy or plugins)
+        self._folder = self._snapshot.copy
         self._known: dict[str, Function] = {}
         self._entry_points: list[EntryPoint] | None = None
-        if plugins not in sys.path:
-            sys.path.append(plugins)
+        if copy is not None:
+            import_from(self._snapshot)
+        if self._folder not in sys.path:
+            sys.path.append(self._folder)
 
     def __contains__(self, name: object) -> bool:
         """Whether this task has been found before, so that finding it again imports nothing."""
@@ -66,7 +72,7 @@ class Catalogue:
         """The plain plugins: paths of NAME.py and NAME/__init__.py, by name."""
         found = []
         for name in self._names():
-            path = os.path.join(self._plugins, name)
+            path = os.path.join(self._folder, name)
             package = os.path.join(path, "__init__.py")
             if name.endswith(".py") and "." not in name[:-3]:
                 found.append(path)
@@ -78,7 +84,7 @@ class Catalogue:
         """What looks like a plugin and is none: path and reason."""
         found = []
         for name in self._names():
-            path = os.path.join(self._plugins, name)
+            path = os.path.join(self._folder, name)
             package = os.path.isfile(os.path.join(path, "__init__.py"))
             if "." in name.removesuffix(".py") and (name.endswith(".py") or package):
                 found.append((path, "a plugin's name cannot hold a dot: rename it"))
@@ -96,7 +102,7 @@ class Catalogue:
     def entry_points(self) -> list[EntryPoint]:
         """What installed packages declare, those in the plugins folder and those in jobd's environment."""
         if self._entry_points is None:
-            self._entry_points = declared([*sys.path, self._plugins])
+            self._entry_points = declared([*sys.path, self._folder])
         return self._entry_points
 
     def load_entry_point(self, one: EntryPoint) -> Found:
@@ -115,7 +121,7 @@ class Catalogue:
     def in_full(self, name: str) -> Found:
         """The task `module:function`. Raises Unresolved."""
         module, _, attribute = name.partition(":")
-        file = file_of(self._plugins, name)
+        file = file_of(self._folder, name)
         if file is None:
             raise Unresolved(f"unknown task {name!r}: the plugins folder has no module {module!r}")
         function = getattr(self._import(module, file), attribute, None)
@@ -125,13 +131,14 @@ class Catalogue:
 
     def relative(self, path: str) -> str:
         """How a plugin is named to people: plugins/task1.py."""
-        return os.path.join(os.path.basename(self._plugins), os.path.relpath(path, self._plugins))
+        plugins = self._snapshot.plugins
+        return os.path.join(os.path.basename(plugins), os.path.relpath(self._snapshot.original(path), plugins))
 
     def _names(self) -> list[str]:
         try:
-            return sorted(name for name in os.listdir(self._plugins) if not name.startswith("."))
+            return sorted(name for name in os.listdir(self._folder) if not name.startswith("."))
         except OSError as error:
-            raise Unresolved(f"the plugins folder {self._plugins} cannot be read: {error.strerror}") from None
+            raise Unresolved(f"the plugins folder {self._folder} cannot be read: {error.strerror}") from None
 
     def _by_name(self, name: str) -> Found:
         """Look where the name is defined, then where it is mentioned, then everywhere (a star imports it)."""
@@ -170,14 +177,14 @@ class Catalogue:
             module = import_module(name)
         except BaseException as error:  # noqa: BLE001 - whatever a plugin does at import, it is its own failure
             raise Unresolved(f"{shown}: {_failure(error)}") from None
-        if path and os.path.realpath(module.__file__ or "") != os.path.realpath(path):
+        if path and os.path.realpath(module.__file__ or "") != os.path.realpath(self._snapshot.original(path)):
             raise Unresolved(f"{shown}: an installed module of the same name comes first ({module.__file__})")
         return module
 
     def _origin(self, function: Function, path: str) -> str:
         """Where a function stands, if that is among the plugins; else what imports it."""
         file, line = place_of(function)
-        inside = file.startswith(self._plugins + os.sep)
+        inside = file.startswith(self._snapshot.plugins + os.sep)
         return f"{self.relative(file)}:{line}" if inside else self.relative(path)
 
 

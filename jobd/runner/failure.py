@@ -7,6 +7,7 @@ said shorter.
 import os
 import traceback
 
+from jobd.runner.snapshot import show_source_of
 from jobd.wire import MAX_ERROR
 
 LONGEST_TEXT = 64 * 1024  # characters of an error that are looked at
@@ -34,6 +35,8 @@ def explanation(error: BaseException) -> str:
         here = os.path.dirname(__file__)
         while frames is not None and frames.tb_frame.f_code.co_filename.startswith(here):
             frames = frames.tb_next
+        for frame, _ in traceback.walk_tb(frames):
+            show_source_of(frame)
         if _has_many_links(error):
             lines = ["Traceback (most recent call last):\n", *traceback.format_tb(frames, -MOST_FRAMES), summary(error)]
         else:

@@ -44,10 +44,11 @@ def list_tasks(
     directory: str = ".",
     asked: str | None = None,
     limit: float = LIMIT,
+    copy: str | None = None,
 ) -> Listing:
     """All tasks, and the one `asked` for when it is named in full. Each plugin may take `limit` seconds to load.
 
-    They are loaded with this environment and working directory.
+    They are loaded with this environment and working directory, from a `copy` of the folder's code if there is one.
 
     Raises JobdError when the folder cannot be read, or this user had better not import what is there.
     """
@@ -57,7 +58,9 @@ def list_tasks(
         hint = "change `plugins` in jobd.toml, or make the folder"
         raise JobdError(f"the plugins folder {plugins} cannot be read: {error.strerror}", hint) from None
     check_writers(plugins)
-    command = [*python("jobd.runner"), "--plugins", plugins, *(("--asked", asked) if asked else ())]
+    command = [*python("jobd.runner"), "--plugins", plugins]
+    for word, value in (("--copy", copy), ("--asked", asked)):
+        command += [word, value] if value else []
     broken: dict[str, TaskInfo] = {}
     while True:
         listing, culprit, why = _attempt(command, environ, directory, list(broken), limit)

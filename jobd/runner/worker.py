@@ -60,7 +60,7 @@ class NotStarted(Failure):
 class Worker:
     """This process's side of the wire."""
 
-    def __init__(self, descriptor: int, memory: int, plugins: str, commands: bool) -> None:
+    def __init__(self, descriptor: int, memory: int, catalogue: Catalogue, commands: bool) -> None:
         self._orders, self._answers = rings(memory)
         os.close(memory)
         self._taken = self._answered = 0
@@ -70,7 +70,7 @@ class Worker:
         self._line.register(descriptor, select.POLLIN)
         self._pid = os.getpid()
         self._commands = commands
-        self._catalogue = Catalogue(plugins)
+        self._catalogue = catalogue
         self._output = Output()
         self._ending = Ending()
         self._state = State(descriptor, self._output)
@@ -262,11 +262,11 @@ def _shortened(word: str) -> str:
     return shown if len(shown) <= MAX_WORD else f"{shown[:MAX_WORD]}…"
 
 
-def main(descriptor: int, memory: int, plugins: str, commands: bool) -> None:
+def main(descriptor: int, memory: int, catalogue: Catalogue, commands: bool) -> None:
     """Be a worker; does not return."""
     sys.argv = ["jobd"]
     try:
-        Worker(descriptor, memory, plugins, commands).serve()
+        Worker(descriptor, memory, catalogue, commands).serve()
     except (ConnectionError, BrokenPipeError):
         pass  # the daemon is gone
     os._exit(0)

@@ -166,7 +166,10 @@ def test_a_database_of_the_version_before_opens_as_it_is(jobs: House) -> None:
     stop(jobs)
     with sqlite3.connect(jobs.folder / "jobd.db") as database:
         database.execute("DROP TABLE installation")
-        database.execute("UPDATE jobd_schema SET version = 6")  # the seventh step made that table
+        database.execute("UPDATE jobd_schema SET version = 6")  # the seventh step made that table, the ninth the rest
+        database.execute("DROP INDEX schedule_claim")
+        database.execute("ALTER TABLE schedule DROP COLUMN priority")
+        database.execute("CREATE INDEX schedule_claim ON schedule (node_id, pool, ready_time, job_id)")
         old = f"UPDATE schedule SET basis = replace(replace(basis, '|{BERLIN}|', '||'), '|={BERLIN}|', '|{BERLIN}|')"
         database.execute(old)
         before = database.execute("SELECT job_id, due_time, ready_time, number, missed FROM schedule").fetchall()

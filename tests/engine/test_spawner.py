@@ -12,6 +12,7 @@ import pytest
 from jobd.clock import SECOND, SystemClock
 from jobd.engine.spawner import ProcessChild, ProcessSpawner
 from jobd.ring import PLACES
+from jobd.runner.snapshot import Snapshot
 from jobd.wire import VERSION, Order, WireError, decode, encode_order, end_mark
 from tests.house import until
 
@@ -20,9 +21,10 @@ PATIENCE = 20 * SECOND
 
 @pytest.fixture
 def spawner(tmp_path: Path) -> Iterator[ProcessSpawner]:
-    (tmp_path / "plugins").mkdir()
+    plugins = tmp_path / "plugins"
+    plugins.mkdir()
     lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-    yield ProcessSpawner(str(tmp_path / "plugins"), str(tmp_path), True, os.environ, [lock])
+    yield ProcessSpawner(Snapshot(str(plugins), str(plugins)), str(tmp_path), True, os.environ, [lock])
     os.close(lock)
 
 

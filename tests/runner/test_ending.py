@@ -279,9 +279,12 @@ def test_a_signal_between_two_runs_hits_none(house: House) -> None:
 
 def test_a_signal_while_the_plugin_is_imported_ends_the_run(house: House) -> None:
     (house.folder / "plugins" / "slow.py").write_text(
-        f"import jobd, time\nopen('{house.folder}/importing', 'w').close()\ntime.sleep(60)\n"
-        "@jobd.task\ndef slow():\n    pass\n"
+        f"import jobd, os, time\nopen('{house.folder}/importing', 'w').close()\n"
+        f"time.sleep(60 * os.path.exists('{house.folder}/go'))\n@jobd.task\ndef slow():\n    pass\n"
     )
+    house.fine("tasks")  # puts it into effect
+    (house.folder / "go").touch()
+    (house.folder / "importing").unlink()
     house.fine("add", "slow", "--once", "--force", "--timeout", "3s")
     until((house.folder / "importing").exists, "the import")
     (run,) = house.ended("slow")

@@ -1,0 +1,109 @@
+"""Imports the plugins from a snapshot of their folder: the code that was accepted, whatever lies in the folder by now.
+
+A module keeps the file name that it has in the plugins folder, so that what a task finds beside its own file, and the
+places in a traceback, are what its author knows. Only its code is the snapshot's. (Source modules, that is: the system
+loads an extension module from its file.)
+
+A process that does not go through here (a child that multiprocessing spawns) finds the same code, for the snapshot
+stands in sys.path; there the modules have the file names of the snapshot.
+"""
+
+import linecache
+import os
+import sys
+from functools import partial
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
+from types import FrameType, ModuleType
+from typing import Any, NamedTuple
+
+CODE = (*SOURCE_SUFFIXES, *BYTECODE_SUFFIXES)
+
+
+class Snapshot(NamedTuple):
+    """The plugins folder, and the folder with the copy of its code. Both are absolute."""
+
+    plugins: str
+    copy: str
+
+    def copied(self, path: str) -> str:
+        """Where the copy of a path in the plugins folder is; another path stays as it is."""
+        return _moved(path, self.plugins, self.copy)
+
+    def original(self, path: str) -> str:
+        """What a path in the copy was copied from; another path stays as it is."""
+        return _moved(path, self.copy, self.plugins)
+
+
+def import_from(snapshot: Snapshot) -> None:
+    """From now on this process imports the modules of the plugins folder from the snapshot."""
+
+    def finder(path: str) -> FileFinder:
+        copied = snapshot.copied(path)
+        if not copied.startswith(snapshot.copy) or not os.path.isdir(copied):
+            raise ImportError(f"{path} is not among the plugins")
+        return _Finder(snapshot, copied)
+
+    sys.path_hooks.insert(0, finder)
+
+
+def show_source_of(frame: FrameType) -> None:
+    """Have tracebacks show the code that this frame runs, also when its file has changed."""
+    loader = frame.f_globals.get("__loader__")
+    name = frame.f_code.co_filename
+    if type(loader) is _SourceLoader and name not in linecache.cache and name == loader.path:
+        source = loader.get_source(loader.name) or ""
+        # Without a time of change it is not compared with the file.
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+
+
+class _Finder(FileFinder):
+    """Finds what lies in a folder of the copy, and calls it as in the plugins folder."""
+
+    def __init__(self, snapshot: Snapshot, path: str) -> None:
+        self._snapshot = snapshot
+        super().__init__(
+            path,
+            (ExtensionFileLoader, EXTENSION_SUFFIXES),
+            (partial(_SourceLoader, snapshot), SOURCE_SUFFIXES),  # type: ignore[arg-type]
+            (SourcelessFileLoader, BYTECODE_SUFFIXES),
+        )
+
+    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
+        spec = super().find_spec(fullname, target)
+        if spec is None:
+            return None
+        if isinstance(spec.loader, _SourceLoader):
+            spec.origin = spec.loader.path
+        if spec.submodule_search_locations is not None:
+            spec.submodule_search_locations = [self._snapshot.original(one) for one in spec.submodule_search_locations]
+        return spec
+
+
+class _SourceLoader(SourceFileLoader):
+    """Reads source and bytecode from the copy; all else that is asked for by its path is data, and not copied."""
+
+    def __init__(self, snapshot: Snapshot, name: str, path: str) -> None:
+        super().__init__(name, snapshot.original(path))
+        self._snapshot = snapshot
+
+    def path_stats(self, path: Any) -> Any:
+        return super().path_stats(self._snapshot.copied(path))
+
+    def get_data(self, path: Any) -> bytes:
+        return super().get_data(self._snapshot.copied(path) if path.endswith(CODE) else path)
+
+    def set_data(self, path: Any, data: Any, **mode: int) -> None:
+        super().set_data(self._snapshot.copied(path), data, **mode)
+
+
+def _moved(path: str, here: str, there: str) -> str:
+    return there + path[len(here) :] if path == here or path.startswith(here + os.sep) else path

@@ -1,0 +1,152 @@
+"""Copies of the plugins folder: what they hold, what they are called, and what is left of them."""
+
+import os
+import time
+from importlib.util import cache_from_source
+from pathlib import Path
+
+import pytest
+
+from jobd.daemon.snapshots import Snapshots, is_current
+from jobd.errors import JobdError
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> Path:
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def snapshots(tmp_path: Path) -> Snapshots:
+    return Snapshots(str(tmp_path))
+
+
+def copied(copy: str) -> dict[str, bytes]:
+    folder = Path(copy)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def write(plugins: Path, *names: str) -> None:
+    for name in names:
+        (plugins / name).parent.mkdir(parents=True, exist_ok=True)
+        (plugins / name).write_text(f"# {name}\n")
+
+
+def test_a_snapshot_holds_code_and_no_data(plugins: Path, snapshots: Snapshots) -> None:
+    code = ["a.py", "b/__init__.py", "b/c/d.py", "e.so", "f.libs/libg.so.1.2", "h-1.0.dist-info/METADATA", "i.pyc"]
+    write(plugins, *code, "data.csv", "b/data.json", ".hidden.py", "b/.git/x.py", "b/__pycache__/old.cpython-39.pyc")
+    assert list(copied(snapshots.take(str(plugins)).copy)) == sorted(code)
+
+
+def test_the_same_code_has_the_same_name_wherever_it_lies(plugins: Path, snapshots: Snapshots, tmp_path: Path) -> None:
+    write(plugins, "a.py", "b/c.py")
+    first = snapshots.take(str(plugins))
+    (tmp_path / "other").mkdir()
+    write(tmp_path / "other", "b/c.py", "a.py", "data.csv")
+    assert snapshots.take(str(tmp_path / "other")).copy == first.copy
+    (plugins / "a.py").rename(plugins / "z.py")
+    assert snapshots.take(str(plugins)).copy != first.copy
+
+
+def test_content_that_moves_from_one_file_to_the_next_is_other_code(plugins: Path, snapshots: Snapshots) -> None:
+    (plugins / "a.py").write_text("1\n")
+    (plugins / "b.py").write_text("")
+    first = snapshots.take(str(plugins))
+    (plugins / "a.py").write_text("")
+    (plugins / "b.py").write_text("1\n")
+    assert snapshots.take(str(plugins)) != first
+
+
+def test_it_is_current_until_the_code_changes(plugins: Path, snapshots: Snapshots) -> None:
+    write(plugins, "a.py")
+    snapshot = snapshots.take(str(plugins))
+    write(plugins, "data.csv")
+    assert is_current(snapshot)
+    write(plugins, "b.py")
+    assert not is_current(snapshot)
+
+
+def test_what_is_kept_comes_from_the_snapshot_before(plugins: Path, snapshots: Snapshots) -> None:
+    write(plugins, "kept.py", "pkg/kept.py", "other.py")
+    before = snapshots.take(str(plugins))
+    for name in ("kept.py", "pkg/kept.py", "other.py", "new.py", "pkg/new.py"):
+        (plugins / name).write_text("# changed\n")
+    found = copied(snapshots.take(str(plugins), before, {"kept.py", "pkg"}).copy)
+    assert {name: b"changed" in text for name, text in found.items()} == {
+        "kept.py": False, "pkg/kept.py": False, "other.py": True, "new.py": True,
+    }  # fmt: skip
+
+
+def test_links_are_followed_but_not_in_a_circle(plugins: Path, snapshots: Snapshots, tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere", "shop/tasks.py")
+    (plugins / "shop").symlink_to(tmp_path / "elsewhere" / "shop")
+    (plugins / "again").symlink_to(plugins)
+    assert list(copied(snapshots.take(str(plugins)).copy)) == ["shop/tasks.py"]
+
+
+@pytest.mark.parametrize("kind", ["dangling", "pipe", "unreadable"])
+def test_what_cannot_be_read_is_left_for_its_import_to_say(plugins: Path, snapshots: Snapshots, kind: str) -> None:
+    path = plugins / "odd.py"
+    if kind == "dangling":
+        path.symlink_to("nowhere")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif os.geteuid() == 0:
+        pytest.skip("root reads everything")
+    else:
+        path.touch(0)
+    write(plugins, "good.py")
+    copy = Path(snapshots.take(str(plugins)).copy)
+    assert (copy / "odd.py").is_symlink()
+    assert (copy / "odd.py").readlink() == path
+    assert (copy / "good.py").is_file()
+
+
+def test_bytecode_is_copied_unless_it_may_be_that_of_an_older_source(plugins: Path, snapshots: Snapshots) -> None:
+    write(plugins, "old.py", "racy.py")
+    changed = time.time() - 100
+    for name, age in (("old", 50), ("racy", 0.5)):
+        os.utime(plugins / f"{name}.py", (changed, changed))
+        bytecode = Path(cache_from_source(str(plugins / f"{name}.py")))
+        bytecode.parent.mkdir(exist_ok=True)
+        bytecode.write_bytes(b"bytecode")
+        os.utime(bytecode, (changed + age, changed + age))
+    copy = snapshots.take(str(plugins)).copy
+    assert [path.name.partition(".")[0] for path in Path(copy).glob("__pycache__/*")] == ["old"]
+    assert int(os.stat(f"{copy}/old.py").st_mtime) == int(changed)
+
+
+def test_others_are_removed_and_so_is_what_a_daemon_before_left(
+    plugins: Path, snapshots: Snapshots, tmp_path: Path
+) -> None:
+    write(plugins, "a.py")
+    first = snapshots.take(str(plugins))
+    write(plugins, "b.py")
+    second = snapshots.take(str(plugins))
+    write(plugins, "c.py")
+    third = snapshots.take(str(plugins))
+    snapshots.keep_only(second, third)
+    assert sorted(os.listdir(tmp_path / "code")) == sorted(os.path.basename(one.copy) for one in (second, third))
+    assert not os.path.exists(first.copy)
+    Snapshots(str(tmp_path))
+    assert os.listdir(tmp_path / "code") == []
+
+
+def test_a_copy_that_was_removed_is_made_once_more(plugins: Path, snapshots: Snapshots, tmp_path: Path) -> None:
+    write(plugins, "a.py")
+    first = snapshots.take(str(plugins))
+    for folder in (first.copy, str(tmp_path / "code")):
+        for path in sorted(Path(folder).rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+    assert snapshots.take(str(plugins)) == first
+    assert list(copied(first.copy)) == ["a.py"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(plugins: Path, snapshots: Snapshots, tmp_path: Path) -> None:
+    write(plugins, "a.py")
+    (tmp_path / "code").rmdir()
+    (tmp_path / "code").write_text("a file in its place")
+    with pytest.raises(JobdError, match=r"cannot copy the plugins into .*/code: "):
+        snapshots.take(str(plugins))
