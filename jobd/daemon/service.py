@@ -178,6 +178,7 @@ class _Service:
         logs.setup(settings.log)
         lock = NodeLock()
         locks = [wait_for_workers(settings.state_dir), *lock.descriptors]
+        self._here = os.getcwd()
         snapshots = Snapshots(".")
         self._code = snapshots.take(settings.plugins)
         self._locks = locks
@@ -247,6 +248,7 @@ class _Service:
             self._background.handle()
         self._engine.step(ready)
         if self._engine.takes_unknown_task():
+            self._follow_state_dir()
             self._reloader.look_again()
         self._look_after_itself()
 
@@ -264,9 +266,18 @@ class _Service:
         if now >= self._look_at:
             self._look_at = now + LOOK
             self._control.look_after()
+            self._follow_state_dir()
         if self._interval is not None and now >= self._alive_at + self._interval and self._engine.healthy():
             self._alive_at = now
             notify("WATCHDOG=1")
+
+    def _follow_state_dir(self) -> None:
+        """Replace the workers when somebody has moved the state directory, from which they import the plugins."""
+        with contextlib.suppress(OSError):  # it has been deleted
+            here = os.getcwd()
+            if here != self._here:
+                self._here = here
+                self._engine.reload(self._settings)
 
     # What others want
 
