@@ -45,7 +45,7 @@ def read_tasks(answer: Document) -> Offered:
         raise JobdError(answer["error"], answer["hint"])
     rows = (TaskInfo(*row) for row in answer["tasks"])
     tasks = [row._replace(arguments=Arguments(*row.arguments) if row.arguments else None) for row in rows]
-    return Offered(tasks, answer["outdated"])
+    return Offered(tasks, answer.get("outdated", False))
 
 
 def has_program(settings: Settings, word: str) -> bool:

@@ -182,6 +182,7 @@ class _Service:
         snapshots = Snapshots(".")
         self._code = snapshots.take(settings.plugins)
         self._locks = locks
+        self._spawners: list[ProcessSpawner] = []
         self._engine = Engine(settings, instance_of(settings.state_dir), self._spawner, lock)
         self._background = Background()
         self._reloader = Reloader(
@@ -190,7 +191,7 @@ class _Service:
             self._background,
             read_settings,
             self._put_into_effect,
-            self._engine.has_outdated_workers,
+            lambda: [one.code for one in self._spawners if one.is_in_use()],
         )
         self._interval = watchdog_interval()
         self._alive_at = self._look_at = 0.0
@@ -266,6 +267,7 @@ class _Service:
         if now >= self._look_at:
             self._look_at = now + LOOK
             self._control.look_after()
+            self._reloader.look_after()
             self._follow_state_dir()
         if self._interval is not None and now >= self._alive_at + self._interval and self._engine.healthy():
             self._alive_at = now
@@ -333,6 +335,8 @@ class _Service:
             self._engine.abort()
 
     def _put_into_effect(self, effect: Effect) -> None:
+        if self._stopping:
+            raise JobdError("jobd is stopping")
         before = self._code
         self._code = effect.code
         logs.setup(effect.settings.log)
@@ -347,7 +351,9 @@ class _Service:
 
     def _spawner(self, settings: Settings) -> Spawner:
         # The state directory is where the daemon is, also when somebody has moved it.
-        return ProcessSpawner(self._code, ".", settings.commands, environment(settings), self._locks)
+        new = ProcessSpawner(self._code, ".", settings.commands, environment(settings), self._locks)
+        self._spawners = [*(one for one in self._spawners if one.is_in_use()), new]
+        return new
 
 
 def _catch_signals() -> socket.socket:

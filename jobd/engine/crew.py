@@ -162,10 +162,6 @@ class Crew:
                 worker.end(self._clock.monotonic())
         self._idle.clear()
 
-    def has_outdated(self) -> bool:
-        """Whether one of before the last `renew` is still there."""
-        return any(worker.outdated for worker in self._workers.values())
-
     def trust_until(self, deadline: int) -> None:
         """Pass the lease's deadline on."""
         self._deadline = deadline

@@ -195,10 +195,6 @@ class Engine:
             processor.renew_workers(settings.pools[pool], self._rules(), self._spawner)
         self.keeper.inbox.put(Retune(settings))
 
-    def has_outdated_workers(self) -> bool:
-        """Whether a worker with the plugins of before a reload is still there."""
-        return any(processor.crew.has_outdated() for processor in self._processors.values())
-
     def takes_unknown_task(self) -> bool:
         """Whether a worker has been given a task that it does not know, since this was last asked."""
         missing = [processor for processor in self._processors.values() if processor.misses_task]

@@ -473,7 +473,7 @@ class Processor:
         if done.outcome == UNRESOLVED:
             # The number of an execution that has not taken place is the next one's: its output is in the log only.
             settlement = _settlement(item, step, execution.nothing_happened())
-            self.misses_task |= not outdated
+            self.misses_task |= not outdated and item.job.options.command is None
             self._report(settlement if outdated else Unresolved(settlement))
         else:
             self._hand_in(item, step, execution.next_part())

@@ -19,6 +19,7 @@ import sys
 import termios
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
+from weakref import WeakSet
 
 from jobd import ring, umask
 from jobd.clock import SECOND
@@ -191,7 +192,9 @@ class ProcessSpawner:
     def __init__(
         self, code: Snapshot, directory: str, commands: bool, environ: Mapping[str, str], locks: Sequence[int]
     ) -> None:
+        self.code = code
         self._command = [*python("jobd.runner"), "--plugins", code.plugins, "--copy", code.copy]
+        self._children: WeakSet[ProcessChild] = WeakSet()
         if commands:
             self._command.append("--commands")
         self._directory = directory
@@ -231,7 +234,13 @@ class ProcessSpawner:
             fcntl.fcntl(output, _LINUX_F_SETPIPE_SZ, OUTPUT_PIPE)
         os.set_blocking(output, False)
         lifeline.setblocking(False)
-        return ProcessChild(process, near, far, rings, output, lifeline)
+        child = ProcessChild(process, near, far, rings, output, lifeline)
+        self._children.add(child)
+        return child
+
+    def is_in_use(self) -> bool:
+        """Whether a worker that it has started is still there."""
+        return len(self._children) > 0
 
     def sweep(self, known: Collection[int]) -> None:
         for pid in _children():

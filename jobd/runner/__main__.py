@@ -16,8 +16,7 @@ def main() -> None:
     """Do what the arguments say."""
     words = sys.argv[1:]
     given = {word: words[number + 1] for number, word in enumerate(words[:-1])}
-    # Made absolute here: the daemon's working directory is the state folder, also when that has been moved.
-    copy = os.path.abspath(given["--copy"]) if "--copy" in given else None
+    copy = _absolute(given["--copy"]) if "--copy" in given else None
     _write_no_open_bytecode()
     if "--list" in words:
         from jobd.runner.announce import announce_tasks
@@ -46,6 +45,14 @@ def main() -> None:
     from jobd.runner.catalogue import Catalogue
 
     proper.main(descriptor, memory, Catalogue(given["--plugins"], copy), "--commands" in words)
+
+
+def _absolute(path: str) -> str:
+    """Found out here, for the daemon's working directory is the state folder, also when that has been moved."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        return path  # the state folder has been deleted: there is no code, but programs can run
 
 
 def _write_no_open_bytecode() -> None:

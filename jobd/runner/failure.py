@@ -35,9 +35,11 @@ def explanation(error: BaseException) -> str:
         here = os.path.dirname(__file__)
         while frames is not None and frames.tb_frame.f_code.co_filename.startswith(here):
             frames = frames.tb_next
-        for frame, _ in traceback.walk_tb(frames):
-            show_source_of(frame)
-        if _has_many_links(error):
+        linked = _linked(error)
+        for one in linked:
+            for frame, _ in traceback.walk_tb(one.__traceback__):
+                show_source_of(frame)
+        if len(linked) == MOST_LINKS:  # to show all would take long
             lines = ["Traceback (most recent call last):\n", *traceback.format_tb(frames, -MOST_FRAMES), summary(error)]
         else:
             lines = traceback.format_exception(type(error), error, frames, limit=-MOST_FRAMES)
@@ -46,17 +48,18 @@ def explanation(error: BaseException) -> str:
         return ""
 
 
-def _has_many_links(error: BaseException) -> bool:
-    """Whether showing all that is linked to it would take long."""
+def _linked(error: BaseException) -> list[BaseException]:
+    """It and what is linked to it, as often as it would be shown, but at most MOST_LINKS."""
+    found: list[BaseException] = []
     seen: set[int] = set()
-    waiting, count = [error], 0
-    while waiting and count < MOST_LINKS:
+    waiting = [error]
+    while waiting and len(found) < MOST_LINKS:
         one = waiting.pop()
-        count += 1
+        found.append(one)
         for link in (one.__cause__, one.__context__):
             if link is not None and id(link) not in seen:
                 seen.add(id(link))
                 waiting.append(link)
         if isinstance(one, BaseExceptionGroup):
             waiting += one.exceptions
-    return count >= MOST_LINKS
+    return found

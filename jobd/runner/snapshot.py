@@ -5,7 +5,7 @@ places in a traceback, are what its author knows. Only its code is the snapshot'
 loads an extension module from its file.)
 
 A process that does not go through here (a child that multiprocessing spawns) finds the same code, for the snapshot
-stands in sys.path; there the modules have the file names of the snapshot.
+stands in sys.path; there the modules have the file names of the snapshot, and links to the data beside them.
 """
 
 import linecache
@@ -29,7 +29,7 @@ CODE = (*SOURCE_SUFFIXES, *BYTECODE_SUFFIXES)
 
 
 class Snapshot(NamedTuple):
-    """The plugins folder, and the folder with the copy of its code. Both are absolute."""
+    """The plugins folder, and the folder with the copy of its code. In a worker both are absolute."""
 
     plugins: str
     copy: str
@@ -45,24 +45,30 @@ class Snapshot(NamedTuple):
 
 def import_from(snapshot: Snapshot) -> None:
     """From now on this process imports the modules of the plugins folder from the snapshot."""
+    real = Snapshot(os.path.realpath(snapshot.plugins), snapshot.copy)  # as a plugin finds it that resolves links
 
     def finder(path: str) -> FileFinder:
-        copied = snapshot.copied(path)
-        if not copied.startswith(snapshot.copy) or not os.path.isdir(copied):
-            raise ImportError(f"{path} is not among the plugins")
+        copied = real.copied(snapshot.copied(path))
+        if not _is_in(copied, snapshot.copy) or os.path.isfile(copied):  # an archive is for another finder
+            raise ImportError(f"{path} is no folder of plugins")
         return _Finder(snapshot, copied)
 
     sys.path_hooks.insert(0, finder)
+    for path in list(sys.path_importer_cache):
+        if any(_is_in(path, folder) for folder in (snapshot.plugins, real.plugins)):  # it is in PYTHONPATH too
+            del sys.path_importer_cache[path]
 
 
 def show_source_of(frame: FrameType) -> None:
     """Have tracebacks show the code that this frame runs, also when its file has changed."""
     loader = frame.f_globals.get("__loader__")
     name = frame.f_code.co_filename
-    if type(loader) is _SourceLoader and name not in linecache.cache and name == loader.path:
-        source = loader.get_source(loader.name) or ""
-        # Without a time of change it is not compared with the file.
-        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    if type(loader) is _SourceLoader and name == loader.path:
+        cached = linecache.cache.get(name)
+        if cached is None or len(cached) == 1 or cached[1] is not None:
+            source = loader.get_source(loader.name) or ""
+            # Without a time of change it is not compared with the file.
+            linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
 
 
 class _Finder(FileFinder):
@@ -99,11 +105,16 @@ class _SourceLoader(SourceFileLoader):
         return super().path_stats(self._snapshot.copied(path))
 
     def get_data(self, path: Any) -> bytes:
+        path = os.fspath(path)
         return super().get_data(self._snapshot.copied(path) if path.endswith(CODE) else path)
 
     def set_data(self, path: Any, data: Any, **mode: int) -> None:
         super().set_data(self._snapshot.copied(path), data, **mode)
 
 
+def _is_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + os.sep)
+
+
 def _moved(path: str, here: str, there: str) -> str:
-    return there + path[len(here) :] if path == here or path.startswith(here + os.sep) else path
+    return there + path[len(here) :] if _is_in(path, here) else path

@@ -1,5 +1,6 @@
 """Copies of the plugins folder: what they hold, what they are called, and what is left of them."""
 
+import errno
 import os
 import time
 from importlib.util import cache_from_source
@@ -24,8 +25,15 @@ def snapshots(tmp_path: Path) -> Snapshots:
 
 
 def copied(copy: str) -> dict[str, bytes]:
+    """The files of a copy that are no links to data."""
     folder = Path(copy)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def links(copy: str) -> dict[str, str]:
+    folder = Path(copy)
+    return {str(path.relative_to(folder)): str(path.readlink()) for path in folder.rglob("*") if path.is_symlink()}
 
 
 def write(plugins: Path, *names: str) -> None:
@@ -34,10 +42,15 @@ def write(plugins: Path, *names: str) -> None:
         (plugins / name).write_text(f"# {name}\n")
 
 
-def test_a_snapshot_holds_code_and_no_data(plugins: Path, snapshots: Snapshots) -> None:
+def test_a_snapshot_holds_code_and_links_to_data(plugins: Path, snapshots: Snapshots) -> None:
     code = ["a.py", "b/__init__.py", "b/c/d.py", "e.so", "f.libs/libg.so.1.2", "h-1.0.dist-info/METADATA", "i.pyc"]
-    write(plugins, *code, "data.csv", "b/data.json", ".hidden.py", "b/.git/x.py", "b/__pycache__/old.cpython-39.pyc")
-    assert list(copied(snapshots.take(str(plugins)).copy)) == sorted(code)
+    data = ["data.csv", "b/data.json", ".hidden.py", "b/.git", "only/data"]
+    write(plugins, *code, "b/__pycache__/old.cpython-39.pyc", "data.csv", "b/data.json", ".hidden.py")
+    write(plugins, "b/.git/x.py", "only/data/of/it.txt", "b/c/e/more.txt")
+    copy = snapshots.take(str(plugins)).copy
+    assert list(copied(copy)) == sorted(code)
+    expected = {name: str(plugins / name) for name in [*data[:-1], "only", "b/c/e"]}
+    assert links(copy) == expected
 
 
 def test_the_same_code_has_the_same_name_wherever_it_lies(plugins: Path, snapshots: Snapshots, tmp_path: Path) -> None:
@@ -86,6 +99,15 @@ def test_links_are_followed_but_not_in_a_circle(plugins: Path, snapshots: Snapsh
     assert list(copied(snapshots.take(str(plugins)).copy)) == ["shop/tasks.py"]
 
 
+def test_folders_that_link_each_other_take_no_time(plugins: Path, snapshots: Snapshots) -> None:
+    for number in range(8):
+        write(plugins, f"folder{number}/tasks.py")
+    for number in range(8):
+        for other in set(range(8)) - {number}:
+            (plugins / f"folder{number}" / f"other{other}").symlink_to(plugins / f"folder{other}")
+    assert len(copied(snapshots.take(str(plugins)).copy)) < 8 * 7 * 7 * 7 * 2
+
+
 @pytest.mark.parametrize("kind", ["dangling", "pipe", "unreadable"])
 def test_what_cannot_be_read_is_left_for_its_import_to_say(plugins: Path, snapshots: Snapshots, kind: str) -> None:
     path = plugins / "odd.py"
@@ -100,7 +122,7 @@ def test_what_cannot_be_read_is_left_for_its_import_to_say(plugins: Path, snapsh
     write(plugins, "good.py")
     copy = Path(snapshots.take(str(plugins)).copy)
     assert (copy / "odd.py").is_symlink()
-    assert (copy / "odd.py").readlink() == path
+    assert (copy / "odd.py").readlink() == path.resolve()
     assert (copy / "good.py").is_file()
 
 
@@ -127,7 +149,7 @@ def test_others_are_removed_and_so_is_what_a_daemon_before_left(
     second = snapshots.take(str(plugins))
     write(plugins, "c.py")
     third = snapshots.take(str(plugins))
-    snapshots.keep_only(second, third)
+    snapshots.keep_only([second, third])
     assert sorted(os.listdir(tmp_path / "code")) == sorted(os.path.basename(one.copy) for one in (second, third))
     assert not os.path.exists(first.copy)
     Snapshots(str(tmp_path))
@@ -144,9 +166,36 @@ def test_a_copy_that_was_removed_is_made_once_more(plugins: Path, snapshots: Sna
     assert list(copied(first.copy)) == ["a.py"]
 
 
+def test_a_copy_that_was_changed_is_made_once_more(plugins: Path, snapshots: Snapshots) -> None:
+    write(plugins, "a.py", "b.py")
+    first = snapshots.take(str(plugins))
+    (Path(first.copy) / "a.py").write_text("")
+    (Path(first.copy) / "b.py").unlink()
+    assert snapshots.take(str(plugins)) == first
+    assert list(copied(first.copy).values()) == [b"# a.py\n", b"# b.py\n"]
+
+
+def test_what_was_copied_by_half_is_removed(
+    plugins: Path, snapshots: Snapshots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full, as far as the second file knows."""
+    write(plugins, "a.py", "b.py")
+    real = open
+
+    def full(file: object, mode: str = "r", **more: object) -> object:
+        if str(file).endswith("/b.py") and mode == "xb":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(file, mode, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("builtins.open", full)
+    with pytest.raises(JobdError, match=f"cannot copy the plugins to {tmp_path}/code: No space left on device"):
+        snapshots.take(str(plugins))
+    assert os.listdir(tmp_path / "code") == []
+
+
 def test_a_folder_that_cannot_be_written_is_told(plugins: Path, snapshots: Snapshots, tmp_path: Path) -> None:
     write(plugins, "a.py")
     (tmp_path / "code").rmdir()
     (tmp_path / "code").write_text("a file in its place")
-    with pytest.raises(JobdError, match=r"cannot copy the plugins into .*/code: "):
+    with pytest.raises(JobdError, match=f"cannot copy the plugins to {tmp_path}/code: "):
         snapshots.take(str(plugins))

@@ -27,10 +27,11 @@ def accepted(plugins: Path) -> Snapshot:
     return Snapshots(str(plugins.parent)).take(str(plugins))
 
 
-def seen(snapshot: Snapshot, script: str) -> Any:
-    """What a process that imports from the snapshot prints, as JSON."""
+def seen(snapshot: Snapshot, script: str, path: Path | None = None) -> Any:
+    """What a process that imports from the snapshot prints, as JSON; `path` is in its sys.path before."""
     begin = (
-        "import importlib, json, sys\nfrom jobd.runner.catalogue import Catalogue\n"
+        f"import sys; sys.path.append({str(path or '/nowhere')!r})\n"
+        "import importlib, json, jobd.wire\nfrom jobd.runner.catalogue import Catalogue\n"
         f"catalogue = Catalogue({snapshot.plugins!r}, {snapshot.copy!r})\n"
     )
     done = subprocess.run([sys.executable, "-c", begin + script], capture_output=True, text=True, check=False)
@@ -98,7 +99,7 @@ def test_data_are_read_where_they_lie(plugins: Path) -> None:
     data = write(plugins, "shop/prices.json", "1")
     snapshot = accepted(plugins)
     data.write_text("2")
-    assert not list(Path(snapshot.copy).rglob("*.json"))
+    assert [path.is_symlink() for path in Path(snapshot.copy).rglob("*.json")] == [True]
     script = (
         "import pkgutil, importlib.resources as r, shop, os\n"
         "beside = open(os.path.join(os.path.dirname(shop.__file__), 'prices.json')).read()\n"
@@ -120,9 +121,74 @@ def test_an_extension_module_and_a_module_without_source_are_the_snapshot_s(plug
     source.unlink()
     snapshot = accepted(plugins)
     shutil.rmtree(plugins)
-    script = f"import {name}, compiled\nprint(json.dumps([{name}.__file__, compiled.VALUE]))"
+    script = f"import {name}, compiled\nprint(json.dumps([{name}.__file__, compiled.VALUE, compiled.__file__]))"
     sys_path_first = "sys.path.insert(0, sys.path.pop())\n"  # before the standard library's own
-    assert seen(snapshot, sys_path_first + script) == [f"{snapshot.copy}/{library.name}", "accepted"]
+    assert seen(snapshot, sys_path_first + script) == [
+        f"{snapshot.copy}/{library.name}",
+        "accepted",
+        f"{snapshot.copy}/compiled.pyc",
+    ]
+
+
+def test_a_package_of_data_alone_can_be_read(plugins: Path) -> None:
+    write(plugins, "shop/__init__.py", "")
+    write(plugins, "shop/data/prices.json", "1")
+    script = "import importlib.resources as r\nprint(json.dumps((r.files('shop.data') / 'prices.json').read_text()))"
+    assert seen(accepted(plugins), script) == "1"
+
+
+def test_a_folder_that_is_in_the_path_already_is_the_snapshot_s_all_the_same(plugins: Path) -> None:
+    path = write(plugins, "mail.py", BEFORE)
+    snapshot = accepted(plugins)
+    path.write_text(AFTER)
+    assert seen(snapshot, VALUE.format(name="mail"), plugins)[0] == "accepted"
+
+
+def test_a_folder_behind_a_link_is_the_snapshot_s_by_its_real_name_too(plugins: Path, tmp_path: Path) -> None:
+    write(
+        plugins,
+        "tasks.py",
+        "import pathlib, sys\nsys.path.append(str(pathlib.Path(__file__).resolve().parent / 'lib'))\n",
+    )
+    path = write(plugins, "lib/helper.py", BEFORE)
+    (tmp_path / "current").symlink_to(plugins)
+    snapshot = accepted(tmp_path / "current")
+    path.write_text(AFTER)
+    assert seen(snapshot, "import tasks\n" + VALUE.format(name="helper"))[0] == "accepted"
+
+
+def test_nothing_comes_from_the_folder_when_the_copy_is_gone(plugins: Path) -> None:
+    write(plugins, "shop/__init__.py", BEFORE)
+    write(plugins, "shop/late.py", BEFORE)
+    snapshot = accepted(plugins)
+    script = (
+        f"import shop, shutil\nshutil.rmtree({snapshot.copy!r})\nimportlib.invalidate_caches()\n"
+        "try:\n    import shop.late\nexcept ModuleNotFoundError as error:\n    print(json.dumps(str(error)))"
+    )
+    assert seen(snapshot, script) == "No module named 'shop.late'"
+
+
+CAUSE = """
+def fail():
+    try:
+        inner.cause()
+    except KeyError as error:
+        raise ValueError('as it was') from error
+import inner
+"""
+
+
+def test_a_traceback_shows_the_code_of_causes_too(plugins: Path) -> None:
+    write(plugins, "tasks.py", CAUSE)
+    path = write(plugins, "inner.py", "def cause():\n    raise KeyError('the cause')\n")
+    snapshot = accepted(plugins)
+    path.write_text("# a line\n# another\n")
+    script = (
+        "import tasks, logging\nfrom jobd.runner.failure import explanation\nlogging.lastResort = None\n"
+        "try:\n    tasks.fail()\nexcept ValueError as error:\n"
+        "    logging.exception('as the task itself does')\n    print(json.dumps(explanation(error)))"
+    )
+    assert "in cause\n    raise KeyError('the cause')" in seen(snapshot, script)
 
 
 def test_a_traceback_shows_the_code_that_ran(plugins: Path) -> None:
@@ -145,15 +211,17 @@ def test_bytecode_is_kept_with_the_snapshot(plugins: Path) -> None:
     assert not (plugins / "__pycache__").exists()
 
 
-def test_a_spawned_child_has_the_same_code(plugins: Path) -> None:
-    path = write(plugins, "mail.py", BEFORE + "def value():\n    return VALUE\n")
+def test_a_spawned_child_has_the_same_code_and_the_data_beside_it(plugins: Path) -> None:
+    read = "def value():\n    return [VALUE, open(__file__.replace('mail.py', 'data')).read()]\n"
+    path = write(plugins, "mail.py", BEFORE + read)
+    write(plugins, "data", "beside it")
     snapshot = accepted(plugins)
-    path.write_text(AFTER + "def value():\n    return VALUE\n")
+    path.write_text(AFTER + read)
     script = (
         "import multiprocessing, mail\n"
         "with multiprocessing.get_context('spawn').Pool(1) as pool:\n    print(json.dumps(pool.apply(mail.value)))"
     )
-    assert seen(snapshot, script) == "accepted"
+    assert seen(snapshot, script) == ["accepted", "beside it"]
 
 
 def test_a_package_s_entry_points_are_the_snapshot_s(plugins: Path) -> None:
