@@ -106,7 +106,8 @@ def _refuse_planted(file: str) -> None:
     owners = {os.lstat(file).st_uid, os.stat(file).st_uid}
     if os.stat(os.path.dirname(file)).st_mode & stat.S_IWOTH and not owners <= set(trusted):
         raise ConfigError(
-            f"{file} is another user's, in a folder that anybody can write into", "if you trust it, name it: --config"
+            f"{file} belongs to another user and lies in a world-writable folder",
+            "if you trust it, give it with --config",
         )
 
 
@@ -115,7 +116,7 @@ def _read(file: str) -> str:
         with _opened(file) as stream:
             mode = os.fstat(stream.fileno()).st_mode
             if os.geteuid() == 0 and mode & stat.S_IWOTH:
-                raise ConfigError(f"anybody can write {file}", f"jobd runs as root: chmod o-w {file}")
+                raise ConfigError(f"{file} is world-writable", f"jobd runs as root: chmod o-w {file}")
             text = stream.read(MAX_FILE + 1)
             if len(text) > MAX_FILE:
                 raise ConfigError(f"{file} is larger than 1 MiB", "it cannot be a configuration of jobd")

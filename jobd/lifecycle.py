@@ -99,9 +99,11 @@ def schedule_of(job: Job, zone: str) -> Schedule:
     options = job.options
     if options.after_jobs:
         if job.interval is not None or job.runonce:
-            raise BadValue("it has a schedule and runs after other jobs", "take one of the two away")
+            raise BadValue("it has a schedule and runs after other jobs", "remove one of the two")
         if options.jitter or options.skip_dates or options.starts is not None or options.ends is not None:
-            raise BadValue("what runs after other jobs has no window, no jitter and no days to skip", "take them away")
+            raise BadValue(
+                "a job that runs after other jobs has no window, no jitter and no dates to skip", "remove them"
+            )
         return Follows(options.after_jobs)
     schedule = parse(job.interval, job.runonce, options.timezone or zone, job.name)
     if options.skip_dates:

@@ -185,7 +185,7 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
 def test_root_refuses_a_file_that_anybody_can_write(tmp_path: Path) -> None:
     path = write(tmp_path, "")
     os.chmod(path, 0o666)
-    with pytest.raises(ConfigError, match="anybody can write"):
+    with pytest.raises(ConfigError, match="world-writable"):
         load(path, {})
 
 

@@ -8,7 +8,7 @@ import click
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), required=False)
 def completion(shell: str | None) -> None:
-    """Print what makes Tab complete commands, options and job names.
+    """Print a shell completion script for commands, options and job names.
 
     \b
       eval "$(jobd completion bash)"            in ~/.bashrc

@@ -25,15 +25,15 @@ MAX_FILE = 64 * 2**20
 
 @click.command()
 @click.argument("file", metavar="FILE")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", "-n", is_flag=True, help="Only show what would be done.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--dry-run", "-n", is_flag=True, help="Only show what would change.")
 @click.option("--prune", is_flag=True, help="Delete the jobs that the file does not name.")
 @json_option
 @click.pass_obj
 def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as_json: bool) -> None:
     """Make the jobs match FILE, a TOML file of [job.NAME] tables; `-` is standard input.
 
-    Shows what it will add (+), change (~) and, with --prune, delete (-); then does it, all or nothing.
+    Shows what it will add (+), change (~) and, with --prune, delete (-). Then it applies all of that or nothing.
 
     \b
       jobd apply jobs.toml
@@ -44,9 +44,10 @@ def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as
       [job.backup]
       interval = "30 2 * * *"         # every schedule string: 10s, after 1m, cron, at …
       timezone = "Europe/Berlin"
-      retry_times = 3                 # also: runonce, task, command, args, secrets, timeout,
-      backoff = "10s"                 # backoff_max, catch_up, grace, pool, priority,
-                                      # on_lost, isolation, paused
+      retry_times = 3                 # also: runonce, task, command, args, secrets, after_jobs,
+      backoff = "10s"                 # backoff_max, timeout, catch_up, grace, pool, priority,
+                                      # on_lost, isolation, starts, ends, jitter, skip_dates,
+                                      # instead, paused
     """
     from jobd.store import applying
 
@@ -63,8 +64,11 @@ def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as
         return
     if not yes:
         if file == "-" or not sys.stdin.isatty():
-            raise BadValue("nothing was done, because nobody can be asked", "say --yes, or --dry-run to look only")
-        click.confirm("Do it?", abort=True, err=True)
+            raise BadValue(
+                "nothing was changed: without a terminal there is no way to ask for confirmation",
+                "give --yes, or --dry-run to only look",
+            )
+        click.confirm("Apply these changes?", abort=True, err=True)
     applying.apply(context.store, wanted, prune, context.now(), context.zone)
     context.changed()
 
@@ -75,7 +79,7 @@ def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as
 def export(context: Context, output: str | None) -> None:
     """Write the jobs as a TOML file for `jobd apply`.
 
-    The values of secret arguments are left out, and deleted jobs, but for those that other jobs run after.
+    It leaves out the values of secret arguments. It leaves out deleted jobs, unless other jobs run after them.
 
     \b
       jobd export > jobs.toml

@@ -16,28 +16,28 @@ COMMANDS = {
     "start": ("service:start", "Start the daemon."),
     "stop": ("service:stop", "Stop the daemon."),
     "restart": ("service:restart", "Stop the daemon and start it again."),
-    "reload": ("service:reload", "Put new plugins and configuration into effect."),
-    "status": ("service:status", "Is the daemon running, and what is it doing?"),
+    "reload": ("service:reload", "Load changed plugins and configuration."),
+    "status": ("service:status", "Show whether the daemon runs, and what it is doing."),
     "systemd": ("service:systemd", "Print a systemd unit for this installation."),
     "add": ("jobs:add", "Add a job."),
     "set": ("jobs:set_", "Change a job."),
-    "rename": ("rename:rename", "Give a job another name."),
+    "rename": ("rename:rename", "Rename a job."),
     "rm": ("states:rm", "Delete jobs; they can be restored."),
-    "restore": ("states:restore", "Bring deleted jobs back."),
-    "pause": ("states:pause", "Let jobs rest until they are resumed."),
-    "resume": ("states:resume", "Let paused jobs go on."),
+    "restore": ("states:restore", "Restore deleted jobs."),
+    "pause": ("states:pause", "Pause jobs until they are resumed."),
+    "resume": ("states:resume", "Resume paused jobs."),
     "list": ("look:list_", "List the jobs."),
-    "ls": ("look:list_", "The same as list."),
+    "ls": ("look:list_", "Alias of list."),
     "show": ("look:show", "Show one job in full."),
-    "next": ("look:next_", "Show the coming due times."),
+    "next": ("look:next_", "Show the next due times."),
     "tasks": ("look:tasks", "List the tasks that the plugins offer."),
     "run": ("runs:run", "Run a job now."),
-    "cancel": ("runs:cancel", "End the run in progress."),
-    "history": ("runs:history", "Show what happened."),
+    "cancel": ("runs:cancel", "Cancel the run in progress."),
+    "history": ("runs:history", "Show past runs."),
     "logs": ("runs:logs", "Show what a run printed."),
     "apply": ("files:apply", "Make the jobs match a file."),
     "export": ("files:export", "Write the jobs to a file."),
-    "completion": ("completion:completion", "Print what makes Tab complete commands and job names."),
+    "completion": ("completion:completion", "Print a shell completion script."),
 }
 LONGEST = 500  # characters of a message of click's, which may quote what was typed
 MISSPELT = (click.exceptions.NoSuchOption, click.exceptions.NoSuchCommand)
@@ -82,7 +82,11 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="`jobd COMMAND --help` explains a command, with examples.",
 )
-@click.option("--config", metavar="FILE", help="The configuration; default: $JOBD_CONFIG, ./jobd.toml, and so on.")
+@click.option(
+    "--config",
+    metavar="FILE",
+    help="The configuration file; default: $JOBD_CONFIG, then ./jobd.toml, and so on.",
+)
 @click.version_option(__version__, "-V", "--version", prog_name="jobd", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, config: str | None) -> None:

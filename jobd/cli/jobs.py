@@ -46,8 +46,8 @@ class WithCommand(click.Command):
 @click.command(cls=WithCommand)
 @click.argument("name", type=NAME)
 @definition_options
-@click.option("--paused", is_flag=True, help="Let it rest until `jobd resume`.")
-@click.option("--if-not-exists", is_flag=True, help="Leave a job of this name as it is, instead of failing.")
+@click.option("--paused", is_flag=True, help="Add it paused; `jobd resume` starts it.")
+@click.option("--if-not-exists", is_flag=True, help="If a job of this name exists, leave it unchanged and succeed.")
 @json_option
 @click.pass_obj
 def add(
@@ -61,10 +61,10 @@ def add(
     force: bool,
     **given: Any,
 ) -> None:
-    """Add a job: it runs the task with its own name, or the one given by --task, or the program after `--`.
+    """Add a job. It runs the task of its own name, the task given by --task, or the program after `--`.
 
-    A deleted job of the same name is brought back with the new definition; its history is kept.
-    The word `default` takes an option back to what [defaults] in jobd.toml says.
+    A deleted job of the same name is restored with the new definition and keeps its history.
+    The value `default` resets an option to what [defaults] in jobd.toml says.
 
     \b
       jobd add report --cron '30 2 * * *' --tz Europe/Berlin --retry 3 --backoff 10s
@@ -89,21 +89,21 @@ def add(
     if added:
         context.changed()
         mind_program(context, job)
-    _echo(context, "added" if added else "left as it is:", name, as_json)
+    _echo(context, "added" if added else "unchanged:", name, as_json)
 
 
 @click.command("set", cls=WithCommand)
 @click.argument("name", type=NAME)
 @definition_options
-@click.option("--no-arg", "no_args", metavar="K", multiple=True, help="Take an argument away.")
+@click.option("--no-arg", "no_args", metavar="K", multiple=True, help="Remove an argument.")
 @json_option
 @click.pass_obj
 def set_(
     context: Context, /, name: str, command: tuple[str, ...] | None, as_json: bool, force: bool, **given: Any
 ) -> None:
-    """Change a job. What is not mentioned stays; the word `default` takes an option back to its default.
+    """Change a job. Options that are not given stay as they are; the value `default` resets an option.
 
-    A new schedule begins now. A run in progress keeps the definition that it began with.
+    A new schedule starts now. A run in progress keeps the definition that it started with.
 
     \b
       jobd set report --cron '0 3 * * *' --retry 5
@@ -152,16 +152,18 @@ def _check_future(job: Job, schedule: Schedule, now: int) -> None:
     """Raises BadValue for a schedule that will never be due, or that was."""
     first = schedule.first(now)
     if first is None and not schedule.on_event:
-        raise BadValue(f"{job.interval!r} will never be due", "--force stores it all the same")
+        raise BadValue(f"{job.interval!r} will never be due", "--force stores it anyway")
     if first is not None and first < now:
-        raise BadValue(f"{job.interval!r} lies in the past", "--force stores it all the same; it is due at once then")
+        raise BadValue(f"{job.interval!r} lies in the past", "--force stores it anyway; it is due at once then")
 
 
 def _mind_pool(context: Context, pool: Any) -> None:
     """Say so when no node with this configuration has the pool: another may."""
     if isinstance(pool, str) and pool not in context.settings.pools:
         known = ", ".join(context.settings.pools)
-        say(f"warning: no pool {pool!r} is configured here, so no daemon of this jobd.toml runs it; there is: {known}")
+        say(
+            f"warning: no pool {pool!r} is configured here, so no daemon with this jobd.toml runs it; configured pools: {known}"
+        )
 
 
 def _echo(context: Context, done: str, name: str, as_json: bool) -> None:
@@ -178,7 +180,7 @@ def _echo(context: Context, done: str, name: str, as_json: bool) -> None:
     job = listed.job
     problem = listed.problem or _flaw(job, context.zone)
     if problem is not None:
-        say(f"warning: {name!r} is invalid still: {problem}")
+        say(f"warning: {name!r} is still invalid: {problem}")
         click.echo(f"{done} {escape(name)}")
         return
     words = schedule_of(job, context.zone).describe()
@@ -191,7 +193,7 @@ def _when(listed: Listed, context: Context) -> str:
     """The next due times. What has come due and is claimed is in progress, and not to come."""
     now, plan = context.now(), listed.plan
     if plan is not None and plan.node and without_zone(plan.basis) != listed.job.basis:
-        return "the new schedule begins when the run in progress is over"
+        return "the new schedule starts when the run in progress has ended"
     times = [due for due, _ in islice(coming(listed, context.zone), NEXT_TIMES)]
     if plan is not None and plan.node and times and (plan.started or times[0] <= now):
         following = f", next due {', '.join(map(moment, times[1:]))}" if times[1:] else ""

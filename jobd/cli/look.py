@@ -32,11 +32,11 @@ MOST_NOTES = 5
 
 @click.command("list")
 @click.argument("pattern", required=False)
-@click.option("--all", "-a", "everything", is_flag=True, help="Deleted jobs too.")
+@click.option("--all", "-a", "everything", is_flag=True, help="Include deleted jobs.")
 @json_option
 @click.pass_obj
 def list_(context: Context, pattern: str | None, everything: bool, as_json: bool) -> None:
-    """List the jobs: all, or those whose name matches PATTERN (`*` and `?`; without them, a part of the name).
+    """List all jobs, or those whose name matches PATTERN (with `*` and `?`, or a part of the name).
 
     \b
       jobd list
@@ -50,7 +50,7 @@ def list_(context: Context, pattern: str | None, everything: bool, as_json: bool
 @json_option
 @click.pass_obj
 def show(context: Context, name: str, as_json: bool) -> None:
-    """Show one job in full: definition, next due times, last runs, why it is not running.
+    """Show one job in full: its definition, next due times, last runs, and why it does not run.
 
     \b
       jobd show backup
@@ -71,12 +71,12 @@ def show(context: Context, name: str, as_json: bool) -> None:
 @click.command("next")
 @click.argument("name", type=NAME, required=False)
 @click.option("-n", "count", type=click.IntRange(1, 10_000), default=10, show_default=True, help="How many.")
-@click.option("--from", "start", metavar="TIME", help="From this time on; default: now.")
+@click.option("--from", "start", metavar="TIME", help="Start at TIME; default: now.")
 @schedule_options
 @json_option
 @click.pass_obj
 def next_(context: Context, /, name: str | None, count: int, start: str | None, as_json: bool, **given: Any) -> None:
-    """Show the coming due times, of one job, of all, or of a schedule that no job has. Nothing is run.
+    """Show the next due times of one job, of all jobs, or of a schedule given by options. This runs nothing.
 
     \b
       jobd next
@@ -157,7 +157,10 @@ def _facts(context: Context, listed: Listed, now: int, zone: str) -> Iterator[tu
     yield "job", escape(job.name)
     yield "state", state_of(listed) + (f": {escape(why.text)}" if why else "")
     if trouble := context.trouble():
-        yield "daemon", f"the one on this machine cannot use its database, so it runs nothing new: {escape(trouble)}"
+        yield (
+            "daemon",
+            f"the daemon on this machine cannot use its database, so it starts no new runs: {escape(trouble)}",
+        )
     yield "schedule", _schedule(listed, zone)
     yield ("runs", quoted(job.options.command)) if job.options.command else ("task", escape(job.task))
     options = options_of(job)

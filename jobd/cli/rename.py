@@ -15,9 +15,9 @@ from jobd.cli.show import escape, print_json
 @json_option
 @click.pass_obj
 def rename(context: Context, old: str, new: str, as_json: bool) -> None:
-    """Give the job OLD the name NEW. Its history, options and the jobs that run after it stay with it.
+    """Rename the job OLD to NEW. It keeps its history, its options and the jobs that run after it.
 
-    A run in progress goes on. A job without --task has run the task of its own name: it still runs that one.
+    A run in progress continues. A job that was added without --task still runs the task of its old name.
 
     \b
       jobd rename report report-daily

@@ -26,11 +26,13 @@ SHOWN = 20
 
 @click.command()
 @click.argument("name", type=NAME)
-@click.option("--wait", is_flag=True, help="Wait for its end, print what it printed; exit 1 unless it succeeded.")
+@click.option(
+    "--wait", is_flag=True, help="Wait for the end of the run and print its output; exit code 1 unless it succeeded."
+)
 @json_option
 @click.pass_obj
 def run(context: Context, name: str, wait: bool, as_json: bool) -> int:
-    """Run a job now, whatever its schedule says. Its regular due times stay as they are.
+    """Run a job now, regardless of its schedule. Its regular due times stay as they are.
 
     \b
       jobd run backup
@@ -48,7 +50,7 @@ def run(context: Context, name: str, wait: bool, as_json: bool) -> int:
     if as_json:
         print_json({"job": name, "run": number})
     else:
-        click.echo(f"run {number} of {escape(name)} is asked for")
+        click.echo(f"requested run {number} of {escape(name)}")
     _warn(context, before)
     return 0
 
@@ -72,7 +74,7 @@ def _warn(context: Context, before: Listed) -> None:
 @click.argument("name", type=NAME)
 @click.pass_obj
 def cancel(context: Context, name: str) -> None:
-    """End the run in progress, its retries included. The job itself goes on with its next due time.
+    """Cancel the run in progress and its retries. The job continues with its next due time.
 
     \b
       jobd cancel backup
@@ -89,11 +91,11 @@ def cancel(context: Context, name: str) -> None:
 @click.option(
     "-n", "count", type=click.IntRange(1, MAX_BIGINT), help=f"How many, newest first.  [default: {SHOWN}; JSON: all]"
 )
-@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only runs that ended so.")
+@click.option("--outcome", type=click.Choice(OUTCOMES), help="Show only runs with this outcome.")
 @json_option
 @click.pass_obj
 def history(context: Context, name: str | None, count: int | None, outcome: str | None, as_json: bool) -> None:
-    """Show what happened: the runs of one job or of all, newest first.
+    """Show past runs of one job or of all jobs, newest first.
 
     \b
       jobd history
@@ -114,12 +116,14 @@ def history(context: Context, name: str | None, count: int | None, outcome: str 
 
 @click.command()
 @click.argument("name", type=NAME)
-@click.option("-f", "--follow", is_flag=True, help="Go on until interrupted, through the runs to come.")
-@click.option("--run", "number", type=click.IntRange(1, MAX_BIGINT), help="This run; default: the last one.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing, through later runs, until interrupted.")
+@click.option(
+    "--run", "number", type=click.IntRange(1, MAX_BIGINT), help="The number of the run; default: the last one."
+)
 @json_option
 @click.pass_obj
 def logs(context: Context, name: str, follow: bool, number: int | None, as_json: bool) -> None:
-    """Show what the last run of a job printed and logged; with JSON, one object per piece.
+    """Show what the last run of a job printed and logged. With --json, one object per piece.
 
     \b
       jobd logs backup

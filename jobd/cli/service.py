@@ -22,7 +22,7 @@ _timeout = click.option(
     "--timeout",
     type=Duration(),
     metavar="D",
-    help="How long the runs in progress may go on before they are ended; default: stop_timeout in jobd.toml.",
+    help="How long runs in progress may continue before they are ended; default: stop_timeout in jobd.toml.",
 )
 _now = click.option("--now", is_flag=True, help="End the runs in progress at once.")
 
@@ -30,7 +30,7 @@ _now = click.option("--now", is_flag=True, help="End the runs in progress at onc
 @click.command()
 @click.argument("folder", metavar="[DIR]", default=".")
 def init(folder: str) -> None:
-    """Write a commented jobd.toml, and a plugins folder with an example, into DIR (default: here).
+    """Write a commented jobd.toml, and a plugins folder with an example, into DIR (default: the current folder).
 
     \b
       jobd init && jobd start && jobd add hello --every 10s
@@ -48,10 +48,15 @@ def init(folder: str) -> None:
 
 
 @click.command()
-@click.option("-f", "--foreground", is_flag=True, help="Stay here and log to standard output, as systemd wants it.")
+@click.option(
+    "-f",
+    "--foreground",
+    is_flag=True,
+    help="Stay in the foreground and log to standard output, as a systemd service does.",
+)
 @click.pass_obj
 def start(context: Context, foreground: bool) -> None:
-    """Start the daemon; return when it is up.
+    """Start the daemon and return when it is up.
 
     \b
       jobd start
@@ -70,7 +75,7 @@ def start(context: Context, foreground: bool) -> None:
 @_timeout
 @click.pass_obj
 def stop(context: Context, now: bool, timeout: int | None) -> None:
-    """Stop the daemon: no run begins any more, those in progress may finish (for `stop_timeout`).
+    """Stop the daemon. No new run starts; runs in progress may finish within `stop_timeout`.
 
     \b
       jobd stop
@@ -86,7 +91,7 @@ def stop(context: Context, now: bool, timeout: int | None) -> None:
 @_timeout
 @click.pass_obj
 def restart(context: Context, now: bool, timeout: int | None) -> None:
-    """Stop the daemon, when there is one, and start it again.
+    """Stop the daemon, if it runs, and start it again.
 
     \b
       jobd restart
@@ -102,10 +107,10 @@ def restart(context: Context, now: bool, timeout: int | None) -> None:
 @click.command()
 @click.pass_obj
 def reload(context: Context) -> int:
-    """Put new plugins and configuration into effect; runs in progress are not disturbed.
+    """Load changed plugins and configuration. Runs in progress continue.
 
-    It is refused when something that loaded before does not. What never did is named, and the rest takes effect; the
-    exit code is 1 then.
+    It is refused if something that loaded before fails to load now. Something that has never loaded is named, and
+    the rest takes effect; the exit code is 1 then.
 
     \b
       jobd reload
@@ -125,7 +130,7 @@ def reload(context: Context) -> int:
 @json_option
 @click.pass_obj
 def status(context: Context, as_json: bool) -> int:
-    """Is the daemon running, and what is it doing? Exit code 3: it is not running.
+    """Show whether the daemon runs, and what it is doing. Exit code 3: it is not running.
 
     \b
       jobd status
@@ -148,7 +153,7 @@ def status(context: Context, as_json: bool) -> int:
 @click.command()
 @click.pass_obj
 def systemd(context: Context) -> None:
-    """Print a systemd unit that runs the daemon with this configuration and this Python, hardened.
+    """Print a hardened systemd unit that runs the daemon with this configuration and this Python.
 
     \b
       jobd systemd > /etc/systemd/system/jobd.service
@@ -206,7 +211,7 @@ def _silent(context: Context) -> JobdError:
     if pid is None:
         return NotRunning("jobd is not running")
     if is_stopped(pid):
-        return JobdError(f"jobd (pid {pid}) has been stopped by a signal", f"`kill -CONT {pid}` lets it go on")
+        return JobdError(f"jobd (pid {pid}) has been stopped by a signal", f"`kill -CONT {pid}` resumes it")
     path = os.path.join(context.settings.state_dir, NAME)
     if not os.path.exists(path):
         return JobdError(f"jobd is running (pid {pid}), but its socket {path} is gone", "it comes back within a lease")

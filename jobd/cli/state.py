@@ -157,9 +157,9 @@ def reason(listed: Listed, nodes: Sequence[NodeRow], now: int) -> Why | None:
         case "invalid":
             return Why(f"it cannot run: {error_of(listed)}", True)
         case "paused":
-            return Why(f"it is paused; `jobd resume {spelt(job.name)}` lets it go on", True)
+            return Why(f"it is paused; `jobd resume {spelt(job.name)}` resumes it", True)
         case "blocked":
-            what = f"`jobd set {spelt(job.name)} --after-job …` puts that right"
+            what = f"`jobd set {spelt(job.name)} --after-job …` fixes that"
             if all(one.kept for one in listed.missing):
                 what = f"`jobd restore {' '.join(spelt(one.name) for one in listed.missing)}` or {what}"
             return Why(f"{error_of(listed)}, so it never runs by itself; {what}", True)
@@ -172,9 +172,9 @@ def reason(listed: Listed, nodes: Sequence[NodeRow], now: int) -> Why | None:
     if state == "queued":
         return Why("a node has claimed it and starts it when it is due and a worker is free", False)
     if listed.lost:
-        return Why("its row of the table `schedule` is gone; a node makes it again, which may take minutes", False)
+        return Why("its row of the table `schedule` is gone; a node creates it again, which may take minutes", False)
     if plan is None:
-        return Why("it is new: a node plans it within its next poll", False)
+        return Why("it is new; a node picks it up at its next poll", False)
     return _why_free(plan, state, nodes, now)
 
 

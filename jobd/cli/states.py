@@ -21,12 +21,12 @@ def _names(function: Any) -> Any:
 
 @click.command()
 @_names
-@click.option("--yes", "-y", is_flag=True, help="Do not ask, also when other jobs run after these.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation, even if other jobs run after these.")
 @click.pass_obj
 def rm(context: Context, names: tuple[str, ...], yes: bool) -> None:
-    """Delete jobs. They never run again and are hidden, with their history kept, until they are restored.
+    """Delete jobs. Until they are restored they do not run and are hidden; their history is kept.
 
-    When other jobs run after these, it names them and asks first; without a terminal it does nothing, unless --yes.
+    If other jobs run after these, it names them and asks first. Without a terminal it then needs --yes.
 
     \b
       jobd rm report ping
@@ -44,19 +44,19 @@ def rm(context: Context, names: tuple[str, ...], yes: bool) -> None:
                 say(f"warning: {error}")
             elif sys.stdin.isatty():
                 say(str(error))
-                click.confirm("Delete it all the same?", abort=True, err=True)
+                click.confirm("Delete it anyway?", abort=True, err=True)
             else:
-                raise JobdError(str(error), "nothing was deleted; name them too, or say --yes") from None
+                raise JobdError(str(error), "nothing was deleted; name them too, or give --yes") from None
     _tell(context, "deleted", names)
     for name in dropped:
-        say(f"note: the run of {name!r} that was asked for is dropped")
+        say(f"note: the run of {name!r} that was requested is dropped")
 
 
 @click.command()
 @_names
 @click.pass_obj
 def restore(context: Context, names: tuple[str, ...]) -> None:
-    """Bring deleted jobs back as they were.
+    """Restore deleted jobs as they were.
 
     \b
       jobd restore report
@@ -71,7 +71,7 @@ def restore(context: Context, names: tuple[str, ...]) -> None:
 @_names
 @click.pass_obj
 def pause(context: Context, names: tuple[str, ...]) -> None:
-    """Let jobs rest until they are resumed. A run in progress is not disturbed; `jobd run` still works.
+    """Pause jobs until they are resumed. A run in progress continues; `jobd run` still works.
 
     \b
       jobd pause report ping
@@ -86,7 +86,7 @@ def pause(context: Context, names: tuple[str, ...]) -> None:
 @_names
 @click.pass_obj
 def resume(context: Context, names: tuple[str, ...]) -> None:
-    """Let paused jobs go on, at their next due time. What fell due meanwhile is not made good.
+    """Resume paused jobs at their next due time. Due times that passed meanwhile are not made up.
 
     \b
       jobd resume report ping

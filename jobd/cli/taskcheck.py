@@ -42,7 +42,7 @@ def check_task(context: Context, job: Job) -> None:
         found, note = offered(context, job.task if ":" in job.task else None)
     except JobdError as error:
         raise BadValue(
-            f"whether there is a task {job.task!r} cannot be found out: {error}", "--force stores the job all the same"
+            f"whether there is a task {job.task!r} cannot be found out: {error}", "--force stores the job anyway"
         ) from None
     task = next((one for one in found if job.task in (one.name, one.origin)), None)
     where = f" ({note})" if note else ""

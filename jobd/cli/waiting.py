@@ -60,7 +60,7 @@ class Waiter:
     def _look_around(self, listed: Listed | None) -> None:
         """Raise JobdError when the run will not begin or not end."""
         if listed is None:
-            raise JobdError("the row of the job is gone, and the run with it")
+            raise JobdError("the job's row is gone, and the requested run with it")
         name, plan, now = listed.job.name, listed.plan, self._context.now()
         if plan is not None and plan.number > self._number and self._context.reader.run(self._job_id, self._number):
             return  # it has ended between the two looks
@@ -111,7 +111,7 @@ class Waiter:
 
     @property
     def _asked_for(self) -> str:
-        return f"run {self._number} is still asked for"
+        return f"run {self._number} is still requested"
 
 
 def _dropped(listed: Listed) -> str:

@@ -46,7 +46,7 @@ def make_state_dir(state_dir: str) -> None:
             held = os.listdir(descriptor)
             if held and NAME not in held:  # /etc, named by mistake or through a link
                 raise ConfigError(
-                    f"the state directory {state_dir} holds other things, and others can look into it",
+                    f"the state directory {state_dir} contains other files and is readable by other users",
                     "give jobd a folder of its own",
                 )
             os.fchmod(descriptor, 0o700)
@@ -94,8 +94,8 @@ def wait_for_workers(state_dir: str) -> int:
             if time.monotonic() > deadline:
                 os.close(descriptor)
                 raise JobdError(
-                    f"workers of the daemon before this one have not ended after {LEFT_OVER_PATIENCE:g} s",
-                    "look for them with `ps -ef | grep jobd.runner`; a process that waits for a dead disk cannot end",
+                    f"workers of the previous daemon have not exited after {LEFT_OVER_PATIENCE:g} s",
+                    "look for them with `ps -ef | grep jobd.runner`; a process that waits for a dead disk cannot exit",
                 ) from None
             time.sleep(0.005)  # noqa: TID251 - no loop turns yet
 

@@ -496,7 +496,7 @@ class Keeper:
         for one in settlements:
             job_id = one.plan.job_id
             if job_id not in accepted:
-                logs.log("warning", f"a late result of job {job_id} was refused: its claim had passed on")
+                logs.log("warning", f"a late result of job {job_id} was discarded: its claim is no longer valid")
             if self._held.get(job_id, (0, ""))[0] != one.token:
                 continue
             if not one.plan.node:
@@ -597,7 +597,7 @@ class Keeper:
             self._said.clear()
         if self.trouble not in self._said and len(self._said) < MOST_REASONS:
             self._said[self.trouble] = now
-            logs.log("error", f"{error}; trying again until it is back" + (f" ({error.hint})" if error.hint else ""))
+            logs.log("error", f"{error}; retrying until it is back" + (f" ({error.hint})" if error.hint else ""))
         self._answer_looks(self.trouble)
 
     def _deliver_spool(self) -> None:
@@ -616,7 +616,7 @@ class Keeper:
         else:
             logs.log(
                 "info",
-                f"outcomes of before the start: {len(accepted)} of {len(settlements)} were written from the spool",
+                f"recovered {len(accepted)} of {len(settlements)} outcomes from the spool",
             )
         self._outcomes.empty_spool()
 
@@ -655,7 +655,7 @@ class Keeper:
         try:
             self._store.transact(self._leave)
         except JobdError as error:
-            logs.log("warning", f"signing off failed: {error}")
+            logs.log("warning", f"could not sign off: {error}")
         self._store.close()
 
     def _leave(self, session: Session) -> None:

@@ -413,7 +413,7 @@ class Processor:
         except WireError as error:
             worker.garbled = True
             self._take_line(worker)
-            worker.end(self._clock.monotonic(), f"its process talked nonsense: {error}")
+            worker.end(self._clock.monotonic(), f"the worker sent an invalid message: {error}")
         self._log(worker, worker.output_so_far())
         if worker.ready and not was_ready:
             self.crew.welcome(worker)

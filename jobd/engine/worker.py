@@ -193,7 +193,7 @@ class Worker:
             self._share(self._up_to(end_mark(decode_ready(message))))
             self.ready = True
             return None
-        raise WireError("it said something unexpected")
+        raise WireError("it does not fit what the worker was doing")
 
     def output_so_far(self) -> Lines:
         """What has come of the output of the run in progress; the complete lines, for the log. All has been heard."""

@@ -172,7 +172,7 @@ class Catalogue:
         """Import a module; if `path` is given it must be the one at that path. Raises Unresolved."""
         shown = self.relative(path) if path else name
         if path and (name in sys.stdlib_module_names or name == "jobd"):
-            raise Unresolved(f"{shown}: a plugin cannot be called like the module {name!r}; give it another name")
+            raise Unresolved(f"{shown}: a plugin cannot have the name of the module {name!r}; rename it")
         try:
             module = import_module(name)
         except BaseException as error:  # noqa: BLE001 - whatever a plugin does at import, it is its own failure

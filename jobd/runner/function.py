@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from jobd.runner.ending import Ending
 
-YIELDS = "it yields, so calling it runs nothing: let it do its work in a loop instead"
+YIELDS = "it is a generator, so calling it runs nothing: do the work in a loop instead"
 PLAIN = frozenset((type(None), bool, int, float, str, list, dict, tuple))
 _LAZY = (GeneratorType, AsyncGeneratorType, map, filter)
 
@@ -77,7 +77,7 @@ def complete(value: Any, ending: Ending) -> Any:
     """What a call has come to: what it returned, awaited. Raises what that raises, and Unrunnable."""
     while type(value) not in PLAIN:
         if isinstance(value, _LAZY):
-            raise Unrunnable(f"what it returned, a {type(value).__name__}, runs nothing: let it work in a loop instead")
+            raise Unrunnable(f"what it returned, a {type(value).__name__}, runs nothing: do the work in a loop instead")
         if _is_future(value):
             loop = value.get_loop()
             with ending.by(lambda: loop.call_soon_threadsafe(value.cancel)):  # noqa: B023 - is over before the next

@@ -83,7 +83,7 @@ def _judged(number: int, tasks: list[TaskInfo]) -> TaskInfo:
 
 
 def check_writers(plugins: str) -> None:
-    """Raise ConfigError if jobd runs as root and anybody can write the plugins folder or something in it."""
+    """Raise ConfigError if jobd runs as root and the plugins folder or something in it is world-writable."""
     if os.geteuid() != 0:
         return
     for folder, _, files in os.walk(plugins):
@@ -93,8 +93,8 @@ def check_writers(plugins: str) -> None:
             except OSError:  # removed meanwhile, or a link that leads nowhere
                 continue
             if mode & stat.S_IWOTH:
-                what = "into the plugins folder" if path == plugins else "the plugin"
-                raise ConfigError(f"anybody can write {what} {path}", f"jobd runs as root: chmod o-w {path}")
+                what = "the plugins folder" if path == plugins else "the plugin"
+                raise ConfigError(f"{what} {path} is world-writable", f"jobd runs as root: chmod o-w {path}")
 
 
 def _attempt(

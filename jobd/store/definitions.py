@@ -101,7 +101,7 @@ class HasDependants(JobdError):
 
 
 def restore(store: Store, names: Sequence[str], now: int, zone: str) -> None:
-    """Bring deleted jobs back as they were. Raises JobdError."""
+    """Restore deleted jobs as they were. Raises JobdError."""
 
     def work(session: Session) -> None:
         found = find(session, names)

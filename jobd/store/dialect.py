@@ -99,7 +99,7 @@ class Dialect:
         if kind != ALTERED:
             return (StatementRefused if kind == STATEMENT else DatabaseUnavailable)(*self.explain(error, target))
         text = " ".join(str(error.args[-1]).split())
-        hint = "somebody has changed them: put them back, or restore the database from a backup"
+        hint = "somebody has changed them: undo that, or restore the database from a backup"
         return DatabaseAltered(f"the tables in {target.label} are not those that jobd made: {text}", hint)
 
     def among(self, column: str, count: int) -> str:

@@ -367,7 +367,7 @@ def _version(cursor: Any, kind: str, label: str) -> int:
     if len(found) != 1 or type(found[0]) is not int or found[0] < 1:
         raise ConfigError(
             f"the table jobd_schema in {label} holds {ascii(found)[:80]}, not the number of the schema's version",
-            "somebody has changed it: put it right, or restore the database from a backup",
+            "somebody has changed it: undo that, or restore the database from a backup",
         )
     (version,) = found
     if version > VERSION:
@@ -400,7 +400,7 @@ def _lock(cursor: Any, dialect: Dialect, label: str) -> None:
     if dialect.name == "mysql":
         cursor.execute("SELECT GET_LOCK(CONCAT('jobd.', DATABASE()), %s)", (LOCK_SECONDS,))
         if cursor.fetchone()[0] != 1:
-            raise DatabaseUnavailable(f"{label} is being upgraded by somebody else for {LOCK_SECONDS} s", "try again")
+            raise DatabaseUnavailable(f"{label} is being upgraded by another process for {LOCK_SECONDS} s", "try again")
         return
     cursor.execute(dialect.begin)
     if dialect.name == "postgresql":
@@ -408,7 +408,7 @@ def _lock(cursor: Any, dialect: Dialect, label: str) -> None:
         while not cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK_NUMBER,)).fetchone()[0]:
             if time.monotonic() > deadline:
                 cursor.execute("ROLLBACK")
-                raise DatabaseUnavailable(f"{label} is being upgraded by somebody else", "try again")
+                raise DatabaseUnavailable(f"{label} is being upgraded by another process", "try again")
             time.sleep(0.05)  # noqa: TID251 - no loop turns yet
 
 

@@ -89,12 +89,13 @@ class Sqlite(Dialect):
         try:
             status = os.stat(target.path)
         except OSError as error:
-            raise DatabaseUnavailable(f"{target.path} has gone: {error.strerror}", "put it back") from None
+            raise DatabaseUnavailable(f"{target.path} no longer exists: {error.strerror}", "restore the file") from None
         found = status.st_dev, status.st_ino
         self._file = self._file or found
         if found != self._file:
             raise DatabaseUnavailable(
-                f"{target.path} is not the file that was opened, but another", "put that back, or start anew"
+                f"{target.path} was replaced by another file while jobd was running",
+                "restore the original file, or restart the daemon",
             )
 
     def _set_up(self, connection: sqlite3.Connection) -> None:

@@ -67,7 +67,7 @@ def test_rm_names_those_it_leaves_behind_and_needs_yes(family: Person, refused: 
 def test_rm_says_that_a_run_which_was_asked_for_is_dropped(jobd: Person) -> None:
     jobd.fine("add", "hello", "--cron", "0 0 1 1 *")
     jobd.fine("run", "hello")
-    assert "the run of 'hello' that was asked for is dropped" in jobd.fine("rm", "hello").err
+    assert "the run of 'hello' that was requested is dropped" in jobd.fine("rm", "hello").err
     jobd.fine("restore", "hello")
     assert "-12-31T23:00:00" in jobd.fine("show", "hello", "--json").json["next_due"]
     assert "dropped" not in jobd.fine("rm", "hello").err
@@ -141,7 +141,7 @@ def test_an_invalid_job_can_be_set_although_it_stays_invalid(jobd: Person, refus
     jobd.fine("add", "x", *REPORT, "--every", "1h")
     jobd.sql("UPDATE job SET \"interval\" = 'nonsense' WHERE name = 'x'")
     answer = jobd.fine("set", "x", "--timeout", "1h")
-    assert "'x' is invalid still" in answer.err
+    assert "'x' is still invalid" in answer.err
     refused("set", "x", "--interval", "other nonsense")
     assert "still" not in jobd.fine("set", "x", "--every", "2h").err
 

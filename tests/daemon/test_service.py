@@ -108,7 +108,7 @@ def test_root_refuses_plugins_that_anybody_can_write(house: House) -> None:
     os.chmod(house.folder / "plugins", 0o777)
     answer = house.jobd("start", "-f")
     assert answer.returncode == 78
-    assert "anybody can write" in answer.stderr
+    assert "world-writable" in answer.stderr
 
 
 def test_what_the_daemon_writes_is_its_users_alone(house: House) -> None:
@@ -143,7 +143,7 @@ def test_a_stopped_daemon_is_said_to_be(house: House, command: str) -> None:
     answer = house.jobd(command)
     assert time.monotonic() - began < 20
     assert answer.returncode == 1
-    hint = f"`kill -CONT {process.pid}` lets it go on"
+    hint = f"`kill -CONT {process.pid}` resumes it"
     assert answer.stderr == f"jobd: error: jobd (pid {process.pid}) has been stopped by a signal; {hint}\n"
 
 

@@ -146,7 +146,7 @@ def test_who_waits_is_told_what_is_stored_when_the_database_fails(house: House) 
     seen_running(house, "gated")
     sql(house, "ALTER TABLE run RENAME TO elsewhere")
     code, err = answer(process)
-    assert (code, "; run 1 is still asked for" in err, "nothing was changed" in err) == (78, True, False), err
+    assert (code, "; run 1 is still requested" in err, "nothing was changed" in err) == (78, True, False), err
 
 
 def test_waiting_goes_on_under_another_name_and_through_a_pause(house: House) -> None:

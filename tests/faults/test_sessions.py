@@ -120,7 +120,7 @@ def administrator(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Ad
 
 
 def told(house: House) -> list[str]:
-    return re.findall(r"trying again until it is back", house.log())
+    return re.findall(r"retrying until it is back", house.log())
 
 
 @pytest.mark.parametrize(("kind", "door"), [(kind, door) for kind, doors in DOORS.items() for door in doors])
