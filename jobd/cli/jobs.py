@@ -161,9 +161,8 @@ def _mind_pool(context: Context, pool: Any) -> None:
     """Say so when no node with this configuration has the pool: another may."""
     if isinstance(pool, str) and pool not in context.settings.pools:
         known = ", ".join(context.settings.pools)
-        say(
-            f"warning: no pool {pool!r} is configured here, so no daemon with this jobd.toml runs it; configured pools: {known}"
-        )
+        missing = f"no pool {pool!r} is configured here, so no daemon with this jobd.toml runs it"
+        say(f"warning: {missing}; configured pools: {known}")
 
 
 def _echo(context: Context, done: str, name: str, as_json: bool) -> None:
