@@ -197,7 +197,7 @@ def test_a_plugin_that_no_longer_loads_is_refused_and_the_old_goes_on(house: Hou
         assert (answer.returncode, answer.stdout) == (1, "")
         assert "plugins/tasks.py does not load any more: ModuleNotFoundError" in answer.stderr
     (house.folder / "plugins" / "tasks.py").write_text("import jobd\n@jobd.task\ndef hello():\n    yield\n")
-    assert "hello of plugins/tasks.py:2 does not load any more: it yields" in house.jobd("reload").stderr
+    assert "hello of plugins/tasks.py:2 does not load any more: it is a generator" in house.jobd("reload").stderr
 
 
 @pytest.mark.parametrize("text", ["import no_such_module\n", "import jobd\n@jobd.task\ndef fresh():\n    yield\n"])

@@ -184,7 +184,7 @@ YIELDING = {
 @pytest.mark.parametrize("text", YIELDING.values(), ids=YIELDING)
 def test_what_yields_is_refused_and_its_neighbour_is_not(offered: Write, text: str) -> None:
     found = offered(a=f"import functools, jobd\n{text}@jobd.task\ndef good(): pass\n")
-    assert the_error(found).startswith("f: it yields")
+    assert the_error(found).startswith("f: it is a generator")
     assert [one.name for one in found if not one.error] == ["good"]
 
 
@@ -239,7 +239,7 @@ def test_two_packages_that_say_the_same_are_no_conflict_and_others_are(plugins: 
 
 
 @pytest.mark.parametrize(
-    ("target", "reason"), [("Feed", "it is a class"), ("lazy", "it yields"), ("none", "there is no 'none'")]
+    ("target", "reason"), [("Feed", "it is a class"), ("lazy", "it is a generator"), ("none", "there is no 'none'")]
 )
 def test_an_entry_point_that_cannot_be_run_says_why(plugins: Path, target: str, reason: str) -> None:
     with_shop(plugins)
