@@ -71,11 +71,6 @@ class Settings(NamedTuple):
     calendars: dict[str, tuple[str, ...]] = {}  # noqa: RUF012  name → days, for `--skip-dates`
 
 
-def masked_url(settings: Settings) -> str:
-    """The database's URL as it may be shown: without a password."""
-    return re.sub(r"^(\w+://[^/@:]*):.*@", r"\1:***@", settings.database)
-
-
 def load(path: str | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of the file at `path`, or of the first one found. Raises ConfigError with all that is wrong."""
     file = _find(path, environ)

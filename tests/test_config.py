@@ -8,7 +8,7 @@ import pytest
 
 from jobd import config, template
 from jobd.clock import DAY, HOUR, MILLISECOND, SECOND
-from jobd.config import load, masked_url
+from jobd.config import load
 from jobd.config_keys import KEYS, MAX_WORKERS, has_zone_file
 from jobd.errors import ConfigError
 
@@ -220,8 +220,6 @@ def test_the_state_directory_of_the_unit_is_used_unless_the_file_names_one(tmp_p
 
 
 def test_a_password_in_the_url_is_never_shown(tmp_path: Path) -> None:
-    settings = load(write(tmp_path, 'database = "mysql://me:p@ss:w/d@host/db"'), {})
-    assert masked_url(settings) == "mysql://me:***@host/db"
     assert "p@ss" not in refusal(tmp_path, 'database = "mysql://me:p@ss@host/db"\nx = 1')
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from jobd.cli.show import escape
 from jobd.errors import DatabaseUnavailable, JobdError
 
-FAILED, INTERRUPTED, READER_GONE = 1, 130, 141
+INTERRUPTED, READER_GONE = 130, 141
 
 
 def finish(work: Callable[[], int]) -> int:

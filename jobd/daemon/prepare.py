@@ -1,6 +1,5 @@
 """What must be in place before a daemon runs: its folders, its name, its process attributes."""
 
-import ctypes
 import fcntl
 import gc
 import os
@@ -12,10 +11,10 @@ import uuid
 from jobd.config import Settings
 from jobd.daemon.pidfile import NAME
 from jobd.errors import ConfigError, JobdError, cannot
+from jobd.runner import linux
 from jobd.runner.listing import check_writers
 
 LEFT_OVER_PATIENCE = 15.0  # seconds
-PR_SET_DUMPABLE, PR_SET_TIMERSLACK, PR_SET_CHILD_SUBREAPER = 4, 29, 36
 
 
 def check_plugins(settings: Settings) -> None:
@@ -110,10 +109,9 @@ def open_standard_streams() -> None:
 def tune_process() -> None:
     """Keep memory and environment, which may hold a password, from this user's other processes, tasks among them; be
     the parent of orphans, so that none gets away; wake on the microsecond; pass the interpreter on quickly."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    libc.prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    linux.be_undumpable()
+    linux.adopt_orphans()
+    linux.prctl(linux.PR_SET_TIMERSLACK, 1)  # ns
     sys.setswitchinterval(0.0005)
 
 

@@ -56,7 +56,7 @@ def _milliseconds(deadline: int) -> int | None:
 def _end_like(status: int) -> None:
     """End with the exit code of a process, or by the signal that it ended by."""
     if os.WIFSIGNALED(status):
-        linux.no_core_dumps()
+        linux.be_undumpable()
         number = os.WTERMSIG(status)
         with contextlib.suppress(OSError):  # SIGKILL, and the C library's own
             signal.signal(number, signal.SIG_DFL)

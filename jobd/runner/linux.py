@@ -9,7 +9,7 @@ import time
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
-PR_SET_NAME, PR_GET_NAME = 15, 16
+PR_SET_NAME, PR_GET_NAME, PR_SET_TIMERSLACK = 15, 16, 29
 MOST_TERMINATED = 10_000  # descendants; what forks without end gets SIGKILL soon enough
 _SYS_IOPRIO_GET = {"x86_64": 252, "aarch64": 31}.get(os.uname().machine)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -39,8 +39,8 @@ def adopt_orphans() -> None:
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def no_core_dumps() -> None:
-    """End without a core dump."""
+def be_undumpable() -> None:
+    """Close this process's memory to other processes of its user; it ends without a core dump."""
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 

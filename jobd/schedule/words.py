@@ -41,7 +41,6 @@ _PERIOD = re.compile(r"(?:([0-9]{1,9}) ?)?(second|sec|minute|min|hour|hr|day|wee
 _CRON = re.compile(r"[0-9*?,/-]+( [0-9*?,/-]+){3}.*")
 _NTH = re.compile(r"([0-9]{1,2})(st|nd|rd|th)\Z")
 EVERY_HINT = "write 10s, 2h, 'day at 09:00', 'weekday at 18:30', 'monday and friday at 9' or '15th of the month at 12'"
-AT_HINT = "write 2026-12-24T18:00, 'today 18:00', 'tomorrow 09:00' or 'monday 09:00'"
 
 
 def compile_every(text: str) -> str:

@@ -102,8 +102,8 @@ class Dialect:
         hint = "somebody has changed them: undo that, or restore the database from a backup"
         return DatabaseAltered(f"the tables in {target.label} are not those that jobd made: {text}", hint)
 
-    def among(self, column: str, count: int) -> str:
-        """The condition that `column` is one of `count` numbers."""
+    def among(self, column: str) -> str:
+        """The condition that `column` is one of some numbers; `among_values` gives its parameters."""
         raise NotImplementedError
 
     def among_values(self, ids: Sequence[int]) -> list[Any]:
@@ -115,7 +115,7 @@ class Dialect:
     ) -> None:
         """Delete the rows whose `columns`, the first ones of an index, are one of `keys`, and lock no others."""
         if len(columns) == 1:
-            condition, values = self.among(columns[0], len(keys)), self.among_values([key for (key,) in keys])
+            condition, values = self.among(columns[0]), self.among_values([key for (key,) in keys])
         else:
             one = " AND ".join(f"{column} = ?" for column in columns)
             condition, values = " OR ".join([f"({one})"] * len(keys)), [value for key in keys for value in key]

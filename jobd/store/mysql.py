@@ -229,7 +229,7 @@ class Mysql(Dialect):
     # PyMySQL takes a row apart, and a parameter's quotes, in several Python calls a value: for a few values that is
     # nothing, for a thousand rows it took longer than all else of a turn. The next methods keep it from that.
 
-    def among(self, column: str, count: int) -> str:
+    def among(self, column: str) -> str:
         return f"{column} IN ?"
 
     def among_values(self, ids: Sequence[int]) -> list[Any]:

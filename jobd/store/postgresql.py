@@ -132,7 +132,7 @@ class Postgresql(Dialect):
             hint = "jobd needs the primary, and a session that may write"
         return f"{target.label}: {text}", hint
 
-    def among(self, column: str, count: int) -> str:
+    def among(self, column: str) -> str:
         return f"{column} = ANY(?)"
 
     def among_values(self, ids: Sequence[int]) -> list[Any]:

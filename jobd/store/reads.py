@@ -189,7 +189,7 @@ class Reader:
         ids = [listed.job.id for listed in page if listed.job.options.after_jobs]
         if not ids:
             return page
-        condition = self._dialect.among("job_dependency.job_id", len(ids))
+        condition = self._dialect.among("job_dependency.job_id")
         found = parents.by_job(self._rows(parents.SQL + condition, self._dialect.among_values(ids)))
         return [_with_parents(listed, found.get(listed.job.id, {})) for listed in page]
 

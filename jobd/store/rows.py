@@ -63,8 +63,8 @@ UNSOUND = "unsound"  # the basis of a plan whose row made no sense (planned anew
 _FIRST = from_datetime(datetime(1, 1, 3, tzinfo=UTC))  # with the next one: what exists in every time zone
 _LAST = from_datetime(datetime(9999, 12, 29, tzinfo=UTC))
 CACHED = 256  # values of each kind: in a long list the same ones come again and again
-MAX_ERROR = 2_000
 MAX_PLAN_ERROR = 500
+MAX_ERROR = 2_000
 
 
 def columns(table: str, names: Sequence[str]) -> str:

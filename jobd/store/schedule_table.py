@@ -310,7 +310,7 @@ def _last_numbers(session: Session, job_ids: Sequence[int]) -> dict[int, int]:
     found: dict[int, int] = {}
     for start in range(0, len(job_ids), MOST_IDS):
         some = job_ids[start : start + MOST_IDS]
-        condition = session.dialect.among("job_id", len(some))
+        condition = session.dialect.among("job_id")
         sql = f"SELECT job_id, max(number) FROM run WHERE {condition} GROUP BY job_id"
         found |= dict(session.rows(sql, session.dialect.among_values(some)))
     return found

@@ -163,7 +163,7 @@ class Sqlite(Dialect):
                 return f"{path} cannot be opened: {error}", "check that this user may read and write it"
         return f"{path}: {error}", ""
 
-    def among(self, column: str, count: int) -> str:
+    def among(self, column: str) -> str:
         return f"{column} IN (SELECT value FROM json_each(?))"
 
     def among_values(self, ids: Sequence[int]) -> list[Any]:

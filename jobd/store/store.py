@@ -51,7 +51,7 @@ class Session:
         found: list[tuple[Any, ...]] = []
         for start in range(0, len(ids), MOST_IDS):
             some = ids[start : start + MOST_IDS]
-            condition = dialect.among(column, len(some)) + (f" ORDER BY {column}{dialect.for_update}" if lock else "")
+            condition = dialect.among(column) + (f" ORDER BY {column}{dialect.for_update}" if lock else "")
             found += dialect.all_rows(self, sql + condition, dialect.among_values(some))
         return found
 
