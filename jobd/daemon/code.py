@@ -7,6 +7,7 @@ packages. All other files are data. A copy of the code has links to them.
 import contextlib
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from importlib.machinery import all_suffixes
 from importlib.util import cache_from_source
@@ -28,34 +29,55 @@ class Contents(NamedTuple):
     data: Paths
 
 
-def contents_of(folder: str, most_links: int = MOST_LINKS) -> Contents:
-    """The code and the data in a folder.
+def contents_of(folder: str, but: str = "") -> Contents:
+    """The code and the data in a folder. What is in the folder `but` counts as data.
 
-    Links to folders are followed, so many one inside the other, but not into a folder that they lie in themselves.
+    Links to folders are followed, MOST_LINKS one inside the other, but not into a folder that they lie in themselves.
     """
-    code: dict[str, str] = {}
-    data: dict[str, str] = {}
-    _walk(folder, "", (), most_links, code, data)
-    return Contents(code, data)
+    return _contents(folder, MOST_LINKS, but)
 
 
-def contents_of_copy(folder: str) -> Contents:
-    """The same of a copy, whose links are all to data."""
-    return contents_of(folder, most_links=0)
+def code_of_copy(folder: str) -> Paths:
+    """The code in a copy, whose links are all to data."""
+    return _contents(folder, 0).code
 
 
-def last_change(paths: Iterable[str]) -> float:
+def top_of_copy(folder: str) -> set[str]:
+    """The files and folders at the top of a copy that are code or contain code."""
+    try:
+        with os.scandir(folder) as entries:
+            return {one.name for one in entries if not one.is_symlink() or one.name.endswith(SUFFIXES)}
+    except OSError:
+        return set()
+
+
+def differ(code: Paths, copied: Paths) -> bool:
+    """Whether code has changed since it was copied, as far as names, sizes and times of change tell."""
+    return code.keys() != copied.keys() or any(_stamp(code[name]) != _stamp(copied[name]) for name in code)
+
+
+def last_change(code: Paths) -> float:
     """When one of these files was last changed or put there, in seconds since the epoch; 0: there is none."""
     found = 0.0
-    for path in paths:
+    for path in code.values():
         with contextlib.suppress(OSError):
             found = max(found, os.stat(path).st_ctime)
     return found
 
 
-def top_of(names: Iterable[str]) -> set[str]:
-    """The files and folders that stand at the top."""
-    return set(map(first_part, names))
+def _stamp(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _contents(folder: str, most_links: int, but: str = "") -> Contents:
+    code: dict[str, str] = {}
+    data: dict[str, str] = {}
+    _walk(folder, "", (_identity(but),) if but else (), most_links, code, data)
+    return Contents(code, data)
 
 
 def first_part(name: str) -> str:
@@ -86,23 +108,22 @@ def copy(contents: Contents, target: str) -> str:
 def _walk(
     folder: str,
     prefix: str,
-    above: tuple[tuple[int, int], ...],
+    above: tuple[tuple[int, int] | None, ...],
     most_links: int,
     code: dict[str, str],
     data: dict[str, str],
 ) -> None:
     try:
-        status = os.stat(folder)
         with os.scandir(folder) as entries:
             found = sorted(entries, key=lambda one: one.name)
     except OSError:
         return  # Python cannot import from it either
-    here = (*above, (status.st_dev, status.st_ino))
+    here = (*above, _identity(folder))
     for entry in found:
         name = prefix + entry.name
         if entry.name == "__pycache__":
             continue
-        if entry.name.startswith(".") or not entry.is_dir():
+        if entry.name.startswith(".") or not os.path.isdir(entry.path):
             (code if _is_code(name) else data)[name] = os.path.abspath(entry.path)
             continue
         links_left = most_links - entry.is_symlink()
@@ -113,8 +134,12 @@ def _walk(
         data |= inside if len(code) > before else {name: os.path.abspath(entry.path)}
 
 
-def _identity(path: str) -> tuple[int, int]:
-    status = os.stat(path)
+def _identity(path: str) -> tuple[int, int] | None:
+    """What a folder is, under any name; None: it has just gone."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
     return status.st_dev, status.st_ino
 
 
@@ -161,7 +186,7 @@ def _copy_file(source: str, target: str) -> bytes:
         content = _read(source, file.write)
     status = os.stat(source)
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-    if source.endswith(".py"):
+    if source.endswith(".py") and sys.pycache_prefix is None:
         _copy_bytecode(cache_from_source(source), cache_from_source(target), status.st_mtime)
     return content
 

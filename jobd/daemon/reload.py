@@ -4,8 +4,8 @@ A reload reads jobd.toml and loads every plugin in a process of its own. It is r
 that did not fail before: what runs goes on running. What fails and never did otherwise stands in nobody's way: the
 rest takes effect, and it is named with the reason, each time.
 
-What is new in the plugins folder, or has never loaded, needs no reload: it is looked at when a command asks for the
-tasks, and when a run's task is unknown. What has loaded stays as it was accepted, and no task is taken away.
+What is new at the top of the plugins folder needs no reload: a command that asks for the tasks, or a run whose task is
+unknown, has the daemon look for it. What was accepted stays as it was, and no task is taken away.
 """
 
 import os
@@ -14,23 +14,25 @@ from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from jobd import logs
+from jobd.clock import SECOND, SystemClock
 from jobd.config import Settings
 from jobd.daemon.background import Background
-from jobd.daemon.code import contents_of, contents_of_copy, first_part, last_change, top_of
+from jobd.daemon.code import Contents, first_part, last_change
 from jobd.daemon.control import Document, Reply
 from jobd.daemon.notify import notify, reloading
 from jobd.daemon.plugins import tasks_in
 from jobd.daemon.prepare import check_plugins
-from jobd.daemon.snapshots import Snapshots, is_current, would_be
+from jobd.daemon.snapshots import Snapshots
 from jobd.errors import JobdError
-from jobd.runner.catalogue import file_of
 from jobd.runner.listing import Listing, TaskInfo
 from jobd.runner.snapshot import Snapshot
 
 FIXED = ("database", "state_dir")
 PAUSE = 5.0  # seconds between two looks for an unknown task
 QUIET = 2.0  # seconds without a change: before, a package is perhaps being copied
+PATIENCE = 10.0  # seconds to wait for that
 TRY_AGAIN = 60.0  # seconds: what did not load may depend on something outside of the plugins folder
+Good = frozenset[tuple[str, str]]  # (name, plugin) of tasks that load, ("", plugin) of plugins that do
 
 
 class Effect(NamedTuple):
@@ -43,9 +45,8 @@ class Effect(NamedTuple):
 class _Candidate(NamedTuple):
     effect: Effect
     found: Listing
-    good: frozenset[tuple[str, str]]  # the tasks and plugins of it that load
-    loaded: frozenset[str]  # the files and folders of it that a look for new plugins leaves as they are
     outdated: bool = False  # the plugins folder holds other code
+    new: tuple[str, ...] = ()  # what it has at the top that was not there before
 
 
 class Reloader:
@@ -69,19 +70,19 @@ class Reloader:
         self._read = read
         self._apply = apply
         self._in_use = in_use
-        self._good: frozenset[tuple[str, str]] = frozenset()
-        self._loaded: frozenset[str] = frozenset()
-        self._seen = ""  # the digest of what the last look for an unknown task saw
+        self._good: Good | None = None  # None: what is in effect could not be listed yet
         self._look_at = self._try_at = 0.0
-        self._looking = False
+        self._seen: object = None  # by the last look for an unknown task
+        self._looking = self._tidying = False
         self._has_old = False  # snapshots of before, to be removed
         self._said = ""
         self._asking: list[Reply] = []
         self._planned = False
+        self._listing: dict[str | None, list[Reply]] = {}  # by the task that is asked for in full
 
     def look(self) -> None:
         """Find out, after a start, which plugins fail to load, and say so."""
-        self._background.do(self._look_first, self._looked)
+        self._background.do(self._list_accepted, self._looked)
 
     def request(self, reply: Reply) -> None:
         """Reload; `reply` hears what came of it. Requests that come before it has begun share it."""
@@ -92,15 +93,10 @@ class Reloader:
 
     def tasks(self, asked: str | None, reply: Reply) -> None:
         """Tell `reply` what the plugins offer, also the task `asked` for in full, new plugins among them."""
-
-        def answer(outcome: _Candidate | Exception) -> None:
-            try:
-                found = self._take_up(outcome)
-                reply({"tasks": found.found.tasks, "outdated": found.outdated})
-            except JobdError as error:
-                reply({"error": str(error), "hint": error.hint})
-
-        self._background.do(lambda: self._look_for_new(asked), answer)
+        waiting = self._listing.setdefault(asked, [])
+        waiting.append(reply)
+        if len(waiting) == 1:
+            self._background.do(lambda: self._look_for_new(asked), lambda outcome: self._answer(asked, outcome))
 
     def look_again(self) -> None:
         """A worker did not know a task: see whether the plugins folder has it by now."""
@@ -117,9 +113,10 @@ class Reloader:
 
     # In the background
 
-    def _look_first(self) -> _Candidate:
-        self._loaded = frozenset(top_of(contents_of_copy(self._effect.code.copy).code))
-        return _candidate(self._effect, tasks_in(self._effect.code, self._effect.settings))
+    def _list_accepted(self) -> Listing:
+        found = tasks_in(self._effect.code, self._effect.settings)
+        self._good = _good(found)
+        return found
 
     def _prepare(self) -> _Candidate:
         reloading()
@@ -129,29 +126,45 @@ class Reloader:
                 raise JobdError(f"a reload cannot change {key}", "restart the daemon")
         check_plugins(settings)
         code = self._snapshots.take(settings.plugins)
-        return _candidate(Effect(settings, code), tasks_in(code, settings))
+        found = tasks_in(code, settings)
+        if self._good is None:
+            self._list_accepted()
+        return _Candidate(Effect(settings, code), found)
 
     def _look_for_new(self, asked: str | None = None) -> _Candidate:
-        """What is in effect, with the new plugins if that brings a task and takes none away."""
+        """What is in effect, with the new plugins that load, unless they take a task away."""
         settings, code = self._effect
-        new = self._snapshots.take(code.plugins, code, self._loaded)
-        found = tasks_in(new, settings, asked)
-        good = _good(found, asked)
-        if lost := self._good - good:
-            self._say(f"new plugins stay out, because {_named(lost)} would not load any more: see `jobd reload`")
-            new, found = code, tasks_in(code, settings, asked)
-        elif good == self._good and not _is_new(asked, found, code):
-            new = code
-        return _candidate(Effect(settings, new), found, asked)._replace(outdated=not is_current(new))
+        if not os.path.isdir(code.copy):
+            raise JobdError("the accepted copy of the plugins is gone", "`jobd reload` makes it again")
+        good = self._good if self._good is not None else _good(self._list_accepted())
+        new = self._snapshots.new_in(code.plugins, code)
+        if not new.code:
+            return self._accepted(asked)
+        everything = self._snapshots.add(code, new)
+        found = tasks_in(everything, settings, asked)
+        if lost := _lost(good, found):
+            self._say(f"new plugins stay out: {'; '.join(lost)}")
+            return self._accepted(asked)
+        names = {first_part(name) for name in new.code} - _broken(found)
+        loading = Contents({name: path for name, path in new.code.items() if first_part(name) in names}, new.data)
+        effect = self._effect._replace(code=self._snapshots.add(code, loading)) if names else self._effect
+        return _Candidate(effect, found, self._snapshots.is_outdated(effect.code), tuple(sorted(names)))
+
+    def _accepted(self, asked: str | None) -> _Candidate:
+        settings, code = self._effect
+        return _Candidate(self._effect, tasks_in(code, settings, asked), self._snapshots.is_outdated(code))
 
     def _look_if_changed(self) -> _Candidate | None:
         code, now = self._effect.code, time.monotonic()
-        seen = would_be(code.plugins, code, self._loaded)
-        if seen == os.path.basename(code.copy) or (seen == self._seen and now < self._try_at):
+        while True:
+            new = self._snapshots.new_in(code.plugins, code).code
+            left = last_change(new) + QUIET - SystemClock().wall() / SECOND
+            if left <= 0 or time.monotonic() > now + PATIENCE:
+                break
+            time.sleep(min(left, QUIET))  # noqa: TID251 - nothing waits for this thread
+        seen = sorted(new), last_change(new)
+        if not new or (seen == self._seen and now < self._try_at):
             return None
-        names = contents_of(code.plugins).code.items()
-        changed = last_change(path for name, path in names if first_part(name) not in self._loaded)
-        time.sleep(min(QUIET, max(0.0, changed + QUIET - time.time())))  # noqa: TID251 - nothing waits for this thread
         self._seen, self._try_at = seen, now + TRY_AGAIN
         return self._look_for_new()
 
@@ -163,19 +176,18 @@ class Reloader:
 
     # In the daemon's loop
 
-    def _looked(self, outcome: _Candidate | Exception) -> None:
-        if isinstance(outcome, Exception):
-            logs.log("error", f"the plugins cannot be listed: {outcome}")
-            return
-        self._note(outcome)
-        _told(outcome.found.tasks)
+    def _looked(self, found: Listing | Exception) -> None:
+        if isinstance(found, Exception):
+            logs.log("error", f"the plugins cannot be listed: {found}")
+        else:
+            _told(found.tasks)
 
     def _finish(self, outcome: _Candidate | Exception) -> None:
         asking, self._asking, self._planned = self._asking, [], False
         try:
             candidate = _result(outcome)
-            if lost := [one for one in candidate.found.tasks if one.error and (one.name, one.source) in self._good]:
-                raise JobdError.of_lines(f"{_label(one)} does not load any more: {one.error}" for one in lost)
+            if lost := _lost(self._good or frozenset(), candidate.found):
+                raise JobdError.of_lines(lost)
             self._put_into_effect(candidate)
         except JobdError as error:
             answer: Document = {"error": str(error), "hint": error.hint}
@@ -189,6 +201,15 @@ class Reloader:
         for reply in asking:
             reply(answer)
 
+    def _answer(self, asked: str | None, outcome: _Candidate | Exception) -> None:
+        try:
+            candidate = self._take_up(outcome)
+            answer: Document = {"tasks": candidate.found.tasks, "outdated": candidate.outdated}
+        except JobdError as error:
+            answer = {"error": str(error), "hint": error.hint}
+        for reply in self._listing.pop(asked):
+            reply(answer)
+
     def _looked_again(self, outcome: _Candidate | Exception | None) -> None:
         self._looking = False
         if outcome is not None:
@@ -200,12 +221,12 @@ class Reloader:
     def _take_up(self, outcome: _Candidate | Exception) -> _Candidate:
         """Put what a look for new plugins has found into effect. Raises JobdError."""
         candidate = _result(outcome)
-        new = sorted({source for _, source in candidate.good - self._good})
-        candidate = candidate._replace(good=candidate.good | self._good, loaded=candidate.loaded | self._loaded)
-        if candidate.effect.code != self._effect.code:
+        if candidate.new:
             self._put_into_effect(candidate)
-            logs.log("info", f"new plugins are in effect: {', '.join(new) or candidate.effect.code.plugins}")
-        self._note(candidate)
+            names = ", ".join(
+                os.path.join(os.path.basename(candidate.effect.code.plugins), one) for one in candidate.new
+            )
+            logs.log("info", f"new plugins are in effect: {names}")
         self._tidy()
         return candidate
 
@@ -213,17 +234,16 @@ class Reloader:
         """Raises JobdError, and nothing has changed."""
         self._apply(candidate.effect)
         self._effect = candidate.effect
-        self._note(candidate)
+        self._good = _good(candidate.found)
 
     def _tidy(self) -> None:
-        self._has_old = False
-        self._background.do(self._remove_old, self._tidied)
+        if not self._tidying:
+            self._tidying = True
+            self._background.do(self._remove_old, self._tidied)
 
     def _tidied(self, has_old: bool | Exception) -> None:
+        self._tidying = False
         self._has_old = bool(has_old)
-
-    def _note(self, candidate: _Candidate) -> None:
-        self._good, self._loaded = candidate.good, candidate.loaded
 
     def _say(self, text: str) -> None:
         """Log an error, once as long as it stays the same."""
@@ -238,10 +258,6 @@ def _result(outcome: _Candidate | Exception) -> _Candidate:
     return outcome
 
 
-def _candidate(effect: Effect, found: Listing, asked: str | None = None) -> _Candidate:
-    return _Candidate(effect, found, _good(found, asked), _loaded(effect.code, found))
-
-
 def _told(tasks: Iterable[TaskInfo]) -> list[str]:
     """What does not load, said in the log."""
     lines = [f"{_label(one)} does not load: {one.error}" for one in tasks if one.error is not None]
@@ -254,27 +270,19 @@ def _label(task: TaskInfo) -> str:
     return f"the task {task.name} of {task.origin}" if task.name else task.origin
 
 
-def _named(good: Iterable[tuple[str, str]]) -> str:
-    return ", ".join(sorted({f"the task {name} of {source}" if name else source for name, source in good}))
+def _good(found: Listing) -> Good:
+    plugins = {("", source) for source in found.loaded}
+    return frozenset(plugins | {(one.name, one.source) for one in found.tasks if one.error is None})
 
 
-def _good(found: Listing, asked: str | None = None) -> frozenset[tuple[str, str]]:
-    """(name, plugin) of the tasks that can be run, and ("", plugin) of the plugins that load; not what was `asked` for,
-    which is listed this time only."""
-    good = {("", source) for source in found.loaded}
-    good |= {(one.name, one.source) for one in found.tasks if one.error is None}
-    return frozenset(one for one in good if one[1] != asked)
+def _lost(good: Good, found: Listing) -> list[str]:
+    """What loaded before and does not any more, with the reasons."""
+    lost = [one for one in found.tasks if one.error and (one.name, one.source) in good]
+    return [f"{_label(one)} does not load any more: {one.error}" for one in lost]
 
 
-def _is_new(asked: str | None, found: Listing, code: Snapshot) -> bool:
-    """Whether a task that was asked for in full is offered, and is not in this code."""
-    offered = any(one.name == asked and one.error is None for one in found.tasks)
-    return asked is not None and offered and ":" in asked and file_of(code.copy, asked) is None
-
-
-def _loaded(code: Snapshot, found: Listing) -> frozenset[str]:
-    """The files and folders at the top of a snapshot, without the plugins that have nothing but errors."""
-    working = {one.source for one in found.tasks if one.error is None}
-    files = {one.source for one in found.tasks if one.error and one.source.endswith(".py")} - working
-    broken = {file.split(os.sep)[1] for file in files if os.sep in file}
-    return frozenset(top_of(contents_of_copy(code.copy).code) - broken)
+def _broken(found: Listing) -> set[str]:
+    """The files and folders at the top of the plugins folder that do not load. (In a folder that is no package, tasks
+    can be named in full.)"""
+    sources = [one.source for one in found.tasks if one.error and not one.name and one.source.endswith(".py")]
+    return {source.split(os.sep)[1] for source in sources if os.sep in source}

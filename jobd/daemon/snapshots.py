@@ -1,51 +1,74 @@
 """Copies of the plugins' code, for workers to import (see runner/snapshot.py): each run has exactly the code that was
 accepted, whatever happens in the plugins folder until the next reload.
 
-    STATE_DIR/code/<digest>/    one copy; the digest is over the names and contents of its files of code
+    STATE_DIR/jobd.code/<digest>/    one copy; the digest is over the names and contents of its files of code
 """
 
 import os
 import shutil
 from collections.abc import Collection
+from itertools import count
 
-from jobd.daemon.code import Contents, contents_of, contents_of_copy, copy, digest_of, first_part
-from jobd.errors import cannot
+from jobd.daemon.code import Contents, code_of_copy, contents_of, copy, differ, digest_of, first_part, top_of_copy
+from jobd.errors import JobdError, cannot
 from jobd.runner.snapshot import Snapshot
 
-FOLDER = "code"
+FOLDER = "jobd.code"
+TRIES = 3  # at a folder in which files come and go
 
 
 class Snapshots:
     """The copies of one daemon. What the daemon before it left is removed. Raises JobdError."""
 
     def __init__(self, state_dir: str) -> None:
+        self._state_dir = state_dir
         self._folder = os.path.join(state_dir, FOLDER)
         try:
+            if os.path.islink(self._folder):
+                os.unlink(self._folder)
             shutil.rmtree(self._folder, ignore_errors=True)
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
         except OSError as error:
-            raise cannot(f"use {os.path.abspath(self._folder)}", error) from None
+            raise cannot(f"use {self._folder}", error) from None
 
-    def take(self, plugins: str, accepted: Snapshot | None = None, kept: Collection[str] = ()) -> Snapshot:
-        """A snapshot of the plugins folder.
+    def take(self, plugins: str) -> Snapshot:
+        """A snapshot of the plugins folder. Raises JobdError."""
+        for _ in range(TRIES):
+            try:
+                return Snapshot(plugins, self._taken(self._look(plugins)))
+            except FileNotFoundError as error:
+                gone = error
+        raise JobdError(f"cannot copy the plugins: {gone.filename} was there and is gone", "try again")
 
-        `kept` names what has the code of the snapshot `accepted` instead of the folder's. Raises JobdError.
-        """
-        contents = _contents(plugins, accepted, kept)
-        if self._names():
-            target = self._path(digest_of(contents.code))
-            if os.path.isdir(target):
-                if digest_of(contents_of_copy(target).code) == os.path.basename(target):
-                    return Snapshot(plugins, target)
-                shutil.rmtree(target, ignore_errors=True)  # somebody has changed it
-        return Snapshot(plugins, self._copy(contents))
+    def new_in(self, plugins: str, accepted: Snapshot) -> Contents:
+        """What the plugins folder has at its top and the snapshot has not, unless it has a module of that name."""
+        old = top_of_copy(accepted.copy)
+        modules = {_module(name) for name in old}
+        code, data = self._look(plugins)
+        new = {name: path for name, path in code.items() if _module(first_part(name)) not in modules}
+        return Contents(new, data)
+
+    def add(self, accepted: Snapshot, new: Contents) -> Snapshot:
+        """A snapshot of what was accepted, and of what is new. Raises JobdError."""
+        try:
+            both = Contents({**new.code, **code_of_copy(accepted.copy)}, new.data)
+            return Snapshot(accepted.plugins, self._taken(both))
+        except FileNotFoundError as error:
+            raise JobdError(f"cannot copy the plugins: {error.filename} was there and is gone", "try again") from None
+
+    def is_outdated(self, snapshot: Snapshot) -> bool:
+        """Whether the code in the plugins folder is other code."""
+        return differ(self._look(snapshot.plugins).code, code_of_copy(snapshot.copy))
 
     def keep_only(self, snapshots: Collection[Snapshot]) -> None:
         """Remove the others."""
         copies = [one.copy for one in snapshots]
         for name in self._names():
-            if self._path(name) not in copies:
-                shutil.rmtree(self._path(name), ignore_errors=True)
+            if (path := os.path.join(self._folder, name)) not in copies:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _look(self, plugins: str) -> Contents:
+        return contents_of(plugins, but=self._state_dir)
 
     def _names(self) -> list[str]:
         try:
@@ -53,36 +76,36 @@ class Snapshots:
         except OSError:
             return []  # somebody has removed the folder
 
-    def _path(self, digest: str) -> str:
-        return os.path.join(self._folder, digest)
-
-    def _copy(self, contents: Contents) -> str:
-        made = self._path("new")
+    def _taken(self, contents: Contents) -> str:
+        """The path of a copy. Raises FileNotFoundError when a file has gone meanwhile."""
+        if self._names():
+            path, exists = self._place_for(digest_of(contents.code))
+            if exists:
+                return path
+        made = os.path.join(self._folder, "new")
         try:
             shutil.rmtree(made, ignore_errors=True)
-            target = self._path(copy(contents, made))
-            if not os.path.isdir(target):
-                os.rename(made, target)
+            path, exists = self._place_for(copy(contents, made))
+            if not exists:
+                os.rename(made, path)
+        except FileNotFoundError:
+            raise
         except OSError as error:
-            raise cannot(f"copy the plugins to {os.path.abspath(self._folder)}", error) from None
+            raise cannot(f"copy the plugins to {self._folder}", error) from None
         finally:
             shutil.rmtree(made, ignore_errors=True)
-        return target
+        return path
+
+    def _place_for(self, digest: str) -> tuple[str, bool]:
+        """Where the copy of this digest is, and True; or where it is to be: not where somebody has changed one."""
+        for number in count():
+            path = os.path.join(self._folder, f"{digest}.{number}" if number else digest)
+            if not os.path.lexists(path):
+                return path, False
+            if digest_of(code_of_copy(path)) == digest:
+                return path, True
+        raise AssertionError
 
 
-def would_be(plugins: str, accepted: Snapshot, kept: Collection[str]) -> str:
-    """The digest of the snapshot that `Snapshots.take` would give."""
-    return digest_of(_contents(plugins, accepted, kept).code)
-
-
-def is_current(snapshot: Snapshot) -> bool:
-    """Whether the plugins folder holds the same code as the snapshot."""
-    return digest_of(contents_of(snapshot.plugins).code) == os.path.basename(snapshot.copy)
-
-
-def _contents(plugins: str, accepted: Snapshot | None, kept: Collection[str]) -> Contents:
-    code, data = contents_of(plugins)
-    if accepted is not None:
-        code = {name: path for name, path in code.items() if first_part(name) not in kept}
-        code |= {name: path for name, path in contents_of_copy(accepted.copy).code.items() if first_part(name) in kept}
-    return Contents(code, data)
+def _module(name: str) -> str:
+    return name.partition(".")[0]

@@ -53,7 +53,7 @@ def list_tasks(
     Raises JobdError when the folder cannot be read, or this user had better not import what is there.
     """
     try:
-        os.scandir(plugins).close()
+        os.scandir(copy or plugins).close()
     except OSError as error:
         hint = "change `plugins` in jobd.toml, or make the folder"
         raise JobdError(f"the plugins folder {plugins} cannot be read: {error.strerror}", hint) from None

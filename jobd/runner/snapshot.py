@@ -4,8 +4,8 @@ A module keeps the file name that it has in the plugins folder, so that what a t
 places in a traceback, are what its author knows. Only its code is the snapshot's. (Source modules, that is: the system
 loads an extension module from its file.)
 
-A process that does not go through here (a child that multiprocessing spawns) finds the same code, for the snapshot
-stands in sys.path; there the modules have the file names of the snapshot, and links to the data beside them.
+A child that multiprocessing spawns does not go through here. It imports the same code, for the snapshot stands in
+sys.path; there the modules have the file names of the snapshot, and links to the data beside them.
 """
 
 import linecache
@@ -48,8 +48,11 @@ def import_from(snapshot: Snapshot) -> None:
     real = Snapshot(os.path.realpath(snapshot.plugins), snapshot.copy)  # as a plugin finds it that resolves links
 
     def finder(path: str) -> FileFinder:
-        copied = real.copied(snapshot.copied(path))
-        if not _is_in(copied, snapshot.copy) or os.path.isfile(copied):  # an archive is for another finder
+        path = os.path.abspath(path)
+        copied = snapshot.copied(path)
+        if copied == path:
+            copied = real.copied(os.path.realpath(path))
+        if not _is_in(copied, snapshot.copy) or _is_in_file(copied, snapshot.copy):  # an archive is for another finder
             raise ImportError(f"{path} is no folder of plugins")
         return _Finder(snapshot, copied)
 
@@ -110,6 +113,14 @@ class _SourceLoader(SourceFileLoader):
 
     def set_data(self, path: Any, data: Any, **mode: int) -> None:
         super().set_data(self._snapshot.copied(path), data, **mode)
+
+
+def _is_in_file(path: str, above: str) -> bool:
+    while path != above:
+        if os.path.isfile(path):
+            return True
+        path = os.path.dirname(path)
+    return False
 
 
 def _is_in(path: str, folder: str) -> bool:

@@ -1,5 +1,6 @@
 """Copies of the plugins folder: what they hold, what they are called, and what is left of them."""
 
+import contextlib
 import errno
 import os
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobd.daemon.snapshots import Snapshots, is_current
+from jobd.daemon.snapshots import Snapshots
 from jobd.errors import JobdError
 
 
@@ -27,7 +28,7 @@ def snapshots(tmp_path: Path) -> Snapshots:
 def copied(copy: str) -> dict[str, bytes]:
     """The files of a copy that are no links to data."""
     folder = Path(copy)
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+    files = (path for path in sorted(folder.rglob("*")) if not path.is_symlink() and path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -72,24 +73,65 @@ def test_content_that_moves_from_one_file_to_the_next_is_other_code(plugins: Pat
     assert snapshots.take(str(plugins)) != first
 
 
-def test_it_is_current_until_the_code_changes(plugins: Path, snapshots: Snapshots) -> None:
-    write(plugins, "a.py")
+def test_it_is_outdated_when_the_code_changes(plugins: Path, snapshots: Snapshots) -> None:
+    write(plugins, "a.py", "pkg/b.py")
     snapshot = snapshots.take(str(plugins))
     write(plugins, "data.csv")
-    assert is_current(snapshot)
-    write(plugins, "b.py")
-    assert not is_current(snapshot)
+    assert not snapshots.is_outdated(snapshot)
+    write(plugins, "new.py")
+    assert snapshots.is_outdated(snapshot)
+    (plugins / "new.py").unlink()
+    assert not snapshots.is_outdated(snapshot)
+    (plugins / "pkg" / "b.py").write_text("# longer than it was\n")
+    assert snapshots.is_outdated(snapshot)
 
 
-def test_what_is_kept_comes_from_the_snapshot_before(plugins: Path, snapshots: Snapshots) -> None:
-    write(plugins, "kept.py", "pkg/kept.py", "other.py")
+def test_only_what_is_new_at_the_top_is_added_to_what_was_accepted(plugins: Path, snapshots: Snapshots) -> None:
+    write(plugins, "old.py", "pkg/old.py", "space/deep/old.py")
     before = snapshots.take(str(plugins))
-    for name in ("kept.py", "pkg/kept.py", "other.py", "new.py", "pkg/new.py"):
+    for name in ("old.py", "pkg/old.py", "pkg/new.py", "new.py", "other/new.py", "pkg.py", "space.so", "old/new.py"):
+        (plugins / name).parent.mkdir(exist_ok=True)
         (plugins / name).write_text("# changed\n")
-    found = copied(snapshots.take(str(plugins), before, {"kept.py", "pkg"}).copy)
+    new = snapshots.new_in(str(plugins), before)
+    assert sorted(new.code) == ["new.py", "other/new.py"]
+    found = copied(snapshots.add(before, new).copy)
     assert {name: b"changed" in text for name, text in found.items()} == {
-        "kept.py": False, "pkg/kept.py": False, "other.py": True, "new.py": True,
+        "old.py": False, "pkg/old.py": False, "space/deep/old.py": False, "new.py": True, "other/new.py": True,
     }  # fmt: skip
+
+
+def test_the_state_folder_in_the_plugins_folder_is_no_code(tmp_path: Path) -> None:
+    write(tmp_path, "a.py", "state/task_wrote.py")
+    snapshots = Snapshots(str(tmp_path / "state"))
+    for _ in range(3):
+        snapshot = snapshots.take(str(tmp_path))
+        assert list(copied(snapshot.copy)) == ["a.py"]
+        assert not snapshots.is_outdated(snapshot)
+
+
+@pytest.mark.parametrize("target", ["loop.py", "x" * 300, "nowhere/at/all"])
+def test_a_link_that_leads_nowhere_harms_nobody(plugins: Path, snapshots: Snapshots, target: str) -> None:
+    write(plugins, "a.py")
+    with contextlib.suppress(OSError):
+        (plugins / "loop.py").symlink_to(target)
+        (plugins / "loop").symlink_to("loop")
+    assert list(copied(snapshots.take(str(plugins)).copy)) == ["a.py"]
+
+
+def test_a_file_that_goes_while_it_is_read_is_named(
+    plugins: Path, snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(plugins, "a.py", "b.py")
+    real = open
+
+    def going(file: object, mode: str = "r", **more: object) -> object:
+        if str(file).endswith("plugins/b.py"):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
+        return real(file, mode, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("builtins.open", going)
+    with pytest.raises(JobdError, match=r"cannot copy the plugins: .*/plugins/b\.py was there and is gone"):
+        snapshots.take(str(plugins))
 
 
 def test_links_are_followed_but_not_in_a_circle(plugins: Path, snapshots: Snapshots, tmp_path: Path) -> None:
@@ -99,13 +141,13 @@ def test_links_are_followed_but_not_in_a_circle(plugins: Path, snapshots: Snapsh
     assert list(copied(snapshots.take(str(plugins)).copy)) == ["shop/tasks.py"]
 
 
-def test_folders_that_link_each_other_take_no_time(plugins: Path, snapshots: Snapshots) -> None:
+def test_folders_that_link_each_other_are_followed_to_a_depth(plugins: Path, snapshots: Snapshots) -> None:
     for number in range(8):
         write(plugins, f"folder{number}/tasks.py")
     for number in range(8):
         for other in set(range(8)) - {number}:
             (plugins / f"folder{number}" / f"other{other}").symlink_to(plugins / f"folder{other}")
-    assert len(copied(snapshots.take(str(plugins)).copy)) < 8 * 7 * 7 * 7 * 2
+    assert len(copied(snapshots.take(str(plugins)).copy)) == 8 * (1 + 7 * (1 + 6 * (1 + 5)))
 
 
 @pytest.mark.parametrize("kind", ["dangling", "pipe", "unreadable"])
@@ -150,29 +192,32 @@ def test_others_are_removed_and_so_is_what_a_daemon_before_left(
     write(plugins, "c.py")
     third = snapshots.take(str(plugins))
     snapshots.keep_only([second, third])
-    assert sorted(os.listdir(tmp_path / "code")) == sorted(os.path.basename(one.copy) for one in (second, third))
+    assert sorted(os.listdir(tmp_path / "jobd.code")) == sorted(os.path.basename(one.copy) for one in (second, third))
     assert not os.path.exists(first.copy)
     Snapshots(str(tmp_path))
-    assert os.listdir(tmp_path / "code") == []
+    assert os.listdir(tmp_path / "jobd.code") == []
 
 
 def test_a_copy_that_was_removed_is_made_once_more(plugins: Path, snapshots: Snapshots, tmp_path: Path) -> None:
     write(plugins, "a.py")
     first = snapshots.take(str(plugins))
-    for folder in (first.copy, str(tmp_path / "code")):
+    for folder in (first.copy, str(tmp_path / "jobd.code")):
         for path in sorted(Path(folder).rglob("*"), reverse=True):
             path.unlink() if path.is_file() else path.rmdir()
     assert snapshots.take(str(plugins)) == first
     assert list(copied(first.copy)) == ["a.py"]
 
 
-def test_a_copy_that_was_changed_is_made_once_more(plugins: Path, snapshots: Snapshots) -> None:
+def test_a_copy_that_was_changed_is_left_to_its_workers_and_another_is_made(
+    plugins: Path, snapshots: Snapshots
+) -> None:
     write(plugins, "a.py", "b.py")
     first = snapshots.take(str(plugins))
     (Path(first.copy) / "a.py").write_text("")
-    (Path(first.copy) / "b.py").unlink()
-    assert snapshots.take(str(plugins)) == first
-    assert list(copied(first.copy).values()) == [b"# a.py\n", b"# b.py\n"]
+    second = snapshots.take(str(plugins))
+    assert second != first
+    assert list(copied(second.copy).values()) == [b"# a.py\n", b"# b.py\n"]
+    assert snapshots.take(str(plugins)) == second
 
 
 def test_what_was_copied_by_half_is_removed(
@@ -188,14 +233,14 @@ def test_what_was_copied_by_half_is_removed(
         return real(file, mode, **more)  # type: ignore[call-overload]
 
     monkeypatch.setattr("builtins.open", full)
-    with pytest.raises(JobdError, match=f"cannot copy the plugins to {tmp_path}/code: No space left on device"):
+    with pytest.raises(JobdError, match=f"cannot copy the plugins to {tmp_path}/jobd.code: No space left on device"):
         snapshots.take(str(plugins))
-    assert os.listdir(tmp_path / "code") == []
+    assert os.listdir(tmp_path / "jobd.code") == []
 
 
 def test_a_folder_that_cannot_be_written_is_told(plugins: Path, snapshots: Snapshots, tmp_path: Path) -> None:
     write(plugins, "a.py")
-    (tmp_path / "code").rmdir()
-    (tmp_path / "code").write_text("a file in its place")
-    with pytest.raises(JobdError, match=f"cannot copy the plugins to {tmp_path}/code: "):
+    (tmp_path / "jobd.code").rmdir()
+    (tmp_path / "jobd.code").write_text("a file in its place")
+    with pytest.raises(JobdError, match=f"cannot copy the plugins to {tmp_path}/jobd.code: "):
         snapshots.take(str(plugins))

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,32 @@ def test_a_folder_behind_a_link_is_the_snapshot_s_by_its_real_name_too(plugins: 
     snapshot = accepted(tmp_path / "current")
     path.write_text(AFTER)
     assert seen(snapshot, "import tasks\n" + VALUE.format(name="helper"))[0] == "accepted"
+
+
+def test_a_folder_beside_the_plugins_is_itself(plugins: Path) -> None:
+    write(plugins, "tasks.py", "import os, sys\nsys.path.append(os.path.dirname(__file__) + '/../shared')\n")
+    path = write(plugins, "../shared/helper.py", BEFORE)
+    snapshot = accepted(plugins)
+    path.write_text(AFTER)
+    assert seen(snapshot, "import tasks\n" + VALUE.format(name="helper"))[0] == "later"
+
+
+@pytest.mark.parametrize("spelling", ["/{}//lib", "{}/./lib", "{}/../plugins/lib"])
+def test_a_folder_of_plugins_is_the_snapshot_s_however_it_is_spelt(plugins: Path, spelling: str) -> None:
+    path = write(plugins, "lib/helper.py", BEFORE)
+    snapshot = accepted(plugins)
+    path.write_text(AFTER)
+    script = f"sys.path.append({spelling.format(plugins)!r})\n" + VALUE.format(name="helper")
+    assert seen(snapshot, script)[0] == "accepted"
+
+
+def test_a_package_in_an_archive_can_be_imported(plugins: Path) -> None:
+    with zipfile.ZipFile(plugins / "library.zip", "w") as archive:
+        archive.writestr("zipped/__init__.py", "from zipped.inner import VALUE\n")
+        archive.writestr("zipped/inner.py", BEFORE)
+    snapshot = accepted(plugins)
+    script = f"sys.path.append({str(plugins / 'library.zip')!r})\nimport zipped\nprint(json.dumps(zipped.VALUE))"
+    assert seen(snapshot, script) == "accepted"
 
 
 def test_nothing_comes_from_the_folder_when_the_copy_is_gone(plugins: Path) -> None:

@@ -81,7 +81,11 @@ def test_a_task_and_a_program_have_the_umask_of_the_start(
     for file in (house.folder / "touched", house.folder / "imported"):
         assert stat.S_IMODE(file.stat().st_mode) == 0o666 & ~umask
     house.fine("stop")
-    of_tasks = [house.state / "made", *house.state.glob("code/*/__pycache__"), *house.state.glob("code/*/*/*.pyc")]
+    of_tasks = [
+        house.state / "made",
+        *house.state.glob("jobd.code/*/__pycache__"),
+        *house.state.glob("jobd.code/*/*/*.pyc"),
+    ]
     own = [path for path in house.state.rglob("*") if path not in of_tasks] + [house.folder / "jobd.db"]
     assert not [path for path in own if path.stat().st_mode & 0o077]
     assert not house.state.stat().st_mode & 0o077
