@@ -15,7 +15,7 @@ the new row of `schedule` and, when the run is over, the row of `run`.
 
 from typing import NamedTuple
 
-from jobd.clock import HOUR, SECOND
+from jobd.clock import HOUR, MINUTE, SECOND
 from jobd.errors import BadValue
 from jobd.job import (
     CANCELLED,
@@ -45,6 +45,7 @@ MAX_CATCH_UP = 1_000  # due times that catch_up = "all" makes good, the newest o
 UNRESOLVED_PAUSE = 30 * SECOND  # a job whose task is unknown here is offered again after this; another node may have it
 LATE = 2 * SECOND  # for catch_up = "none": a due time older than this has been missed
 ASIDE = 1  # µs by which a grid moves where a clock put back would show its due times again: none is recorded twice
+BEHIND = MINUTE  # an interval begins no later than that after the present, wherever the clocks of its runs were
 JITTER = 0.1  # of a back-off, in both directions: what failed together does not come back together
 
 BUILT_IN = Options(timeout=0, backoff=0, backoff_max=HOUR, catch_up="once", on_lost="rerun", isolation="warm")
@@ -148,7 +149,7 @@ def plan(job: Job, old: Plan | None, now: int, zone: str) -> Plan:
         return _nothing(current)._replace(error=_one_line(error))
     basis = basis_of(job, schedule, zone)
     if without_zone(current.basis) != job.basis:
-        current = _rebased(current, basis, schedule.first(now))
+        current = _rebased(current, basis, schedule.first(_open_from(job, current, schedule, now)))
     elif current.basis != basis and not _has_begun(current):
         current = moved(job, current, schedule, _schedule_before(job, current), basis, now)
     if job.deleted:
@@ -167,6 +168,15 @@ def _rebased(current: Plan, basis: str, first: int | None) -> Plan:
     if current.manual and current.ready is not None:
         return current._replace(basis=basis, anchor=first, resume=first)
     return _nothing(current)._replace(basis=basis, due=first, ready=first, anchor=first)
+
+
+def _open_from(job: Job, current: Plan, schedule: Schedule, now: int) -> int:
+    """The moment from which on a new schedule may be due: after all that the old one has run.
+
+    `now` may be old when it is put into effect, or read off a clock that is behind. No due time is to come twice.
+    """
+    ran = max(job.last_finished or 0, current.due or 0 if _has_begun(current) else 0)
+    return ran + ASIDE if now < ran < now + (BEHIND if schedule.at_once else 3 * HOUR) else now
 
 
 def _nothing(current: Plan) -> Plan:

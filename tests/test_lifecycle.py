@@ -62,6 +62,32 @@ def test_a_change_of_the_schedule_begins_a_new_grid_and_keeps_the_run_numbers() 
     assert (changed.due, changed.anchor, changed.number) == (T0 + 3 * SECOND, T0 + 3 * SECOND, 2)
 
 
+SECONDLY = Job("ticks", "* * * * * *", id=4)
+
+
+@pytest.mark.parametrize("interval", ["*/2 * * * * *", "7s", "after 7s"])
+def test_a_new_schedule_put_into_effect_late_brings_no_due_time_that_has_run(interval: str) -> None:
+    plan = end(SECONDLY, claimed(SECONDLY), "succeeded", T0 + 2 * SECOND, T0 + 2 * SECOND).plan
+    changed = SECONDLY._replace(interval=interval, last_finished=T0 + 2 * SECOND)
+    after = lifecycle.plan(changed, plan, T0 + SECOND, "UTC")
+    assert T0 + 2 * SECOND < (after.due or 0) <= T0 + 4 * SECOND
+
+
+@pytest.mark.parametrize("interval", ["*/2 * * * * *", "7s", "after 7s"])
+def test_a_run_that_is_given_up_late_keeps_its_due_time(interval: str) -> None:
+    job = SECONDLY._replace(retry_times=3, options=Options(backoff=MINUTE))
+    plan = end(job, claimed(job), "failed", T0 + 2 * SECOND).plan
+    assert plan.attempt == 1
+    after = lifecycle.plan(job._replace(interval=interval), plan, T0, "UTC")
+    assert (plan.due or 0) < (after.due or 0) <= T0 + 4 * SECOND
+
+
+def test_a_new_interval_begins_now_where_the_clock_of_the_last_run_was_wrong() -> None:
+    plan = end(EVERY, claimed(EVERY), "succeeded", T0 + SECOND).plan
+    changed = EVERY._replace(interval="7s", last_finished=T0 + HOUR)
+    assert lifecycle.plan(changed, plan, T0 + 3 * SECOND, "UTC").due == T0 + 3 * SECOND
+
+
 @pytest.mark.parametrize(
     "job",
     [
