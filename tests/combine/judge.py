@@ -1,299 +1,250 @@
 """The judge of a combination: compares what a user can see with what the tasks themselves wrote down.
 
 Pure: a Record goes in, findings come out. The witness and the answers of commands are trusted, jobd is not.
+This file has what concerns runs; what was asked for is judged in judge_commands.py, processes in judge_processes.py.
 """
 
-import json
-import re
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import datetime
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
-from jobd.clock import from_datetime
+from jobd.lifecycle import MAX_CATCH_UP
 from jobd.schedule.duration import parse_duration
-from tests.combine.play import Command, Record
+from tests.combine import judge_commands, judge_processes
+from tests.combine.case import DEADLINE, Attempt, Case, Key, microseconds
+from tests.combine.record import Record
 
-DEADLINE = 3.0  # seconds within which an acknowledged change is in effect on every node: some polls on a busy machine
 OVERLAP = 0.02  # seconds; a begin is written down a little after the run began
-MEMORY = 90 * 1024  # KiB of a daemon
-DESCRIPTORS = 200
-TAG = re.compile(r"<([^<>|]+)\|(\d+)\|(\d+)\|(\d+)>")
-INTERNAL = ("\x1e",)  # what jobd writes into a pipe beside what tasks print
-STOPS = ("kill", "restart", "stop")
-
-
-class Attempt(NamedTuple):
-    """What the witness wrote down of one attempt."""
-
-    job: str
-    run: int
-    number: int
-    begin: dict[str, Any]
-    said: int
-    end: dict[str, Any] | None
-
-    @property
-    def began(self) -> float:
-        """When, in monotonic seconds."""
-        return float(self.begin["at"])
-
-    @property
-    def last(self) -> float:
-        """When it was last heard of."""
-        return float(self.end["at"]) if self.end is not None else self.began
+MANY = 2  # may have been in hand already
+STALLS = ("away", "kill", "restart", "down", "reload")  # for a while nothing begins, or only what is in hand
+EXACT = 0.05  # seconds between what happened and what was written down of it
 
 
 def judge(record: Record) -> list[str]:
     """What is wrong, in words; empty when nothing is."""
-    attempts = read_attempts(record.witness)
-    found: list[str] = []
-    for check in CHECKS:
-        found += [f"{check.__name__.strip('_')}: {text}" for text in check(record, attempts)]
-    return found
+    case = Case(record)
+    return [f"{check.__name__.strip('_')}: {text}" for check in CHECKS for text in check(case)]
 
 
-def read_attempts(witness: list[dict[str, Any]]) -> list[Attempt]:
-    """The attempts in the order in which they began."""
-    found: list[Attempt] = []
-    open_ones: dict[tuple[str, int, int, int], int] = {}
-    for line in witness:
-        key = (line["job"], line["run"], line["attempt"], line["pid"])
-        if line["what"] == "begin":
-            open_ones[key] = len(found)
-            found.append(Attempt(line["job"], line["run"], line["attempt"], line, 0, None))
-        elif key in open_ones:
-            at = open_ones[key]
-            if line["what"] == "said":
-                found[at] = found[at]._replace(said=line["lines"])
-            else:
-                found[at] = found[at]._replace(end=line)
-    return found
-
-
-def _disturbed(record: Record, since: float, until: float) -> bool:
-    """Whether a daemon was ended between two moments."""
-    return any(one.what in STOPS and one.asked <= until and one.answered >= since - 1 for one in record.commands)
-
-
-def _once_each(record: Record, attempts: list[Attempt]) -> Iterator[str]:
+def _once_each(case: Case) -> Iterator[str]:
     """A run number serves one due time; each of its attempts begins once, one after the other."""
-    runs: dict[tuple[str, int], list[Attempt]] = defaultdict(list)
-    for one in attempts:
-        runs[one.job, one.run].append(one)
+    runs: dict[Key, list[Attempt]] = defaultdict(list)
+    for one in case.attempts:
+        runs[one.key].append(one)
     for (job, run), its in runs.items():
         dues = {one.begin["due"] for one in its}
-        if len(dues) > 1 and not _disturbed(record, its[0].began, its[-1].began):
+        calm = not case.disturbed(its[0].began, its[-1].last + 1)
+        if len(dues) > 1 and calm:
             yield f"run {run} of {job} serves {len(dues)} due times: {sorted(dues)}"
         numbers = [one.number for one in its]
-        if numbers != sorted(set(numbers)) and not _disturbed(record, its[0].began, its[-1].began):
+        if numbers != sorted(set(numbers)) and calm:
             yield f"run {run} of {job} has the attempts {numbers}"
+        recorded = case.finished.get((job, run))
+        if recorded is not None and recorded["due_time"] != its[-1].begin["due"] and calm:
+            yield f"run {run} of {job} is recorded for {recorded['due_time']}, its task ran for {its[-1].begin['due']}"
 
 
-def _no_overlap(record: Record, attempts: list[Attempt]) -> Iterator[str]:
-    before: dict[str, Attempt] = {}
-    for one in attempts:
-        last = before.get(one.job)
-        if last is not None and last.last > one.began + OVERLAP:
-            yield f"{one.job} overlaps itself: run {last.run} until {last.last:.3f}, run {one.run} from {one.began:.3f}"
-        before[one.job] = one
+def _no_overlap(case: Case) -> Iterator[str]:
+    for job, attempts in case.by_job.items():
+        for last, one in pairwise(attempts):
+            if last.last > one.began + OVERLAP:
+                yield f"{job} overlaps itself: run {last.run} until {last.last:.3f}, run {one.run} from {one.began:.3f}"
 
 
-def _due_times(record: Record, attempts: list[Attempt]) -> Iterator[str]:
+def _due_times(case: Case) -> Iterator[str]:
     """No due time is finished twice; regular due times grow with the run's number."""
-    by_job: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for run in reversed(record.history):
-        by_job[run["job"]].append(run)
-    asked_for = _asked_for(record)
-    for job, runs in by_job.items():
-        runs.sort(key=lambda run: run["run"])
+    for job, runs in case.runs.items():
         seen: dict[str, int] = {}
-        highest = ""
+        highest: dict[str, Any] = {"due_time": "", "run": 0}
         for run in runs:
             due = run["due_time"]
             if run["outcome"] != "lost":
                 if due in seen:
                     yield f"{job} is finished twice for {due}: runs {seen[due]} and {run['run']}"
                 seen[due] = run["run"]
-            if (job, run["run"]) not in asked_for:
-                if due < highest:
-                    yield f"run {run['run']} of {job} is due {due}, before an earlier run, due {highest}"
-                highest = max(highest, due)
+            if _by_hand(case, run):
+                continue
+            if due < highest["due_time"]:
+                yield f"run {run['run']} of {job} is due {due}, before run {highest['run']}, due {highest['due_time']}"
+            else:
+                highest = run
 
 
-def _grid(record: Record, attempts: list[Attempt]) -> Iterator[str]:
+def _by_hand(case: Case, run: dict[str, Any]) -> bool:
+    """Whether a run is one that a person asked for: it has that number, or is due when that was put into effect.
+
+    A person who asks while a node begins the job by itself gets that run, and one more when it is over.
+    """
+    if (run["job"], run["run"]) in case.asked_for:
+        return True
+    due = case.moment(run["due_time"])
+    behind = max(0.0, -min(case.record.scenario.clocks))
+    return any(
+        one.asked - EXACT - behind <= due <= case.by(one.answered) + _longest(case, run["job"])
+        for one in case.given("run", job=run["job"])
+    )
+
+
+def _longest(case: Case, job: str) -> float:
+    """Seconds that an attempt of a job took at most."""
+    return max((one.last - one.began for one in case.by_job.get(job, ())), default=0.0)
+
+
+def _grid(case: Case) -> Iterator[str]:
     """The due times of an interval that nobody touched are on its grid, and those that were passed over are counted."""
-    if any(one.what in ("kill", "restart") for one in record.commands):
-        return
-    touched = {one.job for one in record.commands}
-    for job in record.scenario.jobs:
-        if job.words[:1] != ("--every",) or job.name in touched:
+    ended = case.given("kill", "restart", "down")
+    touched = {one.job for one in case.record.commands if one.what != "add" or one.mark}
+    for job in case.record.scenario.jobs:
+        if job.words[:1] != ("--every",) or job.name in touched or job.option("--start"):
             continue
         step = parse_duration(job.words[1])
-        runs = sorted((run for run in record.history if run["job"] == job.name), key=lambda run: int(run["run"]))
-        for one, following in pairwise(runs):
-            apart = _microseconds(following["due_time"]) - _microseconds(one["due_time"])
+        for one, following in pairwise(case.runs.get(job.name, ())):
+            if ended and "lost" in (one["outcome"], following["outcome"]):
+                continue
+            apart = microseconds(following["due_time"]) - microseconds(one["due_time"])
+            where = f"run {following['run']} of {job.name} (every {job.words[1]})"
             if apart % step or apart // step - 1 != one["missed"]:
-                where = f"run {following['run']} of {job.name} (every {job.words[1]})"
                 yield f"{where} is due {apart / 1e6:g} s after the last, which counts {one['missed']} missed due times"
+            elif one["outcome"] == "skipped" and f"more than {MAX_CATCH_UP:d}" in (one["error"] or ""):
+                first = microseconds(following["due_time"])
+                reached = (microseconds(one["finished_time"]) - first) // step + 1
+                if reached != 1000:
+                    yield f"{where} is the first of {reached} due times that are made good, instead of 1000"
 
 
-def _microseconds(time: str) -> int:
-    return from_datetime(datetime.fromisoformat(time))
-
-
-def _asked_for(record: Record) -> set[tuple[str, int]]:
-    """The runs that a person asked for."""
-    found = set()
-    for one in record.commands:
-        if one.what == "run" and one.code in (0, 1) and one.output.startswith("{"):
-            for line in one.output.splitlines():
-                found.add((one.job, json.loads(line)["run"]))
-    return found
-
-
-def _recorded(record: Record, attempts: list[Attempt]) -> Iterator[str]:
+def _recorded(case: Case) -> Iterator[str]:
     """What has begun is in the history, unless its daemon died in that moment."""
-    known = {(run["job"], run["run"]) for run in record.history} | set(record.unfinished.items())
-    for one in attempts:
-        if (one.job, one.run) not in known and not _disturbed(record, one.began - 1, one.last + 1):
+    known = {*case.finished, *case.record.unfinished.items()}
+    for one in case.attempts:
+        if one.key not in known and not case.disturbed(one.began - 1, one.last + 1):
             yield f"run {one.run} of {one.job} began and is not in the history"
-    for run in record.history:
+    for run in case.record.history:
         if run["started_time"] and run["finished_time"] < run["started_time"]:
             yield f"run {run['run']} of {run['job']} ended before it began"
 
 
-def _outcomes(record: Record, attempts: list[Attempt]) -> Iterator[str]:
+def _outcomes(case: Case) -> Iterator[str]:
     """Outcome, number of attempts and result are what the last attempt itself wrote down."""
-    last = {(one.job, one.run): one for one in attempts}
-    for run in record.history:
-        where = f"run {run['run']} of {run['job']}"
-        one = last.get((run["job"], run["run"]))
-        outcome = run["outcome"]
-        if one is None:
-            if outcome in ("succeeded", "failed", "timed_out"):
-                yield f"{where} is {outcome}, and no attempt of it has begun"
+    last = {one.key: one for one in case.attempts}
+    for run in case.record.history:
+        plan = case.plans.get(run["job"])
+        if plan is not None and not plan.witnessed:
             continue
-        returned = one.end is not None and one.end["ended"] == "return"
-        if outcome == "succeeded":
-            if not returned:
-                yield f"{where} is succeeded, but attempt {one.number} did not return"
-            elif one.end is not None and run["result"] != one.end["value"]:
-                yield f"{where} has the result {run['result']!r}, its task returned {one.end['value']!r}"
-        elif outcome == "failed" and returned:
-            yield f"{where} is failed ({run['error']}), but attempt {one.number} returned"
-        elif outcome == "failed" and one.end is None and not _disturbed(record, one.began - 1, record.ended):
-            yield f"{where} is failed ({run['error']}), but attempt {one.number} never ended"
-        elif outcome == "lost" and not _disturbed(record, one.began - 8, one.last + 20):
-            yield f"{where} is lost ({run['error']}), and no daemon was ended"
-        elif outcome == "cancelled" and not _given(record, "cancel", run["job"]):
-            yield f"{where} is cancelled, and nobody asked for that"
-        if outcome in ("succeeded", "failed", "timed_out") and run["attempts"] != one.number:
-            yield f"{where} has {run['attempts']} attempts, its task began {one.number}"
+        for text in _of_one(case, run, last.get((run["job"], run["run"]))):
+            yield f"run {run['run']} of {run['job']} {text}"
 
 
-def _given(record: Record, what: str, job: str) -> bool:
-    return any(one.what == what and one.job == job for one in record.commands)
-
-
-def _output(record: Record, attempts: list[Attempt]) -> Iterator[str]:
-    """Each attempt has exactly the lines that it printed, in order, and nothing internal is shown."""
-    said = {(one.job, one.run, one.number): one for one in attempts}
-    shown: dict[tuple[str, int, int], str] = defaultdict(str)
-    for (job, run), parts in record.output.items():
-        for attempt, text in parts:
-            shown[job, run, attempt] += text
-    for key, text in shown.items():
-        where = f"attempt {key[2]} of run {key[1]} of {key[0]}"
-        for job, run, attempt, line in TAG.findall(text):
-            if (job, int(run), int(attempt)) != key:
-                yield f"{where} shows line {line} of attempt {attempt} of run {run} of {job}"
-                break
-        for mark in INTERNAL:
-            if mark in text:
-                yield f"{where} shows something internal: {text[:200]!r}"
-    finished = {(run["job"], run["run"]) for run in record.history}
-    for key, one in said.items():
-        if key[:2] not in finished or _disturbed(record, one.began - 1, one.last + 1):
-            continue
-        numbers = [int(found[3]) for found in TAG.findall(shown.get(key, ""))]
-        if numbers != list(range(one.said)) and (one.said or one.end is not None):
-            where = f"attempt {key[2]} of run {key[1]} of {key[0]}"
-            yield f"{where} printed {one.said} lines, its log shows {numbers[:60]}"
-
-
-def _commands(record: Record, attempts: list[Attempt]) -> Iterator[str]:
-    """What was acknowledged happens, by its deadline."""
-    finished = {(run["job"], run["run"]): run for run in record.history}
-    for one in record.commands:
-        if "bug in jobd" in one.errors or "Traceback" in one.errors:
-            yield f"`{one.what} {one.job}` answers {one.errors[:300]!r}"
-        if one.code == 0 and one.what == "cancel":
-            yield from _cancelled(one, attempts)
-    gone = _resting(record)
-    for job, run in _asked_for(record):
-        if (job, run) not in finished and job not in gone:
-            yield f"run {run} of {job} was acknowledged and never happened"
-    for job, intervals in gone.items():
-        for begin, end in intervals:
-            for attempt in attempts:
-                if attempt.job == job and begin + DEADLINE < attempt.began < end:
-                    late = attempt.began - begin
-                    yield f"run {attempt.run} of {job} began {late:.2f} s after it was taken out of service"
-
-
-def _cancelled(one: Command, attempts: list[Attempt]) -> Iterator[str]:
-    """No further attempt of a run that was cancelled begins."""
-    before = [attempt for attempt in attempts if attempt.job == one.job and attempt.began < one.asked]
-    if not before:
+def _of_one(case: Case, run: dict[str, Any], one: Attempt | None) -> Iterator[str]:
+    outcome = run["outcome"]
+    if one is None:
+        if outcome in ("succeeded", "failed", "timed_out"):
+            yield f"is {outcome}, and no attempt of it has begun"
         return
-    run = before[-1].run
-    for attempt in attempts:
-        if (attempt.job, attempt.run) == (one.job, run) and attempt.began > one.answered + DEADLINE:
-            yield f"attempt {attempt.number} of run {run} of {one.job} began after it was cancelled"
+    returned = one.end is not None and one.end["ended"] == "return"
+    if outcome == "succeeded":
+        if not returned:
+            yield f"is succeeded, but attempt {one.number} did not return"
+        elif one.end is not None and run["result"] != one.end["value"]:
+            yield f"has the result {run['result']!r}, its task returned {one.end['value']!r}"
+    elif outcome == "failed" and returned:
+        yield f"is failed ({run['error']}), but attempt {one.number} returned"
+    elif outcome == "failed" and one.end is None and not case.disturbed(one.began - 1, case.record.ended):
+        yield f"is failed ({run['error']}), but attempt {one.number} never ended"
+    elif outcome == "lost" and not case.disturbed(one.began - 8, one.last + 20):
+        yield f"is lost ({run['error']}), and no daemon was ended"
+    elif outcome == "cancelled" and not case.given("cancel", job=run["job"]):
+        yield "is cancelled, and nobody asked for that"
+    elif outcome == "superseded" and not case.given("set", "sql interval", "add", "apply", job=run["job"]):
+        yield "is superseded, and nobody changed its job"
+    counts = outcome in ("succeeded", "failed", "timed_out", "superseded")
+    if counts and run["attempts"] != one.number and not case.disturbed(one.began - 1, one.last + 1):
+        yield f"has {run['attempts']} attempts, its task began {one.number}"
+    if counts and run["started_time"] and outcome != "superseded" and not case.disturbed(one.began - 1, one.last + 1):
+        yield from _begun(case, run)
 
 
-def _resting(record: Record) -> dict[str, list[tuple[float, float]]]:
-    """When each job was paused or removed: from the answer on, until the next request that ends it was made."""
-    begins = {"pause": "resume", "rm": "restore", "sql delete": "sql undelete"}
-    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for number, one in enumerate(record.commands):
-        if one.what in begins and one.code == 0:
-            ends = [
-                other.asked
-                for other in record.commands[number + 1 :]
-                if other.job == one.job and other.what in ("resume", "restore", "sql undelete", "add")
-            ]
-            found[one.job].append((one.answered, min(ends, default=record.ended)))
-    return found
+def _begun(case: Case, run: dict[str, Any]) -> Iterator[str]:
+    """It is recorded as begun when its first attempt did, or, after a back-off, when a later one did."""
+    its = [one for one in case.by_job[run["job"]] if one.key == (run["job"], run["run"])]
+    started = case.moment(run["started_time"])
+    apart = [one.began - started + case.record.scenario.clocks[one.begin["node"]] for one in its]
+    if not any(-EXACT < seconds < DEADLINE for seconds in apart):
+        yield f"is recorded as begun {', '.join(f'{seconds:.3f}' for seconds in apart)} s before its attempts"
 
 
-def _in_force(record: Record, attempts: list[Attempt]) -> Iterator[str]:
-    """An attempt that begins some time after a change was acknowledged has the changed definition."""
-    for one in record.commands:
-        if one.what != "set" or one.code != 0:
+def _after_others(case: Case) -> Iterator[str]:
+    """A job that runs after others is due when all have succeeded since it was last due, also while it rested."""
+    if case.given("away", "kill", "down"):
+        return
+    for job in case.record.scenario.jobs:
+        if job.parents() and not case.is_rescheduled(job.name) and not case.given("run", job=job.name):
+            ends = {name: _successes(case, name) for name in job.parents()}
+            yield from _due_without(case, job.name, ends)
+            yield from _not_due(case, job.name, ends)
+
+
+def _due_without(case: Case, job: str, ends: dict[str, list[float]]) -> Iterator[str]:
+    dues = [case.moment(run["due_time"]) for run in case.runs.get(job, ())]
+    for before, due in pairwise([case.record.started, *dues]):
+        for name, its in ends.items():
+            if not any(before - DEADLINE < end <= due + EXACT for end in its):
+                yield f"{job} is due at {due:.3f}, and {name} has not succeeded since {before:.3f}"
+
+
+def _not_due(case: Case, job: str, ends: dict[str, list[float]]) -> Iterator[str]:
+    attempts = case.by_job.get(job, [])
+    dues = [run["due_time"] for run in case.runs.get(job, ())] + [one.begin["due"] for one in attempts]
+    added = [one.answered for one in case.given("add", job=job)]
+    last = max([case.record.started, *added, *map(case.moment, dues)])
+    since = [[end for end in its if end > last + EXACT] for its in ends.values()]
+    if not all(since):
+        return
+    rests = [end for _, end, _ in case.resting.get(job, ())]
+    ready = max([*map(min, since), *rests, *(one.last for one in attempts)])
+    if case.by(ready) + DEADLINE < case.record.stopped and not case.busy(ready, case.record.stopped):
+        yield f"{job} was last due at {last:.3f}; all that it runs after has succeeded since, by {ready:.3f}"
+
+
+def _successes(case: Case, job: str) -> list[float]:
+    return [case.moment(run["finished_time"]) for run in case.runs.get(job, ()) if run["outcome"] == "succeeded"]
+
+
+def _priorities(case: Case) -> Iterator[str]:
+    """On one node, no job begins before one of a higher priority that has been due for some polls."""
+    if case.record.scenario.nodes > 1 or case.given(*STALLS):
+        return
+    touched = {one.job for one in case.record.commands if one.what not in ("add", "apply")}
+    for job in case.record.scenario.jobs:
+        priority = int(job.option("--priority") or 0)
+        if job.name in touched or job.option("--isolation") or job.option("--on-lost"):
             continue
-        for attempt in attempts:
-            late = attempt.began - one.answered
-            if attempt.job != one.job or attempt.number > 1 or late <= DEADLINE:
+        before = max((one.answered for one in case.given("add", "apply") if one.job in ("", job.name)), default=0.0)
+        for one in case.by_job.get(job.name, ()):
+            since = max(case.moment(one.begin["due"]), before) + DEADLINE
+            before = one.last
+            if one.number > 1 or since > one.began:
                 continue
-            if attempt.begin["mark"] < one.mark:
-                yield f"run {attempt.run} of {one.job} began {late:.2f} s after version {one.mark} with an older one"
+            earlier = [
+                other
+                for other in case.attempts
+                if since < other.began < one.began
+                and other.number == 1
+                and other.job not in touched
+                and _rank(case, other.job, job.option("--pool")) < priority
+            ]
+            if len(earlier) > MANY:
+                late = f"was due at {since - DEADLINE:.3f} and began at {one.began:.3f}"
+                yield f"run {one.run} of {job.name} {late}, after {len(earlier)} of lower priorities"
                 break
 
 
-def _quiet(record: Record, attempts: list[Attempt]) -> Iterator[str]:
-    """No bug is logged, nothing is left running, and a daemon stays small."""
-    for line in record.logs.splitlines():
-        if "a bug in jobd" in line or "Traceback" in line or "talked nonsense" in line:
-            yield f"the log says {line[:300]}"
-    if record.left:
-        yield f"the processes {record.left} outlived their daemon"
-    if record.memory > MEMORY:
-        yield f"a daemon had {record.memory} KiB"
-    if record.descriptors > DESCRIPTORS:
-        yield f"a daemon had {record.descriptors} descriptors"
+def _rank(case: Case, job: str, pool: str | None) -> int:
+    """The priority of a job of this pool; of others, the highest."""
+    plan = case.plans.get(job)
+    if plan is None or plan.option("--pool") != pool:
+        return 1000
+    return int(plan.option("--priority") or 0)
 
 
 CHECKS = (
@@ -303,8 +254,8 @@ CHECKS = (
     _grid,
     _recorded,
     _outcomes,
-    _output,
-    _commands,
-    _in_force,
-    _quiet,
+    _after_others,
+    _priorities,
+    *judge_commands.CHECKS,
+    *judge_processes.CHECKS,
 )

@@ -1,291 +1,368 @@
-"""Plays a scenario on real daemons and gathers all that a user can see of it, beside what the tasks wrote down."""
+"""Plays a scenario on real daemons: starts them, gives the commands, breaks what is to break, and stops them."""
 
 import contextlib
 import json
 import os
 import shutil
-import sqlite3
-import subprocess
-import sys
+import signal
 import threading
 import time
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from jobd.store.connect import connect
-from jobd.store.url import parse_url
+import tomli_w
+
 from tests import servers
-from tests.combine.scenario import MARK, Scenario, Step
-from tests.house import House
+from tests.combine.errand import Errands
+from tests.combine.gather import Database, gather
+from tests.combine.record import REFUSED, Command, Record
+from tests.combine.scenario import MARK, TOGETHER, JobPlan, Scenario, Step
+from tests.house import ROOT, House
 
 MORE = 'poll = "500ms"\nlease = "6s"\nstop_timeout = "5s"\n'
+TABLES = "[pool.second]\nworkers = 1\n[history]\nkeep_per_job = 1000000\n"
 SETTLE = 8.0  # seconds after the last step, in which all that was acknowledged has to happen
-ROWS_LOCKED = 1.5  # seconds that the database is away for
-HOST = "node"
-
-
-class Command(NamedTuple):
-    """A command as it was given and answered. Moments are monotonic seconds."""
-
-    what: str
-    job: str
-    words: tuple[str, ...]
-    asked: float
-    answered: float
-    code: int
-    output: str
-    errors: str
-    mark: int = 0  # of the version of the definition that a `set` has made
-
-
-class Record(NamedTuple):
-    """All there is to judge."""
-
-    scenario: Scenario
-    started: float
-    ended: float
-    witness: list[dict[str, Any]]
-    history: list[dict[str, Any]]
-    jobs: list[dict[str, Any]]
-    output: dict[tuple[str, int], list[tuple[int, str]]]  # (job, run) → (attempt, text) in order
-    unfinished: dict[str, int]  # job → the run that is to go on at the next start
-    commands: list[Command]
-    logs: str
-    memory: int  # KiB, the most that a daemon had at the end
-    descriptors: int
-    left: list[int]  # processes that outlived all daemons
+FAULTS = ("kill", "restart", "down", "away")
+LATE = 5.0  # seconds; on a machine that is so slow only those steps are taken that undo another
+UNDOING = ("resume", "restore", "sql undelete", "new code")
+PATIENCE = 60.0  # seconds for a command that does not wait for a run
+MANY = 30  # jobs
+TOGETHER_IN = 2.0  # seconds from when they are added until they are due
+ZONE = "Europe/Berlin"  # of the daemons
+SHELLS = (None, "Asia/Tokyo", "America/New_York")  # of the commands
+BROKEN = 'import sys\nsys.stdout.write("<import|")\nprint("says this|>")\nraise RuntimeError("it does not load")\n'
 
 
 class Player:
-    """The daemons of one scenario, and what was done to them."""
+    """The daemons of one scenario, and what was done to them. `code` is the folder that jobd is taken from."""
 
-    def __init__(self, scenario: Scenario, folder: Path, url: str) -> None:
-        self._scenario, self._folder, self._url = scenario, folder, url
+    def __init__(self, scenario: Scenario, folder: Path, url: str, code: Path = ROOT) -> None:
+        self._scenario, self._folder = scenario, folder
+        self._database = Database(url)
         self._commands: list[Command] = []
-        self._marks = dict.fromkeys((job.name for job in scenario.jobs), 0)
+        self._marks = {job.name: 0 for job in scenario.jobs}
+        self._called = {job.name: job.name for job in scenario.jobs}  # what each is called now
+        self._plans = {job.name: job for job in scenario.jobs}
+        self._versions = [0] * scenario.nodes  # of the plugins
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        plugin = (Path(__file__).parent / "witness.py").read_text()
-        self._houses = [House(folder / f"{HOST}{n}", url, plugin) for n in range(scenario.nodes)]
-        for house in self._houses:
-            house.configure("[pool.second]\nworkers = 1\n", scenario.workers, MORE)
+        self._plugin = (Path(__file__).parent / "witness.py").read_text()
+        self._houses = [self._house(folder / f"node{n}", url, code, ahead) for n, ahead in enumerate(scenario.clocks)]
+        self._locks = [threading.Lock() for _ in self._houses]
+        environ = {key: value for key, value in self._houses[0].environ.items() if key != "TZ"}
+        self._errands = Errands(folder / "errands", environ | {"PYTHONPATH": f"{code}:{ROOT}"})
+        self._until = 0.0
+
+    def _house(self, folder: Path, url: str, code: Path, ahead: float) -> House:
+        house = House(folder, url, self._plugin)
+        deep = folder / "plugins" / "deep"
+        deep.mkdir()
+        (deep / "__init__.py").touch()
+        (deep / "broken.py").write_text(BROKEN)
+        house.configure(TABLES, self._scenario.workers, MORE)
+        house.environ |= {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1", "TZ": ZONE}
+        if ahead:
+            house.environ |= _faked(folder, code, ahead)
+        return house
 
     def play(self) -> Record:
         """Run all of it. The daemons are stopped at the end, whatever happens."""
         try:
             return self._play()
         finally:
+            self._errands.close()
             for house in self._houses:
                 with contextlib.suppress(OSError):
                     house.close()
 
     def _play(self) -> Record:
         started = time.monotonic()
+        ahead = time.time() - started
         for house in self._houses:
             house.foreground()
-        self._add_jobs()
-        begin = time.monotonic()
-        for step in self._scenario.steps:
-            time.sleep(max(0.0, begin + step.at - time.monotonic()))
-            self._do(step)
-        time.sleep(max(0.0, begin + self._scenario.seconds - time.monotonic()))
-        for thread in self._threads:
-            thread.join(60)
-        time.sleep(SETTLE)
-        memory, descriptors = self._taken()
-        for house in self._houses:
-            self._command("stop", "", house=house)
-        return self._gathered(started, memory, descriptors)
+        self._take_steps(time.monotonic())
+        taken = [_taken(house.processes[-1].pid) for house in self._houses]
+        stopped = time.monotonic()
+        for number, _ in enumerate(self._houses):
+            self._command("stop", "", node=number)
+        names = {later: first for first, later in self._called.items()}
+        names |= {one.words[0]: one.job for one in self._commands if one.what == "rename"}
+        logs = "".join(house.log() for house in self._houses)
+        seen = gather(self._database, self._folder / "witness", self._look, names)
+        return Record(
+            scenario=self._scenario,
+            started=started,
+            stopped=stopped,
+            ended=time.monotonic(),
+            ahead=ahead,
+            names=names,
+            **seen,
+            commands=self._commands,
+            logs=logs,
+            memory=max(memory for memory, _ in taken),
+            descriptors=max(descriptors for _, descriptors in taken),
+        )
 
-    # Commands
+    def _take_steps(self, begin: float) -> None:
+        """Add the jobs, take each step at its moment, and leave what was asked for the time to happen."""
+        self._until = begin + self._scenario.seconds + SETTLE
+        self._add_jobs()
+        for step in self._scenario.steps:
+            late = time.monotonic() - begin - step.at
+            time.sleep(max(0.0, -late))
+            if late < LATE or step.what in UNDOING:
+                self._do(step)
+        time.sleep(max(0.0, self._until - time.monotonic()))
+        for thread in self._threads:
+            thread.join(2 * PATIENCE)
+        back = max((one.answered for one in self._commands if one.what in FAULTS), default=0.0)
+        time.sleep(max(0.0, back + SETTLE - time.monotonic()))
+
+    # Jobs
 
     def _add_jobs(self) -> None:
-        """Add the jobs, all in one process, because to start one for each would take most of the time."""
-        before, calls = "", []
-        for job in self._scenario.jobs:
-            words = [before if word == "PARENT" else word for word in job.words]
-            words += [word for key, value in job.arguments.items() for word in ("--arg", f"{key}={json.dumps(value)}")]
-            calls.append([*self._houses[0].command()[3:], "add", job.name, *words])
-            before = job.name
-        script = "import json, sys\nfrom jobd.__main__ import run\nfor call in json.load(sys.stdin): run(call)"
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            input=json.dumps(calls),
-            cwd=self._houses[0].folder,
-            env=self._houses[0].environ,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
+        """Add the jobs: by a file where there are many, because so many commands would take longer than the play."""
+        jobs = self._scenario.jobs
+        in_file = [job for job in jobs if job.words[0] in (TOGETHER, "--every")] if len(jobs) > MANY else []
+        in_file += [job for job in jobs if job.words[0] == TOGETHER and job not in in_file]
+        for job in jobs:
+            if job not in in_file:
+                # Without a look at its plugins, for which the daemon starts a process each time.
+                done = self._command("add", job.name, "--force", *_words(job))
+                assert done.code == 0, done
+        if in_file:
+            done = self._apply({job.name: _table(job) for job in in_file})
+            assert done.code == 0, done
+
+    def _apply(self, tables: dict[str, object], mark: int = 0, job: str = "") -> Command:
+        file = self._folder / "jobs.toml"
+        file.write_text(tomli_w.dumps({"job": tables}))
+        return self._command("apply", job, str(file), "--yes", mark=mark)
+
+    def _apply_changed(self, job: str) -> None:
+        """Write all jobs to a file, change one there, and apply it."""
+        mark = self._next_mark(job)
+        asked = time.monotonic()
+        exported = self._command("export", "")
+        tables = tomllib.loads(exported.output).get("job", {}) if exported.code == 0 else {}
+        if (table := tables.get(self._called[job])) is not None:
+            table["args"][MARK] = mark
+            done = self._apply(tables, mark, job)
+            with self._lock:  # the change began with the export
+                self._commands[self._commands.index(done)] = done._replace(asked=asked)
+
+    def _next_mark(self, job: str) -> int:
+        self._marks[job] += 1
+        return self._marks[job]
+
+    # Steps
 
     def _do(self, step: Step) -> None:
-        house = self._houses[step.node]
-        if step.what == "run --wait":
-            self._later(lambda: self._command("run", step.job, "--wait"))
-        elif step.what == "set":
-            with self._lock:
-                self._marks[step.job] += 1
-                mark = self._marks[step.job]
-            self._command("set", step.job, *step.words, "--arg", f"{MARK}={mark}", mark=mark)
-        elif step.what in ("run", "cancel", "pause", "resume", "rm", "restore"):
-            self._command(step.what, step.job, *(("--yes",) if step.what == "rm" else ()))
-        elif step.what.startswith("sql "):
-            self._sql(step)
-        elif step.what == "reload":
-            self._command("reload", "", house=house)
-        elif step.what == "kill":
-            self._later(lambda: self._again(step.what, house, house.processes[-1].kill))
-        elif step.what == "restart":
-            self._later(lambda: self._again(step.what, house, house.processes[-1].terminate))
-        elif step.what == "away":
-            self._later(self._away)
+        what, job, node = step.what, step.job, step.node
+        if what == "run --wait":
+            self._later(lambda: self._command("run", job, "--wait"))
+        elif what == "set":
+            mark = self._next_mark(job) if self._plans[job].witnessed else 0
+            words = [*step.words, "--arg", f"{MARK}={mark}"] if mark else step.words
+            self._command("set", job, *words, mark=mark)
+        elif what == "apply":
+            if self._plans[job].witnessed:
+                self._apply_changed(job)
+        elif what == "add again":
+            mark = self._next_mark(job)
+            plan = self._plans[job]._replace(arguments=self._plans[job].arguments | {MARK: mark})
+            self._command("add", job, *_words(plan), mark=mark)
+        elif what == "rename":
+            self._rename(job)
+        elif what == "look":
+            self._command("look", "", *step.words)
+        elif what in ("run", "cancel", "pause", "resume", "rm", "restore"):
+            self._command(what, job, *(("--yes",) if what == "rm" else ()))
+        elif what.startswith("sql "):
+            self._sql(what, job)
+        elif what == "away":
+            self._later(lambda: self._away(float(step.words[0])))
         else:
-            raise ValueError(f"there is no step {step.what!r}")
+            self._do_to_node(what, node, step.words)
 
-    def _later(self, work: Any) -> None:
+    def _do_to_node(self, what: str, node: int, words: tuple[str, ...]) -> None:
+        if what in ("reload", "new code", "bad code"):
+            if what == "new code":
+                self._versions[node] += 1
+            if what != "reload":
+                self._write_plugin(node, "" if what == "new code" else "\nthis is no Python\n")
+            mark = {"reload": 0, "new code": self._versions[node], "bad code": REFUSED}[what]
+            self._command("reload", "", node=node, mark=mark)
+        elif what in ("kill", "down"):
+            self._later(lambda: self._again(what, node, signal.SIGKILL, float((*words, "0")[0])))
+        elif what == "restart":
+            self._later(lambda: self._again(what, node, signal.SIGTERM))
+        else:
+            raise ValueError(f"there is no step {what!r}")
+
+    def _write_plugin(self, node: int, more: str = "") -> None:
+        text = self._plugin.replace("VERSION = 0", f"VERSION = {self._versions[node]}")
+        (self._houses[node].folder / "plugins" / "tasks.py").write_text(text + more)
+
+    def _later(self, work: Callable[[], object]) -> None:
         thread = threading.Thread(target=work)
         thread.start()
         self._threads.append(thread)
 
-    def _command(self, what: str, job: str, *words: str, house: House | None = None, mark: int = 0) -> Command:
-        asked = time.monotonic()
+    def _command(self, what: str, job: str, *words: str, node: int = 0, mark: int = 0) -> Command:
+        patience = max(1.0, self._until - time.monotonic()) if "--wait" in words else PATIENCE
         as_json = ["--json"] if what in ("add", "set", "run") else []
-        done = (house or self._houses[0]).jobd(what, *([job] if job else []), *words, *as_json)
-        return self._note(
-            Command(what, job, words, asked, time.monotonic(), done.returncode, done.stdout, done.stderr, mark)
+        named = [self._called[job]] if job and what != "apply" else []
+        command = list(words) if what == "look" else [what, *named, *as_json, *words]
+        config = str(self._houses[node].folder / "jobd.toml")
+        zone = SHELLS[len(self._commands) % len(SHELLS)]
+        asked = time.monotonic()
+        code, output, errors = self._errands.run(
+            ["--config", config, *command], self._houses[node].folder, patience, zone
         )
+        return self._note(Command(what, job, words, asked, time.monotonic(), code, output, errors, mark, node))
+
+    def _look(self, *words: str) -> object:
+        """What a command answers in JSON, after the play."""
+        config = str(self._houses[0].folder / "jobd.toml")
+        code, output, errors = self._errands.run(["--config", config, *words, "--json"], self._folder, PATIENCE)
+        assert code == 0, errors
+        return json.loads(output)
 
     def _note(self, command: Command) -> Command:
         with self._lock:
             self._commands.append(command)
         return command
 
-    def _again(self, what: str, house: House, end: Any) -> None:
+    def _rename(self, job: str) -> None:
+        new = f"{job}~{len(self._commands)}"
+        done = self._command("rename", job, new)
+        if done.code == 0:
+            self._called[job] = new
+
+    def _again(self, what: str, node: int, number: int, down: float = 0.0) -> None:
         """End a daemon and start it once more."""
+        house = self._houses[node]
+        with self._locks[node]:
+            asked = time.monotonic()
+            process = house.processes[-1]
+            process.send_signal(number)
+            process.wait(PATIENCE)
+            time.sleep(down)
+            self._write_plugin(node)  # a daemon that starts takes what lies there
+            with contextlib.suppress(AssertionError):
+                house.foreground()
+            code = house.processes[-1].poll() or 0
+            self._note(Command(what, "", (), asked, time.monotonic(), code, "", "", node=node))
+
+    def _sql(self, what: str, job: str) -> None:
         asked = time.monotonic()
-        process = house.processes[-1]
-        end()
-        process.wait(60)
-        with contextlib.suppress(AssertionError):
-            house.foreground()
-        self._note(Command(what, "", (), asked, time.monotonic(), house.processes[-1].poll() or 0, "", ""))
+        interval = self._database.quoted("interval")
+        with self._database.opened() as (cursor, mark):
+            if what == "sql insert":
+                cursor.execute("SELECT count(*) FROM job WHERE name = 'plain'")
+                if not cursor.fetchone()[0]:
+                    cursor.execute(f"INSERT INTO job (name, {interval}) VALUES ('plain', '700ms')")
+                job = "plain"
+            else:
+                column, value = {
+                    "sql delete": ("is_delete", 1),
+                    "sql undelete": ("is_delete", 0),
+                    "sql interval": (interval, "400ms"),
+                    "sql retry": ("retry_times", 1),
+                }[what]
+                cursor.execute(f"UPDATE job SET {column} = {mark} WHERE name = {mark}", (value, self._called[job]))
+        self._note(Command(what, job, (), asked, time.monotonic(), 0, "", ""))
 
-    def _sql(self, step: Step) -> None:
-        change, value = {
-            "sql delete": ("is_delete", 1),
-            "sql undelete": ("is_delete", 0),
-            "sql interval": (self._interval(), "400ms"),
-        }[step.what]
-        asked = time.monotonic()
-        with self._database() as (cursor, mark):
-            cursor.execute(f"UPDATE job SET {change} = {mark} WHERE name = {mark}", (value, step.job))
-        self._note(Command(step.what, step.job, (), asked, time.monotonic(), 0, "", ""))
-
-    def _interval(self) -> str:
-        return "`interval`" if parse_url(self._url).kind == "mysql" else '"interval"'
-
-    @contextlib.contextmanager
-    def _database(self) -> Iterator[tuple[Any, str]]:
-        """A cursor as any program has one, and its spelling of a parameter."""
-        target = parse_url(self._url)
-        if target.kind == "sqlite":
-            connection = sqlite3.connect(target.path, timeout=20, isolation_level=None)
-            mark = "?"
-        else:
-            connection, mark = connect(target), "%s"
-        try:
-            yield connection.cursor(), mark
-        finally:
-            connection.close()
-
-    def _away(self) -> None:
+    def _away(self, seconds: float) -> None:
         """The database cannot be written for a while."""
         asked = time.monotonic()
-        with self._database() as (cursor, _):
-            lock = {
-                "sqlite": "BEGIN EXCLUSIVE",
-                "mysql": "LOCK TABLES schedule WRITE",
-                "postgresql": "BEGIN; LOCK TABLE schedule",
-            }[parse_url(self._url).kind]
-            cursor.execute(lock)
-            time.sleep(ROWS_LOCKED)
+        with self._database.opened() as (cursor, _):
+            cursor.execute(self._database.lock())
+            time.sleep(seconds)
         self._note(Command("away", "", (), asked, time.monotonic(), 0, "", ""))
 
-    # What there is to see
 
-    def _gathered(self, started: float, memory: int, descriptors: int) -> Record:
-        house = self._houses[0]
-        jobs = house.fine("list", "--all", "--json")
-        history = house.fine("history", "--json")
-        with self._database() as (cursor, _):
-            cursor.execute(
-                "SELECT job.name, output.number, output.attempt, output.text FROM output"
-                " JOIN job ON job.id = output.job_id ORDER BY output.job_id, output.number, output.attempt, output.part"
-            )
-            output: dict[tuple[str, int], list[tuple[int, str]]] = {}
-            for name, number, attempt, text in cursor.fetchall():
-                output.setdefault((name, number), []).append((attempt, text))
-            cursor.execute("SELECT name, number FROM schedule JOIN job ON job.id = job_id WHERE attempt > 0")
-            unfinished = dict(cursor.fetchall())
-        file = self._folder / "witness"
-        witness = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-        left = sorted({line["pid"] for line in witness if _is_worker(line["pid"])})
-        logs = "".join(house.log() for house in self._houses)
-        ended = time.monotonic()
-        return Record(
-            self._scenario,
-            started,
-            ended,
-            witness,
-            history,
-            jobs,
-            output,
-            unfinished,
-            self._commands,
-            logs,
-            memory,
-            descriptors,
-            left,
-        )
-
-    def _taken(self) -> tuple[int, int]:
-        memory = descriptors = 0
-        for house in self._houses:
-            pid = house.processes[-1].pid
-            with contextlib.suppress(OSError):
-                status = Path(f"/proc/{pid}/status").read_text()
-                memory = max(memory, int(status.partition("VmRSS:")[2].split()[0]))
-                descriptors = max(descriptors, len(os.listdir(f"/proc/{pid}/fd")))
-        return memory, descriptors
+def _words(job: JobPlan) -> list[str]:
+    """What stands after `jobd add NAME`, its arguments included."""
+    words = list(job.words)
+    cut = words.index("--") if "--" in words else len(words)
+    arguments = [word for key, value in job.arguments.items() for word in ("--arg", f"{key}={json.dumps(value)}")]
+    return [*words[:cut], *arguments, *words[cut:]]
 
 
-def _is_worker(pid: int) -> bool:
+def _table(job: JobPlan) -> dict[str, object]:
+    """A job as a file has it; those that are due together are so at a certain second."""
+    interval = job.words[1]
+    if job.words[0] == TOGETHER:
+        interval = f"at {datetime.now(UTC) + timedelta(seconds=TOGETHER_IN + float(interval)):%Y-%m-%dT%H:%M:%S}Z"
+    table: dict[str, object] = {"interval": interval, "task": job.option("--task")}
+    numbers = {"priority": int(job.option("--priority") or 0), "retry_times": int(job.option("--retry") or 0)}
+    arguments = {key: value for key, value in job.arguments.items() if value is not None}
+    return table | numbers | {"args": arguments}
+
+
+def _faked(folder: Path, code: Path, ahead: float) -> dict[str, str]:
+    """The environment of a program whose wall clock is ahead, and whose monotonic clock is the true one."""
+    libraries = list(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    if not libraries:
+        servers.missing("libfaketime", "apt-get install libfaketime")
+    # time.sleep fails under libfaketime when the sleep is over before it has begun.
+    mended = folder / "mended"
+    mended.mkdir()
+    (mended / "sitecustomize.py").write_text(
+        "import select, time\ntime.sleep = lambda seconds: select.select([], [], [], max(0, seconds)) and None\n"
+    )
+    return {
+        "LD_PRELOAD": str(libraries[0]),
+        "FAKETIME": f"{ahead:+g}s",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+        "PYTHONPATH": f"{mended}:{code}",
+    }
+
+
+def _taken(pid: int) -> tuple[int, int]:
+    """Memory (KiB, the most at any time) and descriptors of a daemon."""
     try:
-        return b"jobd.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
+        status = Path(f"/proc/{pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]), len(os.listdir(f"/proc/{pid}/fd"))
+    except (OSError, IndexError):
+        return 0, 0
 
 
-def play(scenario: Scenario, folder: Path, url: str) -> Record:
+def play(scenario: Scenario, folder: Path, url: str, code: Path = ROOT) -> Record:
     """Play a scenario in an empty folder, on the empty database at `url`."""
-    return Player(scenario, folder, url).play()
+    return Player(scenario, folder, url, code).play()
 
 
 @contextlib.contextmanager
-def databases(kind: str, folder: Path) -> Iterator[Any]:
+def databases(kind: str) -> Iterator[Callable[[Path], str]]:
     """A function that gives the URL of an empty database of this kind each time it is called with a folder."""
     if kind == "sqlite":
         yield servers.sqlite_url
         return
-    with servers.running(kind) as server:
-        yield lambda _: server.new_database()
+    lock = threading.Lock()
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(servers.running("postgresql" if kind == "pgbouncer" else kind))
+        if kind == "pgbouncer":
+            server = stack.enter_context(servers.pooled(server))
+
+        def new(_: Path) -> str:
+            with lock:
+                return server.new_database()
+
+        yield new
 
 
 def keep(folder: Path, to: Path, record: Record | None) -> None:
     """Put what a failing scenario left behind aside, for a person to look at."""
     if to.exists():
         shutil.rmtree(to)
-    shutil.copytree(folder, to, symlinks=True, ignore=shutil.ignore_patterns("jobd.sock"))
+    shutil.copytree(folder, to, symlinks=True, ignore=shutil.ignore_patterns("jobd.sock", "errands"))
     if record is not None:
+        (to / "scenario.json").write_text(record.scenario.to_json())
         (to / "commands").write_text("\n".join(map(str, record.commands)) + "\n")
+        (to / "history.json").write_text("\n".join(map(json.dumps, record.history)) + "\n")

@@ -25,7 +25,8 @@ def shrink(scenario: Scenario, fails: Callable[[Scenario], bool], plays: int) ->
 
 
 def _with_jobs(scenario: Scenario, jobs: Sequence[object]) -> Scenario:
-    kept = tuple(job for job in scenario.jobs if job in jobs)
+    names = {job.name for job in scenario.jobs if job in jobs}
+    kept = tuple(job for job in scenario.jobs if job.name in names and names.issuperset(job.parents()))
     names = {job.name for job in kept} | {""}
     return scenario._replace(jobs=kept, steps=tuple(step for step in scenario.steps if step.job in names))
 

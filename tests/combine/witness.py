@@ -5,6 +5,8 @@ printed, and `end` with how it will end. What is printed has a tag that names ru
 """
 
 import asyncio
+import faulthandler
+import fcntl
 import json
 import logging
 import os
@@ -15,26 +17,107 @@ import time
 
 import jobd
 
-FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "witness")
+VERSION = 0
+HOME = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+FILE = os.path.join(HOME, "..", "witness")
+NODE = int(os.path.basename(os.path.abspath(HOME))[len("node") :])
 
 
 def note(what, **more):
     run = jobd.current_run()
     line = {"what": what, "job": run.job, "run": run.run, "attempt": run.attempt, "due": run.due_time}
     line |= {"token": run.token, "pid": os.getpid(), "at": time.monotonic(), **more}
+    write(line)
+
+
+def write(line):
     descriptor = os.open(FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(descriptor, json.dumps(line).encode() + b"\n")
     os.close(descriptor)
 
 
-def tag(number):
+def begin(mark):
+    note("begin", mark=mark, node=NODE, version=VERSION, born=born(), state=state(), settled=settled())
+
+
+def born():
+    """When this process was started, which tells it from another of the same number."""
+    with open("/proc/self/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[19])
+
+
+def state():
+    """What the process has that is put back after each run."""
+    return {
+        "blocking": os.get_blocking(1),
+        "SIGPIPE": str(signal.getsignal(signal.SIGPIPE)),
+        "SIGUSR1": str(signal.getsignal(signal.SIGUSR1)),
+        "alarm": signal.getitimer(signal.ITIMER_REAL) != (0, 0),
+        "directory": os.getcwd(),
+        "umask": umask(),
+        "environment": os.environ.get("LEFT"),
+        "mask": sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, ()))),
+    }
+
+
+def settled():
+    """What it has that is put back when there is time."""
+    return {
+        "timers": [signal.getitimer(which) != (0, 0) for which in (signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)],
+        "faulthandler": faulthandler.is_enabled(),
+        "stdin": os.readlink("/proc/self/fd/0"),
+        "affinity": sorted(os.sched_getaffinity(0)),
+    }
+
+
+def umask():
+    value = os.umask(0o077)
+    os.umask(value)
+    return value
+
+
+def leave(what):
+    """Change something of the process that outlives this run unless it is put back."""
+    if what == "nonblock":
+        os.set_blocking(1, False)
+    elif what == "nonblock child":
+        subprocess.run([sys.executable, "-ISc", "import os; os.set_blocking(1, False)"], check=True)
+    elif what == "sigpipe":
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    elif what == "handler":
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+    elif what == "alarm":
+        signal.setitimer(signal.ITIMER_REAL, 3600)
+    elif what == "timers":
+        signal.setitimer(signal.ITIMER_VIRTUAL, 3600)
+        signal.setitimer(signal.ITIMER_PROF, 3600)
+    elif what == "faulthandler":
+        faulthandler.enable()
+    elif what == "stdin":
+        with open("/etc/hostname") as file:
+            os.dup2(file.fileno(), 0)
+    elif what == "descriptor":
+        fcntl.fcntl(os.open("/etc/hostname", os.O_RDONLY), fcntl.F_SETFD, 0)
+    elif what == "directory":
+        os.chdir("/")
+    elif what == "umask":
+        os.umask(0)
+    elif what == "environment":
+        os.environ["LEFT"] = "behind"
+    elif what == "mask":
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    elif what == "affinity":
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+
+
+def tag(number, pad):
     run = jobd.current_run()
-    return f"<{run.job}|{run.run}|{run.attempt}|{number}>"
+    return f"<{run.job}|{run.run}|{run.attempt}|{number}>" + "." * pad
 
 
-def speak(say, how):
+def speak(say, how, pad):
     for number in range(say):
-        text = tag(number)
+        text = tag(number, pad)
         if how == "logging":
             logging.getLogger("witness").warning(text)
         elif how == "child":
@@ -63,16 +146,25 @@ def finish(say, fails, end, value):
 
 
 @jobd.task
-def act(say, how, seconds, fails, end, value, mark):
-    note("begin", mark=mark)
-    speak(say, how)
-    time.sleep(seconds)
+def act(say, how, pad, seconds, fails, end, leaves, mark, value=None):
+    begin(mark)
+    speak(say, how, pad)
+    if seconds:
+        time.sleep(seconds)
+    leave(leaves)
     return finish(say, fails, end, value)
 
 
 @jobd.task
-async def act_async(say, how, seconds, fails, end, value, mark):
-    note("begin", mark=mark)
-    speak(say, how)
+async def act_async(say, how, pad, seconds, fails, end, leaves, mark, value=None):
+    begin(mark)
+    speak(say, how, pad)
     await asyncio.sleep(seconds)
+    leave(leaves)
     return finish(say, fails, end, value)
+
+
+@jobd.task
+def plain():
+    begin(0)
+    note("end", ended="return", value=None, lines=0)

@@ -1,0 +1,122 @@
+"""What concerns processes: output is its own run's, a process is as it was at first, and nothing grows or is left."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+
+from tests.combine.case import Attempt, Case
+from tests.combine.record import REFUSED
+from tests.combine.scenario import SNAPSHOT
+
+MEMORY = 100 * 1024  # KiB of a daemon
+DESCRIPTORS = 200
+SESSIONS = 2  # that a server may end on a busy machine, because their transactions stood still for seconds
+PAUSE = 1.0  # seconds without a run, in which a worker looks thoroughly for what was left in it
+TAG = re.compile(r"<([^<>|]+)\|(\d+)\|(\d+)\|(\d+)>")
+INTERNAL = ("\x1e",)  # what jobd writes into a pipe beside what tasks print
+OF_AN_IMPORT = "<import|"  # what an import prints that fails
+CUT = ("bytes of output before this were cut]", "output was dropped here")
+
+
+def _output(case: Case) -> Iterator[str]:
+    """Each attempt has exactly the lines that it printed, in order, and nothing else is shown."""
+    said = {(one.job, one.run, one.number): one for one in case.attempts}
+    shown: dict[tuple[str, int, int], str] = defaultdict(str)
+    for (job, run), parts in case.record.output.items():
+        for attempt, text in parts:
+            shown[job, run, attempt] += text
+    for key, text in shown.items():
+        where = f"attempt {key[2]} of run {key[1]} of {key[0]}"
+        for name, run, attempt, line in TAG.findall(text):
+            if (case.record.names.get(name, name), int(run), int(attempt)) != key:
+                yield f"{where} shows line {line} of attempt {attempt} of run {run} of {name}"
+                break
+        for mark in (*INTERNAL, OF_AN_IMPORT):
+            if mark in text:
+                yield f"{where} shows what is not its own: {text[:200]!r}"
+    for key, one in said.items():
+        if key[:2] in case.finished and not case.disturbed(one.began - 1, one.last + 1):
+            its = "".join(text for _, text in case.record.output.get(key[:2], ()))
+            yield from _complete(one, shown.get(key, ""), any(word in its for word in CUT))
+
+
+def _complete(one: Attempt, shown: str, cut: bool) -> Iterator[str]:
+    """Whether what is shown of an attempt is all; `cut`: that something is missing is said with its run."""
+    numbers = [int(found[3]) for found in TAG.findall(shown)]
+    wanted = [*range(one.said)]
+    if cut:
+        wanted = [number for number in wanted if number in numbers]
+    if numbers != wanted and (one.said or one.end is not None):
+        where = f"attempt {one.number} of run {one.run} of {one.job}"
+        yield f"{where} printed {one.said} lines, its log shows {numbers[:60]}"
+
+
+def _fresh(case: Case) -> Iterator[str]:
+    """A process of a fresh run is seen in no other attempt, before or after."""
+    for its in case.by_process.values():
+        for one in its if len(its) > 1 else ():
+            plan = case.plans.get(one.job)
+            isolation = plan.option("--isolation") if plan is not None else None
+            if isolation in ("fresh", "fork"):
+                other = next(other for other in its if other is not one)
+                where = f"attempt {one.number} of run {one.run} of {one.job}"
+                yield f"{where} ({isolation}) had the process of run {other.run} of {other.job}"
+                break
+
+
+def _left_behind(case: Case) -> Iterator[str]:
+    """What a task left in its process is put back before the next run, or when there is time for it."""
+    for its in case.by_process.values():
+        for number, one in enumerate(its[1:], 1):
+            where = f"run {one.run} of {one.job} found what was left by an earlier one"
+            if one.begin["state"] != its[0].begin["state"]:
+                yield f"{where}: {_differing(one.begin['state'], its[0].begin['state'])}"
+                break
+            pause = one.began - its[number - 1].last
+            if pause > PAUSE and one.begin["settled"] != its[0].begin["settled"]:
+                yield f"{where}, {pause:.1f} s before: {_differing(one.begin['settled'], its[0].begin['settled'])}"
+                break
+
+
+def _differing(one: dict[str, object], first: dict[str, object]) -> str:
+    return ", ".join(f"{name} is {value}, was {first[name]}" for name, value in one.items() if value != first[name])
+
+
+def _versions(case: Case) -> Iterator[str]:
+    """A run has the plugins that were accepted last."""
+    for one in case.given("reload"):
+        if one.mark == REFUSED and one.code == 0:
+            yield "plugins that do not load were accepted"
+        if one.mark <= 0 or one.code not in (0, 1):
+            continue
+        by = case.by(one.answered)
+        for attempt in case.attempts:
+            if attempt.begin["node"] == one.node and attempt.began > by and attempt.begin["version"] < one.mark:
+                where = f"run {attempt.run} of {attempt.job}"
+                yield f"{where} began with version {attempt.begin['version']} of the plugins, not {one.mark}"
+                break
+    for attempt in case.attempts if SNAPSHOT else ():
+        before = [one for one in case.given("reload") if one.asked < attempt.began]
+        asked = [one.mark for one in before if one.node == attempt.begin["node"]]
+        if attempt.begin["version"] > max([0, *asked]):
+            yield f"run {attempt.run} of {attempt.job} began with plugins that were not accepted"
+
+
+def _quiet(case: Case) -> Iterator[str]:
+    """No bug is logged, nothing is left running, and a daemon stays small."""
+    record = case.record
+    for line in record.logs.splitlines():
+        if "a bug in jobd" in line or "Traceback" in line or "talked nonsense" in line:
+            yield f"the log says {line[:300]}"
+    away = [line for line in record.logs.splitlines() if "trying again until it is back" in line]
+    if len(away) > SESSIONS and not case.given("away"):
+        yield f"nobody took the database away, and the log says so {len(away)} times: {away[-1][:300]}"
+    if record.left:
+        yield f"the processes {record.left} outlived their daemon"
+    if record.memory > MEMORY:
+        yield f"a daemon had {record.memory} KiB"
+    if record.descriptors > DESCRIPTORS:
+        yield f"a daemon had {record.descriptors} descriptors"
+
+
+CHECKS = (_output, _fresh, _left_behind, _versions, _quiet)
