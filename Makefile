@@ -11,9 +11,10 @@ PREFIX ?= /usr/local
 SEEDS ?= 2000
 FIRST ?= 0
 DATABASE ?= sqlite
+JOBS ?= 6
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH JOBD_CONFIG JOBD_DATABASE
 
-.PHONY: help run fresh test test-servers test-debian13 test-systemd model chaos combine simulate check format bench bench-check bench-baseline bench-peers install uninstall clean
+.PHONY: help run fresh test test-servers test-debian13 test-systemd model chaos combine combine-each combine-planted simulate check format bench bench-check bench-baseline bench-peers install uninstall clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,7 +26,9 @@ help:
 	@echo 'make test-systemd   run the tests that boot a real systemd (root)'
 	@echo 'make model          search the model of the claim protocol to its end (Spin)'
 	@echo 'make simulate       simulate whole clusters with every fault: SEEDS=2000 FIRST=0'
-	@echo 'make combine        play drawn combinations of features on real daemons: DATABASE=sqlite SEEDS=10 FIRST=0'
+	@echo 'make combine        play drawn combinations of features on real daemons: DATABASE=sqlite SEEDS=20 FIRST=0 JOBS=6'
+	@echo 'make combine-each   one seed of each situation and a fresh one, on four databases; four minutes'
+	@echo 'make combine-planted see that it finds each of the known faults, planted one at a time'
 	@echo 'make chaos          break real daemons, servers, disks and clocks for some minutes'
 	@echo 'make check          lint, format and type checks'
 	@echo 'make format         put the format right'
@@ -71,10 +74,18 @@ chaos: $(VENV)/dev
 	@tests/install-servers.sh
 	$(BIN)/pytest -m chaos -rP
 
-combine: SEEDS := 10
+combine: SEEDS := 20
 combine: $(VENV)/dev
 	@tests/install-servers.sh
-	$(BIN)/python -m tests.combine --database $(DATABASE) --seeds $(SEEDS) --first $(FIRST)
+	$(BIN)/python -m tests.combine --database $(DATABASE) --seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS)
+
+combine-each: $(VENV)/dev
+	@tests/install-servers.sh
+	$(BIN)/python -m tests.combine --database sqlite,mariadb,mysql,postgresql --each --fresh 1 --jobs $(JOBS)
+
+combine-planted: $(VENV)/dev
+	@tests/install-servers.sh
+	$(BIN)/python -m tests.combine.planted --jobs $(JOBS)
 
 simulate: $(VENV)/dev
 	$(BIN)/python -m tests.simulation $(SEEDS) $(FIRST)
