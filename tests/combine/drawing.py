@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from tests.combine.scenario import MARK, SNAPSHOT, JobPlan, Step
+from tests.combine.scenario import MARK, JobPlan, Step
 
 NAMES = ("job", "mail", "übung", "a b", "x/y")
 QUIET = {"say": 0, "how": "print", "pad": 0, "seconds": 0, "fails": 0, "end": "return", "value": None, "leaves": ""}
@@ -15,7 +15,7 @@ LEAVINGS = (
 LIKELY = {
     "run": 6.0, "run --wait": 2.0, "cancel": 3.0, "set": 6.0, "pause": 3.0, "rm": 2.0, "sql delete": 1.0,
     "sql interval": 1.5, "sql retry": 1.0, "sql insert": 0.3, "apply": 1.0, "rename": 1.0, "look": 2.0, "reload": 0.7,
-    "new code": 0.7, "bad code": 0.5 if SNAPSHOT else 0.0, "restart": 0.7, "kill": 0.7, "away": 0.5,
+    "new code": 0.7, "bad code": 0.5, "restart": 0.7, "kill": 0.7, "away": 0.5,
 }  # fmt: skip
 UNDO = {"pause": ("resume",), "rm": ("restore", "restore", "add again"), "sql delete": ("sql undelete",)}
 OF_A_NODE = ("kill", "restart", "reload", "new code", "bad code", "down")

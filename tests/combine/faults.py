@@ -42,6 +42,7 @@ MET_AT_WORK = (
     ' " AND job_id NOT IN (SELECT job_id FROM job_options WHERE paused <> 0)", pair)'
 )
 ZONE = "        if found or self.settings.timezone:\n            return found or self.settings.timezone\n"
+COPY = 'copy = _absolute(given["--copy"]) if "--copy" in given else None'
 UP_TO_MARK = "            return self._share(self._up_to(end_mark(done.secret)))\n"
 ALL_READ = "            self._read(self.child.unread())\n            return self._share(self._split.rest())\n"
 
@@ -130,6 +131,11 @@ FAULTS = {
             Edit("store/schedule_table.py", f"{FIRSTS}:", f"[*{FIRSTS}][::-1]:"),
             Edit("engine/turn.py", "if priority > want.above}", "if priority > want.above + 1000}"),
         ),
+    ),
+    "13.10 a worker that begins later has what lies in the folder": Fault(
+        ("versions",),
+        ("mixed",),
+        (Edit("runner/__main__.py", COPY, "copy = None"),),
     ),
     "13.11 statements are prepared": Fault(
         ("quiet", "answers", "play"),

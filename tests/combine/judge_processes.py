@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from tests.combine.case import Attempt, Case
 from tests.combine.record import REFUSED
-from tests.combine.scenario import SNAPSHOT
 
 MEMORY = 100 * 1024  # KiB of a daemon
 DESCRIPTORS = 200
@@ -95,7 +94,7 @@ def _versions(case: Case) -> Iterator[str]:
                 where = f"run {attempt.run} of {attempt.job}"
                 yield f"{where} began with version {attempt.begin['version']} of the plugins, not {one.mark}"
                 break
-    for attempt in case.attempts if SNAPSHOT else ():
+    for attempt in case.attempts:
         before = [one for one in case.given("reload") if one.asked < attempt.began]
         asked = [one.mark for one in before if one.node == attempt.begin["node"]]
         if attempt.begin["version"] > max([0, *asked]):
@@ -106,7 +105,7 @@ def _quiet(case: Case) -> Iterator[str]:
     """No bug is logged, nothing is left running, and a daemon stays small."""
     record = case.record
     for line in record.logs.splitlines():
-        if "a bug in jobd" in line or "Traceback" in line or "talked nonsense" in line:
+        if "a bug in jobd" in line or "Traceback" in line or "sent an invalid message" in line:
             yield f"the log says {line[:300]}"
     away = [line for line in record.logs.splitlines() if "trying again until it is back" in line]
     if len(away) > SESSIONS and not case.given("away"):

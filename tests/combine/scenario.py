@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 MARK = "mark"  # the argument that says which version of a definition a run had
 TOGETHER = "--together"  # in the place of a schedule: due so many seconds after the start, with all others of that kind
-# Whether a refused reload leaves the accepted code in force also for workers that begin after it.
-SNAPSHOT = False
 
 
 class JobPlan(NamedTuple):

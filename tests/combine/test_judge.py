@@ -6,7 +6,6 @@ from collections.abc import Callable
 import pytest
 
 from jobd.clock import SECOND, iso
-from tests.combine import judge_processes
 from tests.combine.case import DEADLINE
 from tests.combine.errand import NEVER
 from tests.combine.judge import judge
@@ -467,8 +466,7 @@ def test_a_daemon_that_was_killed_excuses_what_it_did_not_record() -> None:
     assert judge(record) == []
 
 
-def test_plugins_that_were_not_accepted_are_found_where_workers_load_what_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge_processes, "SNAPSHOT", True)
+def test_plugins_that_were_not_accepted_are_found() -> None:
     record = clean()
     record.commands.append(command("reload", asked=0.5, code=1, mark=REFUSED))
     assert judge(record) == []
