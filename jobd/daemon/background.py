@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from jobd.engine.mailbox import Mailbox
 
+MOST = 24  # pieces of work that wait: as many as there are clients of the control socket
 Work = Callable[[], Any]
 Then = Callable[[Any], None]
 
@@ -28,6 +29,11 @@ class Background:
     def descriptor(self) -> int:
         """Readable when something has been done."""
         return self._done.descriptor
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that those who asked first have hardly waited for it."""
+        return len(self._waiting) >= MOST
 
     def do(self, work: Work, then: Then) -> None:
         """Do `work` after what was asked for before it."""

@@ -297,6 +297,8 @@ class _Service:
                 reply(self._status())
             case {"do": "changed"}:
                 self._engine.changed(lambda trouble: reply({"database": trouble or "ok"}))
+            case {"do": "tasks"} if self._background.is_full:
+                reply({"error": "too many commands ask the daemon for its tasks", "hint": "try again in a moment"})
             case {"do": "tasks"}:
                 asked = request.get("asked")
                 self._reloader.tasks(asked if isinstance(asked, str) else None, reply)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from jobd import logs
 from jobd.clock import MILLISECOND, SECOND, Clock
+from jobd.engine.buffers import Budget
 from jobd.engine.spawner import Spawner
 from jobd.engine.worker import Worker
 
@@ -18,12 +19,13 @@ END_PATIENCE = 2 * SECOND  # for a worker process to end when the daemon does
 class Crew:
     """The workers, of which `size` should be fit for runs. Moments are monotonic, in µs."""
 
-    def __init__(self, size: int, output_limit: int, spawner: Spawner, clock: Clock) -> None:
+    def __init__(self, size: int, output_limit: int, spawner: Spawner, clock: Clock, budget: Budget) -> None:
         self.size = size
         self.renewed = True  # the descriptors to wait on are others than they were
         self._output_limit = output_limit
         self._spawner = spawner
         self._clock = clock
+        self._budget = budget
         self._workers: dict[int, Worker] = {}  # by process id
         self._idle: list[Worker] = []
         self._deadline = 0  # until when workers may run without hearing from here
@@ -142,7 +144,7 @@ class Crew:
             self.respawn_later(f"a worker could not be started: {error}")
             return
         child.trust_until(self._deadline)
-        self._workers[child.pid] = Worker(child, self._output_limit, SHOW_AFTER)
+        self._workers[child.pid] = Worker(child, self._output_limit, SHOW_AFTER, self._budget)
         self.renewed = True
 
     def respawn_later(self, reason: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from jobd import logs
 from jobd.clock import SECOND, Clock, SystemClock, iso
 from jobd.config import Settings
+from jobd.engine.buffers import Budget
 from jobd.engine.keeper import Keeper
 from jobd.engine.mailbox import Mailbox
 from jobd.engine.marks import Marks, open_marks
@@ -43,6 +44,7 @@ from jobd.errors import JobdError
 from jobd.store.store import Store, open_store
 
 FEED = SECOND // 4  # claims are asked for when less than half of what this time needs is in hand
+MOST_LOOKS = 100  # that are asked for and not answered: commands that come and go while the keeper waits
 KEEPER_STALLS = 60 * SECOND  # a keeper that is so late for its next poll hangs
 
 
@@ -81,6 +83,7 @@ class Engine:
         self._marks = marks(settings)
         begun = self._marks.read()  # by the daemon before this one
         self._inbox = mailbox()
+        self.budget = Budget()
         self._processors: dict[str, Processor] = {}
         self._hands: set[int] = set()
         self._readers: dict[int, tuple[Processor, Worker, str]] = {}
@@ -88,6 +91,7 @@ class Engine:
         self._state = "running"
         self._stop_at: int | None = None
         self._leaving = False
+        self._looks = 0  # that have been asked for and not been answered
         self._trusted = 0
         for pool, size in settings.pools.items():
             self._processors[pool] = self._processor(size)
@@ -103,6 +107,7 @@ class Engine:
             spool(settings),
             mailbox(),
             self._inbox,
+            self.budget,
         )
         self._thread = threading.Thread(target=self.keeper.run, name="keeper", daemon=True)
 
@@ -161,6 +166,8 @@ class Engine:
         for processor in self._processors.values():
             processor.step()
         self._feed()
+        if (news := self.budget.news(self._clock.monotonic())) is not None:
+            logs.log("warning", news)
         if self._state != "running":
             self._wind_down()
 
@@ -207,6 +214,10 @@ class Engine:
 
         Or with the reason, in words, why the database cannot be used.
         """
+        if self._looks >= MOST_LOOKS:
+            reply(self.keeper.trouble or "too many commands wait for it")
+            return
+        self._looks += 1
         self.keeper.inbox.put(Look(reply))
 
     def healthy(self) -> bool:
@@ -230,6 +241,7 @@ class Engine:
             "queued": sum(len(processor.queue) for processor in processors),
             "database": self.keeper.trouble or "ok",
             "log_failures": logs.failures(),
+            "buffered": self.budget.used,
         }
 
     # Inside
@@ -239,7 +251,8 @@ class Engine:
 
     def _processor(self, size: int) -> Processor:
         chance, note = self._chance, self._marks.note
-        return Processor(size, self._rules(), self._spawner, self._clock, chance, self._report, note, self._hands)
+        rules, clock, report = self._rules(), self._clock, self._report
+        return Processor(size, rules, self._spawner, clock, chance, report, note, self._hands, self.budget)
 
     def _report(self, message: object) -> None:
         self.keeper.inbox.put(message, urgent=isinstance(message, Began) and message.first)
@@ -269,6 +282,7 @@ class Engine:
                     if job_id not in self._hands:  # else it is told when nothing of it can run any more
                         self.keeper.inbox.put(Abandoned({job_id: (token, None)}))
                 case Looked(reply=reply):
+                    self._looks -= 1
                     reply()
                 case Opened(node=node):
                     self.node = node

@@ -15,6 +15,7 @@ import jobd
 from jobd import lifecycle, logs
 from jobd.clock import MILLISECOND, MINUTE, SECOND, Clock
 from jobd.config import Settings
+from jobd.engine.buffers import Budget
 from jobd.engine.census import Census
 from jobd.engine.lease import Lease, Neighbours, Watch
 from jobd.engine.mailbox import Mailbox
@@ -47,16 +48,15 @@ from jobd.engine.processor import Appetite
 from jobd.engine.pruner import Pruner
 from jobd.engine.share import Share, last_call, look_at, sooner
 from jobd.engine.spool import Spool
-from jobd.engine.sweep import STEP, Sweep, put_back_since
+from jobd.engine.sweep import STEP, Sweep, put_back_since, with_another
 from jobd.engine.takeover import Begun, Gone, Losses, adopt, gone, take_over
-from jobd.engine.turn import MOST_SHARED, Done, Want, Work, turn
+from jobd.engine.turn import MOST_SHARED, NO_ROOM, Done, Want, Work, turn
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown, StatementRefused
 from jobd.lifecycle import UNRESOLVED_PAUSE
 from jobd.schedule.zone import rules_version
 from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.installation import SaidZone
-from jobd.store.output import Part, kept_beside
 from jobd.store.schedule_table import NOTHING, Settlement, Without
 from jobd.store.store import Session, Store
 
@@ -89,8 +89,10 @@ class Keeper:
         spool: Spool,
         inbox: Mailbox,
         outbox: Mailbox,
+        budget: Budget | None = None,
     ) -> None:
         self.inbox = inbox
+        self._budget = Budget() if budget is None else budget
         self.lease = Lease(settings.lease)
         self.watch = Watch(settings.lease)
         self._gone = Watch(settings.lease)  # of those that have claims and are not registered
@@ -108,9 +110,8 @@ class Keeper:
         self._store: Store
         self._node = 0
         self._held: dict[int, tuple[int, str]] = {}  # job → fencing token and pool, of all that is claimed
-        self._outcomes = Outcomes(spool)
+        self._outcomes = Outcomes(spool, self._budget)
         self._began: dict[int, Began] = {}
-        self._printed: dict[int, list[Part]] = {}  # by job
         self._looks: list[Look] = []
         self._recalled: set[int] = set()  # of these the answer is to come
         # job → the token under which it was called back, or its run was to be ended: once is enough
@@ -172,7 +173,7 @@ class Keeper:
         self._mind_clock(now)
         self._mind_neighbours(now)
         if self.trouble is not None:
-            self._outcomes.keep()
+            self._outcomes.keep(now)
         if now < self._retry_at:
             return
         try:
@@ -200,7 +201,7 @@ class Keeper:
         """Notice that the wall clock was put back: what waits for a time must not wait for it to come round again."""
         ahead = self._clock.wall() - now
         if ahead < self._ahead - STEP:
-            self._sweeps.append(Sweep(put_back=self._ahead - ahead))
+            self._sweeps = with_another(self._sweeps, Sweep(put_back=self._ahead - ahead))
             self._soon(now)
         self._ahead = ahead
 
@@ -225,7 +226,7 @@ class Keeper:
                 self._bury(row, "its daemon died")
         self._begun.clear()
         if put_back := self._store.transact(lambda session: put_back_since(session, self._clock.wall, self._instance)):
-            self._sweeps.append(Sweep(put_back=put_back))
+            self._sweeps = with_another(self._sweeps, Sweep(put_back=put_back))
         self._outbox.put(Opened(self._node))
 
     def _register(self) -> None:
@@ -243,9 +244,7 @@ class Keeper:
         now = self._clock.monotonic()
         match message:
             case Settlement():
-                # With what it printed before: that shares its fate, and the spool if the database is away.
-                printed = self._printed.pop(message.plan.job_id, ())
-                self._outcomes.add(message._replace(output=(*printed, *message.output)) if printed else message)
+                self._outcomes.add(message)
                 self._soon(now if len(self._outcomes) >= MOST_AT_ONCE else now + self._company(message))
             case Unresolved(settlement=settlement):
                 self._receive(self._offered(settlement))
@@ -253,7 +252,7 @@ class Keeper:
                 self._began[job_id] = message
                 self._soon(now if message.first else now + self._gather)
             case Printed(part=part):
-                self._printed[part.job_id] = [*kept_beside(part, self._printed.get(part.job_id, ())), part]
+                self._outcomes.print(part)
                 self._soon(now + self._gather)
             case Recalled(job_id=job_id):
                 self._recalled.discard(job_id)
@@ -284,7 +283,7 @@ class Keeper:
                 self._tell_pools = True
                 self._lacking.clear()
                 self._store.take_password(settings)
-                self._sweeps.append(Sweep(wake=True, zones=True))
+                self._sweeps = with_another(self._sweeps, Sweep(wake=True, zones=True))
                 self._soon(now)
 
     def _offered(self, settlement: Settlement) -> Settlement:
@@ -348,16 +347,16 @@ class Keeper:
             self._start_over()
             return
         self._outcomes.drop(work.settlements)
+        more_printed = self._outcomes.drop_printed(work.printed)
         for began in work.began:
             if began.first:
                 self._outbox.put(Marked(began.job_id, began.token, began.job_id in done.marked))
         self._began.clear()
-        self._printed.clear()
         if work.beat:
             self._begun.clear()
         for job_id, token in done.vanished.items():
             self._outbox.put(Vanished(job_id, token))  # it is held until that has ended: see Abandoned
-        self._now_at = now if self._outcomes else None
+        self._now_at = now if self._outcomes or more_printed else None
         self._reconcile = self._tell_pools = False
         answered = self._clock.monotonic()
         if work.beat:
@@ -420,7 +419,7 @@ class Keeper:
         if zone is not None and zone != self._settings.timezone:
             logs.log("warning", f"jobs that name no time zone follow {zone}, as another node's jobd.toml has it")
             self._settings = self._settings._replace(timezone=zone)
-            self._sweeps.append(Sweep(zones=True))
+            self._sweeps = with_another(self._sweeps, Sweep(zones=True))
 
     def _gathering(self, took: int, more: bool) -> int:
         """How long outcomes wait for company after a turn that took so long; not long while there is `more` to claim,
@@ -442,6 +441,7 @@ class Keeper:
     def _work(self, now: int) -> Work:
         """What there is to do in the database; only a turn that has been committed takes any of it away."""
         settlements = self._outcomes.first(MOST_AT_ONCE)
+        self._mind_unreadable()
         beat = now >= self.lease.renewal_due() or self._reconcile
         wall = self._clock.wall()
         until = wall + self._horizon()
@@ -458,7 +458,7 @@ class Keeper:
             look_for_gone=beat or not self._gone.alone(),
             settlements=settlements,
             began=list(self._began.values()),
-            printed=[part for parts in self._printed.values() for part in parts],
+            printed=self._outcomes.printed(),
             held={job_id: token for job_id, (token, _) in self._held.items()} if beat else {},
             begun=self._begun,
             sweep=self._sweeps[0] if self._sweeps else None,
@@ -470,6 +470,16 @@ class Keeper:
             without=NOTHING if self.watch.alone() else Without(dict(self._lacking), wall - UNRESOLVED_PAUSE),
         )
 
+    def _mind_unreadable(self) -> None:
+        """Let go of claims whose outcomes were in the spool and cannot be read back: they are told as lost runs."""
+        for job_id, one in self._outcomes.unreadable.items():
+            if self._held.get(job_id, (0, ""))[0] == one.token:
+                del self._held[job_id]
+            if one.started is not None:
+                self._begun[job_id, one.token] = one.started
+            self._reconcile = True
+        self._outcomes.unreadable.clear()
+
     def _pools(self) -> Mapping[str, int]:
         """How many workers each pool has for what is claimed from now on."""
         return {} if self._draining else self._settings.pools
@@ -478,6 +488,7 @@ class Keeper:
         """How many claims each pool has room for."""
         released = {one.plan.job_id for one in settlements if not one.plan.node}
         wanted = {}
+        calm = self._budget.calm  # else it would take more memory than it has to run more
         for pool, appetite in self._appetites.items():
             before = self._holding(pool)
             holding = before - sum(self._held.get(job_id, (0, ""))[1] == pool for job_id in released)
@@ -485,7 +496,7 @@ class Keeper:
             most = min(most, self.most_claims())
             # Claims come in batches too: there is no hurry while half of what is wanted is in hand.
             room = most - holding if 2 * holding <= most else 0
-            wanted[pool] = Want(room, min(now, most), holding, before, over, above)
+            wanted[pool] = Want(room, min(now, most), holding, before, over, above) if calm else NO_ROOM
         return wanted
 
     def most_claims(self) -> int:
@@ -575,7 +586,6 @@ class Keeper:
         self._held.clear()
         self._outcomes.clear()
         self._began.clear()
-        self._printed.clear()
         self._recalled.clear()
         self._called.clear()
         self._cancelled.clear()
@@ -602,23 +612,20 @@ class Keeper:
 
     def _deliver_spool(self) -> None:
         """Hand in what a daemon before this one could not; what has been taken over meanwhile is refused."""
-        settlements = self._outcomes.left_behind()
-        if not settlements:
-            return
-        try:
-            accepted = self._store.transact(lambda session: _settle_again(session, settlements))
-        except Exception as error:
-            if not _may_be_one_outcome(error):
-                raise
-            # The state of the daemon before must not keep this one from starting.
-            if not self._drop_bad(settlements):
-                logs.log("error", f"the outcomes in the spool cannot be written: {error}")
-        else:
-            logs.log(
-                "info",
-                f"recovered {len(accepted)} of {len(settlements)} outcomes from the spool",
-            )
-        self._outcomes.empty_spool()
+        count = written = 0
+        for settlements in self._outcomes.left_behind():
+            count += len(settlements)
+            try:
+                written += len(self._store.transact(partial(_settle_again, settlements)))
+            except Exception as error:
+                if not _may_be_one_outcome(error):
+                    raise
+                # The state of the daemon before must not keep this one from starting.
+                if not self._drop_bad(settlements):
+                    logs.log("error", f"the outcomes in the spool cannot be written: {error}")
+        if count:
+            logs.log("info", f"recovered {written} of {count} outcomes from the spool")
+            self._outcomes.empty_spool()
 
     def _drop_bad(self, settlements: Sequence[Settlement]) -> bool:
         """A turn failed by what it wrote, not by the database: write the outcomes one by one and drop what is bad.
@@ -650,6 +657,7 @@ class Keeper:
 
     def _sign_off(self) -> None:
         if self._outcomes:
+            self._outcomes.keep(self._clock.monotonic(), hurry=True)
             kept = "they are kept for the next start" if self._outcomes.kept() else "they are lost"
             logs.log("error", f"{len(self._outcomes)} outcomes could not be written, {kept}: {self.trouble}")
         try:
@@ -683,7 +691,7 @@ def _said(settings: Settings) -> SaidZone:
     return SaidZone(settings.timezone, settings.zone_of_machine)
 
 
-def _settle_again(session: Session, settlements: Sequence[Settlement]) -> set[int]:
+def _settle_again(settlements: Sequence[Settlement], session: Session) -> set[int]:
     """Settle what an older jobd may have written, which knew less of a plan: these jobs are looked at again."""
     accepted = table.settle(session, settlements)
     table.note_changes(session, sorted(accepted), "changed")

@@ -1,13 +1,16 @@
 """What a run prints: its tail for the history, its lines for the daemon's log, both bounded.
 
 A run may print a gigabyte: it costs neither memory nor disk nor log. The tail keeps the last bytes and says what was
-cut; the log gets the first ones and one line that says so.
+cut; the log gets the first ones and one line that says so. All that is held counts in the daemon's budget, and when
+that leaves no room the tail is cut to a few lines.
 """
 
+from jobd.engine.buffers import Budget
 from jobd.engine.records import Records
 from jobd.wire import LEVEL_MARK, LONGEST_RECORD
 
 MAX_LINE = 16 * 1024  # bytes of a line that the log gets as one
+LEAST = 4 * 1024  # bytes of a tail that are kept also where there is no room
 _MARK = LEVEL_MARK.encode()
 Lines = list[tuple[str, str]]  # level and text, for the log
 
@@ -15,7 +18,10 @@ Lines = list[tuple[str, str]]  # level and text, for the log
 class Output:
     """The output of one attempt. `limit`: how many bytes are kept, and how many are passed on to the log."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, budget: Budget | None = None) -> None:
+        self.lost = 0  # bytes that were dropped for want of room since `take` was last called
+        self._budget = Budget() if budget is None else budget
+        self._counted = 0  # bytes, in the budget
         self._limit = limit
         self._tail = bytearray()
         self._before = 0  # bytes that came before those in the tail
@@ -37,12 +43,22 @@ class Output:
             at = _boundary(self._line, MAX_LINE if start < 0 else min(start, MAX_LINE))
             passed += self._piece(self._line[:at])
             self._line = self._line[at:]
+        self._count()
+        if self._budget.crowded:
+            passed += self._end_records()
+            self.shrink(LEAST)
         return passed
 
     def end(self) -> Lines:
         """The output is complete; what is left of it."""
         rest, self._line = self._line, b""
         passed = self._complete(rest) if rest else []
+        passed += self._end_records()
+        self._count()
+        return passed
+
+    def _end_records(self) -> Lines:
+        passed: Lines = []
         for record in self._records.end():
             passed += self._record(*record)
         return passed
@@ -52,7 +68,19 @@ class Output:
         line, self._line = self._line, b""
         passed = self._complete(line) if line else []
         self._keep(text.encode() + b"\n")
+        self._count()
         return [*passed, ("warning", text)]
+
+    def shrink(self, most: int) -> None:
+        """Drop all but the last `most` bytes of the tail, for want of room."""
+        excess = len(self._tail) - most
+        if excess <= 0:
+            return
+        line_end = self._tail.find(b"\n", excess)
+        dropped = self._cut_to(most if line_end < 0 else len(self._tail) - line_end - 1)
+        self.lost += dropped
+        self._budget.drop(dropped)
+        self._count()
 
     def take(self) -> str:
         """What has come since this was last called: its tail, headed by a line that says what was cut, if any was."""
@@ -60,8 +88,22 @@ class Output:
         text = self._text()
         self._before += len(self._tail)
         self._tail.clear()
-        self._cut = False
+        self._cut, self.lost = False, 0
+        self._count()
         return text
+
+    def close(self) -> None:
+        """Nothing of it is wanted any more."""
+        if self._counted:
+            self._line = b""
+            self._records.end()
+            self.take()
+
+    def _count(self) -> None:
+        """Have the budget know what is held."""
+        held = len(self._tail) + len(self._line) + self._records.size
+        self._budget.printing += held - self._counted
+        self._counted = held
 
     def _text(self) -> str:
         kept = self._tail.decode("utf-8", "replace").replace("\0", "\ufffd")
@@ -117,12 +159,18 @@ class Output:
             self._trim()
 
     def _trim(self) -> None:
-        excess = len(self._tail) - self._limit
-        if excess > 0:
+        self._cut |= self._cut_to(self._limit) > 0
+
+    def _cut_to(self, most: int) -> int:
+        """Keep the last `most` bytes of the tail, or a little more; how many were before them."""
+        excess = len(self._tail) - most
+        if excess <= 0:
+            return 0
+        if most:
             excess = _boundary(self._tail, excess)
-            del self._tail[:excess]
-            self._before += excess
-            self._cut = True
+        del self._tail[:excess]
+        self._before += excess
+        return excess
 
 
 def _boundary(data: bytes | bytearray, at: int) -> int:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from jobd import lifecycle, logs
 from jobd.clock import MILLISECOND, SECOND, Clock
+from jobd.engine.buffers import Budget, weight, weight_of
 from jobd.engine.crew import Crew
 from jobd.engine.messages import Abandoned, Began, Printed, Unresolved
 from jobd.engine.output import Lines
@@ -35,6 +36,7 @@ PACE_GUESS = 20 * MILLISECOND  # how long a run takes, before one has been seen
 PACE_WEIGHT = 16  # the newest run counts for one part in this many
 LINE = 2 * MILLISECOND  # so much work a worker may have in hand, by the pace of late
 LONGEST_LINE = 32  # orders
+CROWDED_PAUSE = 20 * MILLISECOND  # until it is seen whether there is room again for what runs return
 
 
 class Rules(NamedTuple):
@@ -79,8 +81,10 @@ class Processor:
         report: Callable[[object], None],
         note: Callable[[int, int, int], None],
         hands: set[int] | None = None,
+        budget: Budget | None = None,
     ) -> None:
-        self.crew = Crew(size, rules.output, spawner, clock)
+        self._budget = Budget() if budget is None else budget  # all pools of a node share it
+        self.crew = Crew(size, rules.output, spawner, clock, self._budget)
         self.queue = WorkQueue()
         self.pace = PACE_GUESS  # microseconds a run takes, lately
         self.draining = False
@@ -133,13 +137,16 @@ class Processor:
         """Microseconds until `step` has something to do; None: not by itself."""
         waits = []
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
+        pause = CROWDED_PAUSE if self._budget.full else 0
         following = self.queue.peek(wall)
         if following is not None and self._taker(following[1], monotonic) is not None:
-            waits.append(following[0] - wall)
+            waits.append(max(following[0] - wall, pause))
         elif self.shared and (oldest := self.queue.oldest()) is not None:
             waits.append(max(oldest + PATIENCE - wall, self._share_at - monotonic))
-        if not self._hands.issuperset(self._held_back) or any(map(self._fitting, self._awaiting_new.values())):
+        if not self._hands.issuperset(self._held_back):
             waits.append(0)
+        if any(map(self._fitting, self._awaiting_new.values())):
+            waits.append(pause)
         if (spawn_at := self._spawn_at()) is not None:
             waits.append(spawn_at - monotonic)
         for worker in self.crew:
@@ -154,6 +161,8 @@ class Processor:
         """Do what is due: start runs, do the books of those that are over, end what takes too long, replace workers."""
         if self._held_back:
             self._let_begin()
+        if self._budget.full:
+            self._make_room()
         if self._awaiting_new:
             self._begin_in_new()
         self._start_due()
@@ -303,6 +312,8 @@ class Processor:
         """What waits for a new worker is given to those that have come, in turn."""
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
         for item in [*self._awaiting_new.values()]:
+            if self._budget.full:
+                return
             worker = self._fitting(item)
             if worker is None:
                 if (idle := self.crew.idle()) is not None:
@@ -324,7 +335,7 @@ class Processor:
 
     def _start_due(self) -> None:
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
-        while (following := self.queue.peek(wall)) is not None and following[0] <= wall:
+        while not self._budget.full and (following := self.queue.peek(wall)) is not None and following[0] <= wall:
             item = following[1]
             worker = self._taker(item, monotonic)
             if worker is None:
@@ -474,9 +485,11 @@ class Processor:
             # The number of an execution that has not taken place is the next one's: its output is in the log only.
             settlement = _settlement(item, step, execution.nothing_happened())
             self.misses_task |= not outdated and item.job.options.command is None
+            self._budget.add_waiting(weight(settlement))
             self._report(settlement if outdated else Unresolved(settlement))
         else:
-            self._hand_in(item, step, execution.next_part())
+            self._hand_in(item, step, execution.last_parts())
+        execution.close()
         tell(item, step, done, wall)
         if step.run is None and step.plan.node and step.plan.ready is not None:
             retry = Item(item.job, step.plan)
@@ -507,8 +520,10 @@ class Processor:
         ended = Ended(done.outcome, execution.started, wall, done.error, done.result)
         return lifecycle.settle(job, plan, ended, self._rules.zone, self._random())
 
-    def _hand_in(self, item: Item, step: lifecycle.Step, part: Part | None = None) -> None:
-        self._report(_settlement(item, step, part))
+    def _hand_in(self, item: Item, step: lifecycle.Step, parts: tuple[Part, ...] = ()) -> None:
+        settlement = _settlement(item, step, parts)
+        self._budget.add_waiting(weight(settlement))
+        self._report(settlement)
 
     def _bury(self, worker: Worker) -> None:
         """The process of `worker` has ended."""
@@ -516,16 +531,19 @@ class Processor:
         self._clear_line(worker)
         self._log(worker, worker.last_output())
         status = self.crew.bury(worker)
+        words = _last_words(worker)
+        worker.chatter.close()
         if worker.forgotten is not None:
             # Others stand in line still when what it told of them was not understood: they may have begun.
             for execution in (worker.forgotten, *worker.line):
                 plan, started = execution.item.plan, execution.started or self._clock.wall()
                 self._report(Abandoned({plan.job_id: (plan.token, started)}))
                 self._hands.discard(plan.job_id)
+                execution.close()
             worker.line.clear()
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
         if worker.execution is None and wanted and not (worker.ready or worker.child.lapsed or self.draining):
-            self.crew.respawn_later(f"a worker could not start: {describe(status)}{_last_words(worker)}")
+            self.crew.respawn_later(f"a worker could not start: {describe(status)}{words}")
         while worker.execution is not None:  # more than one when what it told was not understood
             execution = worker.finish(wall, monotonic)
             if worker.child.lapsed and (execution.doom is None or execution.doom[0] == FAILED):
@@ -549,13 +567,21 @@ class Processor:
             self._show(run)
             run.show_at = monotonic + PRINT_EVERY
 
+    def _make_room(self) -> None:
+        """Keep of what runs in progress have printed the last lines alone."""
+        for worker in self.crew.running():
+            if worker.execution is not None:
+                worker.execution.shrink()
+
     def _show(self, execution: Execution) -> None:
         plan = execution.item.plan
         if not execution.shown:
             execution.shown = True
             self._report(Began(plan.job_id, plan.token, execution.started))
-        part = execution.next_part()
-        if part is not None:
+        if not self._budget.calm:
+            return  # what it prints stays with it
+        for part in execution.next_parts():
+            self._budget.add_waiting(weight_of([part]))
             self._report(Printed(part))
 
     def _log(self, worker: Worker, lines: Lines) -> None:
@@ -568,8 +594,8 @@ class Processor:
                 logs.log(level, line)
 
 
-def _settlement(item: Item, step: lifecycle.Step, part: Part | None) -> Settlement:
-    return Settlement(item.plan.node, item.plan.token, step.plan, step.run, (part,) if part is not None else ())
+def _settlement(item: Item, step: lifecycle.Step, parts: tuple[Part, ...]) -> Settlement:
+    return Settlement(item.plan.node, item.plan.token, step.plan, step.run, parts)
 
 
 def _in_company(item: Item) -> bool:

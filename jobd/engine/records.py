@@ -6,6 +6,7 @@ from jobd.wire import LEVELS, LONGEST_RECORD
 
 MAX_PIECES = 64  # of one record: one of MAX_RECORD letters has fewer
 MAX_OPEN = 8  # records of which only some pieces have come
+MAX_SIZE = 256 * 1024  # bytes of all these pieces: two of the longest records, written in escapes, are shorter
 _NOT_CLOSED = 12  # the letters of the longest escape, a pair of surrogates
 Record = tuple[str, str]  # level and message
 
@@ -14,6 +15,7 @@ class Records:
     """Those of one run, of which long ones come in pieces."""
 
     def __init__(self) -> None:
+        self.size = 0  # bytes of the pieces
         self._open: dict[bytes, list[bytes]] = {}  # pieces, by level and key
 
     def read(self, line: bytes) -> list[Record] | None:
@@ -33,14 +35,17 @@ class Records:
         """Nothing follows: what there is of those that are not complete."""
         left = [_closed(name, pieces) for name, pieces in self._open.items()]
         self._open.clear()
+        self.size = 0
         return left
 
     def _piece(self, name: bytes, text: bytes, last: bool) -> list[Record] | None:
         pieces = self._open.setdefault(name, [])
         pieces.append(text)
+        self.size += len(text)
         if not last and len(pieces) < MAX_PIECES:
-            return self.end() if len(self._open) > MAX_OPEN else []
+            return self.end() if len(self._open) > MAX_OPEN or self.size > MAX_SIZE else []
         del self._open[name]
+        self.size -= sum(map(len, pieces))
         return [_closed(name, pieces)]
 
 

@@ -1,14 +1,14 @@
 """Outcomes that the database could not take, kept on this machine until it can: they survive a kill -9 and a power cut.
 
-A line is one settlement. Whoever reads it back hands it in as if nothing had been: it counts only if its claim still
-holds. The file belongs to one database, so that no other is ever told of them.
+A line is one settlement; of a job the last one counts. Whoever reads it back hands it in as if nothing had been: it
+counts only if its claim still holds. The file belongs to one database, so that no other is ever told of them.
 """
 
 import contextlib
 import json
 import os
 from collections.abc import Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from zlib import crc32
 
 from jobd import logs
@@ -17,16 +17,30 @@ from jobd.store.output import Part
 from jobd.store.schedule_table import Settlement
 
 FORMAT = 1
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Place(NamedTuple):
+    """Where in the spool an outcome is: bytes."""
+
+    start: int
+    size: int
 
 
 class Spool(Protocol):
     """What this machine remembers of outcomes that are not in the database."""
 
-    def load(self) -> list[Settlement]:
-        """What is kept, oldest first; of a job the last one counts."""
+    def load(self) -> list[Place]:
+        """Where those are that a daemon before this one has kept: the last one of each job, oldest first."""
 
-    def add(self, settlements: Iterable[Settlement]) -> None:
+    def read(self, place: Place) -> Settlement:
+        """What is kept there. Raises OSError, and others for what makes no sense."""
+
+    def add(self, settlements: Iterable[Settlement]) -> list[Place]:
         """Keep these too; they are on the disk when this returns. Raises OSError."""
+
+    def rewrite(self, places: Iterable[Place]) -> list[Place]:
+        """Keep what is in these places and nothing else; where that is then. Raises OSError."""
 
     def clear(self) -> None:
         """All of it is in the database."""
@@ -38,39 +52,44 @@ class FileSpool:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def load(self) -> list[Settlement]:
-        kept = []
+    def load(self) -> list[Place]:
+        kept: dict[int, Place] = {}  # by job
+        count = start = 0
         try:
-            with open(os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            with open(os.open(self._path, _READ), "rb") as file:
                 for line in file:
-                    kept.append(_read(line))
+                    job_id = _read(line).plan.job_id
+                    kept.pop(job_id, None)
+                    kept[job_id] = Place(start, len(line))
+                    start += len(line)
+                    count += 1
         except FileNotFoundError:
             pass
         except (OSError, ValueError, TypeError, KeyError) as error:
             # The daemon died while it wrote the last line: what that would have told is told as a lost run.
-            logs.log("warning", f"{self._path} can be read only in part ({len(kept)} outcomes): {error}")
-        return kept
+            logs.log("warning", f"{self._path} can be read only in part ({count} outcomes): {error}")
+        return list(kept.values())
 
-    def add(self, settlements: Iterable[Settlement]) -> None:
-        text = b"".join(_written(one) for one in settlements)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    def read(self, place: Place) -> Settlement:
+        with open(os.open(self._path, _READ), "rb") as file:
+            return _read(os.pread(file.fileno(), place.size, place.start))
+
+    def add(self, settlements: Iterable[Settlement]) -> list[Place]:
         is_new = not os.path.exists(self._path)
-        descriptor = os.open(self._path, flags, 0o600)
-        try:
-            size = os.fstat(descriptor).st_size
-            written = 0
-            try:
-                while written < len(text):
-                    written += os.write(descriptor, text[written:])
-                os.fdatasync(descriptor)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(descriptor, size)  # half a line would hide those after it
-                raise
-        finally:
-            os.close(descriptor)
+        places = _append(self._path, map(_written, settlements))
         if is_new:
             _sync_folder(os.path.dirname(self._path))
+        return places
+
+    def rewrite(self, places: Iterable[Place]) -> list[Place]:
+        fresh = self._path + ".new"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(fresh)
+        with open(os.open(self._path, _READ), "rb") as file:
+            moved = _append(fresh, (os.pread(file.fileno(), place.size, place.start) for place in places))
+        os.rename(fresh, self._path)
+        _sync_folder(os.path.dirname(self._path))
+        return moved
 
     def clear(self) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -80,6 +99,28 @@ class FileSpool:
 def open_spool(state_dir: str, database: str) -> Spool:
     """The spool of the daemons of `state_dir` for the database of this name."""
     return FileSpool(os.path.join(state_dir, f"spool-{crc32(database.encode()):08x}"))
+
+
+def _append(path: str, lines: Iterable[bytes]) -> list[Place]:
+    """Write lines to the end of a file, all or none of them."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    places = []
+    try:
+        before = start = os.fstat(descriptor).st_size
+        try:
+            for line in lines:
+                places.append(Place(start, len(line)))
+                start += len(line)
+                while line:
+                    line = line[os.write(descriptor, line) :]
+            os.fdatasync(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, before)  # half a line would hide those after it
+            raise
+    finally:
+        os.close(descriptor)
+    return places
 
 
 def _written(one: Settlement) -> bytes:

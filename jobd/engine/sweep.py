@@ -31,6 +31,17 @@ class Sweep(NamedTuple):
     after: int = _FIRST  # the jobs up to this id have been looked at
 
 
+def with_another(sweeps: list[Sweep], new: Sweep) -> list[Sweep]:
+    """`sweeps`, of which the first may have begun, and `new`: one takes the other in, while it has not begun."""
+    if len(sweeps) < 2:
+        return [*sweeps, new]
+    last = sweeps[-1]
+    both = last._replace(
+        wake=last.wake or new.wake, zones=last.zones or new.zones, put_back=last.put_back + new.put_back
+    )
+    return [*sweeps[:-1], both]
+
+
 def sweep(session: Session, work: Sweep, now: int, zone: str) -> Sweep | None:
     """Look at the next slice of the jobs; what is left to do."""
     if work.zones and work.after == _FIRST:

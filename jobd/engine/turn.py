@@ -41,6 +41,9 @@ class Want(NamedTuple):
     above: int = 0
 
 
+NO_ROOM = Want(0, 0, 0, 0)
+
+
 class Work(NamedTuple):
     """What a turn is to do. `wall` and `until` are moments: now, and as far ahead as claims reach.
 

@@ -11,12 +11,13 @@ means is the Processor's business.
 
 from collections import deque
 
-from jobd.engine.output import Lines, Output
+from jobd.engine.buffers import Budget
+from jobd.engine.output import LEAST, Lines, Output
 from jobd.engine.queue import Item
 from jobd.engine.spawner import CHUNK, Child
 from jobd.engine.split import Share, Split
 from jobd.job import FAILED
-from jobd.store.output import Part
+from jobd.store.output import LONGEST, Part
 from jobd.wire import Done, Order, WireError, decode, decode_done, decode_ready, encode_order, end_mark
 
 MAX_CHUNKS = 8  # read at one go while a run is in progress, so that one that floods delays nobody
@@ -32,11 +33,11 @@ class Execution:
     """One attempt, in progress or in line. Moments named `…_at` are monotonic, the others wall clock, in µs."""
 
     __slots__ = (
-        "_dropped", "_limit", "_output", "_sizes", "doom", "expires_at", "item", "serial", "show_at", "shown",
-        "started", "started_at",
+        "_budget", "_keep_from", "_kept", "_limit", "_output", "_parts", "_sizes", "doom", "expires_at", "item",
+        "serial", "show_at", "shown", "started", "started_at",
     )  # fmt: skip
 
-    def __init__(self, item: Item, serial: int, output_limit: int) -> None:
+    def __init__(self, item: Item, serial: int, output_limit: int, budget: Budget) -> None:
         self.item = item
         self.serial = serial
         self.started = self.started_at = self.show_at = 0
@@ -45,8 +46,10 @@ class Execution:
         self.doom: tuple[str, str] | None = None  # the outcome and error of a run that is being ended
         self._output: Output | None = None
         self._limit = output_limit
-        self._sizes: list[int] | None = None  # of the parts of the output that have been handed in
-        self._dropped = 0
+        self._budget = budget
+        self._parts = self._keep_from = 0  # of the output: how many have been handed in, and the first that is kept
+        self._kept = 0  # characters of those that are kept
+        self._sizes: deque[tuple[int, int]] | None = None  # characters and parts, each time, of these
 
     def begin(self, wall: int, monotonic: int, show_after: int) -> None:
         """It is the run in progress from now on."""
@@ -59,40 +62,72 @@ class Execution:
     def output(self) -> Output:
         """What it has printed."""
         if self._output is None:
-            self._output = Output(self._limit)
+            self._output = Output(self._limit, self._budget)
         return self._output
 
     def last_lines(self) -> Lines:
         """The output is complete: what is left of its last line, for the log."""
         return [] if self._output is None else self._output.end()
 
-    def next_part(self) -> Part | None:
-        """What was printed since the last part; None: nothing. All parts together stay within the limit."""
-        text = "" if self._output is None else self._output.take()
-        if not text:
-            return None
+    def next_parts(self) -> tuple[Part, ...]:
+        """What was printed since the last ones. All parts together stay within the limit."""
+        if self._output is None:
+            return ()
+        lost, text = self._output.lost, self._output.take()
+        if not text and not lost:
+            return ()
+        pieces = [text[start : start + LONGEST] for start in range(0, len(text) or 1, LONGEST)]
+        first, self._parts = self._parts, self._parts + len(pieces)
+        self._forget_first(len(text), len(pieces))
         plan = self.item.plan
-        sizes = self._sizes = self._sizes or []
-        part = Part(plan.job_id, plan.number, plan.attempt + 1, len(sizes), text, token=plan.token)
-        sizes.append(len(text))
-        while self._dropped < part.part and sum(sizes[self._dropped :]) > self._limit:
-            self._dropped += 1
-        return part._replace(keep_from=self._dropped)
+        one = Part(plan.job_id, plan.number, plan.attempt + 1, first, pieces[0], self._keep_from, plan.token, lost)
+        if len(pieces) == 1:
+            return (one,)
+        more = (one._replace(part=first + after, text=piece, lost=0) for after, piece in enumerate(pieces[1:], 1))
+        return one, *more
 
-    def nothing_happened(self) -> Part | None:
-        """It has not taken place: what drops the parts of its output that have been handed in; None: there are none."""
-        plan, count = self.item.plan, len(self._sizes or ())
+    def _forget_first(self, size: int, count: int) -> None:
+        """So many characters in so many parts come to those that are kept: the first ones may have to go."""
+        sizes = self._sizes = deque() if self._sizes is None else self._sizes
+        sizes.append((size, count))
+        self._kept += size
+        while len(sizes) > 1 and self._kept > self._limit:
+            size, count = sizes.popleft()
+            self._kept -= size
+            self._keep_from += count
+
+    def last_parts(self) -> tuple[Part, ...]:
+        """The rest of what it has printed; where there is no room for that, what says so."""
+        if self._output is None:
+            return ()
+        if self._budget.crowded:
+            self._output.shrink(0)
+        return self.next_parts()
+
+    def nothing_happened(self) -> tuple[Part, ...]:
+        """It has not taken place: what drops the parts of its output that have been handed in."""
+        plan, count = self.item.plan, self._parts
         return (
-            Part(plan.job_id, plan.number, plan.attempt + 1, count, "", keep_from=count, token=plan.token)
+            (Part(plan.job_id, plan.number, plan.attempt + 1, count, "", keep_from=count, token=plan.token),)
             if count
-            else None
+            else ()
         )
+
+    def shrink(self) -> None:
+        """Keep of what it has printed, and not handed in, the last lines alone."""
+        if self._output is not None:
+            self._output.shrink(LEAST)
+
+    def close(self) -> None:
+        """Nothing of its output is wanted any more."""
+        if self._output is not None:
+            self._output.close()
 
 
 class Worker:
     """One worker process, the run it is in, if any, and what stands in line behind that."""
 
-    def __init__(self, child: Child, output_limit: int, show_after: int) -> None:
+    def __init__(self, child: Child, output_limit: int, show_after: int, budget: Budget) -> None:
         self.child = child
         self.ready = False
         self.runs = 0
@@ -103,7 +138,8 @@ class Worker:
         self.retire = False  # replace it when its run is over
         self.outdated = False  # it has the plugins of before a reload
         self.mute = False  # it has closed its output
-        self.chatter = Output(output_limit)  # what it prints outside of runs
+        self.chatter = Output(output_limit, budget)  # what it prints outside of runs
+        self._budget = budget
         self._output_limit = output_limit
         self._show_after = show_after
         self._split = Split()
@@ -121,7 +157,7 @@ class Worker:
         False: it does not take it.
         """
         self.child.send(encode_order(order))
-        execution = Execution(item, order.serial, self._output_limit)
+        execution = Execution(item, order.serial, self._output_limit, self._budget)
         if self.execution is not None:
             self.line.append(execution)
         elif self.child.flush():
@@ -191,6 +227,7 @@ class Worker:
                 return done
         elif message[0] == "ready" and not self.ready:
             self._share(self._up_to(end_mark(decode_ready(message))))
+            self.chatter.close()
             self.ready = True
             return None
         raise WireError("it does not fit what the worker was doing")

@@ -1,12 +1,15 @@
 """What attempts printed: the tail of each, in a table of its own, so that the history stays narrow."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from jobd.store.store import Session
 
-DROPPED = "[jobd: output was dropped here: the database was away for so long]\n"
+LOST = "[jobd: {:,} bytes of output were dropped here: too much waited for the database]\n"
 COLUMNS = ("job_id", "number", "attempt", "part", "text")
+PART = 250  # bytes that a part takes in memory without its text
+LONGEST = 256 * 1024  # characters of a part: servers take so much at a time, also when most letters are four bytes
+MOST_AT_ONCE = 2**20  # characters in a statement
 
 
 class Part(NamedTuple):
@@ -16,9 +19,14 @@ class Part(NamedTuple):
     number: int
     attempt: int
     part: int
-    text: str  # empty: there is no such part
+    text: str  # empty: there is no such part, unless something was lost
     keep_from: int = 0  # parts before this one are dropped, so that all together stay within the limit
     token: int = 0  # fencing token of the claim under which it ran
+    lost: int = 0  # bytes of output before the text, dropped for want of room
+
+    def shown(self) -> str:
+        """The text, headed by a line that says what is missing."""
+        return LOST.format(self.lost) + self.text if self.lost else self.text
 
 
 def kept_beside(new: Part, parts: Iterable[Part]) -> list[Part]:
@@ -27,20 +35,50 @@ def kept_beside(new: Part, parts: Iterable[Part]) -> list[Part]:
 
 
 def bounded(parts: Sequence[Part], most: int) -> tuple[Part, ...]:
-    """The newest of `parts`, `most` characters in all or the last one alone, and DROPPED in the place of each other."""
-    kept: list[Part] = []
-    for part in reversed(parts):
-        most -= len(part.text)
-        kept.append(part if most >= 0 or not kept else part._replace(text=DROPPED))
-    return tuple(reversed(kept))
+    """The newest of `parts`, about `most` bytes in all or the last attempt; one that says how much the others had."""
+    first = len(parts)
+    while first > 0:
+        most -= len(parts[first - 1].text) + PART
+        if most < 0 and parts[first - 1][:3] != parts[-1][:3]:
+            break
+        first -= 1
+    return without_text(parts[:first]) + tuple(parts[first:])
+
+
+def without_text(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """What is left of `parts` when all their text is dropped: one that says how much that was."""
+    if not parts:
+        return ()
+    lost = sum(part.lost + len(part.text.encode("utf-8", "replace")) for part in parts)
+    # What they drop of output that has been written already is to be dropped still.
+    dropping = [part._replace(text="", lost=0) for part in parts[:-1] if part.keep_from]
+    return (*dropping, parts[-1]._replace(text="", lost=lost))
 
 
 def save(session: Session, parts: Sequence[Part]) -> None:
     """Keep what was printed. A part that is there already, from an earlier try of this write, is replaced."""
-    session.write_rows("output", COLUMNS, [part[:5] for part in parts if part.text], key=COLUMNS[:4])
+    for some in _groups([(*part[:4], part.shown()) for part in parts if part.text or part.lost]):
+        session.write_rows("output", COLUMNS, some, key=COLUMNS[:4])
     for part in parts:
         if part.keep_from:
             session.execute(
                 "DELETE FROM output WHERE job_id = ? AND number = ? AND attempt = ? AND part < ?",
                 (part.job_id, part.number, part.attempt, part.keep_from),
             )
+
+
+_Row = tuple[int, int, int, int, str]
+
+
+def _groups(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+    """`rows` in groups that a server takes in one statement (max_allowed_packet of MySQL and MariaDB)."""
+    group: list[_Row] = []
+    size = 0
+    for row in rows:
+        if group and size + len(row[4]) > MOST_AT_ONCE:
+            yield group
+            group, size = [], 0
+        group.append(row)
+        size += len(row[4])
+    if group:
+        yield group

@@ -11,6 +11,7 @@ import pytest
 
 from jobd import lifecycle
 from jobd.clock import DAY, HOUR, MINUTE, SECOND, from_datetime, iso
+from jobd.engine.buffers import Budget, weight
 from jobd.engine.processor import Processor, Rules
 from jobd.engine.queue import Item
 from jobd.job import PLAIN, Job, Options, Plan
@@ -49,7 +50,9 @@ class Calendar:
         self._jobs = {job.id: lifecycle.filled(job, PLAIN) for job in jobs}
         self._waiting = [(plan.ready, plan) for job in jobs if (plan := lifecycle.plan(job, None, START, "UTC")).ready]
         heapq.heapify(self._waiting)
-        self._processor = Processor(8, Rules("UTC", 1024), Stage(self), self.clock, lambda: 0.5, self._settle, forget)
+        self._budget = Budget()
+        rules, stage, settle = Rules("UTC", 1024), Stage(self), self._settle
+        self._processor = Processor(8, rules, stage, self.clock, lambda: 0.5, settle, forget, budget=self._budget)
 
     def takes(self, order: object) -> int:
         return BARELY
@@ -78,6 +81,7 @@ class Calendar:
 
     def _settle(self, message: object) -> None:
         assert isinstance(message, Settlement)
+        self._budget.add_waiting(-weight(message))
         if message.plan.ready is not None:
             heapq.heappush(self._waiting, (message.plan.ready, message.plan))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jobd.clock import MILLISECOND, SECOND
+from jobd.engine.buffers import Budget
 from jobd.engine.processor import LONGEST_LINE
 from jobd.engine.queue import Item
 from jobd.engine.worker import Worker
@@ -54,7 +55,7 @@ def item(number: int) -> Item:
 def worker_with(count: int) -> tuple[Worker, Any]:
     """A worker that has been given items 1 to `count`, and its process."""
     line = Line()
-    worker = Worker(line, 1024, 50 * MILLISECOND)  # type: ignore[arg-type]
+    worker = Worker(line, 1024, 50 * MILLISECOND, Budget())  # type: ignore[arg-type]
     for number in range(1, count + 1):
         order = Order(number, f"job{number}", 1, "task", None, {}, 0, 1, None, 1)
         assert worker.start(item(number), order, 0, 0)

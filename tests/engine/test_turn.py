@@ -2,26 +2,16 @@
 
 from pathlib import Path
 
-from jobd.engine.outcomes import merge
 from jobd.engine.turn import Work, turn
 from jobd.job import Plan, Run
 from jobd.store import nodes
 from jobd.store import schedule_table as table
-from jobd.store.output import DROPPED, Part
+from jobd.store.output import Part
 from jobd.store.schedule_table import Settlement
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
 from tests import servers
 from tests.engine.world import settings
-
-
-def test_what_attempts_printed_while_the_database_is_away_is_bounded_and_the_newest_is_kept() -> None:
-    plan, output = Plan(1, number=1, node=1, token=1), 400_000
-    waiting = Settlement(1, 1, plan, None, (Part(1, 1, 1, 0, "x" * output),))
-    for attempt in range(2, 100):
-        waiting = merge(waiting, Settlement(1, 1, plan, None, (Part(1, 1, attempt, 0, "x" * output),)))
-    assert [len(part.text) for part in waiting.output[-2:]] == [output, output]
-    assert {part.text for part in waiting.output[:-2]} == {DROPPED}
 
 
 def test_what_was_printed_last_drops_what_was_printed_before_it_in_the_same_turn(tmp_path: Path) -> None:

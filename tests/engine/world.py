@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from jobd.clock import DAY, HOUR, MILLISECOND, SECOND, iso
 from jobd.config import HistorySettings, LogSettings, Settings
+from jobd.engine.buffers import Budget
 from jobd.engine.keeper import Keeper
 from jobd.engine.mailbox import Mailbox
 from jobd.engine.messages import Abandoned, Cancel, Claims, Look, Looked, Opened, Recall, Recalled, Vanished
@@ -184,10 +185,13 @@ class World:
         self._inbox = Mailbox()
         rules = Rules("UTC", 1024)
         stage = Stage(self)
-        self._processor = Processor(self._workers, rules, stage, self.clock, lambda: 0.5, self._report, forget)
+        self.budget = Budget()
+        clock, report = self.clock, self._report
+        self._processor = Processor(self._workers, rules, stage, clock, lambda: 0.5, report, forget, budget=self.budget)
         appetites = {DEFAULT_POOL: lambda horizon: Appetite(2_000, 2_000)}
+        inboxes = Mailbox(), self._inbox
         self._keeper = Keeper(
-            self._settings, self._open, "instance", self, self.clock, appetites, {}, self._spool, Mailbox(), self._inbox
+            self._settings, self._open, "instance", self, clock, appetites, {}, self._spool, *inboxes, self.budget
         )
         self._keeper._pruner.at = 2**62  # in these worlds nothing is forgotten
         self._keeper._census.at = 2**62

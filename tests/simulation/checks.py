@@ -4,8 +4,11 @@ from collections import defaultdict
 from typing import Any, NamedTuple
 
 from jobd.clock import MILLISECOND, SECOND
+from jobd.engine.buffers import weight, weight_of
+from jobd.engine.messages import Printed, Unresolved
 from jobd.job import FAILED, LOST, SUCCEEDED
 from jobd.lifecycle import MAX_LOSSES, MAX_TOKEN, UNRESOLVED_PAUSE
+from jobd.store.schedule_table import Settlement
 from jobd.wire import Order
 from tests.simulation.events import Violation
 from tests.simulation.node import EPOCH
@@ -146,6 +149,7 @@ class Checks:
         self._nothing_is_stuck()
         self._history_is_whole()
         self._output_is_its_own()
+        self._buffers_are_counted()
         self._witnesses_missed_nothing()
         self._poison_was_stopped()
 
@@ -221,7 +225,8 @@ class Checks:
             kept[tuple(attempt)] += text  # type: ignore[index]
         for attempt, text in kept.items():
             own = "{} #{}.{} ".format(*attempt)
-            if not all(line.startswith(own) for line in text.splitlines()):
+            lines = [line for line in text.splitlines() if not (self._world.tight and line.startswith("[jobd: "))]
+            if not all(line.startswith(own) for line in lines):
                 raise Violation(f"{attempt} is said to have printed {text!r}")
             if self._once_each(attempt[0]) and not any(it.startswith(text.rstrip()) for it in self._printed[attempt]):
                 raise Violation(f"{attempt} is said to have printed {text!r}, and printed {self._printed[attempt]}")
@@ -233,8 +238,19 @@ class Checks:
                 raise Violation(f"{name} #{number}.{attempts} printed {printed}, of which there is {text!r}")
 
     def _once_each(self, job: str) -> bool:
-        """Whether an attempt of a run is one execution: not when its plan was changed by hand meanwhile."""
-        return job not in self._world.edited and not self._world.meddling
+        """Whether an attempt of a run is one execution, and all that it prints is kept: not when its plan was changed
+        by hand meanwhile, nor where there was no room."""
+        return job not in self._world.edited and not self._world.meddling and not self._world.tight
+
+    def _buffers_are_counted(self) -> None:
+        """What a daemon thinks to hold of what runs print and return is what it holds."""
+        for node in self._world.nodes:
+            if node.up:
+                engine = node.engine
+                budget, held, printing = engine.budget, _held(engine), _printing(engine)
+                if (budget.waiting, budget.printing) != (held, printing):
+                    counted = f"{budget.waiting} and {budget.printing} bytes"
+                    raise Violation(f"node {node.number} counts {counted}, not {held} and {printing}")
 
     def _witnesses_missed_nothing(self) -> None:
         world = self._world
@@ -265,3 +281,22 @@ class Checks:
         for name, times in self.crashed_by.items():
             if times > MAX_LOSSES:
                 raise Violation(f"{name} has taken {times} nodes down")
+
+
+def _held(engine: Any) -> int:
+    """Bytes of what waits to be written."""
+    outcomes, size = engine.keeper._outcomes, 0
+    for message in engine.keeper.inbox._messages:
+        match message:
+            case Settlement() | Unresolved(settlement=Settlement()):
+                size += weight(message if isinstance(message, Settlement) else message.settlement)
+            case Printed(part=part):
+                size += weight_of([part])
+    return size + sum(outcomes._weights.values()) + sum(map(weight_of, outcomes._printed.values()))
+
+
+def _printing(engine: Any) -> int:
+    """Bytes of what has been printed and not been handed in."""
+    runs = [worker.in_progress() for processor in engine._processors.values() for worker in processor.crew]
+    outputs = [run._output for run in runs if run is not None and run._output is not None]
+    return sum(len(one._tail) + len(one._line) + one._records.size for one in outputs)

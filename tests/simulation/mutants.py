@@ -13,11 +13,14 @@ from jobd.engine import keeper, takeover, turn
 from jobd.engine.engine import Engine
 from jobd.engine.keeper import Keeper
 from jobd.engine.lease import Lease, Neighbours, Watch
+from jobd.engine.outcomes import Outcomes
 from jobd.engine.processor import Processor
 from jobd.engine.split import Share, Split
+from jobd.engine.spool import Place
 from jobd.engine.worker import Execution, Worker
 from jobd.store import nodes
 from jobd.store import schedule_table as table
+from jobd.store.schedule_table import Settlement
 from jobd.store.sqlite import Sqlite
 from tests.simulation.node import MemoryMarks, MemorySpool, Node
 from tests.simulation.puppets import Puppet
@@ -237,9 +240,25 @@ def _share_everything(self: Split, mark: bytes) -> Share | None:
 _end = Split.end
 
 
-def _load_half(self: MemorySpool) -> list[Any]:
+def _read_half(self: MemorySpool, place: Place) -> Settlement:
     """The plans of what was spooled are kept, and not the runs."""
-    return [one._replace(run=None) for one in self._kept]
+    return self._kept[place.start]._replace(run=None)
+
+
+def _drop_and_count_on(self: Outcomes, settlements: Any) -> None:
+    """What is written counts as if it waited still."""
+    waiting = self._budget.waiting
+    _drop_outcomes(self, settlements)
+    self._budget.waiting = waiting
+
+
+_drop_outcomes = Outcomes.drop
+
+
+def _spool_and_forget(self: Outcomes, job_id: int, one: Any) -> Settlement | None:
+    """What is in the spool alone is taken for something that cannot be read, and nobody is told."""
+    del self._waiting[job_id]
+    return None
 
 
 MUTANTS: dict[str, Mutant] = {
@@ -272,14 +291,16 @@ MUTANTS: dict[str, Mutant] = {
     "what was lost is not run again": _instead(lifecycle, "lose", _lose_silently),
     "what was not started stays claimed": _instead(lifecycle, "give_back", _keep_claimed),
     "nothing tells that a run had begun": _no_marks,
-    "the spool keeps half": _instead(MemorySpool, "load", _load_half),
+    "the spool keeps half": _instead(MemorySpool, "read", _read_half),
     "claims of the gone are taken at once": _instead(Keeper, "_announce", _adopt_at_once),
     "what is in hand is not waited for": _instead(Processor, "_give", _empty_hands),
     "what is taken back is forgotten": _instead(Processor, "_take_line", _forget_the_line),
     "what is taken back is run all the same": _instead(Puppet, "take_back", _take_back_a_copy),
     "what is read is shared before words are heard": _instead(Worker, "read", _share_before_hearing),
     "what is read when a run is over is all its own": _instead(Split, "end", _share_everything),
-    "what did not take place has printed": _instead(Execution, "nothing_happened", Execution.next_part),
+    "what did not take place has printed": _instead(Execution, "nothing_happened", Execution.next_parts),
+    "what is written counts as if it waited": _instead(Outcomes, "drop", _drop_and_count_on),
+    "what is in the spool alone is forgotten": _instead(Outcomes, "_read", _spool_and_forget),
 }  # fmt: skip
 
 # Where to look first: a seed that has found it. When the code changes, another may; the search goes on from 0.
@@ -317,4 +338,6 @@ HINTS = {
     "what is read is shared before words are heard": 2,
     "what is read when a run is over is all its own": 2,
     "what did not take place has printed": 30,
+    "what is written counts as if it waited": 0,
+    "what is in the spool alone is forgotten": 0,
 }

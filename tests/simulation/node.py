@@ -10,6 +10,7 @@ from jobd.clock import MILLISECOND, SECOND
 from jobd.config import Settings
 from jobd.engine.engine import Engine
 from jobd.engine.mailbox import Mailbox
+from jobd.engine.spool import Place
 from jobd.errors import JobdError
 from jobd.store.schedule_table import Settlement
 from tests.simulation.events import Fiber, Violation
@@ -17,6 +18,7 @@ from tests.simulation.network import Line, NodeStore
 from tests.simulation.puppets import Puppet, Stage
 
 EPOCH = 1_798_761_600 * SECOND  # 2027-01-01 00:00 UTC
+TIGHT = 4_000  # bytes that a daemon may hold of what runs return and print: a few outcomes
 LAG = 200  # µs, at most, from a wake-up to the step
 
 
@@ -82,19 +84,29 @@ class MemoryMarks:
 
 
 class MemorySpool:
-    """What a machine remembers of outcomes."""
+    """What a machine remembers of outcomes; a place is a number."""
 
     def __init__(self, effect: Callable[[str], None]) -> None:
         self._effect = effect
         self._kept: list[Settlement] = []
 
-    def load(self) -> list[Settlement]:
-        return list(self._kept)
+    def load(self) -> list[Place]:
+        last = {one.plan.job_id: number for number, one in enumerate(self._kept)}
+        return [Place(number, 1) for number in sorted(last.values())]
 
-    def add(self, settlements: Iterable[Settlement]) -> None:
+    def read(self, place: Place) -> Settlement:
+        return self._kept[place.start]
+
+    def add(self, settlements: Iterable[Settlement]) -> list[Place]:
         self._effect("spool")
+        start = len(self._kept)
         self._kept += settlements
         self._effect("spooled")
+        return [Place(number, 1) for number in range(start, len(self._kept))]
+
+    def rewrite(self, places: Iterable[Place]) -> list[Place]:
+        self._kept = [self.read(place) for place in places]
+        return [Place(number, 1) for number in range(len(self._kept))]
 
     def clear(self) -> None:
         self._effect("clear the spool")
@@ -169,6 +181,8 @@ class Node:
             lambda settings: self.marks,
             lambda settings: self.spool,
         )
+        if self.world.tight:
+            self.engine.budget.limit = TIGHT
         inbox: Any = self.engine.keeper.inbox
         outbox: Any = self.engine._inbox
         inbox.wake, inbox.sleep, outbox.wake = self._wake_keeper, self._nap_until_mail, self.wake

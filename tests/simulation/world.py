@@ -69,6 +69,7 @@ class World:
         self.voice = random.Random(f"voice of {seed}")  # what its runs print
         self.order = random.Random(f"order of {seed}")  # in which what is readable is told
         self.loud = self.voice.random() < 0.5  # daemons look at once at what is printed
+        self.tight = random.Random(f"tight of {seed}").random() < 0.25  # there is little room for what waits
         self.settings = _settings(self.random)
         self.witnesses: dict[str, int] = {}
         self.once: list[str] = []

@@ -1,0 +1,348 @@
+"""What waits for the database is counted once, given back once, and bounded; what was dropped is said."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from jobd import logs
+from jobd.clock import MINUTE, SECOND
+from jobd.engine.buffers import LIMIT, OUTCOME, RUN, Budget, weight, weight_of
+from jobd.engine.outcomes import PACE, TURN, Outcomes
+from jobd.engine.output import LEAST, Output
+from jobd.engine.queue import Item
+from jobd.engine.spool import FileSpool, Place
+from jobd.engine.sweep import Sweep, with_another
+from jobd.engine.worker import Execution
+from jobd.job import Job, Plan, Run
+from jobd.store.output import LONGEST, Part, bounded, kept_beside
+from jobd.store.schedule_table import Settlement
+
+
+def part(attempt: int, text: str, number: int = 0, keep_from: int = 0, job: int = 1) -> Part:
+    return Part(job, 1, attempt, number, text, keep_from, 1)
+
+
+def over(job: int, result: str = "", *parts: Part) -> Settlement:
+    """A run that has ended, and its job is free again."""
+    run = Run(job, 1, 0, 5, 10, 1, "succeeded", 1, None, result or None)
+    return Settlement(1, 1, Plan(job, 20, 20, number=2, token=1), run, parts)
+
+
+def retried(attempt: int, text: str) -> Settlement:
+    """An attempt that has ended, and the next one follows at once."""
+    return Settlement(1, 1, Plan(1, 20, 20, attempt=attempt, node=1, token=1), None, (part(attempt, text),))
+
+
+class Scene:
+    """Outcomes, and the file that they are kept in."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.budget = Budget(limit)
+        self.path = folder / "spool"
+        self.outcomes = Outcomes(FileSpool(str(self.path)), self.budget)
+
+    def add(self, one: Settlement) -> None:
+        self.budget.add_waiting(weight(one))
+        self.outcomes.add(one)
+
+    def print(self, one: Part) -> None:
+        self.budget.add_waiting(weight_of([one]))
+        self.outcomes.print(one)
+
+    def written(self) -> list[Settlement]:
+        """All that waits, as turns write it."""
+        found = []
+        while some := self.outcomes.first(1_000):
+            found += some
+            self.outcomes.drop(some)
+        return found
+
+
+# One count
+
+
+def test_what_waits_and_what_is_being_printed_count_towards_one_limit() -> None:
+    budget = Budget(1_000)
+    budget.add_waiting(400)
+    budget.printing += 300
+    assert (budget.calm, budget.crowded, budget.full) == (True, False, False)
+    budget.printing += 100
+    assert (budget.calm, budget.crowded, budget.full) == (True, True, False)
+    budget.add_waiting(200)
+    assert (budget.calm, budget.crowded, budget.full) == (False, True, True)
+    budget.add_waiting(-600)
+    budget.printing -= 400
+    assert budget.used == 0
+
+
+def test_the_log_is_told_at_once_and_then_each_minute() -> None:
+    budget = Budget()
+    assert budget.news(0) is None
+    budget.drop(1_000)
+    assert str(budget.news(5)).startswith("1,000 bytes of what runs printed are dropped")
+    budget.drop(500)
+    budget.drop(600)
+    assert budget.news(5 + MINUTE - 1) is None
+    assert str(budget.news(5 + MINUTE)).startswith("1,100 bytes")
+    assert budget.news(9 * MINUTE) is None
+
+
+def test_a_text_counts_as_much_as_it_takes() -> None:
+    assert weight(over(1)) == OUTCOME
+    assert 4_000 < weight(over(1, "r" * 4_000)) - OUTCOME < 4_200
+    assert 16_000 < weight(over(1, "\U0001f600" * 4_000)) - OUTCOME < 16_200  # four bytes a letter
+
+
+# What runs in progress print
+
+
+def test_what_a_run_prints_counts_until_it_is_taken() -> None:
+    budget = Budget()
+    output = Output(1_000, budget)
+    output.feed(b"x" * 600 + b"\n" + b"y" * 50)
+    assert budget.printing == 651
+    output.feed(b"y" * 2_000 + b"\n")
+    assert budget.printing <= 2_000
+    output.end()
+    output.take()
+    assert budget.printing == 0
+
+
+def test_what_is_not_taken_is_given_back_when_nobody_wants_it() -> None:
+    budget = Budget()
+    output = Output(1_000, budget)
+    output.feed(b'whole\nhalf\x1einfo+1 "a piece of a record\n\x1einfo+2 "another\nhalf')
+    assert budget.printing > 0
+    output.close()
+    assert budget.printing == 0
+
+
+def test_where_there_is_no_room_the_last_lines_are_kept_and_what_was_dropped_is_counted() -> None:
+    budget = Budget()
+    budget.add_waiting(LIMIT)
+    output = Output(100_000, budget)
+    for number in range(1_000):
+        output.feed(b"line %d\n" % number)
+    whole = sum(len(b"line %d\n" % number) for number in range(1_000))
+    assert budget.printing <= LEAST
+    lost, text = output.lost, output.take()
+    assert (text.splitlines()[0].split()[0], text.splitlines()[-1]) == ("line", "line 999")
+    assert lost + len(text) == whole
+    assert str(budget.news(0)).startswith(f"{lost:,} bytes")
+    assert output.lost == 0
+
+
+@pytest.mark.parametrize("pieces", [1, 8])
+def test_pieces_of_records_that_never_end_take_little(pieces: int) -> None:
+    budget = Budget()
+    output = Output(1_000, budget)
+    for number in range(1_000):
+        output.feed(b'\x1einfo+%d "' % (number % pieces) + b"x" * 4_000 + b"\n")
+    assert budget.printing < 300 * 1024
+
+
+@pytest.mark.parametrize("limit", [1_000, 2 * LONGEST])
+def test_the_parts_of_an_output_stay_within_the_limit_together_and_each_is_one_that_a_server_takes(limit: int) -> None:
+    execution = Execution(Item(Job("job", "1h", id=1), Plan(1)), 1, limit, Budget())
+    kept: list[Part] = []
+    for number in range(40):
+        execution.output.feed(b"%d " % number + b"x" * (limit // 3 if number % 10 else 2 * limit) + b"\n")
+        parts = execution.next_parts()
+        for each in parts:
+            kept = [*kept_beside(each, kept), each]
+        assert [each.part for each in kept] == list(range(kept[0].part, kept[-1].part + 1))
+        assert all(len(each.text) <= LONGEST for each in kept)
+        text = "".join(each.text for each in kept)
+        assert len(text) <= limit + 100  # and the line that says what was cut
+        assert text.endswith("x\n")
+        if not number % 10:
+            assert text.startswith("[jobd: ")
+    assert execution.next_parts() == ()
+
+
+# What waits
+
+
+def test_an_outcome_counts_until_it_is_written(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, LIMIT)
+    for job in range(100):
+        scene.add(over(job, "result"))
+    assert scene.budget.waiting == 100 * weight(over(1, "result"))
+    assert len(scene.written()) == 100
+    assert scene.budget.used == 0
+
+
+def test_what_a_run_has_printed_shares_the_fate_of_its_outcome(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, LIMIT)
+    scene.print(part(1, "one\n", 0))
+    scene.print(part(1, "two\n", 1))
+    scene.print(part(1, "three\n", 2, keep_from=1))
+    scene.add(over(1, "", part(1, "four\n", 3)))
+    (one,) = scene.written()
+    assert [each.text for each in one.output] == ["two\n", "three\n", "four\n"]
+    assert scene.budget.used == 0
+
+
+def test_a_transaction_has_a_bounded_part_of_what_waits(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, 2**40)
+    for job in range(20):
+        scene.add(over(job, "", part(1, "x" * 1_000_000, job=job)))
+        scene.print(part(1, "y" * 1_000_000, job=100 + job))
+    assert sum(map(weight, scene.outcomes.first(1_000))) <= TURN
+    some = scene.outcomes.printed()
+    assert weight_of(some) <= TURN
+    count = 0
+    more = True
+    while more:
+        count += len(some)
+        more = scene.outcomes.drop_printed(some)
+        some = scene.outcomes.printed()
+    assert count == 20
+    assert len(scene.written()) == 20
+    assert scene.budget.used == 0
+
+
+def test_what_is_larger_than_a_transaction_is_written_all_the_same(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, 2**40)
+    scene.add(over(1, "", part(1, "x" * 2 * TURN)))
+    assert len(scene.outcomes.first(10)) == 1
+
+
+def test_attempts_without_end_take_no_more_than_one_job_may(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, LIMIT)
+    for attempt in range(1, 1_000):
+        scene.add(retried(attempt, "é" * 10_000))
+    assert scene.budget.waiting < RUN + 100_000
+    (one,) = scene.written()
+    first, *rest = one.output
+    assert rest[-1].text == "é" * 10_000
+    assert [each.attempt for each in rest] == list(range(first.attempt + 1, 1_000))
+    assert (first.text, first.lost) == ("", first.attempt * 20_000)
+    assert str(scene.budget.news(0)).startswith(f"{first.lost:,} bytes of what runs printed are dropped")
+    assert first.shown().startswith(f"[jobd: {first.attempt * 20_000:,} bytes of output were dropped here")
+    assert scene.budget.used == 0
+
+
+def test_of_the_last_attempt_nothing_is_dropped_and_what_it_drops_itself_is() -> None:
+    parts = [part(1, "a" * 100, 4, keep_from=3), part(2, "b" * 100), part(3, "c" * 100), part(3, "d" * 100, 1)]
+    dropping, said, *rest = bounded(parts, 10)
+    assert (dropping.text, dropping.lost, dropping.keep_from) == ("", 0, 3)
+    assert (said.attempt, said.text, said.lost) == (2, "", 200)
+    assert rest == parts[2:]
+    assert bounded(parts, 10_000) == tuple(parts)
+
+
+def test_a_newer_claim_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, LIMIT)
+    scene.add(over(1, "older"))
+    newer = over(1, "newer")._replace(token=2)
+    scene.add(newer)
+    assert scene.budget.waiting == weight(newer)
+    assert scene.written() == [newer]
+    assert scene.budget.used == 0
+
+
+def test_nothing_is_counted_any_more_when_nothing_is_to_be_written(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, LIMIT)
+    scene.add(over(1, "x"))
+    scene.print(part(1, "y", job=2))
+    scene.outcomes.clear()
+    assert scene.budget.used == 0
+    assert scene.written() == []
+
+
+# The spool
+
+
+def test_beyond_a_bound_outcomes_are_in_the_spool_alone_and_none_is_lost(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, 100_000)
+    expected = [over(job, f'"{job}"' + "r" * 4_000, part(1, f"{job}\n", job=job)) for job in range(500)]
+    for one in expected:
+        scene.add(one)
+    assert scene.budget.full
+    scene.outcomes.keep(0)
+    assert scene.budget.calm
+    assert len(scene.outcomes) == 500
+    assert scene.written() == expected
+    assert scene.budget.used == 0
+
+
+def test_what_goes_on_here_stays_in_memory(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, 1_000)
+    scene.add(retried(1, "one"))
+    scene.outcomes.keep(0)
+    scene.add(retried(2, "two"))
+    (one,) = scene.written()
+    assert [each.text for each in one.output] == ["one", "two"]
+
+
+def test_the_spool_stays_as_small_as_what_is_of_use_in_it(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, LIMIT)
+    scene.add(over(2, "kept"))
+    now = largest = 0
+    for attempt in range(1, 2_000):
+        scene.add(retried(attempt, "x" * 60_000))
+        now += 10 * SECOND
+        scene.outcomes.keep(now)
+        largest = max(largest, scene.path.stat().st_size)
+    assert largest < 12 * 2**20
+    left = [one for group in Outcomes(FileSpool(str(scene.path)), Budget()).left_behind() for one in group]
+    assert {one.plan.job_id: one for one in left} == {1: scene.written()[-1], 2: over(2, "kept")}
+
+
+def test_the_disk_is_written_at_a_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+
+    def counted(self: FileSpool, settlements: Iterable[Settlement]) -> list[Place]:
+        places = add(self, settlements)
+        written.extend(place.size for place in places)
+        return places
+
+    add = FileSpool.add
+    monkeypatch.setattr(FileSpool, "add", counted)
+    scene = Scene(tmp_path, LIMIT)
+    for attempt in range(1, 2_000):  # in ten seconds
+        scene.add(retried(attempt, "x" * 60_000))
+        scene.outcomes.keep(attempt * 5_000)
+    assert sum(written) < 10 * PACE + 2 * RUN
+    scene.outcomes.keep(10 * SECOND, hurry=True)
+    assert [one for group in scene.outcomes.left_behind() for one in group] == scene.written()
+
+
+def test_a_spool_that_cannot_be_written_keeps_outcomes_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(logs, "log", lambda level, message, *about: said.append(message))
+    scene = Scene(tmp_path / "missing", 1_000)
+    scene.add(over(1, "x" * 4_000))
+    for now in range(3):
+        scene.outcomes.keep(now)
+    assert len(said) == 1
+    assert scene.budget.full
+    assert scene.written() == [over(1, "x" * 4_000)]
+
+
+def test_an_outcome_that_cannot_be_read_back_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "log", lambda *words: None)
+    scene = Scene(tmp_path, 1_000)
+    for job in (1, 2):
+        scene.add(over(job, "x" * 4_000))
+    scene.outcomes.keep(0)
+    scene.path.write_bytes(b"[" + scene.path.read_bytes()[1:].replace(b"\n", b"]", 1))
+    assert scene.outcomes.first(10) == [over(2, "x" * 4_000)]
+    assert {job: (one.token, one.started) for job, one in scene.outcomes.unreadable.items()} == {1: (1, 5)}
+
+
+# What else waits for the database
+
+
+def test_what_concerns_all_jobs_is_looked_at_once_however_often_it_was_asked_for() -> None:
+    begun = Sweep(starting=True, wake=True, after=5)
+    sweeps = [begun]
+    for _ in range(100):
+        sweeps = with_another(sweeps, Sweep(put_back=SECOND))
+        sweeps = with_another(sweeps, Sweep(wake=True, zones=True))
+    assert sweeps == [begun, Sweep(wake=True, zones=True, put_back=100 * SECOND)]
+    assert with_another([], begun) == [begun]

@@ -1,0 +1,236 @@
+"""What the daemon takes while runs print and return more than the database takes: bounded, nothing lost of outcomes,
+and what is dropped is said in the run's log, and in the daemon's.
+
+The tasks note each beginning in a file of their own, with which the history is compared.
+"""
+
+import contextlib
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobd.daemon.control import ask
+from jobd.engine.buffers import LIMIT
+from jobd.engine.engine import MOST_LOOKS
+from tests import servers
+from tests.faults.scene import noted, notes
+from tests.house import LONG, House, until
+from tests.processes import family
+
+PLUGIN = """
+import os, sys
+import jobd
+
+HOME = os.path.dirname(os.path.dirname(__file__))
+LINE = "x" * 1023 + "\\n"
+
+def note():
+    run = jobd.current_run()
+    descriptor = os.open(HOME + "/notes", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(descriptor, f"began {run.job} {run.run} {run.attempt}\\n".encode())
+    os.close(descriptor)
+
+@jobd.task
+def fails():
+    "Prints more than is kept of it, and fails, until the file `open` is there."
+    note()
+    for _ in range(80):
+        sys.stdout.write(LINE)
+    if not os.path.exists(HOME + "/open"):
+        raise RuntimeError("e" * 3_000)
+
+@jobd.task
+def floods():
+    "Prints as fast as it can until the file `open` is there."
+    note()
+    while not os.path.exists(HOME + "/open"):
+        for _ in range(100):
+            sys.stdout.write(LINE * 10)
+
+@jobd.task
+def prints():
+    note()
+    for _ in range(70):
+        sys.stdout.write(LINE)
+
+@jobd.task
+def returns():
+    note()
+    return "\\U0001f600" + "r" * 4_000
+"""
+SLOW = 'poll = "500ms"\nlease = "5s"\n'  # so that much is claimed ahead
+AWAY = 14.0  # seconds: longer than a call to a frozen server takes
+MORE = 20.0  # MiB beyond the limit: what a turn writes and what is read at one go, several times over
+SAID = "bytes of what runs printed are dropped"
+DROPPED = "bytes of output were dropped here: too much waited for the database]"
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., House]]:
+    """Makes a house with the jobs `job0`… of one definition."""
+    with contextlib.ExitStack() as stack:
+
+        def made(url: str, workers: int, count: int, definition: str) -> House:
+            house = House(tmp_path / "house", url, PLUGIN)
+            stack.callback(house.close)
+            house.configure("", workers, SLOW)
+            file = tmp_path / "jobs.toml"
+            file.write_text("".join(f"[job.job{number}]\n{definition}\n" for number in range(count)))
+            house.foreground()
+            until(lambda: house.status()["workers"] == workers, "all workers to be ready", LONG)
+            house.fine("apply", "--yes", str(file))
+            noted(house, "began", 1)
+            return house
+
+        yield made
+
+
+@contextlib.contextmanager
+def locked(house: House) -> Iterator[None]:
+    """Another program keeps the SQLite database to itself."""
+    connection = sqlite3.connect(house.folder / "jobd.db", isolation_level=None, timeout=20)
+    connection.execute("BEGIN IMMEDIATE")
+    yield
+    connection.close()
+
+
+@contextlib.contextmanager
+def down(server: Any) -> Iterator[None]:
+    server.kill()
+    yield
+    server.start()
+
+
+@contextlib.contextmanager
+def frozen(server: Any) -> Iterator[None]:
+    processes = family(server._pid())
+    for pid in processes:
+        os.kill(pid, signal.SIGSTOP)
+    yield
+    for pid in processes:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def bounded(house: House) -> Iterator[None]:
+    """The daemon takes no more in the end than it took at first, and the limit, and a little."""
+    before = _memory(house, "VmRSS")
+    yield
+    most, allowed = _memory(house, "VmHWM"), before + LIMIT / 2**20 + MORE
+    assert most <= allowed, f"{before:.0f} MiB at first, then up to {most:.0f}"
+
+
+def _memory(house: House, what: str) -> float:
+    status = Path(f"/proc/{house.processes[-1].pid}/status").read_text()
+    return int(status.partition(f"{what}:")[2].split()[0]) / 1024
+
+
+def attempts(house: House) -> dict[tuple[str, int], int]:
+    """By job and run, how many attempts began."""
+    found: dict[tuple[str, int], int] = {}
+    for line in notes(house):
+        _, job, run, attempt = line.split()
+        found[job, int(run)] = max(int(attempt), found.get((job, int(run)), 0))
+    return found
+
+
+def recorded(house: House, least: int = 0) -> None:
+    """All runs that have begun are in the history as having succeeded, each after its own number of attempts.
+
+    Of those that go on beginning, the first `least`.
+    """
+
+    def missing() -> dict[tuple[str, int], int]:
+        expected = list(attempts(house).items())[: least or None]
+        runs = house.fine("history", "--json")
+        told = {(one["job"], one["run"]): one["attempts"] for one in runs if one["outcome"] == "succeeded"}
+        return {key: count for key, count in expected if told.get(key) != count}
+
+    until(lambda: not missing(), "the history of all runs", LONG)
+
+
+def said_once(house: House) -> bool:
+    lines = [line for line in house.log().splitlines() if SAID in line]
+    assert len(lines) < 2, lines
+    return bool(lines)
+
+
+# The tests
+
+
+@pytest.mark.parametrize(("kind", "fault"), [("sqlite", locked), ("postgresql", down), ("mariadb", frozen)])
+def test_retries_without_end_that_print_take_no_more_than_the_limit(make: Any, kind: str, fault: Any) -> None:
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(servers.running(kind)) if kind != "sqlite" else None
+        url = server.new_database() if server else "sqlite:///jobd.db"
+        house = make(url, 2, 4, 'task = "fails"\nrunonce = true\nretry_times = 1_000_000_000')
+        with bounded(house):
+            with fault(server or house):
+                time.sleep(AWAY)
+                until(lambda: said_once(house), "the log to be told", LONG)
+                begun = len(notes(house))
+                until(lambda: len(notes(house)) > begun, "a further attempt")
+            until(lambda: house.status()["database"] == "ok", "the database to be back", LONG)
+            (house.folder / "open").touch()
+            recorded(house)
+        assert any(DROPPED in house.fine("logs", f"job{number}") for number in range(4))
+
+
+@pytest.mark.parametrize("workers", [1, 64])
+def test_runs_that_print_as_fast_as_they_can_take_no_more_than_the_limit(make: Any, workers: int) -> None:
+    with servers.running("postgresql") as server:
+        house = make(server.new_database(), workers, workers, 'task = "floods"\nrunonce = true')
+        noted(house, "began", workers)
+        with bounded(house):
+            with down(server):
+                time.sleep(AWAY)
+            until(lambda: house.status()["database"] == "ok", "the database to be back", LONG)
+            (house.folder / "open").touch()
+            recorded(house)
+        assert "bytes of output before this were cut" in house.fine("logs", "job0")
+
+
+@pytest.mark.parametrize(("kind", "fault"), [("sqlite", locked), ("postgresql", frozen), ("mariadb", frozen)])
+@pytest.mark.parametrize(("task", "count"), [("prints", 1_000), ("returns", 4_000)])
+def test_what_was_claimed_ahead_runs_and_is_written_later(
+    make: Any, kind: str, fault: Any, task: str, count: int
+) -> None:
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(servers.running(kind)) if kind != "sqlite" else None
+        url = server.new_database() if server else "sqlite:///jobd.db"
+        house = make(url, 2, count, f'task = "{task}"\ninterval = "1s"')
+        until(lambda: len(notes(house)) >= count, "a first run of each job", LONG)
+        with bounded(house):
+            with fault(server or house):
+                time.sleep(AWAY)
+                begun = len(attempts(house))
+            recorded(house, begun)
+
+
+def test_commands_that_come_and_go_while_the_database_is_away_do_not_pile_up(house: House) -> None:
+    house.foreground()
+    with locked(house):
+        for _ in range(MOST_LOOKS + 20):
+            ask(str(house.state), {"do": "changed"}, 0.001)
+        began = time.monotonic()
+        answer = ask(str(house.state), {"do": "changed"}, 20)
+        assert time.monotonic() - began < 2
+        assert answer is not None
+        assert "too many commands" in answer["database"] or "locked" in answer["database"]
+    until(lambda: ask(str(house.state), {"do": "changed"}, 20) == {"database": "ok"}, "an answer", LONG)
+
+
+def test_commands_that_ask_for_the_tasks_and_go_do_not_pile_up(house: House) -> None:
+    house.foreground()
+    for _ in range(200):
+        ask(str(house.state), {"do": "tasks"}, 0.001)
+    answer = ask(str(house.state), {"do": "tasks"}, 20)
+    assert answer is not None
+    assert answer.get("error", "") == "too many commands ask the daemon for its tasks"
+    until(lambda: "tasks" in (ask(str(house.state), {"do": "tasks"}, 20) or {}), "the tasks", LONG)
