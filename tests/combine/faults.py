@@ -117,11 +117,8 @@ FAULTS = {
         ("quiet",),
         ("flood",),
         (
-            Edit(
-                "engine/outcomes.py",
-                "output=bounded(before.output + after.output, MOST_OUTPUT)",
-                "output=before.output + after.output",
-            ),
+            Edit("engine/buffers.py", "LIMIT = 32 * 2**20", "LIMIT = 2**40"),
+            Edit("engine/buffers.py", "RUN = 2**20", "RUN = 2**40"),
         ),
     ),
     "13.9 priority counts only within one claim": Fault(
@@ -146,7 +143,7 @@ FAULTS = {
     "13.12 what a failed import prints is kept with a run": Fault(
         ("output",),
         ("odd",),
-        (Edit("engine/processor.py", "execution.nothing_happened())", "execution.next_part())"),),
+        (Edit("engine/processor.py", "execution.nothing_happened())", "execution.next_parts())"),),
     ),
     "13.13 more is caught up than said": Fault(
         ("grid",),
