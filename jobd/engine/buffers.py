@@ -61,7 +61,7 @@ class Budget:
     @property
     def full(self) -> bool:
         """Whether there is no room for anything."""
-        return self.used >= self.limit
+        return self.waiting + self.printing >= self.limit
 
     def drop(self, size: int) -> None:
         """So many bytes of output have been dropped for want of room. Any thread may say so."""

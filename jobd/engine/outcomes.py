@@ -53,10 +53,14 @@ class Outcomes:
     def add(self, one: Settlement) -> None:
         """This is to be written too, with what its run printed before: that shares its fate. It has been counted."""
         job_id = one.plan.job_id
-        if printed := self._printed.pop(job_id, None):
+        if self._printed and (printed := self._printed.pop(job_id, None)):
             one = one._replace(output=(*printed, *one.output))
         size = weight(one)
-        before = self._waiting.pop(job_id, None)
+        if job_id not in self._waiting:
+            self._waiting[job_id] = one
+            self._weights[job_id] = size
+            return
+        before = self._waiting.pop(job_id)
         counted = size + self._weights.pop(job_id, 0)
         if isinstance(before, Settlement) and before.token == one.token:  # else the older claim had passed on
             one, size = merge(before, one), counted - OUTCOME

@@ -334,8 +334,10 @@ class Processor:
         return None if self.draining else self.crew.spawn_at()
 
     def _start_due(self) -> None:
+        if self._budget.full:
+            return
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
-        while not self._budget.full and (following := self.queue.peek(wall)) is not None and following[0] <= wall:
+        while (following := self.queue.peek(wall)) is not None and following[0] <= wall:
             item = following[1]
             worker = self._taker(item, monotonic)
             if worker is None:

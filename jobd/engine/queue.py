@@ -5,7 +5,6 @@ however many jobs are stored. It knows no clock: the moment is an argument.
 """
 
 import heapq
-from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from typing import NamedTuple
@@ -29,7 +28,7 @@ class WorkQueue:
     def __init__(self) -> None:
         self._heaps: dict[int, _Heap] = {}  # by priority, the highest first
         self._live: dict[int, int] = {}  # job id → serial number; what is in a heap under another was taken back
-        self._counts: Counter[int] = Counter()  # by priority, of what is live
+        self._counts: dict[int, int] = {}  # by priority, of what is live
         self._serial = 0
 
     def __len__(self) -> int:
@@ -40,30 +39,32 @@ class WorkQueue:
 
     def put(self, item: Item, moment: int) -> None:
         """Put `item` in, to come out at `moment`. A job is in the queue at most once: the last one in counts."""
-        self.take_back(item.job.id)
-        self._serial += 1
-        self._live[item.job.id] = self._serial
-        priority = item.plan.priority
-        self._counts[priority] += 1
+        job_id, priority = item.job.id, item.plan.priority
+        if job_id in self._live:
+            self.take_back(job_id)
+        self._serial = serial = self._serial + 1
+        self._live[job_id] = serial
+        self._counts[priority] = self._counts.get(priority, 0) + 1
         if (heap := self._heaps.get(priority)) is None:
             heap = self._heaps[priority] = []
             self._heaps = dict(sorted(self._heaps.items(), reverse=True))
-        heapq.heappush(heap, (moment, self._serial, item))
+        heapq.heappush(heap, (moment, serial, item))
 
     def peek(self, now: int) -> tuple[int, Item] | None:
         """What `pop` would give, and its moment; else the earliest item; None when the queue is empty."""
         earliest: tuple[int, Item] | None = None
-        for heap in self._live_heaps():
-            moment, _, item = heap[0]
-            if moment <= now:
-                return moment, item
-            if earliest is None or moment < earliest[0]:
-                earliest = moment, item
+        for heap in self._heaps.values():
+            if self._has_live(heap):
+                moment, _, item = heap[0]
+                if moment <= now:
+                    return moment, item
+                if earliest is None or moment < earliest[0]:
+                    earliest = moment, item
         return earliest
 
     def oldest(self) -> int | None:
         """The earliest moment; None when the queue is empty."""
-        return min((heap[0][0] for heap in self._live_heaps()), default=None)
+        return min((heap[0][0] for heap in self._heaps.values() if self._has_live(heap)), default=None)
 
     def overtaken(self, most: int) -> tuple[int, int] | None:
         """The highest priority of which fewer than the next `most` items have a higher one, and how many these are.
@@ -81,8 +82,8 @@ class WorkQueue:
 
     def pop(self, now: int) -> Item | None:
         """The next item whose moment has come, or None."""
-        for heap in self._live_heaps():
-            if heap[0][0] <= now:
+        for heap in self._heaps.values():
+            if self._has_live(heap) and heap[0][0] <= now:
                 item = heapq.heappop(heap)[2]
                 del self._live[item.job.id]
                 self._counts[item.plan.priority] -= 1
@@ -109,10 +110,11 @@ class WorkQueue:
     def _all(self) -> Iterator[tuple[int, int, Item]]:
         return chain.from_iterable(self._heaps.values())
 
-    def _live_heaps(self) -> Iterator[_Heap]:
-        """Those that are not empty, the highest priority first; on top of each is an item that was not taken back."""
-        for heap in self._heaps.values():
-            while heap and self._live.get(heap[0][2].job.id) != heap[0][1]:
-                heapq.heappop(heap)
-            if heap:
-                yield heap
+    def _has_live(self, heap: _Heap) -> bool:
+        """Whether anything is in a heap. Then an item that was not taken back is on its top."""
+        while heap:
+            _, serial, item = heap[0]
+            if self._live.get(item.job.id) == serial:
+                return True
+            heapq.heappop(heap)
+        return False
