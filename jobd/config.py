@@ -352,7 +352,7 @@ def _shown(name: str, value: object) -> str:
     if name in ("database", "password_file"):
         return ""
     text = ascii(value) if isinstance(value, str) else str(value).lower()
-    return f"{text if len(text) <= 60 else text[:57] + '...'} will not do; "
+    return f"invalid value {text if len(text) <= 60 else text[:57] + '...'}: "
 
 
 def _nearest(name: str) -> str:

@@ -118,7 +118,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
 
 
 def test_a_mistake_in_the_environment_names_the_variable(tmp_path: Path) -> None:
-    assert "$JOBD_WORKERS: workers: 'x' will not do" in refusal(tmp_path, "", {"JOBD_WORKERS": "x"})
+    assert "$JOBD_WORKERS: workers: invalid value 'x': " in refusal(tmp_path, "", {"JOBD_WORKERS": "x"})
     assert "$JOBD_LOG__FROMAT" in refusal(tmp_path, "", {"JOBD_LOG__FROMAT": "json"})
 
 

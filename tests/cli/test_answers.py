@@ -62,8 +62,8 @@ def test_init_on_a_full_disk_names_the_file_and_leaves_nothing(jobd: Person, tmp
     ("config", "words"),
     [
         ('state_dir = "jobd.toml"', "the state directory {}/jobd.toml is a file; give jobd a folder of its own"),
-        ('plugins = ""', "plugins: '' will not do; give a text that is not empty"),
-        ("plugins = 3", "plugins: 3 will not do; give a text in quotes"),
+        ('plugins = ""', "plugins: invalid value '': give a text that is not empty"),
+        ("plugins = 3", "plugins: invalid value 3: give a text in quotes"),
         ('[log]\nfile = "nowhere/x.log"', "cannot write the log {0}/nowhere/x.log: there is no folder {0}/nowhere"),
     ],
 )
