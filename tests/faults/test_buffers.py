@@ -228,9 +228,9 @@ def test_commands_that_come_and_go_while_the_database_is_away_do_not_pile_up(hou
 
 def test_commands_that_ask_for_the_tasks_and_go_do_not_pile_up(house: House) -> None:
     house.foreground()
-    for _ in range(200):
-        ask(str(house.state), {"do": "tasks"}, 0.001)
-    answer = ask(str(house.state), {"do": "tasks"}, 20)
+    for number in range(200):
+        ask(str(house.state), {"do": "tasks", "asked": f"module:task{number}"}, 0.001)
+    answer = ask(str(house.state), {"do": "tasks", "asked": "module:another"}, 20)
     assert answer is not None
     assert answer.get("error", "") == "too many commands ask the daemon for its tasks"
     until(lambda: "tasks" in (ask(str(house.state), {"do": "tasks"}, 20) or {}), "the tasks", LONG)

@@ -201,7 +201,7 @@ def test_a_change_during_a_run_does_not_tell_that_run_as_one_to_come(house: Hous
     told = house.fine("set", "gated", "--grace", "default")
     assert "a run is in progress, next due" in told
     assert "due at once" not in told
-    assert "begins when the run in progress is over" in house.fine("set", "gated", "--every", "2h")
+    assert "starts when the run in progress has ended" in house.fine("set", "gated", "--every", "2h")
 
 
 def test_no_attempt_follows_a_cancel_that_was_acknowledged(house: House) -> None:

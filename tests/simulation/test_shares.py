@@ -27,7 +27,7 @@ class Scenario(World):
         super().__init__(seed)
         self.settings = self.settings._replace(poll=SECOND, lease=30 * SECOND, pools={"default": 20})
         self.nodes = [Node(self, number) for number in (1, 2, 3)]
-        self.meddling = self.clocks_moved = False
+        self.meddling = self.clocks_moved = self.tight = False
         self.interval, self.jobs = interval, jobs
         self.lacking: set[int] = set()  # nodes whose plugins have not what the jobs want
 
