@@ -66,11 +66,8 @@ def last_change(code: Paths) -> float:
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
+    status = _status(path)
+    return status and (status.st_size, status.st_mtime_ns)
 
 
 def _contents(folder: str, most_links: int, but: str = "") -> Contents:
@@ -93,7 +90,7 @@ def digest_of(code: Paths) -> str:
 def copy(contents: Contents, target: str) -> str:
     """Copy the code into a new folder, and link the data; the digest of what was copied.
 
-    Each file is read once, so that the digest is the copy's even if somebody is writing. Raises OSError.
+    Each file is read once, so the digest is that of the copy even if a file changes meanwhile. Raises OSError.
     """
     os.makedirs(target)
     copied = [(name, _copy_file(path, os.path.join(target, name))) for name, path in sorted(contents.code.items())]
@@ -135,12 +132,17 @@ def _walk(
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    """What a folder is, under any name; None: it has just gone."""
+    """What a folder is, under any name."""
+    status = _status(path)
+    return status and (status.st_dev, status.st_ino)
+
+
+def _status(path: str) -> os.stat_result | None:
+    """None: the file is gone, or cannot be seen."""
     try:
-        status = os.stat(path)
+        return os.stat(path)
     except OSError:
         return None
-    return status.st_dev, status.st_ino
 
 
 def _is_code(name: str) -> bool:

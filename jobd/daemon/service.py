@@ -274,7 +274,7 @@ class _Service:
             notify("WATCHDOG=1")
 
     def _follow_state_dir(self) -> None:
-        """Replace the workers when somebody has moved the state directory, from which they import the plugins."""
+        """Replace the workers when the state directory, from which they import the plugins, has been moved."""
         with contextlib.suppress(OSError):  # it has been deleted
             here = os.getcwd()
             if here != self._here:
@@ -352,7 +352,7 @@ class _Service:
         self._settings = effect.settings
 
     def _spawner(self, settings: Settings) -> Spawner:
-        # The state directory is where the daemon is, also when somebody has moved it.
+        # The state directory is the daemon's working directory, even after it has been moved.
         new = ProcessSpawner(self._code, ".", settings.commands, environment(settings), self._locks)
         self._spawners = [*(one for one in self._spawners if one.is_in_use()), new]
         return new

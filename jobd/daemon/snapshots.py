@@ -1,5 +1,5 @@
-"""Copies of the plugins' code, for workers to import (see runner/snapshot.py): each run has exactly the code that was
-accepted, whatever happens in the plugins folder until the next reload.
+"""Copies of the plugins' code, for workers to import (see runner/snapshot.py). Each run has exactly the code that was
+accepted, even if the plugins folder changes before the next reload.
 
     STATE_DIR/jobd.code/<digest>/    one copy; the digest is over the names and contents of its files of code
 """
@@ -74,7 +74,7 @@ class Snapshots:
         try:
             return os.listdir(self._folder)
         except OSError:
-            return []  # somebody has removed the folder
+            return []  # the folder has been removed
 
     def _taken(self, contents: Contents) -> str:
         """The path of a copy. Raises FileNotFoundError when a file has gone meanwhile."""
@@ -97,7 +97,7 @@ class Snapshots:
         return path
 
     def _place_for(self, digest: str) -> tuple[str, bool]:
-        """Where the copy of this digest is, and True; or where it is to be: not where somebody has changed one."""
+        """The path of the copy of this digest, and whether it exists. A copy that has been changed is passed over."""
         for number in count():
             path = os.path.join(self._folder, f"{digest}.{number}" if number else digest)
             if not os.path.lexists(path):

@@ -35,7 +35,7 @@ class Budget:
         self.waiting = 0  # bytes to be written
         self.printing = 0  # bytes of output that runs in progress have; the dispatch loop alone changes this
         self._lock = threading.Lock()
-        self._dropped = 0  # bytes of output, of which nobody has been told
+        self._dropped = 0  # bytes of output; their loss has not been logged yet
         self._tell_at = 0
 
     def add_waiting(self, size: int) -> None:

@@ -67,7 +67,7 @@ class WorkQueue:
         return min((heap[0][0] for heap in self._heaps.values() if self._has_live(heap)), default=None)
 
     def overtaken(self, most: int) -> tuple[int, int] | None:
-        """The highest priority of which fewer than the next `most` items have a higher one, and how many these are.
+        """(priority, count): fewer than `most` items, `count`, have a higher priority than this one, the lowest such.
 
         None: the queue is empty. Any thread may ask.
         """

@@ -1,7 +1,7 @@
 """Outcomes that the database could not take, kept on this machine until it can: they survive a kill -9 and a power cut.
 
-A line is one settlement; of a job the last one counts. Whoever reads it back hands it in as if nothing had been: it
-counts only if its claim still holds. The file belongs to one database, so that no other is ever told of them.
+A line is one settlement. Only the last line of a job counts. A settlement that is read back is handed in as usual, so
+it is refused if its claim no longer holds. The file belongs to one database; its settlements never reach another.
 """
 
 import contextlib

@@ -32,7 +32,7 @@ class Sweep(NamedTuple):
 
 
 def with_another(sweeps: list[Sweep], new: Sweep) -> list[Sweep]:
-    """`sweeps`, of which the first may have begun, and `new`: one takes the other in, while it has not begun."""
+    """`sweeps` and `new`. The first of `sweeps` may have begun; `new` is merged into a later one, if there is one."""
     if len(sweeps) < 2:
         return [*sweeps, new]
     last = sweeps[-1]

@@ -196,7 +196,7 @@ def _claim(
         return table.claim(session, work.node, pool, until, limit, work.without, firsts) if first <= until else []
 
     if share is None:
-        # A job that is ready soon keeps none waiting that is ready sooner, whatever their priorities.
+        # A job that is ready soon must not delay a job that is ready sooner, even one of a lower priority.
         claimed = claim(work.call, want.room) if len(firsts) > 1 else []
         if left := want.room - len(claimed):
             several = len(firsts) > 1

@@ -1,4 +1,4 @@
-"""Imports the plugins from a snapshot of their folder: the code that was accepted, whatever lies in the folder by now.
+"""Imports the plugins from a snapshot of their folder: the code that was accepted, even if the folder has changed.
 
 A module keeps the file name that it has in the plugins folder, so that what a task finds beside its own file, and the
 places in a traceback, are what its author knows. Only its code is the snapshot's. (Source modules, that is: the system
