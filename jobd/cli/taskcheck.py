@@ -39,12 +39,11 @@ def check_task(context: Context, job: Job) -> None:
     if job.options.command is not None:
         return
     try:
-        found, note = offered(context, job.task if ":" in job.task else None)
+        found, note, task = _find(context, job)
     except JobdError as error:
         raise BadValue(
             f"whether there is a task {job.task!r} cannot be found out: {error}", "--force stores the job anyway"
         ) from None
-    task = next((one for one in found if job.task in (one.name, one.origin)), None)
     where = f" ({note})" if note else ""
     if task is None:
         names = [one.name for one in found if one.error is None]
@@ -58,15 +57,20 @@ def check_task(context: Context, job: Job) -> None:
     _check_arguments(task, job.options.args)
 
 
+def _find(context: Context, job: Job) -> "tuple[list[TaskInfo], str, TaskInfo | None]":
+    """The tasks, what to say of how they were found, and the one that the job runs. Raises JobdError."""
+    found, note = offered(context, job.task if ":" in job.task else None)
+    return found, note, next((one for one in found if job.task in (one.name, one.origin)), None)
+
+
 def check_arguments(context: Context, job: Job) -> None:
     """Raise BadValue when the job's task takes other arguments. A task that is not known here passes."""
     if job.options.command is not None:
         return
     try:
-        found, _ = offered(context, job.task if ":" in job.task else None)
+        _, _, task = _find(context, job)
     except JobdError:
         return
-    task = next((one for one in found if job.task in (one.name, one.origin)), None)
     if task is not None and task.error is None:
         _check_arguments(task, job.options.args)
 

@@ -32,7 +32,7 @@ class Background:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits that those who asked first have hardly waited for it."""
+        """Whether there is as much to do as there can be clients: one more would wait for too long."""
         return len(self._waiting) >= MOST
 
     def do(self, work: Work, then: Then) -> None:

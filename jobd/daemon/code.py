@@ -4,7 +4,6 @@ Code is what Python imports: modules, extension modules with the libraries besid
 packages. All other files are data. A copy of the code has links to them.
 """
 
-import contextlib
 import hashlib
 import os
 import sys
@@ -29,17 +28,21 @@ class Contents(NamedTuple):
     data: Paths
 
 
-def contents_of(folder: str, but: str = "") -> Contents:
+def contents_of(folder: str, but: str = "", most_links: int = MOST_LINKS) -> Contents:
     """The code and the data in a folder. What is in the folder `but` counts as data.
 
-    Links to folders are followed, MOST_LINKS one inside the other, but not into a folder that they lie in themselves.
+    Links to folders are followed, `most_links` one inside the other, but not into a folder that they lie in themselves.
     """
-    return _contents(folder, MOST_LINKS, but)
+    code: dict[str, str] = {}
+    data: dict[str, str] = {}
+    _walk(folder, "", (_identity(but),) if but else (), most_links, code, data)
+    return Contents(code, data)
 
 
-def code_of_copy(folder: str) -> Paths:
-    """The code in a copy, whose links are all to data."""
-    return _contents(folder, 0).code
+def contents_of_copy(folder: str) -> Contents:
+    """The code in a copy, and the data that its links lead to."""
+    code, links = contents_of(folder, most_links=0)
+    return Contents(code, {name: os.readlink(path) for name, path in links.items()})
 
 
 def top_of_copy(folder: str) -> set[str]:
@@ -58,23 +61,7 @@ def differ(code: Paths, copied: Paths) -> bool:
 
 def last_change(code: Paths) -> float:
     """When one of these files was last changed or put there, in seconds since the epoch; 0: there is none."""
-    found = 0.0
-    for path in code.values():
-        with contextlib.suppress(OSError):
-            found = max(found, os.stat(path).st_ctime)
-    return found
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    status = _status(path)
-    return status and (status.st_size, status.st_mtime_ns)
-
-
-def _contents(folder: str, most_links: int, but: str = "") -> Contents:
-    code: dict[str, str] = {}
-    data: dict[str, str] = {}
-    _walk(folder, "", (_identity(but),) if but else (), most_links, code, data)
-    return Contents(code, data)
+    return max((status.st_ctime for path in code.values() if (status := _status(path))), default=0.0)
 
 
 def first_part(name: str) -> str:
@@ -135,6 +122,12 @@ def _identity(path: str) -> tuple[int, int] | None:
     """What a folder is, under any name."""
     status = _status(path)
     return status and (status.st_dev, status.st_ino)
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    """By which a file that has changed is known."""
+    status = _status(path)
+    return status and (status.st_size, status.st_mtime_ns)
 
 
 def _status(path: str) -> os.stat_result | None:

@@ -8,6 +8,7 @@ What is new at the top of the plugins folder needs no reload: a command that ask
 unknown, has the daemon look for it. What was accepted stays as it was, and no task is taken away.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -17,7 +18,7 @@ from jobd import logs
 from jobd.clock import SECOND, SystemClock
 from jobd.config import Settings
 from jobd.daemon.background import Background
-from jobd.daemon.code import Contents, first_part, last_change
+from jobd.daemon.code import first_part, last_change
 from jobd.daemon.control import Document, Reply
 from jobd.daemon.notify import notify, reloading
 from jobd.daemon.plugins import tasks_in
@@ -28,9 +29,9 @@ from jobd.runner.listing import Listing, TaskInfo
 from jobd.runner.snapshot import Snapshot
 
 FIXED = ("database", "state_dir")
-PAUSE = 5.0  # seconds between two looks for an unknown task
+PAUSE = 2.0  # seconds between two looks for an unknown task
 QUIET = 2.0  # seconds without a change: before, a package is perhaps being copied
-PATIENCE = 10.0  # seconds to wait for that
+PATIENCE = 30.0  # seconds to wait for that
 TRY_AGAIN = 60.0  # seconds: what did not load may depend on something outside of the plugins folder
 Good = frozenset[tuple[str, str]]  # (name, plugin) of tasks that load, ("", plugin) of plugins that do
 
@@ -72,6 +73,7 @@ class Reloader:
         self._in_use = in_use
         self._good: Good | None = None  # None: what is in effect could not be listed yet
         self._look_at = self._try_at = 0.0
+        self._patient_until = 0.0  # new plugins may still be being copied until then; 0: there are none
         self._seen: object = None  # by the last look for an unknown task
         self._looking = self._tidying = False
         self._has_old = False  # snapshots of before, to be removed
@@ -79,6 +81,7 @@ class Reloader:
         self._asking: list[Reply] = []
         self._planned = False
         self._listing: dict[str | None, list[Reply]] = {}  # by the task that is asked for in full
+        self._answered: list[Reply] = []  # by the work in progress
 
     def look(self) -> None:
         """Find out, after a start, which plugins fail to load, and say so."""
@@ -96,7 +99,7 @@ class Reloader:
         waiting = self._listing.setdefault(asked, [])
         waiting.append(reply)
         if len(waiting) == 1:
-            self._background.do(lambda: self._look_for_new(asked), lambda outcome: self._answer(asked, outcome))
+            self._background.do(lambda: self._list(asked), self._answer)
 
     def look_again(self) -> None:
         """A worker did not know a task: see whether the plugins folder has it by now."""
@@ -107,7 +110,12 @@ class Reloader:
             self._background.do(self._look_if_changed, self._looked_again)
 
     def look_after(self) -> None:
-        """To be called now and then: remove the old snapshots whose last worker has ended meanwhile."""
+        """To be called now and then: do what had to wait.
+
+        That is to look at new plugins, and to remove the old snapshots whose last worker has ended meanwhile.
+        """
+        if self._patient_until:
+            self.look_again()
         if self._has_old:
             self._tidy()
 
@@ -119,6 +127,8 @@ class Reloader:
         return found
 
     def _prepare(self) -> _Candidate:
+        self._planned = False  # a request that comes from now on needs a reload of its own
+        self._answered, self._asking = self._asking, []
         reloading()
         settings = self._read()
         for key in FIXED:
@@ -128,8 +138,13 @@ class Reloader:
         code = self._snapshots.take(settings.plugins)
         found = tasks_in(code, settings)
         if self._good is None:
-            self._list_accepted()
+            with contextlib.suppress(JobdError):  # what was accepted is gone
+                self._list_accepted()
         return _Candidate(Effect(settings, code), found)
+
+    def _list(self, asked: str | None) -> _Candidate:
+        self._answered = self._listing.pop(asked)
+        return self._look_for_new(asked)
 
     def _look_for_new(self, asked: str | None = None) -> _Candidate:
         """What is in effect, with the new plugins that load, unless they take a task away."""
@@ -145,9 +160,10 @@ class Reloader:
         if lost := _lost(good, found):
             self._say(f"new plugins stay out: {'; '.join(lost)}")
             return self._accepted(asked)
-        names = {first_part(name) for name in new.code} - _broken(found)
-        loading = Contents({name: path for name, path in new.code.items() if first_part(name) in names}, new.data)
-        effect = self._effect._replace(code=self._snapshots.add(code, loading)) if names else self._effect
+        there = {first_part(name) for name in new.code}
+        broken = there & _broken(found)
+        names = there - broken
+        effect = self._effect._replace(code=self._snapshots.without(everything, broken)) if names else self._effect
         return _Candidate(effect, found, self._snapshots.is_outdated(effect.code), tuple(sorted(names)))
 
     def _accepted(self, asked: str | None) -> _Candidate:
@@ -156,15 +172,15 @@ class Reloader:
 
     def _look_if_changed(self) -> _Candidate | None:
         code, now = self._effect.code, time.monotonic()
-        while True:
-            new = self._snapshots.new_in(code.plugins, code).code
-            left = last_change(new) + QUIET - SystemClock().wall() / SECOND
-            if left <= 0 or time.monotonic() > now + PATIENCE:
-                break
-            time.sleep(min(left, QUIET))  # noqa: TID251 - nothing waits for this thread
+        new = self._snapshots.new_in(code.plugins, code).code
         seen = sorted(new), last_change(new)
         if not new or (seen == self._seen and now < self._try_at):
+            self._patient_until = 0.0
             return None
+        self._patient_until = self._patient_until or now + PATIENCE
+        if SystemClock().wall() / SECOND < last_change(new) + QUIET and now < self._patient_until:
+            return None
+        self._patient_until = 0.0
         self._seen, self._try_at = seen, now + TRY_AGAIN
         return self._look_for_new()
 
@@ -183,7 +199,6 @@ class Reloader:
             _told(found.tasks)
 
     def _finish(self, outcome: _Candidate | Exception) -> None:
-        asking, self._asking, self._planned = self._asking, [], False
         try:
             candidate = _result(outcome)
             if lost := _lost(self._good or frozenset(), candidate.found):
@@ -198,16 +213,16 @@ class Reloader:
             logs.log("info", "reloaded")
         self._tidy()
         notify("READY=1")
-        for reply in asking:
+        for reply in self._answered:
             reply(answer)
 
-    def _answer(self, asked: str | None, outcome: _Candidate | Exception) -> None:
+    def _answer(self, outcome: _Candidate | Exception) -> None:
         try:
             candidate = self._take_up(outcome)
             answer: Document = {"tasks": candidate.found.tasks, "outdated": candidate.outdated}
         except JobdError as error:
             answer = {"error": str(error), "hint": error.hint}
-        for reply in self._listing.pop(asked):
+        for reply in self._answered:
             reply(answer)
 
     def _looked_again(self, outcome: _Candidate | Exception | None) -> None:

@@ -275,11 +275,13 @@ class _Service:
 
     def _follow_state_dir(self) -> None:
         """Replace the workers when the state directory, from which they import the plugins, has been moved."""
-        with contextlib.suppress(OSError):  # it has been deleted
+        try:
             here = os.getcwd()
-            if here != self._here:
-                self._here = here
-                self._engine.reload(self._settings)
+        except OSError:
+            return  # it has been deleted
+        if here != self._here:
+            self._engine.reload(self._settings)
+            self._here = here
 
     # What others want
 

@@ -4,17 +4,22 @@ accepted, even if the plugins folder changes before the next reload.
     STATE_DIR/jobd.code/<digest>/    one copy; the digest is over the names and contents of its files of code
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Collection
 from itertools import count
 
-from jobd.daemon.code import Contents, code_of_copy, contents_of, copy, differ, digest_of, first_part, top_of_copy
+from jobd.daemon.code import Contents, contents_of, contents_of_copy, copy, differ, digest_of, first_part, top_of_copy
 from jobd.errors import JobdError, cannot
 from jobd.runner.snapshot import Snapshot
 
 FOLDER = "jobd.code"
 TRIES = 3  # at a folder in which files come and go
+
+
+class _Gone(JobdError):
+    """A file has gone while it was being copied."""
 
 
 class Snapshots:
@@ -33,15 +38,16 @@ class Snapshots:
 
     def take(self, plugins: str) -> Snapshot:
         """A snapshot of the plugins folder. Raises JobdError."""
-        for _ in range(TRIES):
-            try:
-                return Snapshot(plugins, self._taken(self._look(plugins)))
-            except FileNotFoundError as error:
-                gone = error
-        raise JobdError(f"cannot copy the plugins: {gone.filename} was there and is gone", "try again")
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(_Gone):
+                return self._copied(plugins, self._look(plugins))
+        return self._copied(plugins, self._look(plugins))
 
     def new_in(self, plugins: str, accepted: Snapshot) -> Contents:
-        """What the plugins folder has at its top and the snapshot has not, unless it has a module of that name."""
+        """The code at the top of the plugins folder whose name is that of no module in the snapshot.
+
+        (And all data: `add` links what the snapshot lacks.)
+        """
         old = top_of_copy(accepted.copy)
         modules = {_module(name) for name in old}
         code, data = self._look(plugins)
@@ -50,15 +56,17 @@ class Snapshots:
 
     def add(self, accepted: Snapshot, new: Contents) -> Snapshot:
         """A snapshot of what was accepted, and of what is new. Raises JobdError."""
-        try:
-            both = Contents({**new.code, **code_of_copy(accepted.copy)}, new.data)
-            return Snapshot(accepted.plugins, self._taken(both))
-        except FileNotFoundError as error:
-            raise JobdError(f"cannot copy the plugins: {error.filename} was there and is gone", "try again") from None
+        return self._copied(accepted.plugins, Contents({**new.code, **contents_of_copy(accepted.copy).code}, new.data))
+
+    def without(self, snapshot: Snapshot, names: Collection[str]) -> Snapshot:
+        """A snapshot that lacks these files and folders at its top. Raises JobdError."""
+        code, data = contents_of_copy(snapshot.copy)
+        kept = {name: path for name, path in code.items() if first_part(name) not in names}
+        return self._copied(snapshot.plugins, Contents(kept, data))
 
     def is_outdated(self, snapshot: Snapshot) -> bool:
         """Whether the code in the plugins folder is other code."""
-        return differ(self._look(snapshot.plugins).code, code_of_copy(snapshot.copy))
+        return differ(self._look(snapshot.plugins).code, contents_of_copy(snapshot.copy).code)
 
     def keep_only(self, snapshots: Collection[Snapshot]) -> None:
         """Remove the others."""
@@ -66,6 +74,12 @@ class Snapshots:
         for name in self._names():
             if (path := os.path.join(self._folder, name)) not in copies:
                 shutil.rmtree(path, ignore_errors=True)
+
+    def _copied(self, plugins: str, contents: Contents) -> Snapshot:
+        try:
+            return Snapshot(plugins, self._taken(contents))
+        except FileNotFoundError as error:
+            raise _Gone(f"cannot copy the plugins: {error.filename} was there and is gone", "try again") from None
 
     def _look(self, plugins: str) -> Contents:
         return contents_of(plugins, but=self._state_dir)
@@ -102,7 +116,7 @@ class Snapshots:
             path = os.path.join(self._folder, f"{digest}.{number}" if number else digest)
             if not os.path.lexists(path):
                 return path, False
-            if digest_of(code_of_copy(path)) == digest:
+            if digest_of(contents_of_copy(path).code) == digest:
                 return path, True
         raise AssertionError
 

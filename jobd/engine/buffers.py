@@ -56,7 +56,7 @@ class Budget:
     @property
     def crowded(self) -> bool:
         """Whether there is no more room for output."""
-        return 4 * (self.waiting + self.printing) > 3 * self.limit
+        return 4 * self.used > 3 * self.limit
 
     @property
     def full(self) -> bool:

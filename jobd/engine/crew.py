@@ -47,8 +47,8 @@ class Crew:
         return sum(worker.ready for worker in self._workers.values())
 
     def load(self) -> int:
-        """How many orders they have in hand."""
-        return sum(worker.load() for worker in self._workers.values())
+        """How many orders they have in hand. Any thread may ask."""
+        return sum(worker.load() for worker in self)
 
     def pids(self) -> list[int]:
         """Their process ids."""

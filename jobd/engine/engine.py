@@ -203,7 +203,7 @@ class Engine:
         self.keeper.inbox.put(Retune(settings))
 
     def takes_unknown_task(self) -> bool:
-        """Whether a worker has been given a task that it does not know, since this was last asked."""
+        """Whether a worker has been given a task that it does not know. Asking forgets it."""
         missing = [processor for processor in self._processors.values() if processor.misses_task]
         for processor in missing:
             processor.misses_task = False
@@ -252,7 +252,7 @@ class Engine:
     def _processor(self, size: int) -> Processor:
         chance, note = self._chance, self._marks.note
         rules, clock, report = self._rules(), self._clock, self._report
-        return Processor(size, rules, self._spawner, clock, chance, report, note, self._hands, self.budget)
+        return Processor(size, rules, self._spawner, clock, chance, report, note, self.budget, self._hands)
 
     def _report(self, message: object) -> None:
         self.keeper.inbox.put(message, urgent=isinstance(message, Began) and message.first)

@@ -89,10 +89,10 @@ class Keeper:
         spool: Spool,
         inbox: Mailbox,
         outbox: Mailbox,
-        budget: Budget | None = None,
+        budget: Budget,
     ) -> None:
         self.inbox = inbox
-        self._budget = Budget() if budget is None else budget
+        self._budget = budget
         self.lease = Lease(settings.lease)
         self.watch = Watch(settings.lease)
         self._gone = Watch(settings.lease)  # of those that have claims and are not registered
@@ -625,7 +625,7 @@ class Keeper:
                     logs.log("error", f"the outcomes in the spool cannot be written: {error}")
         if count:
             logs.log("info", f"recovered {written} of {count} outcomes from the spool")
-            self._outcomes.empty_spool()
+        self._outcomes.empty_spool()  # also of half a line, which would hide what is kept after it
 
     def _drop_bad(self, settlements: Sequence[Settlement]) -> bool:
         """A turn failed by what it wrote, not by the database: write the outcomes one by one and drop what is bad.

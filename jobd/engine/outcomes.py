@@ -79,6 +79,8 @@ class Outcomes:
         found: list[Settlement] = []
         size = 0
         for job_id, one in [*islice(self._waiting.items(), most)]:
+            if isinstance(one, Spooled) and found and size + one.place.size > TURN:
+                break
             settlement = one if isinstance(one, Settlement) else self._read(job_id, one)
             if settlement is None:
                 continue
@@ -139,31 +141,44 @@ class Outcomes:
 
     def keep(self, now: int, hurry: bool = False) -> None:
         """The database is away: have what waits survive this process. `now` is monotonic."""
-        fresh = [one for job_id, one in self._waiting.items() if job_id not in self._places]
-        try:
-            if fresh and (hurry or now >= self._keep_at):
-                self._write([one for one in fresh if isinstance(one, Settlement)], now)
-        except OSError as error:
-            if not self._trouble:
-                logs.log("error", f"outcomes cannot be kept in the state directory, only in memory: {error}")
-            self._trouble = True
-        else:
-            self._trouble = False
+        if hurry or now >= self._keep_at:
+            try:
+                self._write(now)
+            except OSError as error:
+                if not self._trouble:
+                    logs.log("error", f"outcomes cannot be kept in the state directory, only in memory: {error}")
+                self._trouble = True
+            else:
+                self._trouble = False
         self._make_room()
 
-    def _write(self, fresh: list[Settlement], now: int) -> None:
+    def _write(self, now: int) -> None:
+        waiting = self._waiting.items()
+        fresh = [one for job_id, one in waiting if isinstance(one, Settlement) and job_id not in self._places]
+        if not fresh:
+            return
         live = sum(place.size for place in self._places.values())
         if live > MOST_IN_SPOOL:
-            fresh = [self._without(one, without_text(one.output)) for one in fresh]
-        places = self._spool.add(fresh)
+            places = self._spool.add([one._replace(output=without_text(one.output)) for one in fresh])
+            for one in fresh:
+                self._strip(one)
+        else:
+            places = self._spool.add(fresh)
         self._places.update(zip((one.plan.job_id for one in fresh), places, strict=True))
-        written = sum(place.size for place in places)
-        self._keep_at = now + written * SECOND // PACE
+        written = moved = sum(place.size for place in places)
         self._written += written
         if self._written > 2 * (live + written) + SLACK:
             places = self._spool.rewrite(self._places.values())
             self._places = dict(zip(self._places, places, strict=True))
             self._written = live + written
+            moved += self._written
+        self._keep_at = now + moved * SECOND // PACE
+
+    def _strip(self, one: Settlement) -> None:
+        job_id, left = one.plan.job_id, self._without(one, without_text(one.output))
+        self._waiting[job_id], before = left, self._weights[job_id]
+        self._weights[job_id] = weight(left)
+        self._budget.add_waiting(self._weights[job_id] - before)
 
     def _without(self, one: Settlement, left: tuple[Part, ...]) -> Settlement:
         """An outcome of whose output this is left."""
@@ -181,7 +196,10 @@ class Outcomes:
 
     def _read(self, job_id: int, one: Spooled) -> Settlement | None:
         try:
-            return self._spool.read(one.place)
+            found = self._spool.read(one.place)
+            if (found.plan.job_id, found.token) != (job_id, one.token):
+                raise ValueError("another outcome is in its place")
+            return found
         except (OSError, ValueError, TypeError, KeyError) as error:
             logs.log("error", f"an outcome of job {job_id} cannot be read back from the state directory: {error}")
             del self._waiting[job_id]

@@ -80,10 +80,10 @@ class Processor:
         random: Callable[[], float],
         report: Callable[[object], None],
         note: Callable[[int, int, int], None],
+        budget: Budget,
         hands: set[int] | None = None,
-        budget: Budget | None = None,
     ) -> None:
-        self._budget = Budget() if budget is None else budget  # all pools of a node share it
+        self._budget = budget  # all pools of a node share it
         self.crew = Crew(size, rules.output, spawner, clock, self._budget)
         self.queue = WorkQueue()
         self.pace = PACE_GUESS  # microseconds a run takes, lately

@@ -22,6 +22,9 @@ class Item(NamedTuple):
 _Heap = list[tuple[int, int, Item]]  # (moment, serial number, item)
 
 
+SLACK = 64  # items that were taken back and may still be in a heap, beside as many as are live
+
+
 class WorkQueue:
     """Of the items whose moment has come, the highest priority first, then the oldest, then the order of arrival."""
 
@@ -48,6 +51,9 @@ class WorkQueue:
         if (heap := self._heaps.get(priority)) is None:
             heap = self._heaps[priority] = []
             self._heaps = dict(sorted(self._heaps.items(), reverse=True))
+        elif len(heap) > 2 * self._counts[priority] + SLACK:
+            heap[:] = [entry for entry in heap if self._live.get(entry[2].job.id) == entry[1]]
+            heapq.heapify(heap)
         heapq.heappush(heap, (moment, serial, item))
 
     def peek(self, now: int) -> tuple[int, Item] | None:

@@ -88,7 +88,8 @@ class FileSpool:
         with open(os.open(self._path, _READ), "rb") as file:
             moved = _append(fresh, (os.pread(file.fileno(), place.size, place.start) for place in places))
         os.rename(fresh, self._path)
-        _sync_folder(os.path.dirname(self._path))
+        with contextlib.suppress(OSError):  # the file is in place; after a loss of power the old one may be
+            _sync_folder(os.path.dirname(self._path))
         return moved
 
     def clear(self) -> None:

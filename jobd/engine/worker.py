@@ -190,6 +190,7 @@ class Worker:
                 back.append(self.line.pop().item)
             elif self.execution is not None:
                 back.append(self.execution.item)
+                self.execution.close()  # the worker may have printed something before it took this order
                 self._advance(wall, monotonic)
         return back[::-1]
 

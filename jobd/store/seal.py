@@ -32,7 +32,7 @@ _SET = (
     f" SET updated_time = COALESCE(TIMESTAMPADD(MICROSECOND, {_SEAL} - MICROSECOND({{0}}), {{0}}),"
     f" TIMESTAMPADD(MICROSECOND, {_SEAL} - MICROSECOND(UTC_TIMESTAMP(6)), UTC_TIMESTAMP(6)))"
 )
-# A row that has just been inserted has twice the same time. It is unchanged: a program may know when its job began.
+# A row that has just been inserted has twice the same time. It is not changed: a program may know when its job began.
 _FRESH = "created_time = updated_time"
 _NOW = f"CASE WHEN {_FRESH} THEN updated_time ELSE UTC_TIMESTAMP(6) END"
 _TRIGGERS = ("job_inserted", "job_updating", "job_updated", "job_changing", "job_removed")

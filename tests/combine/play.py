@@ -57,6 +57,7 @@ class Player:
 
     def _house(self, folder: Path, url: str, code: Path, ahead: float) -> House:
         house = House(folder, url, self._plugin)
+        (folder / "plugins" / "spare.py").touch()
         deep = folder / "plugins" / "deep"
         deep.mkdir()
         (deep / "__init__.py").touch()
@@ -192,7 +193,7 @@ class Player:
             if what == "new code":
                 self._versions[node] += 1
             if what != "reload":
-                self._write_plugin(node, "" if what == "new code" else "\nthis is no Python\n")
+                self._write_plugins(node, refused=what == "bad code")
             mark = {"reload": 0, "new code": self._versions[node], "bad code": REFUSED}[what]
             self._command("reload", "", node=node, mark=mark)
         elif what in ("kill", "down"):
@@ -202,9 +203,12 @@ class Player:
         else:
             raise ValueError(f"there is no step {what!r}")
 
-    def _write_plugin(self, node: int, more: str = "") -> None:
-        text = self._plugin.replace("VERSION = 0", f"VERSION = {self._versions[node]}")
-        (self._houses[node].folder / "plugins" / "tasks.py").write_text(text + more)
+    def _write_plugins(self, node: int, refused: bool = False) -> None:
+        """The tasks in their present version; `refused`: in one that must not run, because another plugin is broken."""
+        version = self._versions[node] + refused / 2
+        plugins = self._houses[node].folder / "plugins"
+        (plugins / "tasks.py").write_text(self._plugin.replace("VERSION = 0", f"VERSION = {version}"))
+        (plugins / "spare.py").write_text("this is no Python\n" if refused else "")
 
     def _later(self, work: Callable[[], object]) -> None:
         thread = threading.Thread(target=work)
@@ -251,7 +255,7 @@ class Player:
             process.send_signal(number)
             process.wait(PATIENCE)
             time.sleep(down)
-            self._write_plugin(node)  # a daemon that starts takes what lies there
+            self._write_plugins(node)  # a daemon that starts takes what lies there
             with contextlib.suppress(AssertionError):
                 house.foreground()
             code = house.processes[-1].poll() or 0

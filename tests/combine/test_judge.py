@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from jobd.clock import SECOND, iso
+from jobd.store.output import LOST
 from tests.combine.case import DEADLINE
 from tests.combine.errand import NEVER
 from tests.combine.judge import judge
@@ -384,7 +385,7 @@ def a_bug_in_the_log(record: Record) -> Record:
 
 
 def a_database_that_is_lost(record: Record) -> Record:
-    return record._replace(logs="the database: prepared statement is not known; trying again until it is back\n" * 3)
+    return record._replace(logs="the database: prepared statement is not known; retrying until it is back\n" * 3)
 
 
 def a_process_that_is_left(record: Record) -> Record:
@@ -463,6 +464,12 @@ def test_what_is_wrong_is_found(plant: Callable[[Record], Record], check: str) -
 def test_a_daemon_that_was_killed_excuses_what_it_did_not_record() -> None:
     record = a_run_without_a_record(clean())
     record.commands.append(command("kill", asked=9.01))
+    assert judge(record) == []
+
+
+def test_lines_that_were_dropped_for_want_of_room_are_not_missing_where_the_run_says_so() -> None:
+    record = clean()
+    record.output["a", 1] = [(1, LOST.format(5))]
     assert judge(record) == []
 
 

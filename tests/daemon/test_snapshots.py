@@ -100,6 +100,17 @@ def test_only_what_is_new_at_the_top_is_added_to_what_was_accepted(plugins: Path
     }  # fmt: skip
 
 
+def test_what_is_left_of_a_snapshot_is_what_was_in_it(plugins: Path, snapshots: Snapshots) -> None:
+    """Not what lies in the plugins folder by then: that has not been looked at."""
+    write(plugins, "good.py", "broken.py", "pkg/tasks.py", "pkg/data.csv")
+    everything = snapshots.take(str(plugins))
+    (plugins / "good.py").write_text("# changed\n")
+    left = snapshots.without(everything, {"broken.py"})
+    snapshots.keep_only([left])
+    assert copied(left.copy) == {"good.py": b"# good.py\n", "pkg/tasks.py": b"# pkg/tasks.py\n"}
+    assert links(left.copy) == {"pkg/data.csv": str(plugins / "pkg" / "data.csv")}
+
+
 def test_the_state_folder_in_the_plugins_folder_is_no_code(tmp_path: Path) -> None:
     write(tmp_path, "a.py", "state/task_wrote.py")
     snapshots = Snapshots(str(tmp_path / "state"))

@@ -1,22 +1,30 @@
 """What waits for the database is counted once, given back once, and bounded; what was dropped is said."""
 
-from collections.abc import Iterable
+import contextlib
+import errno
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobd import logs
 from jobd.clock import MINUTE, SECOND
+from jobd.engine import outcomes
 from jobd.engine.buffers import LIMIT, OUTCOME, RUN, Budget, weight, weight_of
 from jobd.engine.outcomes import PACE, TURN, Outcomes
 from jobd.engine.output import LEAST, Output
 from jobd.engine.queue import Item
-from jobd.engine.spool import FileSpool, Place
+from jobd.engine.spool import FORMAT, FileSpool, Place
 from jobd.engine.sweep import Sweep, with_another
 from jobd.engine.worker import Execution
 from jobd.job import Job, Plan, Run
 from jobd.store.output import LONGEST, Part, bounded, kept_beside
 from jobd.store.schedule_table import Settlement
+from tests.engine.world import World
 
 
 def part(attempt: int, text: str, number: int = 0, keep_from: int = 0, job: int = 1) -> Part:
@@ -294,13 +302,16 @@ def test_the_spool_stays_as_small_as_what_is_of_use_in_it(tmp_path: Path) -> Non
 def test_the_disk_is_written_at_a_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
 
-    def counted(self: FileSpool, settlements: Iterable[Settlement]) -> list[Place]:
-        places = add(self, settlements)
-        written.extend(place.size for place in places)
-        return places
+    def counted(write: Callable[..., list[Place]]) -> Callable[..., list[Place]]:
+        def count(self: FileSpool, what: Iterable[Any]) -> list[Place]:
+            places = write(self, what)
+            written.extend(place.size for place in places)
+            return places
 
-    add = FileSpool.add
-    monkeypatch.setattr(FileSpool, "add", counted)
+        return count
+
+    for name in ("add", "rewrite"):
+        monkeypatch.setattr(FileSpool, name, counted(getattr(FileSpool, name)))
     scene = Scene(tmp_path, LIMIT)
     for attempt in range(1, 2_000):  # in ten seconds
         scene.add(retried(attempt, "x" * 60_000))
@@ -325,7 +336,8 @@ def test_a_spool_that_cannot_be_written_keeps_outcomes_in_memory(
 
 
 def test_an_outcome_that_cannot_be_read_back_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "log", lambda *words: None)
+    said: list[str] = []
+    monkeypatch.setattr(logs, "log", lambda level, message, *about: said.append(message))
     scene = Scene(tmp_path, 1_000)
     for job in (1, 2):
         scene.add(over(job, "x" * 4_000))
@@ -333,6 +345,108 @@ def test_an_outcome_that_cannot_be_read_back_is_told(tmp_path: Path, monkeypatch
     scene.path.write_bytes(b"[" + scene.path.read_bytes()[1:].replace(b"\n", b"]", 1))
     assert scene.outcomes.first(10) == [over(2, "x" * 4_000)]
     assert {job: (one.token, one.started) for job, one in scene.outcomes.unreadable.items()} == {1: (1, 5)}
+    assert "an outcome of job 1 cannot be read back" in said[0]
+
+
+def test_what_a_daemon_that_died_left_by_half_hides_nothing_that_comes_later(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, LIMIT)
+    scene.path.write_bytes(b'[1, 1, 1, ["half a')
+    assert list(scene.outcomes.left_behind()) == []
+    scene.outcomes.empty_spool()  # as a start does when it has handed in what was left
+    scene.add(over(1))
+    scene.outcomes.keep(0)
+    left = Scene(tmp_path, LIMIT).outcomes.left_behind()
+    assert [one for group in left for one in group] == [over(1)]
+
+
+def test_what_the_spool_has_no_room_for_is_dropped_once_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "log", lambda *words: None)
+    monkeypatch.setattr(outcomes, "MOST_IN_SPOOL", -1)
+    scene = Scene(tmp_path, LIMIT)
+    scene.add(over(1, "result", part(1, "x" * 1_000)))
+    add = FileSpool.add
+
+    def full(self: FileSpool, settlements: Iterable[Settlement]) -> list[Place]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(FileSpool, "add", full)
+    for now in range(5):
+        scene.outcomes.keep(now)
+    assert scene.budget.news(0) is None, "nothing has been dropped: it is in memory"
+    monkeypatch.setattr(FileSpool, "add", add)
+    scene.outcomes.keep(5)
+    assert str(scene.budget.news(0)).startswith("1,000 bytes")
+    (one,) = scene.written()
+    assert (one.run, [(each.text, each.lost) for each in one.output]) == (over(1, "result").run, [("", 1_000)])
+    assert scene.budget.used == 0
+
+
+def test_what_stands_in_the_place_of_an_outcome_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody has removed the spool, and another outcome has been written to a new one."""
+    monkeypatch.setattr(logs, "log", lambda *words: None)
+    scene = Scene(tmp_path, 1_000)
+    scene.add(over(1, "x" * 4_000))
+    scene.outcomes.keep(0)
+    scene.path.unlink()
+    scene.add(over(2, "y" * 4_000))
+    scene.outcomes.keep(10 * SECOND)
+    assert scene.outcomes.first(10) == [over(2, "y" * 4_000)]
+    assert list(scene.outcomes.unreadable) == [1]
+
+
+# A node
+
+
+def test_nothing_is_claimed_while_much_waits_and_no_run_begins_while_all_is_in_use(tmp_path: Path) -> None:
+    world = World(tmp_path, workers=2, poll=SECOND)
+    world.add(*(Job(f"job{number}", "1s") for number in range(5)))
+
+    def runs_in(seconds: int) -> int:
+        before = len(world.ran)
+        world.look()  # as the dispatch loop asks for claims
+        world.pass_time(seconds * SECOND)
+        return len(world.ran) - before
+
+    assert runs_in(3) >= 10
+    world.budget.add_waiting(LIMIT // 2)
+    assert runs_in(3) < 10, "what has been claimed runs"
+    assert runs_in(3) == 0
+    world.budget.add_waiting(-LIMIT // 2)
+    assert runs_in(3) >= 10
+    world.budget.add_waiting(LIMIT)
+    assert len(world._processor.queue) > 0
+    assert runs_in(1) < 5, "what workers have in hand"
+    assert runs_in(3) == 0
+    world.budget.add_waiting(-LIMIT)
+    assert runs_in(3) >= 10
+    assert world.budget.used < 10_000
+
+
+def test_what_an_older_jobd_has_left_in_the_spool_is_written_with_its_output(tmp_path: Path) -> None:
+    """Its parts do not say what was lost before them."""
+    world = World(tmp_path)
+    world.add(*(Job(f"job{number}", runonce=True, interval="1 0 1 1 *") for number in range(20)))
+    world.stop()
+    with contextlib.closing(sqlite3.connect(tmp_path / "jobd.db")) as database:
+        plans = database.execute("SELECT job_id, node_id, token FROM schedule").fetchall()
+    lines = []
+    for job, node, token in plans:
+        one = over(job, "", Part(job, 1, 1, 0, f"{job}" * 300_000, 0, token))._replace(node=node, token=token)
+        output = [part[:7] for part in one.output]
+        lines.append(json.dumps([FORMAT, one.node, one.token, one.plan._replace(token=token), one.run, output]))
+    Path(world._spool._path).write_text("".join(line + "\n" for line in lines))  # type: ignore[attr-defined]
+    world.start()
+    with contextlib.closing(sqlite3.connect(tmp_path / "jobd.db")) as database:
+        assert database.execute("SELECT count(*), sum(length(text)) FROM output").fetchone() == (
+            20,
+            sum(len(str(job)) * 300_000 for job, _, _ in plans),
+        )
+    assert world.budget.used == 0
+    assert not Path(world._spool._path).exists()  # type: ignore[attr-defined]
 
 
 # What else waits for the database

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobd.clock import SECOND
+from jobd.engine.buffers import Budget
 from jobd.engine.messages import Abandoned, Unresolved
 from jobd.engine.processor import Processor, Rules
 from jobd.engine.queue import Item
@@ -83,10 +84,9 @@ class Pools:
         self.puppets: list[Puppet] = []
         self.reports: list[object] = []
         self.hands: set[int] = set()
+        rules = Rules("UTC", 1024)
         self.first, self.second = (
-            Processor(
-                1, Rules("UTC", 1024), Stage(self), self.clock, lambda: 0.5, self.reports.append, forget, self.hands
-            )
+            Processor(1, rules, Stage(self), self.clock, lambda: 0.5, self.reports.append, forget, Budget(), self.hands)
             for _ in range(2)
         )
         self.step()

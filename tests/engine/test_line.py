@@ -63,6 +63,16 @@ def worker_with(count: int) -> tuple[Worker, Any]:
     return worker, line
 
 
+def test_what_a_run_that_is_taken_back_seems_to_have_printed_is_given_back() -> None:
+    """Whatever the worker printed before it began is fed to it."""
+    worker, _ = worker_with(1)
+    assert worker.execution is not None
+    worker.execution.output.feed(b"x" * 500 + b"\n")
+    assert worker._budget.used > 500
+    worker.take_back(0, 0)
+    assert worker._budget.used == 0
+
+
 def in_hand(worker: Worker) -> list[int]:
     return [one.job.id for one in worker.items()]
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from jobd.clock import SECOND
 from jobd.engine import worker as worker_module
+from jobd.engine.buffers import Budget
 from jobd.engine.output import Output
 from jobd.engine.processor import Processor, Rules
 from jobd.engine.queue import Item
@@ -128,7 +129,7 @@ class Stage:
         self.processes: list[Process] = []
         self._clock = HandClock(1_000)
         self.processor = Processor(
-            1, Rules("UTC", LIMIT), self, self._clock, lambda: 0.5, self._report, forget  # type: ignore[arg-type]
+            1, Rules("UTC", LIMIT), self, self._clock, lambda: 0.5, self._report, forget, Budget()  # type: ignore[arg-type]
         )  # fmt: skip
         self.processor.pace = 1
         for number in range(len(prints)):

@@ -8,7 +8,7 @@ import pytest
 from jobd.clock import HOUR, MILLISECOND, MINUTE, SECOND
 from jobd.engine.spool import FORMAT
 from jobd.job import DEFAULT_POOL, Job, Options
-from jobd.store import definitions
+from jobd.store import definitions, requests
 from jobd.store import schedule_table as table
 from jobd.wire import Order
 from tests.engine.world import World
@@ -90,6 +90,33 @@ def test_a_job_whose_priority_is_changed_while_it_waits_is_claimed_by_the_new_on
     before = len(world.begun)
     world.pass_time(3 * SECOND)
     assert "late" in world.begun[before : before + 2]
+
+
+def test_a_job_that_was_paused_and_resumed_while_it_waited_keeps_its_priority(tmp_path: Path) -> None:
+    world = Narrow(tmp_path, SECOND)
+    world.add(*jobs("plain", 50, 0), *jobs("urgent", 1, 5, "2 1 0 1 1 *"))
+    world.pass_time(MINUTE + SECOND)
+
+    def change(**options: bool) -> None:
+        definitions.change(
+            world.store,
+            "urgent 0",
+            lambda job: job._replace(options=job.options._replace(**options)),  # type: ignore[arg-type]
+            world.clock.wall(),
+            "UTC",
+        )
+        world.look()
+
+    change(paused=True)
+    world.pass_time(3 * SECOND)
+    assert "urgent" not in world.begun
+    change(paused=False)
+    requests.request_run(world.store, "urgent 0", world.clock.wall(), "UTC")
+    world.look()
+    before = len(world.begun)
+    world.pass_time(3 * SECOND)
+    assert "urgent" in world.begun[before : before + 3]
+    assert world.priority(51) == 5
 
 
 def test_rows_whose_priority_was_changed_by_hand_are_not_hoarded(tmp_path: Path) -> None:

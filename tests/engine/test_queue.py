@@ -45,6 +45,17 @@ def test_what_is_due_comes_out_by_priority_then_moment_then_arrival() -> None:
     assert queue.oldest() is None
 
 
+def test_items_that_are_taken_back_do_not_pile_up_behind_one_that_stays() -> None:
+    queue = WorkQueue()
+    queue.put(item(1), 9)
+    for _ in range(10_000):
+        queue.put(item(2), 20)
+        queue.take_back(2)
+    assert sum(map(len, queue._heaps.values())) < 100
+    queue.put(item(3), 5)
+    assert drained(queue, 30) == [3, 1]
+
+
 def test_it_knows_what_an_urgent_item_would_overtake() -> None:
     queue = WorkQueue()
     assert queue.overtaken(2) is None

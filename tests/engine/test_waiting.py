@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from jobd.clock import MILLISECOND, SECOND
+from jobd.engine.buffers import Budget
 from jobd.engine.processor import Appetite, Processor, Rules
 from jobd.engine.queue import Item
 from jobd.job import Job, Plan
@@ -24,7 +25,7 @@ class Pool:
         self.takes: Callable[[Order], int] = lambda order: takes
         self.reported: list[object] = []
         self.processor = Processor(
-            2, Rules("UTC", 1024), Stage(self), self.clock, lambda: 0.5, self.reported.append, forget
+            2, Rules("UTC", 1024), Stage(self), self.clock, lambda: 0.5, self.reported.append, forget, Budget()
         )
         self.processor.shared = shared
         self.pass_time(10 * MILLISECOND)

@@ -7,13 +7,12 @@ import json
 import os
 import signal
 import sqlite3
-import threading
 import time
 from typing import Any
 
 import pytest
 
-from tests.house import House, until
+from tests.house import LONG, House, until
 from tests.processes import is_gone
 
 TASK = """
@@ -24,8 +23,9 @@ from helper import HELP
 VERSION = {version}
 
 @jobd.task
-def work(waits=False, dies=False):
+def work(waits=False, dies=False, fails=False, forked=False):
     line = {{"version": VERSION, "helper": HELP, "begin": time.monotonic(), "pid": os.getpid()}}
+    line["worker"] = os.getppid() if forked else os.getpid()
     descriptor = os.open(os.path.join(os.path.dirname(__file__), "..", "seen"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(descriptor, json.dumps(line).encode() + b"\\n")
     os.close(descriptor)
@@ -36,6 +36,8 @@ def work(waits=False, dies=False):
         os.write(1, b"late %d\\n" % late.VERSION)
     if dies:
         os._exit(3)
+    if fails:
+        raise ValueError("as it was accepted")
 """
 NEVER = "2100-01-01T00:00:00"
 BROKEN = "this is no Python\n"
@@ -78,8 +80,8 @@ def next_version(house: House, job: str = "job") -> int:
 
 
 def kill_worker(house: House) -> None:
-    """Kill the worker that had the last run; another takes its place."""
-    pid = seen(house)[-1]["pid"]
+    """Kill the worker that had the last run, itself or in a child; another takes its place."""
+    pid = seen(house)[-1]["worker"]
     os.kill(pid, signal.SIGKILL)
     until(lambda: is_gone(pid), "the end of the worker")
 
@@ -91,7 +93,8 @@ def copies(house: House) -> list[str]:
 @pytest.mark.parametrize("isolation", ["warm", "fork", "fresh"])
 def test_after_a_refused_reload_every_worker_has_the_old_code(house: House, isolation: str) -> None:
     house.foreground()
-    house.fine("add", "job", "--task", "work", "--at", NEVER, "--isolation", isolation)
+    forked = json.dumps(isolation == "fork")
+    house.fine("add", "job", "--task", "work", "--at", NEVER, "--isolation", isolation, "--arg", f"forked={forked}")
     assert next_version(house) == 1
     put(house, 2)
     write(house, "tasks.py", BROKEN)
@@ -99,7 +102,7 @@ def test_after_a_refused_reload_every_worker_has_the_old_code(house: House, isol
     assert refused.returncode == 1
     assert "does not load any more: SyntaxError" in refused.stderr
     assert next_version(house) == 1
-    if isolation == "warm":
+    if isolation != "fresh":
         kill_worker(house)
     assert next_version(house) == 1
     put(house, 3)
@@ -139,10 +142,13 @@ def test_a_start_takes_what_is_there_however_the_daemon_before_ended(house: Hous
     assert len(copies(house)) == 1
 
 
-def test_a_long_run_keeps_its_code_through_reloads_and_old_copies_go_after_it(house: House) -> None:
-    house.configure("", 2, 'poll = "100ms"\n')
+@pytest.mark.parametrize("isolation", ["warm", "fork", "fresh"])
+def test_a_long_run_keeps_its_code_through_reloads_and_old_copies_go_after_it(house: House, isolation: str) -> None:
+    """It runs in another pool than the job that shows what is in effect."""
+    house.configure("[pool.second]\nworkers = 1\n", 1, 'poll = "100ms"\n')
     house.foreground()
-    house.fine("add", "long", "--task", "work", "--arg", "waits=true", "--once")
+    where = ("--pool", "second", "--isolation", isolation)
+    house.fine("add", "long", "--task", "work", "--arg", "waits=true", "--once", *where)
     house.fine("add", "job", "--task", "work", "--at", NEVER)
     until(lambda: seen(house), "the begin of the long run")
     for version in (2, 3, 4, 5):
@@ -155,6 +161,14 @@ def test_a_long_run_keeps_its_code_through_reloads_and_old_copies_go_after_it(ho
     assert house.fine("logs", "long") == "late 1\n"
     until(lambda: is_gone(seen(house)[0]["pid"]), "the end of the worker")
     until(lambda: len(copies(house)) == 1, "the end of the old copies")
+
+
+def test_the_log_of_a_run_that_failed_shows_the_code_that_was_accepted(house: House) -> None:
+    house.foreground()
+    house.fine("add", "job", "--task", "work", "--at", NEVER, "--arg", "fails=true")
+    write(house, "tasks.py", "# a line\n" * 40)
+    assert house.jobd("run", "job", "--wait").returncode == 1
+    assert '    raise ValueError("as it was accepted")\n' in house.fine("logs", "job")
 
 
 NEW = "import jobd\n@jobd.task\ndef fresh(): pass\n"
@@ -177,6 +191,19 @@ def test_a_new_plugin_is_in_effect_when_a_job_by_hand_asks_for_it(house: House) 
     database.close()
     assert house.ended("fresh")[0]["outcome"] == "succeeded"
     assert house.log().count("new plugins are in effect: plugins/fresh.py") == 1
+
+
+def test_a_new_package_is_left_alone_while_it_is_being_copied(house: House) -> None:
+    house.configure("", 1, 'poll = "100ms"\nlease = "6s"\n')
+    house.foreground()
+    house.fine("add", "fresh", "--every", "1s", "--force")
+    (house.folder / "plugins" / "package").mkdir()
+    write(house, "package/__init__.py", NEW.replace("pass", "import package.late; print(package.late.VALUE)"))
+    until(lambda: "fresh cannot run" in house.log(), "the first run")
+    time.sleep(1)  # as a slow copy
+    write(house, "package/late.py", "VALUE = 'late'\n")
+    assert house.ended("fresh", patience=LONG)[-1]["outcome"] == "succeeded"
+    assert house.log().count("new plugins are in effect: plugins/package") == 1
 
 
 def test_a_new_plugin_that_does_not_load_can_be_put_right_without_a_reload(house: House) -> None:
@@ -296,6 +323,7 @@ def test_many_jobs_with_an_unknown_task_cost_one_look(house: House) -> None:
     assert (house.folder / "looks").read_text() == "xx", "once by the look, once by the reload"
 
 
+@pytest.mark.quiet
 def test_each_run_of_a_storm_of_reloads_has_a_version_that_was_accepted_then(house: House) -> None:
     """Versions come one after the other; every third is broken. Workers die by the dozen meanwhile."""
     house.configure("", 2, 'poll = "100ms"\n')
@@ -304,20 +332,14 @@ def test_each_run_of_a_storm_of_reloads_has_a_version_that_was_accepted_then(hou
     house.fine("add", "deadly", "--task", "work", "--every", "70ms", "--arg", "dies=true")
     house.fine("add", "fresh", "--task", "work", "--every", "200ms", "--isolation", "fresh")
     asked: list[tuple[int, float, float, bool]] = [(1, 0.0, 0.0, True)]
-
-    def reload_all() -> None:
-        for version in range(2, 17):
-            put(house, version)
-            if version % 3 == 0:
-                write(house, "helper.py", BROKEN)
-            before = time.monotonic()
-            accepted = house.jobd("reload").returncode == 0
-            asked.append((version, before, time.monotonic(), accepted))
-            time.sleep(0.3)
-
-    thread = threading.Thread(target=reload_all)
-    thread.start()
-    thread.join()
+    for version in range(2, 17):
+        put(house, version)
+        if version % 3 == 0:
+            write(house, "helper.py", BROKEN)
+        before = time.monotonic()
+        accepted = house.jobd("reload").returncode == 0
+        asked.append((version, before, time.monotonic(), accepted))
+        time.sleep(0.3)
     house.fine("stop")
     assert [accepted for version, _, _, accepted in asked] == [version % 3 != 0 for version, _, _, _ in asked]
     found = seen(house)

@@ -1,6 +1,7 @@
 """Imports from a snapshot: the code is the copy's, the names are the folder's."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,9 @@ def seen(snapshot: Snapshot, script: str, path: Path | None = None) -> Any:
         "import importlib, json, jobd.wire\nfrom jobd.runner.catalogue import Catalogue\n"
         f"catalogue = Catalogue({snapshot.plugins!r}, {snapshot.copy!r})\n"
     )
-    done = subprocess.run([sys.executable, "-c", begin + script], capture_output=True, text=True, check=False)
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-c", begin + script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -205,29 +208,27 @@ import inner
 """
 
 
+def explained(plugins: Path, changed: Path, before: str = "") -> str:
+    """What is shown of the failure of `tasks.fail` when a file has changed since it was accepted."""
+    snapshot = accepted(plugins)
+    changed.write_text("# a line\n# another\n")
+    script = (
+        "import logging, tasks\nfrom jobd.runner.failure import explanation\nlogging.lastResort = None\n"
+        f"try:\n    tasks.fail()\nexcept ValueError as error:\n{before}    print(json.dumps(explanation(error)))"
+    )
+    return str(seen(snapshot, script))
+
+
 def test_a_traceback_shows_the_code_of_causes_too(plugins: Path) -> None:
     write(plugins, "tasks.py", CAUSE)
     path = write(plugins, "inner.py", "def cause():\n    raise KeyError('the cause')\n")
-    snapshot = accepted(plugins)
-    path.write_text("# a line\n# another\n")
-    script = (
-        "import tasks, logging\nfrom jobd.runner.failure import explanation\nlogging.lastResort = None\n"
-        "try:\n    tasks.fail()\nexcept ValueError as error:\n"
-        "    logging.exception('as the task itself does')\n    print(json.dumps(explanation(error)))"
-    )
-    assert "in cause\n    raise KeyError('the cause')" in seen(snapshot, script)
+    shown = explained(plugins, path, "    logging.exception('as the task itself does')\n")
+    assert "in cause\n    raise KeyError('the cause')" in shown
 
 
 def test_a_traceback_shows_the_code_that_ran(plugins: Path) -> None:
     path = write(plugins, "tasks.py", "def fail():\n    raise ValueError('as it was')\n")
-    snapshot = accepted(plugins)
-    path.write_text("# a line\n# another\n")
-    script = (
-        "import tasks\nfrom jobd.runner.failure import explanation\n"
-        "try:\n    tasks.fail()\nexcept ValueError as error:\n    print(json.dumps(explanation(error)))"
-    )
-    shown = seen(snapshot, script)
-    assert f"File \"{path}\", line 2, in fail\n    raise ValueError('as it was')" in shown
+    assert f"File \"{path}\", line 2, in fail\n    raise ValueError('as it was')" in explained(plugins, path)
 
 
 def test_bytecode_is_kept_with_the_snapshot(plugins: Path) -> None:
