@@ -240,7 +240,7 @@ def _begin(session: Session, work: Work, settings: Settings, claimed: Sequence[C
         step = _take(job, one, work.wall, settings.timezone, done)
         if job is not None and step.plan.node:
             done.items.append(Item(job, step.plan))
-        if step.run is not None or not step.plan.node or step.plan.started != one.plan.started:
+        if step != lifecycle.Step(one.plan):  # also a due time: a run that is lost is recorded with the one it was told
             corrections.append(Settlement(work.node, one.plan.token, step.plan, step.run, ()))
     if corrections:
         table.settle(session, corrections)
