@@ -262,8 +262,8 @@ def take(job: Job, claimed: Plan, now: int, zone: str) -> Step:
         schedule = _schedule_in_hand(job, claimed, zone)
     except BadValue as error:
         return Step(_give_back(claimed)._replace(ready=None, error=_one_line(error)))
-    if job.deleted:
-        return Step(_give_back(claimed)._replace(ready=None))
+    if job.deleted:  # and perhaps restored before anything else sees that: a requested run is dropped with it
+        return Step(_give_back(_unasked(claimed))._replace(ready=None))
     if claimed.due is None:
         return Step(repair(job, claimed, now, zone))
     options = job.options
@@ -420,6 +420,8 @@ def _skip(job: Job, claimed: Plan, schedule: Schedule, now: int, reason: str) ->
 def _resume(job: Job, current: Plan, schedule: Schedule, now: int) -> Plan:
     """A job that was paused or deleted goes on: what fell due meanwhile was not wanted, but a single run still is."""
     due = _due(current)
+    if current.manual:
+        return current._replace(ready=due)
     following = schedule.after(max(due, now), current.anchor or due)
     if due >= now or following is None or job.runonce or current.attempt:
         return current._replace(ready=due)

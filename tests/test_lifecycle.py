@@ -416,22 +416,27 @@ def test_whatever_the_clock_does_no_due_time_of_an_interval_is_recorded_twice(st
 
 # What a person does between the runs of a job; `turn`: a node takes it, if it is due, and it ends well.
 COMMANDS = ("run", "pause", "resume", "rm", "restore", "turn")
+# A claim may see a change of the definition before the change itself is looked at: `late`.
+LATE = ("run", "late rm", "restore", "late spoil", "mend", "turn")
 STEP = 50 * SECOND + 7
 
 
+@pytest.mark.parametrize("words", [COMMANDS, LATE], ids=["looked at", "late"])
 @pytest.mark.parametrize("catch_up", ["once", "none", "all"])
 @pytest.mark.parametrize("interval", ["*/5 * * * *", "2m"])
-def test_no_due_time_runs_twice_and_no_number_serves_two_after_any_five_commands(interval: str, catch_up: str) -> None:
+def test_no_due_time_runs_twice_and_no_number_serves_two_after_any_five_commands(
+    interval: str, catch_up: str, words: tuple[str, ...]
+) -> None:
     job = lifecycle.filled(Job("a", interval, id=1, options=Options(catch_up=catch_up)), Options())
     first = lifecycle.plan(job, None, T0, "UTC")
-    for commands in product(COMMANDS, repeat=5):
+    for commands in product(words, repeat=5):
         current, state, now, runs = first, job, T0, []
         for command in commands:
             now += STEP
             state = after_command(state, command)
             if command == "run" and not state.deleted:
                 current = lifecycle.request(lifecycle.plan(state, current, now, "UTC"), now)
-            elif command == "turn":
+            elif command == "turn" or command.startswith("late"):
                 current = in_turn(state, current, now, runs)
             else:
                 current = lifecycle.plan(state, current, now, "UTC")
@@ -444,8 +449,10 @@ def test_no_due_time_runs_twice_and_no_number_serves_two_after_any_five_commands
 
 def after_command(job: Job, command: str) -> Job:
     paused = {"pause": True, "resume": False}.get(command, job.options.paused)
-    deleted = {"rm": True, "restore": False}.get(command, job.deleted)
-    return job._replace(deleted=deleted, options=job.options._replace(paused=paused))
+    deleted = {"rm": True, "late rm": True, "restore": False}.get(command, job.deleted)
+    sound = str(job.interval).removeprefix("not ")
+    interval = {"late spoil": f"not {sound}", "mend": sound}.get(command, job.interval)
+    return job._replace(interval=interval, deleted=deleted, options=job.options._replace(paused=paused))
 
 
 def in_turn(job: Job, current: Plan, now: int, runs: list[tuple[int, int]]) -> Plan:
