@@ -21,6 +21,7 @@ from jobd.engine.queue import Item
 from jobd.engine.spool import FORMAT, FileSpool, Place
 from jobd.engine.sweep import Sweep, with_another
 from jobd.engine.worker import Execution
+from jobd.errors import DatabaseUnavailable
 from jobd.job import Job, Plan, Run
 from jobd.store.output import LONGEST, Part, bounded, kept_beside
 from jobd.store.schedule_table import Settlement
@@ -424,6 +425,31 @@ def test_nothing_is_claimed_while_much_waits_and_no_run_begins_while_all_is_in_u
     world.budget.add_waiting(-LIMIT)
     assert runs_in(3) >= 10
     assert world.budget.used < 10_000
+
+
+def test_a_run_whose_outcome_cannot_be_read_back_is_told_as_lost_and_run_again(tmp_path: Path) -> None:
+    world = World(tmp_path, workers=2, poll=SECOND)
+    world.add(Job("job", "1 0 1 1 *"))
+    world.pass_time(MINUTE - SECOND)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world._keeper._store, "transact", _away)
+        world.pass_time(2 * SECOND)
+        assert len(world.ran) == 1
+        world.budget.add_waiting(LIMIT)  # so its outcome is in the spool alone
+        world.pass_time(SECOND)
+        Path(world._spool._path).write_text("nonsense")  # type: ignore[attr-defined]
+        world.budget.add_waiting(-LIMIT)
+    world.pass_time(10 * SECOND)
+    assert len(world.ran) == 2
+    with contextlib.closing(sqlite3.connect(tmp_path / "jobd.db")) as database:
+        told = database.execute("SELECT number, outcome FROM run ORDER BY number").fetchall()
+        assert told == [(1, "lost"), (2, "succeeded")]
+        assert database.execute("SELECT count(*) FROM schedule WHERE node_id <> 0").fetchone() == (0,)
+    assert world.budget.used == 0
+
+
+def _away(work: object) -> None:
+    raise DatabaseUnavailable("it is away")
 
 
 def test_what_an_older_jobd_has_left_in_the_spool_is_written_with_its_output(tmp_path: Path) -> None:

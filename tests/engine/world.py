@@ -12,7 +12,7 @@ from jobd.config import HistorySettings, LogSettings, Settings
 from jobd.engine.buffers import Budget
 from jobd.engine.keeper import Keeper
 from jobd.engine.mailbox import Mailbox
-from jobd.engine.messages import Abandoned, Cancel, Claims, Look, Looked, Opened, Recall, Recalled, Vanished
+from jobd.engine.messages import Abandoned, Cancel, Claims, Look, Looked, Marked, Opened, Recall, Recalled, Vanished
 from jobd.engine.processor import Appetite, Processor, Rules
 from jobd.engine.spool import open_spool
 from jobd.job import DEFAULT_POOL, Job, Options
@@ -285,6 +285,8 @@ class World:
                 self._keeper.inbox.put(Recalled(job_id))
             case Cancel(job_id=job_id):
                 self._processor.cancel(job_id)
+            case Marked(job_id=job_id, token=token, held=held):
+                self._processor.marked(job_id, token, held)
             case Vanished(job_id=job_id, token=token):
                 self._processor.drop(job_id, token, "its claim is gone")
                 if job_id not in self._processor._hands:
