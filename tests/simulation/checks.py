@@ -1,5 +1,6 @@
 """What must be true in every simulated world, checked from outside: by what the runs did and what the database says."""
 
+import re
 from collections import defaultdict
 from typing import Any, NamedTuple
 
@@ -8,16 +9,19 @@ from jobd.engine.buffers import weight, weight_of
 from jobd.engine.messages import Printed, Unresolved
 from jobd.job import FAILED, LOST, SUCCEEDED
 from jobd.lifecycle import MAX_LOSSES, MAX_TOKEN, UNRESOLVED_PAUSE
+from jobd.store.output import LOST as DROPPED_HERE
 from jobd.store.schedule_table import Settlement
 from jobd.wire import Order
 from tests.simulation.events import Violation
-from tests.simulation.node import EPOCH
+from tests.simulation.node import EPOCH, Node
+from tests.simulation.priorities import Priorities
 from tests.simulation.puppets import KILL_TAKES, Puppet
 
 TAKEOVER_GRACE = SECOND // 4  # beyond the lease and two polls: for the ways to the database and back
 NEXT_DOOR = SECOND  # within which a neighbour takes over: it looks at locks every 0.5 s, and a kill takes up to 0.2 s
 UNTAKEN = SECOND  # how long something may be ready at the end before some node takes it: two polls
 THAW_GRACE = SECOND  # how long what a frozen machine ran may go on after it has thawed
+DROPPED = re.compile(re.escape(DROPPED_HERE).replace(re.escape("{:,}"), "([0-9,]+)"))
 
 
 class Began(NamedTuple):
@@ -37,6 +41,7 @@ class Checks:
 
     def __init__(self, world: Any) -> None:
         self._world = world
+        self.priorities = Priorities(world)
         self._live: dict[str, list[tuple[Began, Puppet]]] = defaultdict(list)
         self._tokens: dict[int, int] = {}
         self._newest: dict[str, int] = {}  # by job, the token of the newest run
@@ -127,8 +132,10 @@ class Checks:
             if len(awake) > 1:
                 raise Violation(f"runs overlap: {awake}")
 
-    def committed(self) -> None:
-        """A transaction has been committed."""
+    def committed(self, by: Any) -> None:
+        """A transaction has been committed, by a node or by a person."""
+        if isinstance(by, Node):
+            self.priorities.committed(by)
         sql = "SELECT job_id, token, node_id, stopped_time FROM schedule LEFT JOIN node ON node.id = node_id"
         for job_id, token, node, stopped in self._world.database.rows(sql):
             if token > MAX_TOKEN:  # somebody's hands have written that
@@ -216,7 +223,10 @@ class Checks:
                 raise Violation(f"{began} is of a run that never was")
 
     def _output_is_its_own(self) -> None:
-        """Of each attempt there is what it printed, and of one that was killed the beginning of that."""
+        """Of each attempt there is what it printed, and of one that was killed the beginning of that.
+
+        Where there was no room for some of it, its place says how much that was.
+        """
         kept: dict[tuple[str, int, int], str] = defaultdict(str)
         for *attempt, text in self._world.database.rows(
             "SELECT name, number, attempt, text FROM output JOIN job ON job.id = job_id"
@@ -225,22 +235,21 @@ class Checks:
             kept[tuple(attempt)] += text  # type: ignore[index]
         for attempt, text in kept.items():
             own = "{} #{}.{} ".format(*attempt)
-            lines = [line for line in text.splitlines() if not (self._world.tight and line.startswith("[jobd: "))]
-            if not all(line.startswith(own) for line in lines):
+            if not all(line.startswith(own) for line in DROPPED.sub("", text).splitlines()):
                 raise Violation(f"{attempt} is said to have printed {text!r}")
-            if self._once_each(attempt[0]) and not any(it.startswith(text.rstrip()) for it in self._printed[attempt]):
-                raise Violation(f"{attempt} is said to have printed {text!r}, and printed {self._printed[attempt]}")
+            printed = self._printed[attempt]
+            if self._once_each(attempt[0]) and not any(re.match(_pattern(text), _ended(one)) for one in printed):
+                raise Violation(f"{attempt} is said to have printed {text!r}, and printed {printed}")
         for name, number, attempts in self._world.database.rows(
             "SELECT name, number, attempts FROM run JOIN job ON job.id = job_id WHERE outcome = 'succeeded'"
         ):
             text, printed = kept[name, number, attempts], self._printed[name, number, attempts]
-            if self._once_each(name) and text.rstrip() not in [one.rstrip() for one in printed]:
+            if self._once_each(name) and not any(re.fullmatch(_pattern(text), _ended(one)) for one in printed):
                 raise Violation(f"{name} #{number}.{attempts} printed {printed}, of which there is {text!r}")
 
     def _once_each(self, job: str) -> bool:
-        """Whether an attempt of a run is one execution, and all that it prints is kept: not when its plan was changed
-        by hand meanwhile, nor where there was no room."""
-        return job not in self._world.edited and not self._world.meddling and not self._world.tight
+        """Whether an attempt of a run is one execution: not when its plan was changed by hand meanwhile."""
+        return job not in self._world.edited and not self._world.meddling
 
     def _buffers_are_counted(self) -> None:
         """What a daemon thinks to hold of what runs print and return is what it holds."""
@@ -281,6 +290,19 @@ class Checks:
         for name, times in self.crashed_by.items():
             if times > MAX_LOSSES:
                 raise Violation(f"{name} has taken {times} nodes down")
+
+
+def _pattern(text: str) -> str:
+    """What an attempt has printed of which this is kept: as many letters where some were dropped."""
+    pieces = DROPPED.split(text)
+    return "".join(
+        f"[^\0]{{{piece.replace(',', '')}}}" if place % 2 else re.escape(piece) for place, piece in enumerate(pieces)
+    )
+
+
+def _ended(printed: str) -> str:
+    """With the line end that jobd adds to a last line that has none."""
+    return printed and printed.rstrip("\n") + "\n"
 
 
 def _held(engine: Any) -> int:

@@ -7,6 +7,7 @@ and the hints are stale. (jobd without the bug is right in each of these worlds.
 from collections.abc import Callable
 
 from jobd.clock import MILLISECOND, SECOND
+from jobd.job import Options
 from tests.simulation.world import Climate, World
 
 EVER = 5 * SECOND + 1  # a way to the database that takes longer than a lease
@@ -33,12 +34,39 @@ class Late(World):
         self.events.after(900 * MILLISECOND, lambda: self._mend(node))
 
 
+class Ranked(World):
+    """One node with two workers for many jobs that have priorities; its daemon dies now and then."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed, Climate(nodes=1, faults=("crash",)))
+        self.meddling, self.ranked = False, True
+        self.settings = self.settings._replace(pools={"default": 2})
+
+    def _add_jobs(self) -> None:
+        super()._add_jobs()
+        self._add(*(self._job(f"crowd{number}", "5s", Options(), self._brief) for number in range(40)))
+
+
+class Tight(World):
+    """One node with little room for what waits, and a database that is away now and then."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed, Climate(nodes=1, faults=("cut_all",), equal=True))
+        self.meddling, self.tight = False, True
+
+
 def _climate(climate: Climate) -> Callable[[int], World]:
     return lambda seed: World(seed, climate)
 
 
 _far = _climate(Climate(nodes=3, faults=("slow", "cut")))  # the ways to the database are bad now and then
 WORLDS: dict[str, Callable[[int], World]] = {
+    "what is dropped is not said": Tight,
+    "a claim takes the lowest priority first": Ranked,
+    "the queue gives the lowest priority first": Ranked,
+    "nothing overtakes what waits": Ranked,
+    "only what is far above overtakes": Ranked,
+    "what is below the usual priority is not found": Ranked,
     "the lease counts from the answer": _far,
     "the lease has no margin": _far,
     "a slow answer makes a node dead": _far,

@@ -14,13 +14,15 @@ from jobd.engine.engine import Engine
 from jobd.engine.keeper import Keeper
 from jobd.engine.lease import Lease, Neighbours, Watch
 from jobd.engine.outcomes import Outcomes
+from jobd.engine.output import Output
 from jobd.engine.processor import Processor
+from jobd.engine.queue import WorkQueue
 from jobd.engine.split import Share, Split
 from jobd.engine.spool import Place
 from jobd.engine.worker import Execution, Worker
 from jobd.store import nodes
 from jobd.store import schedule_table as table
-from jobd.store.schedule_table import Settlement
+from jobd.store.schedule_table import NOTHING, Settlement
 from jobd.store.sqlite import Sqlite
 from tests.simulation.node import MemoryMarks, MemorySpool, Node
 from tests.simulation.puppets import Puppet
@@ -261,6 +263,51 @@ def _spool_and_forget(self: Outcomes, job_id: int, one: Any) -> Settlement | Non
     return None
 
 
+def _claim_the_lowest_first(
+    session: Any, node: int, pool: str, until: int, limit: int, without: Any, firsts: dict[int, int | None]
+) -> list[Any]:
+    """What a node has room for it takes from below."""
+    return _claim_all(session, node, pool, until, limit, without, dict(reversed(firsts.items())))
+
+
+_claim_all = table.claim
+
+
+def _put_below(self: WorkQueue, item: Any, moment: int) -> None:
+    """What waits for a worker comes out of the queue by the lowest priority first."""
+    _put(self, item, moment)
+    self._heaps = dict(sorted(self._heaps.items()))
+
+
+_put = WorkQueue.put
+
+
+def _overtake_by_a_hundred(session: Any, work: Any, settings: Any, pool: str, want: Any, done: Any) -> None:
+    """What waits here is overtaken only by what is far above it."""
+    _overtake(session, work, settings, pool, want._replace(above=want.above + 50), done)
+
+
+_overtake = turn._overtake
+
+
+def _find_those_above(session: Any, pool: str, known: Any = (0,), without: Any = NOTHING) -> dict[int, int | None]:
+    """Of the priorities, those below 0 are overlooked."""
+    return {priority: first for priority, first in _first_ready(session, pool, known, without).items() if priority >= 0}
+
+
+_first_ready = table.first_ready
+
+
+def _shrink_silently(self: Output, most: int) -> None:
+    """What there is no room for is dropped, and its place says nothing."""
+    lost = self.lost
+    _shrink(self, most)
+    self.lost = lost
+
+
+_shrink = Output.shrink
+
+
 MUTANTS: dict[str, Mutant] = {
     "results are not fenced": _instead(table, "settle", _settle_unfenced),
     "a claim does not move the token": _instead(Sqlite, "claim", _claim_without_token),
@@ -301,6 +348,12 @@ MUTANTS: dict[str, Mutant] = {
     "what did not take place has printed": _instead(Execution, "nothing_happened", Execution.next_parts),
     "what is written counts as if it waited": _instead(Outcomes, "drop", _drop_and_count_on),
     "what is in the spool alone is forgotten": _instead(Outcomes, "_read", _spool_and_forget),
+    "what is dropped is not said": _instead(Output, "shrink", _shrink_silently),
+    "a claim takes the lowest priority first": _instead(table, "claim", _claim_the_lowest_first),
+    "the queue gives the lowest priority first": _instead(WorkQueue, "put", _put_below),
+    "nothing overtakes what waits": _instead(turn, "_overtake", lambda *args: None),
+    "only what is far above overtakes": _instead(turn, "_overtake", _overtake_by_a_hundred),
+    "what is below the usual priority is not found": _instead(table, "first_ready", _find_those_above),
 }  # fmt: skip
 
 # Where to look first: a seed that has found it. When the code changes, another may; the search goes on from 0.
@@ -340,4 +393,10 @@ HINTS = {
     "what did not take place has printed": 30,
     "what is written counts as if it waited": 0,
     "what is in the spool alone is forgotten": 0,
+    "what is dropped is not said": 0,
+    "a claim takes the lowest priority first": 0,
+    "the queue gives the lowest priority first": 0,
+    "nothing overtakes what waits": 0,
+    "only what is far above overtakes": 0,
+    "what is below the usual priority is not found": 0,
 }

@@ -132,7 +132,7 @@ class Cursor:
         lost = world.chance(line.lose)
         self._cursor.execute("ROLLBACK" if lost and world.chance(0.5) else "COMMIT")
         world.database.commits += 1
-        world.checks.committed()
+        world.checks.committed(node)
         node.effect("committed")
         if lost:
             self._wait_in_vain()

@@ -4,6 +4,7 @@ world owns. It may be frozen, killed, stopped and started again.
 
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from jobd.clock import MILLISECOND, SECOND
@@ -29,6 +30,11 @@ class NodeClock:
         self._world = world
         self._offset = offset
         self.skew = 0
+        self.set_at = -(10**12)
+
+    def set(self, skew: int) -> None:
+        """Somebody sets the wall clock."""
+        self.skew, self.set_at = skew, self._world.events.now
 
     def wall(self) -> int:
         return int(EPOCH + self._world.events.now + self.skew)
@@ -183,7 +189,9 @@ class Node:
         )
         if self.world.tight:
             self.engine.budget.limit = TIGHT
-        inbox: Any = self.engine.keeper.inbox
+        keeper: Any = self.engine.keeper
+        keeper._turn = partial(self.world.checks.priorities.turn, self, keeper._turn)
+        inbox: Any = keeper.inbox
         outbox: Any = self.engine._inbox
         inbox.wake, inbox.sleep, outbox.wake = self._wake_keeper, self._nap_until_mail, self.wake
         self._fiber = Fiber(self.engine.keeper.run)

@@ -46,7 +46,9 @@ class Puppet:
     # As the daemon sees it
 
     def send(self, packet: bytes) -> None:
-        self._sent.append(decode_order(decode(packet)))
+        order = decode_order(decode(packet))
+        self.node.world.checks.priorities.given(self.node, order)
+        self._sent.append(order)
 
     def flush(self) -> bool:
         if not self._sent:

@@ -22,7 +22,7 @@ class Scenario(World):
         super().__init__(seed)
         self.settings = self.settings._replace(poll=SECOND, lease=30 * SECOND, pools={"default": 2})
         self.nodes = [Node(self, number) for number in (1, 2)]
-        self.meddling = self.clocks_moved = False
+        self.meddling = self.clocks_moved = self.ranked = False
         self.longs = longs
         self.at_join: dict[str, int] = {}  # the tokens of all jobs
 

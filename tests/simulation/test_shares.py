@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from jobd.clock import MILLISECOND, SECOND
+from jobd.clock import MILLISECOND, SECOND, iso
+from jobd.engine.share import IN_HAND, PATIENCE
 from jobd.job import Options
 from jobd.wire import Order
 from tests.simulation.node import EPOCH, Node
@@ -27,7 +28,7 @@ class Scenario(World):
         super().__init__(seed)
         self.settings = self.settings._replace(poll=SECOND, lease=30 * SECOND, pools={"default": 20})
         self.nodes = [Node(self, number) for number in (1, 2, 3)]
-        self.meddling = self.clocks_moved = self.tight = False
+        self.meddling = self.clocks_moved = self.tight = self.ranked = False
         self.interval, self.jobs = interval, jobs
         self.lacking: set[int] = set()  # nodes whose plugins have not what the jobs want
 
@@ -174,3 +175,49 @@ def test_claims_do_not_go_to_and_fro(seed: int) -> None:
             nodes.setdefault(began.job, []).append(began.node)
     changes = sum(a != b for its in nodes.values() for a, b in pairwise(its))
     assert changes <= 0.02 * sum(map(len, nodes.values()))
+
+
+class Crowded(Scenario):
+    """Three nodes with two workers each, and three hundred jobs that are due at once; thirty more are urgent."""
+
+    def __init__(self, seed: int, urgent_at: int) -> None:
+        super().__init__(seed, "")
+        self.settings = self.settings._replace(pools={"default": 2})
+        self.urgent_at = urgent_at
+
+    def run(self) -> None:
+        for node in self.nodes:
+            node.start()
+        self.events.at(JOIN, lambda: self._add_once("plain", PLAIN, 0))
+        self.events.at(self.urgent_at, lambda: self._add_once("urgent", URGENT, 1))
+        self.events.run(END)
+
+    def _add_once(self, kind: str, count: int, priority: int) -> None:
+        options = Options(pool="default", priority=priority)
+        due = f"at {iso(EPOCH + DUE)}"
+        self._add(*(self._job(f"{kind}{number}", due, options, self._takes_long) for number in range(count)))
+
+    def _takes_long(self, order: Order) -> Act:
+        return Act(20 * MILLISECOND, "succeeded")
+
+
+PLAIN, URGENT = 300, 30
+DUE = JOIN + 2 * SECOND
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_jobs_that_become_urgent_begin_on_all_nodes_before_anything_else(seed: int) -> None:
+    scenario = Crowded(seed, DUE + SECOND // 4)
+    scenario.run()
+    begun = [began for began in scenario.checks.began if began.at >= scenario.urgent_at]
+    assert {began.job.rstrip("0123456789") for began in begun[:URGENT]} == {"urgent"}
+    assert {began.node for began in begun[:URGENT]} == {1, 2, 3}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_urgent_jobs_that_one_node_has_claimed_ahead_wait_there_no_longer_than_others_may(seed: int) -> None:
+    scenario = Crowded(seed, DUE - SECOND)
+    scenario.run()
+    moments = [began.at for began in scenario.checks.began if began.job.startswith("urgent")]
+    assert len(moments) == URGENT
+    assert max(moments) <= DUE + PATIENCE + IN_HAND

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from tests.simulation.climates import WORLDS
+from tests.simulation.climates import WORLDS, Tight
 from tests.simulation.mutants import HINTS, MUTANTS
 from tests.simulation.seeds import REGRESSIONS
-from tests.simulation.world import World
+from tests.simulation.world import EQUAL, World
 
 SEEDS = int(os.environ.get("JOBD_TEST_SEEDS", "100"))  # `make simulate` runs more
 ENOUGH = 1_000  # in so many a planted bug must be found
@@ -15,7 +15,7 @@ ENOUGH = 1_000  # in so many a planted bug must be found
 
 @pytest.mark.parametrize("seed", REGRESSIONS)
 def test_what_has_failed_once_does_not_fail_again(seed: int) -> None:
-    World(seed).run()
+    World(seed, EQUAL).run()
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, 20))
@@ -27,6 +27,18 @@ def test_every_promise_holds_in_every_world(first: int) -> None:
         except Exception:
             print("\n".join(world.story[-60:]), f"\nJOBD_SIM_SEED={seed}")
             raise
+
+
+def test_what_there_was_no_room_for_is_said_in_its_place() -> None:
+    dropped = 0
+    for seed in range(6):
+        world = Tight(seed)
+        world.run()
+        ((count,),) = world.database.rows(
+            "SELECT count(*) FROM output WHERE text LIKE '%bytes of output were dropped%'"
+        )
+        dropped += count
+    assert dropped
 
 
 def test_a_seed_tells_the_same_story_each_time() -> None:
@@ -41,7 +53,7 @@ def test_a_seed_tells_the_same_story_each_time() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_planted_bug_is_found(name: str) -> None:
-    world = WORLDS.get(name, World)
+    world = WORLDS.get(name, lambda seed: World(seed, EQUAL))
     for seed in (HINTS[name], *range(ENOUGH)):
         try:
             with MUTANTS[name]():

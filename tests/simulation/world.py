@@ -28,6 +28,7 @@ LEASE = 3 * SECOND
 POLL = SECOND // 2
 TROUBLE = 20 * SECOND  # how long faults come
 REST = LEASE + 2 * POLL + 15 * SECOND  # and how long they have been over when all must be well
+PRIORITIES = -100, -1, 0, 0, 5, 100
 MEDDLING = {
     "claims of nobody": ["UPDATE schedule SET node_id = 99 WHERE node_id <> 0"],
     "nodes stopped": ["UPDATE node SET stopped_time = 1 WHERE stopped_time IS NULL"],
@@ -52,9 +53,11 @@ class Climate(NamedTuple):
     beside: bool = False  # all on one
     faults: tuple[str, ...] = ()
     hands: tuple[str, ...] = ()  # of MEDDLING
+    equal: bool = False  # all jobs have one priority
 
 
 DRAWN = Climate()
+EQUAL = Climate(equal=True)
 
 
 class World:
@@ -89,6 +92,10 @@ class World:
         # Whether runs stand in line behind others although those may take long, and when that is mended.
         self._line = self.random.choice([processor.LINE, 100 * SECOND])
         self._line_moves = self.random.choice([worker.LINE_MOVES, SECOND // 3])
+        self._ranks = random.Random(f"priority of {seed}")
+        self.ranked = not climate.equal and self._ranks.random() < 0.5  # jobs have priorities
+        if self.ranked and self._ranks.random() < 0.5:  # and there are few workers
+            self.settings = self.settings._replace(pools={DEFAULT_POOL: 2})
         self._follow(climate)
 
     def _follow(self, climate: Climate) -> None:
@@ -184,6 +191,8 @@ class World:
         retries: int = 0,
     ) -> Job:  # fmt: skip
         self._acts[name] = act
+        if self.ranked:
+            options = options._replace(priority=self._ranks.choice(PRIORITIES))
         return Job(name, interval, runonce, retries, options)
 
     def _add(self, *jobs: Job) -> None:
@@ -333,7 +342,7 @@ class World:
 
     def _step_clock(self, node: Node) -> None:
         self.clocks_moved = True
-        node.clock.skew += self.random.choice([-1, 1]) * self.delay(60 * SECOND)
+        node.clock.set(node.clock.skew + self.random.choice([-1, 1]) * self.delay(60 * SECOND))
         self.say(f"the clock of node {node.number} is wrong by {node.clock.skew / SECOND:.1f} s")
 
     def _stop(self, node: Node) -> None:
@@ -351,7 +360,7 @@ class World:
         self._quiet = True
         for node in self.nodes:
             self._mend(node)
-            node.clock.skew = 0
+            node.clock.set(0)
             node.start()
         self._put_right()
 

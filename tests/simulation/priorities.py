@@ -1,0 +1,106 @@
+"""What a priority promises (decision 0022), checked from outside in every simulated world.
+
+    free jobs ──a claim──▶ the queue of a node ──an order──▶ worker
+
+- A claim takes no job while it leaves one of a higher priority that was ready when the node's turn began.
+- A node gives no order while a job of a higher priority waits in its queue and is ready.
+- A node that is alone, and whose queue is full, claims in its next turn what is to begin before the jobs that its
+  workers would start next: as many as it has workers.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jobd.clock import SECOND
+from jobd.job import DEFAULT_POOL, MAX_PRIORITY
+from jobd.wire import Order
+from tests.simulation.events import Violation
+
+UNHEARD = 3 * SECOND  # a lease: so long a node whose free jobs had one priority may not have heard of another
+
+
+class _Free(NamedTuple):
+    """A job that nobody has claimed and that is ready."""
+
+    job_id: int
+    token: int
+    priority: int
+    ready: int
+
+
+class Priorities:
+    """What has been claimed, and by which priority."""
+
+    def __init__(self, world: Any) -> None:
+        self._world = world
+        self._claims: dict[tuple[int, int], int] = {}  # by job and token, the priority
+        self._of_turn: dict[int, list[int]] = {}  # by machine, the priorities of what its turn has claimed
+
+    def committed(self, node: Any) -> None:
+        """A transaction of a node has been committed."""
+        keeper = node.engine.keeper
+        sql = "SELECT job_id, token, priority FROM schedule WHERE node_id = ? AND node_id <> 0"
+        held = {
+            (job_id, token): priority for job_id, token, priority in self._world.database.rows(sql, (keeper._node,))
+        }
+        claimed = {key: priority for key, priority in held.items() if key not in self._claims}
+        if not claimed:
+            return
+        self._claims |= claimed
+        self._of_turn.setdefault(node.number, []).extend(claimed.values())
+        took = node.clock.monotonic() - keeper.turned_at
+        if node.clock.set_at >= self._world.events.now - took:
+            return  # nobody can say what was ready
+        least = min(claimed.values())
+        for one in self._free(node.clock.wall() - took):
+            if one.priority > least and one.job_id not in keeper._lacking:
+                raise Violation(f"node {keeper._node} has left {one} and claimed, by job and token, {claimed}")
+
+    def given(self, node: Any, order: Order) -> None:
+        """A node gives an order to a worker."""
+        ((job_id,),) = self._world.database.rows("SELECT id FROM job WHERE name = ?", (order.job,))
+        priority = self._claims.get((job_id, order.token))
+        if priority is None:
+            return  # somebody's hands have changed the token
+        for item in _live(node.engine._processors[DEFAULT_POOL].queue):
+            if item.plan.priority > priority and (item.plan.ready or 0) <= node.clock.wall():
+                raise Violation(f"{order.job} ({priority}) begins before {item.job.name} ({item.plan.priority})")
+
+    def turn(self, node: Any, turn: Callable[[int], None], now: int) -> None:
+        """A node takes a turn: nothing ready may be left that is to begin before what waits here."""
+        self._of_turn[node.number] = []
+        before, keeper = self._to_overtake(node), node.engine.keeper
+        number = keeper._node
+        turn(now)
+        if not before or keeper._node != number or not _is_alone(node):
+            return
+        left = {*before} & {*self._free(node.clock.wall())}
+        most = max(self._of_turn[node.number], default=-MAX_PRIORITY - 1)
+        if overlooked := [one for one in left if one.priority > most]:
+            raise Violation(f"node {number} has left {overlooked}, which are to begin before what waits there")
+
+    def _to_overtake(self, node: Any) -> list[_Free]:
+        """What is to begin before one of the jobs that the workers of this node would start next."""
+        engine, wall = node.engine, node.clock.wall()
+        if not _is_alone(node) or engine.keeper._draining or not engine.budget.calm:
+            return []
+        processor = engine._processors[DEFAULT_POOL]
+        waiting = sorted((one.plan.priority for one in _live(processor.queue)), reverse=True)[: processor.crew.size]
+        if not waiting:
+            return []
+        several = len(engine.keeper._priorities.get(DEFAULT_POOL, ())) > 1
+        return [one for one in self._free(wall if several else wall - UNHEARD) if one.priority > waiting[-1]]
+
+    def _free(self, wall: int) -> list[_Free]:
+        sql = "SELECT job_id, token, priority, ready_time FROM schedule WHERE node_id = 0 AND ready_time <= ?"
+        return [_Free(*row) for row in self._world.database.rows(sql, (wall,))]
+
+
+def _is_alone(node: Any) -> bool:
+    """Whether a node serves the pool, and no other does."""
+    processor = node.engine._processors.get(DEFAULT_POOL)
+    return processor is not None and not processor.shared and node.engine.keeper._shares.get(DEFAULT_POOL) is None
+
+
+def _live(queue: Any) -> list[Any]:
+    return [item for _, serial, item in queue._all() if queue._live.get(item.job.id) == serial]
