@@ -384,6 +384,52 @@ def test_what_the_spool_has_no_room_for_is_dropped_once_and_told_once(
     assert scene.budget.used == 0
 
 
+def test_the_spool_takes_output_up_to_a_bound_and_outcomes_beyond_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes, "MOST_IN_SPOOL", 2**20)
+    scene = Scene(tmp_path, LIMIT)
+    for job in range(400):
+        scene.add(over(job, "result", part(1, "x" * 10_000, job=job)))
+        scene.outcomes.keep(job * SECOND)
+    assert scene.path.stat().st_size < 2**20 + 400 * 500
+    written = scene.written()
+    assert [one.run for one in written] == [over(job, "result").run for job in range(400)]
+    whole = [one for one in written if one.output[0].text]
+    assert 90 < len(whole) < 120
+    assert all(one.output[0].lost == 10_000 for one in written[len(whole) :])
+    assert str(scene.budget.news(0)).startswith(f"{(400 - len(whole)) * 10_000:,} bytes")
+
+
+class Died(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", ["open", "write", "fdatasync", "rename", "fsync"])
+def test_a_daemon_that_dies_while_it_makes_the_spool_smaller_loses_no_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, when: str
+) -> None:
+    spool = FileSpool(str(tmp_path / "spool"))
+    spool.add([over(job, "old") for job in range(5)])
+    places = spool.add([over(job, "new") for job in range(5)])
+    call = getattr(os, step)
+
+    def dies(*words: Any) -> Any:
+        if when == "after":
+            call(*words)
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, dies)
+        with pytest.raises(Died):
+            spool.rewrite(places)
+    again = FileSpool(str(tmp_path / "spool"))
+    assert [again.read(place) for place in again.load()] == [over(job, "new") for job in range(5)]
+    moved = again.rewrite(again.load())  # what was left by half is in nobody's way
+    assert [again.read(place) for place in moved] == [over(job, "new") for job in range(5)]
+
+
 def test_what_stands_in_the_place_of_an_outcome_is_not_taken_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ class Late(World):
     """Two nodes with much to do: again and again what the second one sends is on its way until it is taken for dead."""
 
     def __init__(self, seed: int) -> None:
-        super().__init__(seed, Climate(nodes=2))
+        super().__init__(seed, Climate(nodes=2, equal=True))
         self.meddling = False
         self.settings = self.settings._replace(pools={"default": 1})
 
@@ -56,7 +56,7 @@ class Tight(World):
 
 
 def _climate(climate: Climate) -> Callable[[int], World]:
-    return lambda seed: World(seed, climate)
+    return lambda seed: World(seed, climate._replace(equal=True))
 
 
 _far = _climate(Climate(nodes=3, faults=("slow", "cut")))  # the ways to the database are bad now and then
