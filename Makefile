@@ -12,14 +12,17 @@ SEEDS ?= 2000
 FIRST ?= 0
 DATABASE ?= sqlite
 JOBS ?= 6
+LOCK := contrib/constraints.txt
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH JOBD_CONFIG JOBD_DATABASE
 
-.PHONY: help run fresh test test-servers test-debian13 test-systemd model chaos combine combine-each combine-planted simulate check format bench bench-check bench-baseline bench-peers install uninstall clean
+.PHONY: help run fresh test test-fast coverage lock test-servers test-debian13 test-systemd model chaos combine combine-each combine-planted simulate check format docs bench bench-check bench-baseline bench-peers install uninstall clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make run            run the three example jobs in the foreground (Ctrl-C stops)'
 	@echo 'make fresh          forget what they did'
+	@echo 'make test-fast      run the tests that need no server and no load, in about a minute'
+	@echo 'make coverage       run them, and report the lines and branches that they miss'
 	@echo 'make test           run the tests; installs MariaDB and PostgreSQL when root and missing'
 	@echo 'make test-servers   fetch MySQL 9, MariaDB 11.8 and PostgreSQL 18 into a cache (350 MB), and test on them too'
 	@echo 'make test-debian13  run them in a fresh Debian 13, made by debootstrap (root): TESTS=tests/store for some of them'
@@ -32,12 +35,14 @@ help:
 	@echo 'make chaos          break real daemons, servers, disks and clocks for some minutes'
 	@echo 'make check          lint, format and type checks'
 	@echo 'make format         put the format right'
+	@echo 'make docs           write the reference pages, and the site to build/site; broken links are errors'
 	@echo 'make bench          run the benchmarks, a quarter of an hour or more'
 	@echo 'make bench-check    fail when jobd has become slower than benchmarks/baseline.json says'
 	@echo 'make bench-baseline write that file anew'
 	@echo 'make bench-peers    other schedulers on the same work, side by side'
 	@echo 'make install        install program, unit and configuration (PREFIX, DESTDIR)'
 	@echo 'make uninstall      remove them; configuration, plugins and data stay'
+	@echo 'make lock           choose the newest versions of all development tools ($(LOCK))'
 	@echo 'make clean          remove what the other targets made'
 
 run: $(VENV)/run
@@ -55,6 +60,21 @@ test: $(VENV)/dev
 	$(BIN)/pytest -n 2 -m 'not quiet and not systemd and not model and not chaos' $(TESTS) || [ $$? = 5 ]
 	@sync # what the tests before have written is not to slow down those that measure time
 	$(BIN)/pytest -m quiet $(TESTS) || [ $$? = 5 ]
+
+# No server, no measurement, no folder whose tests start daemons or search for long.
+FAST := -n 2 -m 'not servers and not quiet and not systemd and not model and not chaos' \
+	tests/test_*.py tests/schedule tests/engine tests/store tests/runner tests/combine/test_*.py
+
+test-fast: $(VENV)/dev
+	$(BIN)/pytest $(FAST)
+
+coverage: $(VENV)/dev
+	$(BIN)/pytest --cov=jobd --cov-branch --cov-report=term-missing:skip-covered $(FAST)
+
+lock: $(VENV)/dev
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --extra dev --extra docs \
+		--no-header --no-annotate --no-emit-package jobd --output-file $(LOCK) pyproject.toml
 
 test-debian13:
 	tests/debian13.sh test TESTS='$(TESTS)'
@@ -99,6 +119,15 @@ format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/docs
+	$(BIN)/python docs/reference.py
+	@rm -rf build/docs build/site
+	@mkdir -p build/docs/decisions
+	@cp docs/zensical.toml build/
+	@cp docs/*.md build/docs/
+	@cp docs/decisions/*.md build/docs/decisions/
+	$(BIN)/zensical build -f build/zensical.toml --strict
+
 bench: $(VENV)/dev
 	@tests/install-servers.sh
 	$(BIN)/python -m benchmarks
@@ -131,6 +160,10 @@ $(VENV)/run: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(VENV)/dev: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+$(VENV)/docs: $(VENV)/dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $(LOCK) --editable '.[docs]'
+	@touch $@
+
+$(VENV)/dev: pyproject.toml $(LOCK) | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $(LOCK) --editable '.[dev]'
 	@touch $@ $(VENV)/run

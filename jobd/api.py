@@ -19,6 +19,7 @@ class CurrentRun(NamedTuple):
     """The run that a task is in."""
 
     job: str
+    """The name of the job."""
     run: int
     """The number of this run among the runs of its job."""
     due_time: str

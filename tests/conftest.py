@@ -31,6 +31,19 @@ settings.register_profile(
 settings.load_profile("jobd")
 
 
+SERVERS = {"mariadb", "mysql", "postgresql", "pgbouncer", "mariadb118", "postgresql18"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start a database server, by their fixtures and parameters."""
+    for item in items:
+        given = set(getattr(item, "fixturenames", ()))
+        if callspec := getattr(item, "callspec", None):
+            given |= {value for value in callspec.params.values() if isinstance(value, str)}
+        if given & SERVERS:
+            item.add_marker(pytest.mark.servers)
+
+
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[servers.Server]:
     """A private MariaDB."""

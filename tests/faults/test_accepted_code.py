@@ -5,7 +5,6 @@ Each task writes its version down, with the moment, into a file beside the plugi
 
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import time
@@ -13,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from jobd.daemon.control import ask
 from tests.house import LONG, House, until
 from tests.processes import is_gone
 
@@ -354,14 +352,3 @@ def test_each_run_of_a_storm_of_reloads_has_a_version_that_was_accepted_then(hou
         following = min((version for version in good if version > line["version"]), default=None)
         if following is not None:
             assert line["begin"] <= good[following][1] + 1.0, "a version has run after the next was accepted"
-
-
-def test_who_asks_for_a_task_hears_that_the_accepted_copy_is_gone_until_a_reload(house: House) -> None:
-    house.foreground()
-    shutil.rmtree(house.state / "jobd.code")
-    write(house, "added.py", "import jobd\n\n@jobd.task\ndef added():\n    pass\n")
-    refused = ask(str(house.state), {"do": "tasks", "asked": "added"}, 20) or {}
-    assert "the accepted copy of the plugins is gone" in refused["error"], refused
-    assert "jobd reload" in json.dumps(refused)
-    house.fine("reload")
-    assert "tasks" in (ask(str(house.state), {"do": "tasks", "asked": "added"}, 20) or {})

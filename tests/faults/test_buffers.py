@@ -232,6 +232,7 @@ def test_what_was_claimed_ahead_runs_and_is_written_later(
                 until(lambda: buffered(house) > LIMIT // 4, "much to wait for the database", LONG)
                 begun = len(attempts(house))
             recorded(house, begun)
+            until(lambda: buffered(house) < LIMIT // 4, "that to be written", LONG)
 
 
 def test_commands_that_come_and_go_while_the_database_is_away_do_not_pile_up(house: House) -> None:
