@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from jobd.clock import SECOND
 from jobd.job import DEFAULT_POOL, MAX_PRIORITY
+from jobd.lifecycle import MAX_TOKEN
 from jobd.wire import Order
 from tests.simulation.events import Violation
 
@@ -39,9 +40,10 @@ class Priorities:
     def committed(self, node: Any) -> None:
         """A transaction of a node has been committed."""
         keeper = node.engine.keeper
-        sql = "SELECT job_id, token, priority FROM schedule WHERE node_id = ? AND node_id <> 0"
+        sql = "SELECT job_id, token, priority FROM schedule WHERE node_id = ? AND node_id <> 0 AND token <= ?"
         held = {
-            (job_id, token): priority for job_id, token, priority in self._world.database.rows(sql, (keeper._node,))
+            (job_id, token): priority
+            for job_id, token, priority in self._world.database.rows(sql, (keeper._node, MAX_TOKEN))
         }
         claimed = {key: priority for key, priority in held.items() if key not in self._claims}
         if not claimed:
