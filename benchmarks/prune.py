@@ -23,7 +23,7 @@ from jobd.config import HistorySettings
 from jobd.engine.pruner import Pruner
 from jobd.job import Run
 from jobd.store import schedule_table as table
-from jobd.store.schedule_table import Claimed, Settlement
+from jobd.store.schedule_table import Claimed, ClaimUpdate
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
 from tests import servers
@@ -57,9 +57,9 @@ class Counting(Store):
 
     def prune(self, pruner: Pruner, history: HistorySettings) -> float:
         """One step; the milliseconds that it took when it forgot something, else 0."""
-        began, at = time.perf_counter(), pruner.at
+        began, at = time.perf_counter(), pruner.next_at
         pruner.step(self, history)
-        return 1_000 * (time.perf_counter() - began) if pruner.at != at else 0.0
+        return 1_000 * (time.perf_counter() - began) if pruner.next_at != at else 0.0
 
 
 def turns(store: Counting, seconds: int, pruner: Pruner, history: HistorySettings | None) -> Turns:
@@ -73,7 +73,7 @@ def turns(store: Counting, seconds: int, pruner: Pruner, history: HistorySetting
         late.append(1_000 * (time.perf_counter() - due))
         ended = one_turn(store)
         if history is not None:
-            pruner.ended(ended, history)
+            pruner.runs_ended(ended, history)
             if took := store.prune(pruner, history):
                 batches.append(took)
     took = time.perf_counter() - began
@@ -92,8 +92,8 @@ def one_turn(store: Store) -> list[Run]:
         plan = one.plan
         run = Run(plan.job_id, plan.number, NOW, NOW, NOW, 1, "succeeded", LIVE)
         free = plan._replace(node=0, ready=NOW + DAY, due=NOW + DAY, number=plan.number + 1)
-        ends.append(Settlement(LIVE, plan.token, free, run, ()))
-    store.transact(lambda session: table.settle(session, ends))
+        ends.append(ClaimUpdate(LIVE, plan.token, free, run, ()))
+    store.transact(lambda session: table.record(session, ends))
     return [one.run for one in ends if one.run is not None]
 
 

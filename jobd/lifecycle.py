@@ -281,7 +281,7 @@ def take(job: Job, claimed: Plan, now: int, zone: str) -> Step:
     return Step(claimed)
 
 
-def settle(job: Job, current: Plan, ended: Ended, zone: str, random: float) -> Step:
+def after_attempt(job: Job, current: Plan, ended: Ended, zone: str, random: float) -> Step:
     """What follows from the end of an attempt. `random` is a number from 0 to 1. A kept claim means: again at once."""
     attempts = current.attempt + 1
     if ended.outcome in (FAILED, TIMED_OUT) and attempts <= job.retry_times:

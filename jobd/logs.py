@@ -37,7 +37,7 @@ class _State:
     logger: "Logger | None" = None
     context = False
     failures = 0
-    said = False  # that lines are lost has been said on stderr
+    loss_reported = False  # that lines are lost has been said on stderr
 
 
 def setup(settings: LogSettings) -> None:
@@ -86,7 +86,7 @@ def log(level: str, message: str, job: str | None = None, run: int | None = None
         logger.log(NAMES.get(level, "INFO"), message)
     except Exception as error:  # noqa: BLE001 - a full disk, a reader that has gone: the jobs go on
         _State.failures += 1
-        _say_lost(error)
+        _report_lost(error)
 
 
 def failures() -> int:
@@ -168,9 +168,9 @@ def _write(message: "Message") -> None:
         sys.stdout.flush()
 
 
-def _say_lost(error: Exception) -> None:
-    if not _State.said and sys.stderr is not None:
-        _State.said = True
+def _report_lost(error: Exception) -> None:
+    if not _State.loss_reported and sys.stderr is not None:
+        _State.loss_reported = True
         try:
             sys.stderr.write(f"jobd: the log cannot be written: {error}; lines are lost\n")
         except OSError:

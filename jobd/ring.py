@@ -10,10 +10,10 @@ import mmap
 import os
 
 PLACES = 32
-LONGEST = 160 * 1024  # bytes of an order; the arguments of a job fit
-LONGEST_ANSWER = 32 * 1024
+MAX_ORDER = 160 * 1024  # bytes of an order; the arguments of a job fit
+MAX_ANSWER = 32 * 1024
 _HEAD = 4  # bytes that hold a packet's length
-_LINE = 64  # bytes of a cache line: an odd number of them apart, places do not crowd each other out of the cache
+_CACHE_LINE = 64  # bytes of a cache line: an odd number of them apart, places do not crowd each other out of the cache
 _LINUX_MFD_NOEXEC_SEAL = 8
 _SEALS = fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -64,13 +64,13 @@ def make() -> int:
 def rings(descriptor: int) -> tuple[Ring, Ring]:
     """The rings of orders and of answers. Only what has been written to takes memory."""
     memory = mmap.mmap(descriptor, _size())
-    return Ring(memory, 0, LONGEST), Ring(memory, PLACES * _stride(LONGEST), LONGEST_ANSWER)
+    return Ring(memory, 0, MAX_ORDER), Ring(memory, PLACES * _stride(MAX_ORDER), MAX_ANSWER)
 
 
 def _stride(longest: int) -> int:
-    lines = -(-(longest + _HEAD) // _LINE)
-    return (lines | 1) * _LINE
+    lines = -(-(longest + _HEAD) // _CACHE_LINE)
+    return (lines | 1) * _CACHE_LINE
 
 
 def _size() -> int:
-    return PLACES * (_stride(LONGEST) + _stride(LONGEST_ANSWER))
+    return PLACES * (_stride(MAX_ORDER) + _stride(MAX_ANSWER))

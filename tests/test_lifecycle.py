@@ -26,7 +26,7 @@ def claimed(job: Job, now: int = T0) -> Plan:
 
 def end(job: Job, plan: Plan, outcome: str, at: int, started: int | None = None, random: float = 0.5) -> Step:
     ended = Ended(outcome, at if started is None else started, at)
-    return lifecycle.settle(lifecycle.filled(job, NONE), plan, ended, "UTC", random)
+    return lifecycle.after_attempt(lifecycle.filled(job, NONE), plan, ended, "UTC", random)
 
 
 def take(job: Job, plan: Plan, now: int) -> Step:
@@ -404,7 +404,7 @@ def test_whatever_the_clock_does_no_due_time_of_an_interval_is_recorded_twice(st
         now = max(now, current.due)
         taken = lifecycle.take(job, current._replace(node=1), now, "UTC").plan
         began, now = now, now + took * 1_000 + by * 1_000  # it is put while the run goes on
-        step = lifecycle.settle(job, taken, Ended("succeeded", began, now), "UTC", 0.5)
+        step = lifecycle.after_attempt(job, taken, Ended("succeeded", began, now), "UTC", 0.5)
         assert step.run is not None
         recorded.append(step.run.due)
         now -= abs(by) * 500  # and again while it waits
@@ -462,7 +462,7 @@ def in_turn(job: Job, current: Plan, now: int, runs: list[tuple[int, int]]) -> P
     step = lifecycle.take(job, current._replace(node=1), now, "UTC")
     done = [step] if step.run else []
     if step.plan.node:
-        step = lifecycle.settle(job, step.plan, Ended("succeeded", now, now + 1), "UTC", 0.5)
+        step = lifecycle.after_attempt(job, step.plan, Ended("succeeded", now, now + 1), "UTC", 0.5)
         done.append(step)
     runs.extend((one.run.number, one.run.due) for one in done if one.run)
     return step.plan._replace(node=0)
@@ -473,7 +473,9 @@ def test_whatever_becomes_of_a_run_its_job_keeps_its_priority() -> None:
     plan = lifecycle.plan(job, None, T0, "UTC")
     claimed = plan._replace(node=1, token=plan.token + 1, started=T0)
     ended = [lifecycle.Ended(outcome, T0, T0 + 1, "why") for outcome in ("succeeded", "failed", "timed_out")]
-    steps = [lifecycle.settle(job, claimed._replace(attempt=n), one, "UTC", 0.5) for one in ended for n in (0, 1)]
+    steps = [
+        lifecycle.after_attempt(job, claimed._replace(attempt=n), one, "UTC", 0.5) for one in ended for n in (0, 1)
+    ]
     steps += [lifecycle.lose(job, claimed, T0 + 1, "UTC", "why"), lifecycle.cancel(job, claimed, T0 + 1, "UTC")]
     plans = [step.plan for step in steps] + [
         plan,

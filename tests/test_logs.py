@@ -94,7 +94,7 @@ def test_a_log_that_cannot_be_written_raises_nothing_and_is_counted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = logs.failures()
-    monkeypatch.setattr(logs._State, "said", False)
+    monkeypatch.setattr(logs._State, "loss_reported", False)
     logs.setup(LogSettings())
     with open("/dev/full", "w", buffering=1) as full:
         monkeypatch.setattr(sys, "stdout", full)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from jobd.ring import LONGEST, LONGEST_ANSWER, PLACES, make, rings
+from jobd.ring import MAX_ANSWER, MAX_ORDER, PLACES, make, rings
 
 
 @pytest.fixture
@@ -25,17 +25,17 @@ def test_packets_are_read_by_whoever_has_mapped_the_memory_too(memory: int) -> N
 def test_the_longest_packets_touch_no_neighbour(memory: int) -> None:
     orders, answers = rings(memory)
     for number in range(PLACES):
-        orders.put(number, bytes([number + 1]) * LONGEST)
-        answers.put(number, bytes([number + 101]) * LONGEST_ANSWER)
+        orders.put(number, bytes([number + 1]) * MAX_ORDER)
+        answers.put(number, bytes([number + 101]) * MAX_ANSWER)
     for number in range(PLACES):
-        assert orders.get(number) == bytes([number + 1]) * LONGEST
-        assert answers.get(number) == bytes([number + 101]) * LONGEST_ANSWER
+        assert orders.get(number) == bytes([number + 1]) * MAX_ORDER
+        assert answers.get(number) == bytes([number + 101]) * MAX_ANSWER
 
 
 def test_what_is_too_long_is_refused_by_the_writer_and_nothing_to_the_reader(memory: int) -> None:
     orders, answers = rings(memory)
     with pytest.raises(ValueError, match="too long"):
-        orders.put(0, b"x" * (LONGEST + 1))
+        orders.put(0, b"x" * (MAX_ORDER + 1))
     answers.put(0, b"fine")
     answers._memory[answers._start : answers._start + 4] = b"\xff\xff\xff\xff"
     assert answers.get(0) == b""

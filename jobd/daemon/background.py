@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from jobd.engine.mailbox import Mailbox
 
-MOST = 24  # pieces of work that wait: as many as there are clients of the control socket
+MAX_WAITING = 24  # pieces of work that wait: as many as there are clients of the control socket
 Work = Callable[[], Any]
 Then = Callable[[Any], None]
 
@@ -33,7 +33,7 @@ class Background:
     @property
     def is_full(self) -> bool:
         """Whether there is as much to do as there can be clients: one more would wait for too long."""
-        return len(self._waiting) >= MOST
+        return len(self._waiting) >= MAX_WAITING
 
     def do(self, work: Work, then: Then) -> None:
         """Do `work` after what was asked for before it."""

@@ -64,7 +64,7 @@ def last_change(code: Paths) -> float:
     return max((status.st_ctime for path in code.values() if (status := _status(path))), default=0.0)
 
 
-def first_part(name: str) -> str:
+def top_name(name: str) -> str:
     """The file or folder at the top that `name` is, or lies in."""
     return name.partition(os.sep)[0]
 

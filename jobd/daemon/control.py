@@ -41,7 +41,7 @@ class Server:
         """What to wait on until it is readable."""
         return [self._listener.fileno(), *self._clients]
 
-    def look_after(self) -> None:
+    def check(self) -> None:
         """Make the socket anew when somebody has removed it."""
         if not os.path.lexists(self._path):
             try:

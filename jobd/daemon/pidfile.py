@@ -26,7 +26,7 @@ class Lock:
         self.descriptor = descriptor
         self._path = path
 
-    def sign(self) -> None:
+    def write_pid(self) -> None:
         """Write down that this process is the daemon. Raises JobdError."""
         pid = os.getpid()
         try:

@@ -14,7 +14,7 @@ from jobd.errors import ConfigError, JobdError, cannot
 from jobd.runner import linux
 from jobd.runner.listing import check_writers
 
-LEFT_OVER_PATIENCE = 15.0  # seconds
+LEFT_OVER_TIMEOUT = 15.0  # seconds
 
 
 def check_plugins(settings: Settings) -> None:
@@ -84,7 +84,7 @@ def wait_for_workers(state_dir: str) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise cannot(f"lock {path}", error) from None
-    deadline = time.monotonic() + LEFT_OVER_PATIENCE
+    deadline = time.monotonic() + LEFT_OVER_TIMEOUT
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,7 +93,7 @@ def wait_for_workers(state_dir: str) -> int:
             if time.monotonic() > deadline:
                 os.close(descriptor)
                 raise JobdError(
-                    f"workers of the previous daemon have not exited after {LEFT_OVER_PATIENCE:g} s",
+                    f"workers of the previous daemon have not exited after {LEFT_OVER_TIMEOUT:g} s",
                     "look for them with `ps -ef | grep jobd.runner`; a process that waits for a dead disk cannot exit",
                 ) from None
             time.sleep(0.005)  # noqa: TID251 - no loop turns yet
@@ -115,7 +115,7 @@ def tune_process() -> None:
     sys.setswitchinterval(0.0005)
 
 
-def spare_the_collector() -> None:
+def freeze_garbage_collector() -> None:
     """What is there by now lives as long as the daemon, and of what comes and goes with each run nothing is cyclic: to
     look through all of it time and again took some hundredths of the processor time of a run."""
     gc.freeze()

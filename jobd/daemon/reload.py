@@ -18,22 +18,22 @@ from jobd import logs
 from jobd.clock import SECOND, SystemClock
 from jobd.config import Settings
 from jobd.daemon.background import Background
-from jobd.daemon.code import first_part, last_change
+from jobd.daemon.code import last_change, top_name
 from jobd.daemon.control import Document, Reply
-from jobd.daemon.notify import notify, reloading
 from jobd.daemon.plugins import tasks_in
 from jobd.daemon.prepare import check_plugins
 from jobd.daemon.snapshots import Snapshots
+from jobd.daemon.systemd import notify, reloading
 from jobd.errors import JobdError
 from jobd.runner.listing import Listing, TaskInfo
 from jobd.runner.snapshot import Snapshot
 
 FIXED = ("database", "state_dir")
-PAUSE = 2.0  # seconds between two looks for an unknown task
-QUIET = 2.0  # seconds without a change: before, a package is perhaps being copied
-PATIENCE = 30.0  # seconds to wait for that
-TRY_AGAIN = 60.0  # seconds: what did not load may depend on something outside of the plugins folder
-Good = frozenset[tuple[str, str]]  # (name, plugin) of tasks that load, ("", plugin) of plugins that do
+SEARCH_PAUSE = 2.0  # seconds between two looks for an unknown task
+QUIET_TIME = 2.0  # seconds without a change: before, a package is perhaps being copied
+MAX_QUIET_WAIT = 30.0  # seconds to wait for that
+RETRY_INTERVAL = 60.0  # seconds: what did not load may depend on something outside of the plugins folder
+Loaded = frozenset[tuple[str, str]]  # (name, plugin) of tasks that load, ("", plugin) of plugins that do
 
 
 class Effect(NamedTuple):
@@ -71,64 +71,64 @@ class Reloader:
         self._read = read
         self._apply = apply
         self._in_use = in_use
-        self._good: Good | None = None  # None: what is in effect could not be listed yet
-        self._look_at = self._try_at = 0.0
+        self._loaded: Loaded | None = None  # None: what is in effect could not be listed yet
+        self._next_search_at = self._try_at = 0.0
         self._patient_until = 0.0  # new plugins may still be being copied until then; 0: there are none
         self._seen: object = None  # by the last look for an unknown task
-        self._looking = self._tidying = False
+        self._searching = self._removing_old = False
         self._has_old = False  # snapshots of before, to be removed
-        self._said = ""
-        self._asking: list[Reply] = []
-        self._planned = False
-        self._listing: dict[str | None, list[Reply]] = {}  # by the task that is asked for in full
-        self._answered: list[Reply] = []  # by the work in progress
+        self._last_error = ""
+        self._reload_replies: list[Reply] = []
+        self._reload_pending = False
+        self._task_replies: dict[str | None, list[Reply]] = {}  # by the task that is asked for in full
+        self._replies: list[Reply] = []  # by the work in progress
 
-    def look(self) -> None:
+    def list_plugins(self) -> None:
         """Find out, after a start, which plugins fail to load, and say so."""
-        self._background.do(self._list_accepted, self._looked)
+        self._background.do(self._list_accepted, self._log_listing)
 
     def request(self, reply: Reply) -> None:
         """Reload; `reply` hears what came of it. Requests that come before it has begun share it."""
-        self._asking.append(reply)
-        if not self._planned:
-            self._planned = True
+        self._reload_replies.append(reply)
+        if not self._reload_pending:
+            self._reload_pending = True
             self._background.do(self._prepare, self._finish)
 
     def tasks(self, asked: str | None, reply: Reply) -> None:
         """Tell `reply` what the plugins offer, also the task `asked` for in full, new plugins among them."""
-        waiting = self._listing.setdefault(asked, [])
+        waiting = self._task_replies.setdefault(asked, [])
         waiting.append(reply)
         if len(waiting) == 1:
             self._background.do(lambda: self._list(asked), self._answer)
 
-    def look_again(self) -> None:
+    def search_again(self) -> None:
         """A worker did not know a task: see whether the plugins folder has it by now."""
         now = time.monotonic()
-        if not self._looking and now >= self._look_at:
-            self._looking = True
-            self._look_at = now + PAUSE
-            self._background.do(self._look_if_changed, self._looked_again)
+        if not self._searching and now >= self._next_search_at:
+            self._searching = True
+            self._next_search_at = now + SEARCH_PAUSE
+            self._background.do(self._search_if_changed, self._finish_search)
 
-    def look_after(self) -> None:
+    def check(self) -> None:
         """To be called now and then: do what had to wait.
 
         That is to look at new plugins, and to remove the old snapshots whose last worker has ended meanwhile.
         """
         if self._patient_until:
-            self.look_again()
+            self.search_again()
         if self._has_old:
-            self._tidy()
+            self._remove_old_later()
 
     # In the background
 
     def _list_accepted(self) -> Listing:
         found = tasks_in(self._effect.code, self._effect.settings)
-        self._good = _good(found)
+        self._loaded = _loaded(found)
         return found
 
     def _prepare(self) -> _Candidate:
-        self._planned = False  # a request that comes from now on needs a reload of its own
-        self._answered, self._asking = self._asking, []
+        self._reload_pending = False  # a request that comes from now on needs a reload of its own
+        self._replies, self._reload_replies = self._reload_replies, []
         reloading()
         settings = self._read()
         for key in FIXED:
@@ -137,30 +137,30 @@ class Reloader:
         check_plugins(settings)
         code = self._snapshots.take(settings.plugins)
         found = tasks_in(code, settings)
-        if self._good is None:
+        if self._loaded is None:
             with contextlib.suppress(JobdError):  # what was accepted is gone
                 self._list_accepted()
         return _Candidate(Effect(settings, code), found)
 
     def _list(self, asked: str | None) -> _Candidate:
-        self._answered = self._listing.pop(asked)
-        return self._look_for_new(asked)
+        self._replies = self._task_replies.pop(asked)
+        return self._search(asked)
 
-    def _look_for_new(self, asked: str | None = None) -> _Candidate:
+    def _search(self, asked: str | None = None) -> _Candidate:
         """What is in effect, with the new plugins that load, unless they take a task away."""
         settings, code = self._effect
         if not os.path.isdir(code.copy):
             raise JobdError("the accepted copy of the plugins is gone", "`jobd reload` makes it again")
-        good = self._good if self._good is not None else _good(self._list_accepted())
+        good = self._loaded if self._loaded is not None else _loaded(self._list_accepted())
         new = self._snapshots.new_in(code.plugins, code)
         if not new.code:
             return self._accepted(asked)
         everything = self._snapshots.add(code, new)
         found = tasks_in(everything, settings, asked)
-        if lost := _lost(good, found):
-            self._say(f"new plugins stay out: {'; '.join(lost)}")
+        if lost := _no_longer_loaded(good, found):
+            self._log_error_once(f"new plugins stay out: {'; '.join(lost)}")
             return self._accepted(asked)
-        there = {first_part(name) for name in new.code}
+        there = {top_name(name) for name in new.code}
         broken = there & _broken(found)
         names = there - broken
         effect = self._effect._replace(code=self._snapshots.without(everything, broken)) if names else self._effect
@@ -170,19 +170,19 @@ class Reloader:
         settings, code = self._effect
         return _Candidate(self._effect, tasks_in(code, settings, asked), self._snapshots.is_outdated(code))
 
-    def _look_if_changed(self) -> _Candidate | None:
+    def _search_if_changed(self) -> _Candidate | None:
         code, now = self._effect.code, time.monotonic()
         new = self._snapshots.new_in(code.plugins, code).code
         seen = sorted(new), last_change(new)
         if not new or (seen == self._seen and now < self._try_at):
             self._patient_until = 0.0
             return None
-        self._patient_until = self._patient_until or now + PATIENCE
-        if SystemClock().wall() / SECOND < last_change(new) + QUIET and now < self._patient_until:
+        self._patient_until = self._patient_until or now + MAX_QUIET_WAIT
+        if SystemClock().wall() / SECOND < last_change(new) + QUIET_TIME and now < self._patient_until:
             return None
         self._patient_until = 0.0
-        self._seen, self._try_at = seen, now + TRY_AGAIN
-        return self._look_for_new()
+        self._seen, self._try_at = seen, now + RETRY_INTERVAL
+        return self._search()
 
     def _remove_old(self) -> bool:
         """Remove the snapshots that nobody needs; whether there are others, which workers of before still need."""
@@ -192,16 +192,16 @@ class Reloader:
 
     # In the daemon's loop
 
-    def _looked(self, found: Listing | Exception) -> None:
+    def _log_listing(self, found: Listing | Exception) -> None:
         if isinstance(found, Exception):
             logs.log("error", f"the plugins cannot be listed: {found}")
         else:
-            _told(found.tasks)
+            _log_broken(found.tasks)
 
     def _finish(self, outcome: _Candidate | Exception) -> None:
         try:
             candidate = _result(outcome)
-            if lost := _lost(self._good or frozenset(), candidate.found):
+            if lost := _no_longer_loaded(self._loaded or frozenset(), candidate.found):
                 raise JobdError.of_lines(lost)
             self._put_into_effect(candidate)
         except JobdError as error:
@@ -209,11 +209,11 @@ class Reloader:
             text = str(error).replace("\n", "; ")
             logs.log("error", f"the reload was refused and nothing has changed: {text}")
         else:
-            answer = {"broken": _told(candidate.found.tasks)}
+            answer = {"broken": _log_broken(candidate.found.tasks)}
             logs.log("info", "reloaded")
-        self._tidy()
+        self._remove_old_later()
         notify("READY=1")
-        for reply in self._answered:
+        for reply in self._replies:
             reply(answer)
 
     def _answer(self, outcome: _Candidate | Exception) -> None:
@@ -222,16 +222,16 @@ class Reloader:
             answer: Document = {"tasks": candidate.found.tasks, "outdated": candidate.outdated}
         except JobdError as error:
             answer = {"error": str(error), "hint": error.hint}
-        for reply in self._answered:
+        for reply in self._replies:
             reply(answer)
 
-    def _looked_again(self, outcome: _Candidate | Exception | None) -> None:
-        self._looking = False
+    def _finish_search(self, outcome: _Candidate | Exception | None) -> None:
+        self._searching = False
         if outcome is not None:
             try:
                 self._take_up(outcome)
             except JobdError as error:
-                self._say(f"new plugins cannot be looked at: {error}")
+                self._log_error_once(f"new plugins cannot be looked at: {error}")
 
     def _take_up(self, outcome: _Candidate | Exception) -> _Candidate:
         """Put what a look for new plugins has found into effect. Raises JobdError."""
@@ -242,28 +242,28 @@ class Reloader:
                 os.path.join(os.path.basename(candidate.effect.code.plugins), one) for one in candidate.new
             )
             logs.log("info", f"new plugins are in effect: {names}")
-        self._tidy()
+        self._remove_old_later()
         return candidate
 
     def _put_into_effect(self, candidate: _Candidate) -> None:
         """Raises JobdError, and nothing has changed."""
         self._apply(candidate.effect)
         self._effect = candidate.effect
-        self._good = _good(candidate.found)
+        self._loaded = _loaded(candidate.found)
 
-    def _tidy(self) -> None:
-        if not self._tidying:
-            self._tidying = True
-            self._background.do(self._remove_old, self._tidied)
+    def _remove_old_later(self) -> None:
+        if not self._removing_old:
+            self._removing_old = True
+            self._background.do(self._remove_old, self._old_removed)
 
-    def _tidied(self, has_old: bool | Exception) -> None:
-        self._tidying = False
+    def _old_removed(self, has_old: bool | Exception) -> None:
+        self._removing_old = False
         self._has_old = bool(has_old)
 
-    def _say(self, text: str) -> None:
+    def _log_error_once(self, text: str) -> None:
         """Log an error, once as long as it stays the same."""
-        if text != self._said:
-            self._said = text
+        if text != self._last_error:
+            self._last_error = text
             logs.log("error", text)
 
 
@@ -273,7 +273,7 @@ def _result(outcome: _Candidate | Exception) -> _Candidate:
     return outcome
 
 
-def _told(tasks: Iterable[TaskInfo]) -> list[str]:
+def _log_broken(tasks: Iterable[TaskInfo]) -> list[str]:
     """What does not load, said in the log."""
     lines = [f"{_label(one)} does not load: {one.error}" for one in tasks if one.error is not None]
     for line in lines:
@@ -285,12 +285,12 @@ def _label(task: TaskInfo) -> str:
     return f"the task {task.name} of {task.origin}" if task.name else task.origin
 
 
-def _good(found: Listing) -> Good:
+def _loaded(found: Listing) -> Loaded:
     plugins = {("", source) for source in found.loaded}
     return frozenset(plugins | {(one.name, one.source) for one in found.tasks if one.error is None})
 
 
-def _lost(good: Good, found: Listing) -> list[str]:
+def _no_longer_loaded(good: Loaded, found: Listing) -> list[str]:
     """What loaded before and does not any more, with the reasons."""
     lost = [one for one in found.tasks if one.error and (one.name, one.source) in good]
     return [f"{_label(one)} does not load any more: {one.error}" for one in lost]

@@ -25,19 +25,19 @@ from jobd.config import Settings
 from jobd.daemon import pidfile
 from jobd.daemon.background import Background
 from jobd.daemon.control import Document, Reply, Server
-from jobd.daemon.notify import notify, watchdog_interval
 from jobd.daemon.plugins import environment, has_program
 from jobd.daemon.prepare import (
     check_plugins,
+    freeze_garbage_collector,
     instance_of,
     make_state_dir,
     open_standard_streams,
-    spare_the_collector,
     tune_process,
     wait_for_workers,
 )
 from jobd.daemon.reload import Effect, Reloader
 from jobd.daemon.snapshots import Snapshots
+from jobd.daemon.systemd import notify, watchdog_interval
 from jobd.engine.engine import Engine
 from jobd.engine.nodelock import NodeLock
 from jobd.engine.spawner import ProcessSpawner, Spawner
@@ -45,20 +45,22 @@ from jobd.errors import JobdError
 from jobd.localzone import with_zone
 from jobd.schedule import forget_rules, load_kinds
 
-LOOK = 5.0  # seconds between two looks at the control socket, or until the keeper wakes the loop at the next heartbeat
+CHECK_INTERVAL = (
+    5.0  # seconds between two looks at the control socket, or until the keeper wakes the loop at the next heartbeat
+)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 LOG_FILE = "jobd.log"  # in the state directory, of a daemon in the background
 SHORT_WAIT = 0.05  # seconds; a longer wait is cut short
-NOT_ALL = 0.99  # to so much of it
+SHORTENED_TO = 0.99  # to so much of it
 
 
-def first_part(wait: float) -> float:
+def shortened(wait: float) -> float:
     """How much of a wait, in seconds, to wait for at once; the rest is waited for anew.
 
     Linux lets a select() be late by a thousandth of its timeout (by five thousandths in a process made nice), whatever
     the timer slack is: `select_estimate_accuracy` in fs/select.c. That is 1 ms for a second.
     """
-    return wait * NOT_ALL if wait > SHORT_WAIT else wait
+    return wait * SHORTENED_TO if wait > SHORT_WAIT else wait
 
 
 def run_foreground(settings: Settings) -> None:
@@ -66,8 +68,8 @@ def run_foreground(settings: Settings) -> None:
     settings = with_zone(settings)
     lock = _prepare(settings)
     with _process(settings, lock, False):
-        lock.sign()
-        _Service(settings, lambda: with_zone(config.load(settings.path))).run(_nobody_waits)
+        lock.write_pid()
+        _Service(settings, lambda: with_zone(config.load(settings.path))).run(_ignore_start)
 
 
 def start_detached(settings: Settings) -> int:
@@ -124,12 +126,12 @@ def _process(settings: Settings, lock: pidfile.Lock, detach: bool, *keep: int) -
 
 def _be_daemon(settings: Settings, lock: pidfile.Lock, ready: int) -> None:
     """The life of a daemon in the background; never returns. `ready` hears that it is up, or why not."""
-    told = False
+    reported = False
 
-    def tell(outcome: Document) -> None:
-        nonlocal told
-        if not told:
-            told = True
+    def report_start(outcome: Document) -> None:
+        nonlocal reported
+        if not reported:
+            reported = True
             with contextlib.suppress(OSError):  # nobody waits any more
                 os.write(ready, json.dumps(outcome).encode())
             os.close(ready)
@@ -137,16 +139,16 @@ def _be_daemon(settings: Settings, lock: pidfile.Lock, ready: int) -> None:
     code = 1
     try:
         with _process(settings, lock, True, ready):
-            lock.sign()
+            lock.write_pid()
             _Service(_with_log_file(settings), lambda: _with_log_file(with_zone(config.load(settings.path)))).run(
-                lambda: tell({"pid": os.getpid()})
+                lambda: report_start({"pid": os.getpid()})
             )
         code = 0
     except JobdError as error:
         code = error.exit_code
-        tell({"error": str(error), "hint": error.hint, "code": code})
+        report_start({"error": str(error), "hint": error.hint, "code": code})
     except BaseException as error:  # noqa: BLE001 - nothing may pass up into the command line that was forked
-        tell({"error": f"a bug in jobd: {_where(error)}", "hint": "please report it", "code": code})
+        report_start({"error": f"a bug in jobd: {_where(error)}", "hint": "please report it", "code": code})
     finally:
         os._exit(code)
 
@@ -157,7 +159,7 @@ def _with_log_file(settings: Settings) -> Settings:
     return settings._replace(log=settings.log._replace(file=os.path.join(settings.state_dir, LOG_FILE)))
 
 
-def _nobody_waits() -> None:
+def _ignore_start() -> None:
     pass
 
 
@@ -194,7 +196,7 @@ class _Service:
             lambda: [one.code for one in self._spawners if one.is_in_use()],
         )
         self._interval = watchdog_interval()
-        self._alive_at = self._look_at = 0.0
+        self._alive_at = self._next_check_at = 0.0
         self._stopping = False
 
     def run(self, up: Callable[[], None]) -> None:
@@ -212,15 +214,15 @@ class _Service:
         self._signals = _catch_signals()
         self._engine.start()
         load_kinds()  # now, because these import, and later descriptors may be used up
-        spare_the_collector()
+        freeze_garbage_collector()
         try:
             self._control = Server(self._settings.state_dir, self._answer)
             try:
-                self._greet()
+                self._log_start()
                 up()
-                self._reloader.look()
+                self._reloader.list_plugins()
                 while not self._engine.finished:
-                    self._turn()
+                    self._step()
             finally:
                 self._control.close()
         finally:
@@ -229,12 +231,12 @@ class _Service:
                 signal.signal(number, signal.SIG_IGN)
         logs.log("info", "jobd has stopped")
 
-    def _greet(self) -> None:
+    def _log_start(self) -> None:
         workers, zone = sum(self._settings.pools.values()), self._settings.timezone
         logs.log("info", f"jobd {__version__} is up: node {self._engine.node}, {workers} workers, time zone {zone}")
         notify("READY=1", "STATUS=running jobs")
 
-    def _turn(self) -> None:
+    def _step(self) -> None:
         """Wait for something to happen, handle it."""
         waiting_for = [*self._engine.readers(), *self._control.descriptors()]
         waiting_for += [self._background.descriptor, self._signals.fileno()]
@@ -250,24 +252,24 @@ class _Service:
         self._engine.step(ready)
         if self._engine.takes_unknown_task():
             self._follow_state_dir()
-            self._reloader.look_again()
-        self._look_after_itself()
+            self._reloader.search_again()
+        self._check_itself()
 
     def _timeout(self) -> float | None:
         wait = self._engine.timeout()
         if wait is not None:
-            wait = first_part(wait)
+            wait = shortened(wait)
         if self._interval is None:
             return wait
         until = max(0.0, self._alive_at + self._interval - time.monotonic())
         return until if wait is None else min(wait, until)
 
-    def _look_after_itself(self) -> None:
+    def _check_itself(self) -> None:
         now = time.monotonic()
-        if now >= self._look_at:
-            self._look_at = now + LOOK
-            self._control.look_after()
-            self._reloader.look_after()
+        if now >= self._next_check_at:
+            self._next_check_at = now + CHECK_INTERVAL
+            self._control.check()
+            self._reloader.check()
             self._follow_state_dir()
         if self._interval is not None and now >= self._alive_at + self._interval and self._engine.healthy():
             self._alive_at = now
@@ -289,7 +291,7 @@ class _Service:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._stop(now=self._stopping)
         elif number == signal.SIGHUP:
-            self._reload(_forget)
+            self._reload(_ignore_reply)
         elif number == signal.SIGUSR1:
             logs.log("info", f"status: {json.dumps(self._status(), ensure_ascii=False)}")
 
@@ -298,7 +300,7 @@ class _Service:
             case {"do": "status"}:
                 reply(self._status())
             case {"do": "changed"}:
-                self._engine.changed(lambda trouble: reply({"database": trouble or "ok"}))
+                self._engine.refresh(lambda trouble: reply({"database": trouble or "ok"}))
             case {"do": "tasks"} if self._background.is_full:
                 reply({"error": "too many commands ask the daemon for its tasks", "hint": "try again in a moment"})
             case {"do": "tasks"}:
@@ -367,13 +369,13 @@ def _catch_signals() -> socket.socket:
     writer.setblocking(False)
     signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
     for number in SIGNALS:
-        signal.signal(number, _noted)
+        signal.signal(number, _ignore_signal)
     return reader
 
 
-def _noted(number: int, frame: Any) -> None:
+def _ignore_signal(number: int, frame: Any) -> None:
     pass
 
 
-def _forget(answer: Document) -> None:
+def _ignore_reply(answer: Document) -> None:
     pass

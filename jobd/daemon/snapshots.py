@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Collection
 from itertools import count
 
-from jobd.daemon.code import Contents, contents_of, contents_of_copy, copy, differ, digest_of, first_part, top_of_copy
+from jobd.daemon.code import Contents, contents_of, contents_of_copy, copy, differ, digest_of, top_name, top_of_copy
 from jobd.errors import JobdError, cannot
 from jobd.runner.snapshot import Snapshot
 
@@ -51,7 +51,7 @@ class Snapshots:
         old = top_of_copy(accepted.copy)
         modules = {_module(name) for name in old}
         code, data = self._look(plugins)
-        new = {name: path for name, path in code.items() if _module(first_part(name)) not in modules}
+        new = {name: path for name, path in code.items() if _module(top_name(name)) not in modules}
         return Contents(new, data)
 
     def add(self, accepted: Snapshot, new: Contents) -> Snapshot:
@@ -61,7 +61,7 @@ class Snapshots:
     def without(self, snapshot: Snapshot, names: Collection[str]) -> Snapshot:
         """A snapshot that lacks these files and folders at its top. Raises JobdError."""
         code, data = contents_of_copy(snapshot.copy)
-        kept = {name: path for name, path in code.items() if first_part(name) not in names}
+        kept = {name: path for name, path in code.items() if top_name(name) not in names}
         return self._copied(snapshot.plugins, Contents(kept, data))
 
     def is_outdated(self, snapshot: Snapshot) -> bool:

@@ -19,12 +19,12 @@ import threading
 from collections.abc import Iterable
 
 from jobd.clock import MINUTE
-from jobd.store.output import PART, Part
-from jobd.store.schedule_table import Settlement
+from jobd.store.output import PART, OutputPart
+from jobd.store.schedule_table import ClaimUpdate
 
 LIMIT = 32 * 2**20  # bytes: the output of some hundred runs by default, and as much as a daemon takes without any
-RUN = 2**20  # bytes, of all attempts of a run that wait together
-OUTCOME = 1_000  # bytes that one takes without its texts, as measured
+MAX_RUN_WAITING = 2**20  # bytes, of all attempts of a run that wait together
+OUTCOME_OVERHEAD = 1_000  # bytes that one takes without its texts, as measured
 
 
 class Budget:
@@ -36,7 +36,7 @@ class Budget:
         self.printing = 0  # bytes of output that runs in progress have; the dispatch loop alone changes this
         self._lock = threading.Lock()
         self._dropped = 0  # bytes of output; their loss has not been logged yet
-        self._tell_at = 0
+        self._next_notice_at = 0
 
     def add_waiting(self, size: int) -> None:
         """So many bytes more (less, below 0) wait to be written. Any thread may say so."""
@@ -69,23 +69,23 @@ class Budget:
             with self._lock:
                 self._dropped += size
 
-    def news(self, now: int) -> str | None:
+    def dropped_notice(self, now: int) -> str | None:
         """What the log is to be told of that: at once, and then each minute. `now` is monotonic."""
-        if not self._dropped or now < self._tell_at:
+        if not self._dropped or now < self._next_notice_at:
             return None
         with self._lock:
             dropped, self._dropped = self._dropped, 0
-        self._tell_at = now + MINUTE
+        self._next_notice_at = now + MINUTE
         used, most = round(self.used / 2**20), round(self.limit / 2**20)
         return (
             f"{dropped:,} bytes of what runs printed are dropped: too much waits for the database"
-            f" ({used} MiB; at most {most}, and {RUN // 2**20} of one run)"
+            f" ({used} MiB; at most {most}, and {MAX_RUN_WAITING // 2**20} of one run)"
         )
 
 
-def weight(one: Settlement) -> int:
+def weight(one: ClaimUpdate) -> int:
     """How many bytes an outcome takes."""
-    size = OUTCOME
+    size = OUTCOME_OVERHEAD
     if (run := one.run) is not None and (run.error or run.result):
         size += sys.getsizeof(run.error) + sys.getsizeof(run.result)
     if one.plan.error:
@@ -93,6 +93,6 @@ def weight(one: Settlement) -> int:
     return size + weight_of(one.output) if one.output else size
 
 
-def weight_of(parts: Iterable[Part]) -> int:
+def weight_of(parts: Iterable[OutputPart]) -> int:
     """How many bytes parts of an output take."""
     return sum(PART + sys.getsizeof(part.text) for part in parts)

@@ -12,13 +12,13 @@ from jobd.job import Options, Plan, Run
 from jobd.store import dependencies
 from jobd.store import schedule_table as table
 from jobd.store.rows import UNSOUND
-from jobd.store.schedule_table import Settlement
+from jobd.store.schedule_table import ClaimUpdate
 from jobd.store.store import Session
 
-AT_ONCE = 500
+MAX_CHANGES = 500
 
 
-class Findings(NamedTuple):
+class AppliedChanges(NamedTuple):
     """What there was to see. `left_over`: some of it still waits for its moment. `more`: there is more to see."""
 
     touched: frozenset[int] = frozenset()
@@ -29,7 +29,7 @@ class Findings(NamedTuple):
     more: bool = False
 
 
-class Looker:
+class ChangeApplier:
     """One look at the changes, within a transaction."""
 
     def __init__(self, node: int, now: int, zone: str, defaults: Options) -> None:
@@ -41,22 +41,24 @@ class Looker:
         self._plans: dict[int, Plan] = {}
         self._given_up: list[Run] = []
 
-    def look(self, session: Session) -> Findings:
+    def apply(self, session: Session) -> AppliedChanges:
         """Put into effect what can be; say what concerns the runs of this node."""
-        changes = table.changes(session, AT_ONCE)
+        changes = table.changes(session, MAX_CHANGES)
         if not changes:
-            return Findings()
+            return AppliedChanges()
         # A run that is cancelled may make other jobs due, so their plans are read after that.
-        self._consider(session, [change for change in changes if change.what == "cancel"])
-        self._consider(session, [change for change in changes if change.what != "cancel"])
+        self._apply_some(session, [change for change in changes if change.what == "cancel"])
+        self._apply_some(session, [change for change in changes if change.what != "cancel"])
         if self._done:
             table.drop_changes(session, self._done)
-        more = len(changes) == AT_ONCE and len(self._done) > 0
+        more = len(changes) == MAX_CHANGES and len(self._done) > 0
         left_over = more or len(self._done) < len(changes)
         touched = frozenset(change.job_id for change in changes)
-        return Findings(touched, frozenset(self._recall), frozenset(self._cancel), tuple(self._errors), left_over, more)
+        return AppliedChanges(
+            touched, frozenset(self._recall), frozenset(self._cancel), tuple(self._errors), left_over, more
+        )
 
-    def _consider(self, session: Session, changes: list[table.Change]) -> None:
+    def _apply_some(self, session: Session, changes: list[table.Change]) -> None:
         if not changes:
             return
         standing = {one.job_id: one for one in table.stand(session, sorted({change.job_id for change in changes}))}
@@ -65,9 +67,9 @@ class Looker:
             if one is None:
                 self._done.append(change.id)
             elif one.plan is not None and one.plan.node:
-                self._claimed(change, one.plan)
+                self._apply_to_claimed(change, one.plan)
             else:
-                self._free(session, change, one)
+                self._apply_to_unclaimed(session, change, one)
         if self._plans:
             table.replan(session, list(self._plans.values()), self._given_up)
             after = [one.job_id for one in standing.values() if one.job is not None and one.job.options.after_jobs]
@@ -75,7 +77,7 @@ class Looker:
             self._plans.clear()
             self._given_up.clear()
 
-    def _claimed(self, change: table.Change, plan: Plan) -> None:
+    def _apply_to_claimed(self, change: table.Change, plan: Plan) -> None:
         if plan.node != self._node:
             return
         if change.what == "cancel":
@@ -83,7 +85,7 @@ class Looker:
         else:
             self._recall.add(change.job_id)
 
-    def _free(self, session: Session, change: table.Change, one: table.Standing) -> None:
+    def _apply_to_unclaimed(self, session: Session, change: table.Change, one: table.Standing) -> None:
         self._done.append(change.id)
         plan = self._plans.get(change.job_id, one.plan or Plan(change.job_id))
         job = one.job
@@ -91,21 +93,21 @@ class Looker:
             new = lifecycle.replan(job, one.problem, plan, self._now, self._zone)
             if new.error is not None and not (job and job.deleted):
                 self._errors.append((job.name if job else f"job {change.job_id}", new.error))
-            self._put(plan, new)
+            self._replan(plan, new)
         elif change.what in ("back", "far back"):
             self._plans[change.job_id] = lifecycle.put_back(
                 lifecycle.filled(job, self._defaults), plan, self._now, self._zone, change.what == "far back"
             )
         elif change.what == "run" and not job.deleted:
             new = lifecycle.plan(job, plan, self._now, self._zone)
-            self._put(plan, new)
+            self._replan(plan, new)
             self._plans[change.job_id] = lifecycle.request(new, self._now)
         elif change.what == "cancel" and (plan.attempt or plan.losses) and plan.due is not None:
             step = lifecycle.cancel(lifecycle.filled(job, self._defaults), plan, self._now, self._zone)
-            table.settle(session, [Settlement(0, plan.token, step.plan, step.run, ())])
+            table.record(session, [ClaimUpdate(0, plan.token, step.plan, step.run, ())])
             self._plans[change.job_id] = step.plan
 
-    def _put(self, old: Plan, new: Plan) -> None:
+    def _replan(self, old: Plan, new: Plan) -> None:
         """Have `new` written, and the run in hand that it leaves no room for."""
         self._plans[new.job_id] = new
         run = lifecycle.given_up(old, new, self._now)

@@ -13,43 +13,43 @@ from jobd.config import Settings
 from jobd.engine.buffers import Budget
 from jobd.engine.keeper import Keeper
 from jobd.engine.mailbox import Mailbox
-from jobd.engine.marks import Marks, open_marks
 from jobd.engine.messages import (
     Abandoned,
-    Began,
-    Buried,
     Cancel,
-    Claims,
+    ClaimMore,
+    ClaimVanished,
+    DeclaredDead,
     Drain,
-    Hungry,
-    Leave,
-    Left,
-    Look,
-    Looked,
-    Marked,
-    Opened,
+    KeeperEnded,
+    LeaseRenewed,
+    NewClaims,
+    NodeRegistered,
+    PoolsShared,
     Recall,
     Recalled,
-    Renewed,
-    Retune,
-    Shared,
-    Vanished,
+    Refresh,
+    Refreshed,
+    RunStarted,
+    SettingsChanged,
+    SignOff,
+    StartRecorded,
 )
 from jobd.engine.nodelock import Locks
-from jobd.engine.processor import Processor, Rules
+from jobd.engine.processor import Processor, RunSettings
 from jobd.engine.spawner import Spawner
 from jobd.engine.spool import Spool, open_spool
+from jobd.engine.start_journal import StartJournal, open_start_journal
 from jobd.engine.worker import Worker
 from jobd.errors import JobdError
 from jobd.store.store import Store, open_store
 
-FEED = SECOND // 4  # claims are asked for when less than half of what this time needs is in hand
-MOST_LOOKS = 100  # that are asked for and not answered: commands that come and go while the keeper waits
-KEEPER_STALLS = 60 * SECOND  # a keeper that is so late for its next poll hangs
+LOW_WATER_HORIZON = SECOND // 4  # claims are asked for when less than half of what this time needs is in hand
+MAX_REFRESHES = 100  # that are asked for and not answered: commands that come and go while the keeper waits
+KEEPER_TIMEOUT = 60 * SECOND  # a keeper that is so late for its next poll hangs
 
 
-def _marks(settings: Settings) -> Marks:
-    return open_marks(settings.state_dir)
+def _start_journal(settings: Settings) -> StartJournal:
+    return open_start_journal(settings.state_dir)
 
 
 def _spool(settings: Settings) -> Spool:
@@ -69,7 +69,7 @@ class Engine:
         chance: Callable[[], float] = random.random,
         store: Callable[[Settings], Store] = open_store,
         mailbox: Callable[[], Mailbox] = Mailbox,
-        marks: Callable[[Settings], Marks] = _marks,
+        start_journal: Callable[[Settings], StartJournal] = _start_journal,
         spool: Callable[[Settings], Spool] = _spool,
     ) -> None:
         self.finished = False
@@ -80,30 +80,30 @@ class Engine:
         self._chance = chance
         self._spawner = spawner(settings)
         self._since = self._clock.wall()
-        self._marks = marks(settings)
-        begun = self._marks.read()  # by the daemon before this one
+        self._start_journal = start_journal(settings)
+        known_starts = self._start_journal.read()  # by the daemon before this one
         self._inbox = mailbox()
         self.budget = Budget()
         self._processors: dict[str, Processor] = {}
-        self._hands: set[int] = set()
+        self._in_flight: set[int] = set()
         self._readers: dict[int, tuple[Processor, Worker, str]] = {}
         self._more: set[str] = set()
         self._state = "running"
         self._stop_at: int | None = None
         self._leaving = False
-        self._looks = 0  # that have been asked for and not been answered
+        self._refreshes = 0  # that have been asked for and not been answered
         self._trusted = 0
         for pool, size in settings.pools.items():
             self._processors[pool] = self._processor(size)
-        appetites = {pool: processor.appetite for pool, processor in self._processors.items()}
+        demands = {pool: processor.demand for pool, processor in self._processors.items()}
         self.keeper = Keeper(
             settings,
             lambda: store(settings),
             instance,
             locks,
             self._clock,
-            appetites,
-            begun,
+            demands,
+            known_starts,
             spool(settings),
             mailbox(),
             self._inbox,
@@ -128,14 +128,14 @@ class Engine:
 
     def readers(self) -> list[int]:
         """The descriptors that the engine waits on."""
-        if any(processor.crew.renewed for processor in self._processors.values()):
+        if any(processor.workers.readers_changed for processor in self._processors.values()):
             self._readers = {
                 descriptor: (processor, worker, source)
                 for processor in self._processors.values()
-                for descriptor, (worker, source) in processor.crew.readers().items()
+                for descriptor, (worker, source) in processor.workers.readers().items()
             }
             for processor in self._processors.values():
-                processor.crew.renewed = False
+                processor.workers.readers_changed = False
         return [self._inbox.descriptor, *self._readers]
 
     def timeout(self) -> float | None:
@@ -152,22 +152,22 @@ class Engine:
         """Handle what is readable and do what is due. Raises JobdError when the keeper cannot go on."""
         if self._inbox.descriptor in ready:
             self._read_inbox()
-        self._mind_lease()  # before anything can start
-        heard = None
+        self._check_lease()  # before anything can start
+        handled = None
         for descriptor in ready:
             if descriptor in self._readers:
                 processor, worker, source = self._readers[descriptor]
                 ended = source == "ended"
-                if ended or worker is not heard:
+                if ended or worker is not handled:
                     processor.handle(worker, source)
-                    heard = worker
+                    handled = worker
                 if ended:
-                    self._spawner.sweep([pid for one in self._processors.values() for pid in one.crew.pids()])
+                    self._spawner.kill_escaped([pid for one in self._processors.values() for pid in one.workers.pids()])
         for processor in self._processors.values():
             processor.step()
-        self._feed()
-        if (news := self.budget.news(self._clock.monotonic())) is not None:
-            logs.log("warning", news)
+        self._request_claims()
+        if (notice := self.budget.dropped_notice(self._clock.monotonic())) is not None:
+            logs.log("warning", notice)
         if self._state != "running":
             self._wind_down()
 
@@ -199,44 +199,46 @@ class Engine:
         self._settings = settings
         self._spawner = self._make_spawner(settings)
         for pool, processor in self._processors.items():
-            processor.renew_workers(settings.pools[pool], self._rules(), self._spawner)
-        self.keeper.inbox.put(Retune(settings))
+            processor.renew_workers(settings.pools[pool], self._run_settings(), self._spawner)
+        self.keeper.inbox.put(SettingsChanged(settings))
 
     def takes_unknown_task(self) -> bool:
         """Whether a worker has been given a task that it does not know. Asking forgets it."""
-        missing = [processor for processor in self._processors.values() if processor.misses_task]
+        missing = [processor for processor in self._processors.values() if processor.has_unknown_task]
         for processor in missing:
-            processor.misses_task = False
+            processor.has_unknown_task = False
         return bool(missing)
 
-    def changed(self, reply: Callable[[str | None], None]) -> None:
+    def refresh(self, reply: Callable[[str | None], None]) -> None:
         """Look at the database now; `reply` is called from `step` when what was there is in effect.
 
         Or with the reason, in words, why the database cannot be used.
         """
-        if self._looks >= MOST_LOOKS:
+        if self._refreshes >= MAX_REFRESHES:
             reply(self.keeper.trouble or "too many commands wait for it")
             return
-        self._looks += 1
-        self.keeper.inbox.put(Look(reply))
+        self._refreshes += 1
+        self.keeper.inbox.put(Refresh(reply))
 
     def healthy(self) -> bool:
         """Whether the keeper goes round (a database that is away is no illness)."""
-        at_most = self._settings.poll + KEEPER_STALLS
-        return self._thread.is_alive() and self._clock.monotonic() - self.keeper.turned_at < at_most
+        at_most = self._settings.poll + KEEPER_TIMEOUT
+        return self._thread.is_alive() and self._clock.monotonic() - self.keeper.last_cycle_at < at_most
 
     def status(self) -> dict[str, object]:
         """What `jobd status` shows of the engine."""
         processors = self._processors.values()
-        running = [run for one in processors for worker in one.crew.running() if (run := worker.execution) is not None]
+        running = [
+            run for one in processors for worker in one.workers.running() if (run := worker.execution) is not None
+        ]
         return {
             "state": self._state,
             "node": self.node,
             "since": iso(self._since),
-            "workers": sum(processor.crew.ready() for processor in processors),
+            "workers": sum(processor.workers.ready() for processor in processors),
             "running": len(running),
             "runs": [
-                {"job": run.item.job.name, "run": run.item.plan.number, "since": iso(run.started)} for run in running
+                {"job": run.claim.job.name, "run": run.claim.plan.number, "since": iso(run.started)} for run in running
             ],
             "queued": sum(len(processor.queue) for processor in processors),
             "database": self.keeper.trouble or "ok",
@@ -246,24 +248,26 @@ class Engine:
 
     # Inside
 
-    def _rules(self) -> Rules:
-        return Rules(self._settings.timezone, self._settings.history.output)
+    def _run_settings(self) -> RunSettings:
+        return RunSettings(self._settings.timezone, self._settings.history.output)
 
     def _processor(self, size: int) -> Processor:
-        chance, note = self._chance, self._marks.note
-        rules, clock, report = self._rules(), self._clock, self._report
-        return Processor(size, rules, self._spawner, clock, chance, report, note, self.budget, self._hands)
+        chance, record_start = self._chance, self._start_journal.record
+        run_settings, clock, report = self._run_settings(), self._clock, self._report
+        return Processor(
+            size, run_settings, self._spawner, clock, chance, report, record_start, self.budget, self._in_flight
+        )
 
     def _report(self, message: object) -> None:
-        self.keeper.inbox.put(message, urgent=isinstance(message, Began) and message.first)
+        self.keeper.inbox.put(message, urgent=isinstance(message, RunStarted) and message.before_start)
 
     def _read_inbox(self) -> None:
         for message in self._inbox.take():
             match message:
-                case Claims(more=more):
+                case NewClaims(more=more):
                     self._queue(message)
                     self._more |= more
-                case Shared(pools=pools):
+                case PoolsShared(pools=pools):
                     for pool, processor in self._processors.items():
                         processor.shared = pool in pools
                 case Recall(job_id=job_id):
@@ -273,70 +277,70 @@ class Engine:
                 case Cancel(job_id=job_id):
                     for processor in self._processors.values():
                         processor.cancel(job_id)
-                case Marked(job_id=job_id, token=token, held=held):
+                case StartRecorded(job_id=job_id, token=token, held=held):
                     for processor in self._processors.values():
-                        processor.marked(job_id, token, held)
-                case Vanished(job_id=job_id, token=token):
+                        processor.start_recorded(job_id, token, held)
+                case ClaimVanished(job_id=job_id, token=token):
                     for processor in self._processors.values():
                         processor.drop(job_id, token, "its claim is gone from the table; it was ended")
-                    if job_id not in self._hands:  # else it is told when nothing of it can run any more
+                    if job_id not in self._in_flight:  # else it is told when nothing of it can run any more
                         self.keeper.inbox.put(Abandoned({job_id: (token, None)}))
-                case Looked(reply=reply):
-                    self._looks -= 1
+                case Refreshed(reply=reply):
+                    self._refreshes -= 1
                     reply()
-                case Opened(node=node):
+                case NodeRegistered(node=node):
                     self.node = node
-                case Renewed():
+                case LeaseRenewed():
                     pass  # what it means is looked after in every step
-                case Buried(node=node):
+                case DeclaredDead(node=node):
                     self.node = node
                     for processor in self._processors.values():
-                        processor.forget("another node has taken it over; it was ended here")
-                case Left(error=error):
+                        processor.abandon_all("another node has taken it over; it was ended here")
+                case KeeperEnded(error=error):
                     if error is not None:
                         raise error
                     self.finished = True
 
-    def _queue(self, claims: Claims) -> None:
-        for item in claims.items:
-            self._processors[item.plan.pool].queue.put(item, item.plan.ready or 0)
+    def _queue(self, new: NewClaims) -> None:
+        for claim in new.claims:
+            self._processors[claim.plan.pool].queue.put(claim, claim.plan.ready or 0)
         if self._state != "running":
             for processor in self._processors.values():
                 processor.give_back_all()
 
-    def _feed(self) -> None:
+    def _request_claims(self) -> None:
         """Ask for more before the workers run dry, where there is more."""
         for pool in list(self._more):
             processor = self._processors[pool]
-            appetite = processor.appetite(FEED)
-            if appetite.now > 0 and processor.holding() * 2 <= min(appetite.most, self.keeper.most_claims()):
+            demand = processor.demand(LOW_WATER_HORIZON)
+            if demand.now > 0 and processor.holding() * 2 <= min(demand.most, self.keeper.most_claims()):
                 self._more.discard(pool)
-                self.keeper.inbox.put(Hungry(pool))
+                self.keeper.inbox.put(ClaimMore(pool))
 
-    def _mind_lease(self) -> None:
+    def _check_lease(self) -> None:
         """Tell the workers how long they may run, and end their runs when the lease is over."""
         if not self.node:
             return
         lease, now = self.keeper.lease, self._clock.monotonic()
-        bound = self._bound()
+        bound = self._bound_by_lease()
         trusted = (lease.deadline() or 0) if bound else lease.prolonged(now, self._trusted)
         if trusted != self._trusted:
             self._trusted = trusted
             for processor in self._processors.values():
-                processor.crew.trust_until(trusted)
+                processor.workers.trust_until(trusted)
         if bound and lease.expired(now):
             # Also what was claimed just before, and of which the answer came only now.
             for processor in self._processors.values():
-                processor.forget("the database is out of reach and the lease is over; it was ended")
+                processor.abandon_all("the database is out of reach and the lease is over; it was ended")
 
-    def _bound(self) -> bool:
+    def _bound_by_lease(self) -> bool:
         """Whether runs must end when the lease does: another node may take them over."""
         return self._settings.on_db_loss == "kill" or not self.keeper.watch.alone()
 
     def _lease_at(self) -> int:
         """When the lease needs attention although the keeper says nothing."""
         lease = self.keeper.lease
-        return (lease.deadline() or 0) if self._bound() else lease.prolong_at(self._trusted)
+        return (lease.deadline() or 0) if self._bound_by_lease() else lease.prolong_at(self._trusted)
 
     def _wind_down(self) -> None:
         if self._stop_at is not None and self._clock.monotonic() >= self._stop_at:
@@ -344,6 +348,6 @@ class Engine:
             for processor in self._processors.values():
                 processor.stop_runs("the daemon was stopped before it had finished", grace=True)
         # A process that is still being killed counts too: what a node leaves behind, others begin at once.
-        if not self._hands and not self._leaving:
+        if not self._in_flight and not self._leaving:
             self._leaving = True
-            self.keeper.inbox.put(Leave())
+            self.keeper.inbox.put(SignOff())

@@ -4,33 +4,33 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from jobd.config import Settings
-from jobd.engine.queue import Item
-from jobd.store.output import Part
-from jobd.store.schedule_table import Settlement
+from jobd.engine.queue import Claim
+from jobd.store.output import OutputPart
+from jobd.store.schedule_table import ClaimUpdate
 
 
-class Began(NamedTuple):
+class RunStarted(NamedTuple):
     """To the keeper: this run has been going on for a while, which others may want to see.
 
-    With `first`: it is to begin, and waits until that is on record (the answer is Marked).
+    With `first`: it is to begin, and waits until that is on record (the answer is StartRecorded).
     """
 
     job_id: int
     token: int
     started: int
-    first: bool = False
+    before_start: bool = False
 
 
-class Printed(NamedTuple):
+class OutputPrinted(NamedTuple):
     """To the keeper: more of what a run in progress prints."""
 
-    part: Part
+    part: OutputPart
 
 
 class Unresolved(NamedTuple):
-    """To the keeper: this node has not the task of a job; `settlement` gives it back."""
+    """To the keeper: this node has not the task of a job; `update` gives it back."""
 
-    settlement: Settlement
+    update: ClaimUpdate
 
 
 class Recalled(NamedTuple):
@@ -39,8 +39,8 @@ class Recalled(NamedTuple):
     job_id: int
 
 
-class Look(NamedTuple):
-    """To the keeper: a command changed something. `reply` travels back in Looked when it is in effect.
+class Refresh(NamedTuple):
+    """To the keeper: a command changed something. `reply` travels back in Refreshed when it is in effect.
 
     It is called with None, or with what keeps the keeper from looking.
     """
@@ -48,7 +48,7 @@ class Look(NamedTuple):
     reply: Callable[[str | None], None]
 
 
-class Hungry(NamedTuple):
+class ClaimMore(NamedTuple):
     """To the keeper: a pool holds little and could use more."""
 
     pool: str
@@ -58,7 +58,7 @@ class Drain(NamedTuple):
     """To the keeper: claim no more."""
 
 
-class Leave(NamedTuple):
+class SignOff(NamedTuple):
     """To the keeper: everything has been handed in; write it, sign off and end."""
 
 
@@ -68,36 +68,36 @@ class Abandoned(NamedTuple):
     claims: Mapping[int, tuple[int, int | None]]  # job id → fencing token, and when its run began, if it had
 
 
-class Retune(NamedTuple):
+class SettingsChanged(NamedTuple):
     """To the keeper: new settings are in force, and new plugin code with them."""
 
     settings: Settings
 
 
-class Opened(NamedTuple):
+class NodeRegistered(NamedTuple):
     """To the dispatch loop: the database is open and this node is registered."""
 
     node: int
 
 
-class Renewed(NamedTuple):
+class LeaseRenewed(NamedTuple):
     """To the dispatch loop: the lease has been renewed."""
 
 
-class Claims(NamedTuple):
+class NewClaims(NamedTuple):
     """To the dispatch loop: claimed, to be run at their moments. `more`: pools for which more would have been there."""
 
-    items: list[Item]
+    claims: list[Claim]
     more: frozenset[str]
 
 
-class Shared(NamedTuple):
+class PoolsShared(NamedTuple):
     """To the dispatch loop: these pools are served by other nodes too."""
 
     pools: frozenset[str]
 
 
-class Marked(NamedTuple):
+class StartRecorded(NamedTuple):
     """To the dispatch loop: the beginning of this run is on record, or (with `held` false) the claim has passed on."""
 
     job_id: int
@@ -105,7 +105,7 @@ class Marked(NamedTuple):
     held: bool
 
 
-class Vanished(NamedTuple):
+class ClaimVanished(NamedTuple):
     """To the dispatch loop: the table says that this claim is not this node's any more. The answer is Abandoned."""
 
     job_id: int
@@ -124,19 +124,19 @@ class Cancel(NamedTuple):
     job_id: int
 
 
-class Looked(NamedTuple):
+class Refreshed(NamedTuple):
     """To the dispatch loop: what there was to see is in effect, or cannot be looked at. `reply` knows which."""
 
     reply: Callable[[], None]
 
 
-class Buried(NamedTuple):
+class DeclaredDead(NamedTuple):
     """To the dispatch loop: another node has declared this one dead; nothing it holds is its own any more."""
 
     node: int  # what this node is called from now on
 
 
-class Left(NamedTuple):
+class KeeperEnded(NamedTuple):
     """To the dispatch loop: the keeper has ended, by itself or because of `error`."""
 
     error: Exception | None

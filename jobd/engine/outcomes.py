@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 from jobd import logs
 from jobd.clock import SECOND
-from jobd.engine.buffers import OUTCOME, RUN, Budget, weight, weight_of
+from jobd.engine.buffers import MAX_RUN_WAITING, OUTCOME_OVERHEAD, Budget, weight, weight_of
 from jobd.engine.spool import Place, Spool
-from jobd.store.output import Part, bounded, kept_beside, without_text
-from jobd.store.schedule_table import Settlement
+from jobd.store.output import OutputPart, bounded, kept_beside, without_text
+from jobd.store.schedule_table import ClaimUpdate
 
-TURN = 4 * 2**20  # bytes of outcomes, and of output, in a transaction: servers end one that takes long
-MOST_IN_SPOOL = 256 * 2**20  # bytes; beyond these the spool takes outcomes without their output
-SLACK = 8 * 2**20  # bytes of the spool that may be of no more use
-PACE = 8 * 2**20  # bytes a second that the spool is written with, on average: retries without end wear the disk out
+MAX_TRANSACTION = 4 * 2**20  # bytes of outcomes, and of output, in a transaction: servers end one that takes long
+MAX_SPOOLED_OUTPUT = 256 * 2**20  # bytes; beyond these the spool takes outcomes without their output
+SPOOL_SLACK = 8 * 2**20  # bytes of the spool that may be of no more use
+SPOOL_RATE = 8 * 2**20  # bytes a second, on average: retries without end wear the disk out
 
 
 class Spooled(NamedTuple):
@@ -34,9 +34,9 @@ class Outcomes:
 
     def __init__(self, spool: Spool, budget: Budget) -> None:
         self.unreadable: dict[int, Spooled] = {}  # by job: they were in the spool, and are not any more
-        self._waiting: dict[int, Settlement | Spooled] = {}  # by job
+        self._waiting: dict[int, ClaimUpdate | Spooled] = {}  # by job
         self._weights: dict[int, int] = {}  # by job, of what is in memory
-        self._printed: dict[int, list[Part]] = {}  # by job, of runs in progress
+        self._printed: dict[int, list[OutputPart]] = {}  # by job, of runs in progress
         self._budget = budget
         self._spool = spool
         self._places: dict[int, Place] = {}  # where in the spool these are, by job
@@ -50,7 +50,7 @@ class Outcomes:
     def __contains__(self, job_id: int) -> bool:
         return job_id in self._waiting
 
-    def add(self, one: Settlement) -> None:
+    def add(self, one: ClaimUpdate) -> None:
         """This is to be written too, with what its run printed before: that shares its fate. It has been counted."""
         job_id = one.plan.job_id
         if self._printed and (printed := self._printed.pop(job_id, None)):
@@ -62,10 +62,10 @@ class Outcomes:
             return
         before = self._waiting.pop(job_id)
         counted = size + self._weights.pop(job_id, 0)
-        if isinstance(before, Settlement) and before.token == one.token:  # else the older claim had passed on
-            one, size = merge(before, one), counted - OUTCOME
-            if size > RUN:
-                one = self._without(one, bounded(one.output, RUN // 2))
+        if isinstance(before, ClaimUpdate) and before.token == one.token:  # else the older claim had passed on
+            one, size = merge(before, one), counted - OUTCOME_OVERHEAD
+            if size > MAX_RUN_WAITING:
+                one = self._without(one, bounded(one.output, MAX_RUN_WAITING // 2))
                 size = weight(one)
         if size != counted:
             self._budget.add_waiting(size - counted)
@@ -74,26 +74,26 @@ class Outcomes:
         self._waiting[job_id] = one
         self._weights[job_id] = size
 
-    def first(self, most: int) -> list[Settlement]:
+    def first(self, most: int) -> list[ClaimUpdate]:
         """The oldest ones: `most` of them at most, and about so many bytes as a transaction should have."""
-        found: list[Settlement] = []
+        found: list[ClaimUpdate] = []
         size = 0
         for job_id, one in [*islice(self._waiting.items(), most)]:
-            if isinstance(one, Spooled) and found and size + one.place.size > TURN:
+            if isinstance(one, Spooled) and found and size + one.place.size > MAX_TRANSACTION:
                 break
-            settlement = one if isinstance(one, Settlement) else self._read(job_id, one)
-            if settlement is None:
+            update = one if isinstance(one, ClaimUpdate) else self._read(job_id, one)
+            if update is None:
                 continue
-            size += self._weights.get(job_id) or weight(settlement)
-            if found and size > TURN:
+            size += self._weights.get(job_id) or weight(update)
+            if found and size > MAX_TRANSACTION:
                 break
-            found.append(settlement)
+            found.append(update)
         return found
 
-    def drop(self, settlements: Iterable[Settlement]) -> None:
+    def drop(self, updates: Iterable[ClaimUpdate]) -> None:
         """Of these jobs nothing is to be written any more."""
         freed = 0
-        for one in settlements:
+        for one in updates:
             job_id = one.plan.job_id
             self._waiting.pop(job_id, None)
             self._places.pop(job_id, None)
@@ -108,7 +108,7 @@ class Outcomes:
 
     # What runs in progress print
 
-    def print(self, part: Part) -> None:
+    def add_printed(self, part: OutputPart) -> None:
         """More of what a run in progress prints. It has been counted."""
         before = self._printed.get(part.job_id, [])
         kept = kept_beside(part, before)
@@ -116,18 +116,18 @@ class Outcomes:
             self._budget.add_waiting(weight_of(kept) - weight_of(before))
         self._printed[part.job_id] = [*kept, part]
 
-    def printed(self) -> list[Part]:
+    def printed(self) -> list[OutputPart]:
         """Of what runs in progress have printed, as much as a transaction should have."""
-        found: list[Part] = []
+        found: list[OutputPart] = []
         size = 0
         for part in chain.from_iterable(self._printed.values()):
             size += weight_of([part])
-            if found and size > TURN:
+            if found and size > MAX_TRANSACTION:
                 break
             found.append(part)
         return found
 
-    def drop_printed(self, parts: Sequence[Part]) -> bool:
+    def drop_printed(self, parts: Sequence[OutputPart]) -> bool:
         """These, which `printed` has given, are not to be written any more; whether there are more."""
         for part in parts:
             waiting = self._printed[part.job_id]
@@ -154,11 +154,11 @@ class Outcomes:
 
     def _write(self, now: int) -> None:
         waiting = self._waiting.items()
-        fresh = [one for job_id, one in waiting if isinstance(one, Settlement) and job_id not in self._places]
+        fresh = [one for job_id, one in waiting if isinstance(one, ClaimUpdate) and job_id not in self._places]
         if not fresh:
             return
         live = sum(place.size for place in self._places.values())
-        if live > MOST_IN_SPOOL:
+        if live > MAX_SPOOLED_OUTPUT:
             places = self._spool.add([one._replace(output=without_text(one.output)) for one in fresh])
             for one in fresh:
                 self._strip(one)
@@ -167,20 +167,20 @@ class Outcomes:
         self._places.update(zip((one.plan.job_id for one in fresh), places, strict=True))
         written = moved = sum(place.size for place in places)
         self._written += written
-        if self._written > 2 * (live + written) + SLACK:
+        if self._written > 2 * (live + written) + SPOOL_SLACK:
             places = self._spool.rewrite(self._places.values())
             self._places = dict(zip(self._places, places, strict=True))
             self._written = live + written
             moved += self._written
-        self._keep_at = now + moved * SECOND // PACE
+        self._keep_at = now + moved * SECOND // SPOOL_RATE
 
-    def _strip(self, one: Settlement) -> None:
+    def _strip(self, one: ClaimUpdate) -> None:
         job_id, left = one.plan.job_id, self._without(one, without_text(one.output))
         self._waiting[job_id], before = left, self._weights[job_id]
         self._weights[job_id] = weight(left)
         self._budget.add_waiting(self._weights[job_id] - before)
 
-    def _without(self, one: Settlement, left: tuple[Part, ...]) -> Settlement:
+    def _without(self, one: ClaimUpdate, left: tuple[OutputPart, ...]) -> ClaimUpdate:
         """An outcome of whose output this is left."""
         self._budget.drop(sum(part.lost for part in left) - sum(part.lost for part in one.output))
         return one._replace(output=left)
@@ -190,11 +190,11 @@ class Outcomes:
         for job_id, one in self._waiting.items():
             if self._budget.calm and not self._budget.crowded:
                 return
-            if isinstance(one, Settlement) and not one.plan.node and job_id in self._places:
+            if isinstance(one, ClaimUpdate) and not one.plan.node and job_id in self._places:
                 self._waiting[job_id] = Spooled(self._places[job_id], one.token, one.run.started if one.run else None)
                 self._budget.add_waiting(-self._weights.pop(job_id))
 
-    def _read(self, job_id: int, one: Spooled) -> Settlement | None:
+    def _read(self, job_id: int, one: Spooled) -> ClaimUpdate | None:
         try:
             found = self._spool.read(one.place)
             if (found.plan.job_id, found.token) != (job_id, one.token):
@@ -210,13 +210,13 @@ class Outcomes:
         """Whether anything is in the spool."""
         return self._written > 0
 
-    def left_behind(self) -> Iterator[list[Settlement]]:
+    def load_spooled(self) -> Iterator[list[ClaimUpdate]]:
         """What a daemon before this one has left in the spool, one a job, in groups as a transaction should have."""
-        group: list[Settlement] = []
+        group: list[ClaimUpdate] = []
         size = 0
         for place in self._spool.load():
             one = self._spool.read(place)
-            if group and size + weight(one) > TURN:
+            if group and size + weight(one) > MAX_TRANSACTION:
                 yield group
                 group, size = [], 0
             group.append(one)
@@ -231,6 +231,6 @@ class Outcomes:
         self._written = 0
 
 
-def merge(before: Settlement, after: Settlement) -> Settlement:
+def merge(before: ClaimUpdate, after: ClaimUpdate) -> ClaimUpdate:
     """Two things that happened to one claim, as one: a retry at once may end before its predecessor is written."""
     return after._replace(run=after.run or before.run, output=before.output + after.output)

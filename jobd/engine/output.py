@@ -7,10 +7,10 @@ that leaves no room the tail is cut to a few lines.
 
 from jobd.engine.buffers import Budget
 from jobd.engine.records import Records
-from jobd.wire import LEVEL_MARK, LONGEST_RECORD
+from jobd.wire import LEVEL_MARK, MAX_RECORD_PIECE
 
 MAX_LINE = 16 * 1024  # bytes of a line that the log gets as one
-LEAST = 4 * 1024  # bytes of a tail that are kept also where there is no room
+MIN_TAIL = 4 * 1024  # bytes of a tail that are kept also where there is no room
 _MARK = LEVEL_MARK.encode()
 Lines = list[tuple[str, str]]  # level and text, for the log
 
@@ -39,14 +39,14 @@ class Output:
             passed += self._complete(line)
         while len(self._line) > MAX_LINE:
             # What a record may begin with is not cut.
-            start = self._line.rfind(_MARK, len(self._line) - LONGEST_RECORD)
+            start = self._line.rfind(_MARK, len(self._line) - MAX_RECORD_PIECE)
             at = _boundary(self._line, MAX_LINE if start < 0 else min(start, MAX_LINE))
             passed += self._piece(self._line[:at])
             self._line = self._line[at:]
         self._count()
         if self._budget.crowded:
             passed += self._end_records()
-            self.shrink(LEAST)
+            self.shrink(MIN_TAIL)
         return passed
 
     def end(self) -> Lines:
@@ -63,7 +63,7 @@ class Output:
             passed += self._record(*record)
         return passed
 
-    def say(self, text: str) -> Lines:
+    def add_notice(self, text: str) -> Lines:
         """Add a line of jobd's own."""
         line, self._line = self._line, b""
         passed = self._complete(line) if line else []
@@ -132,19 +132,19 @@ class Output:
             passed += self._piece(line[:at])
             line = line[at:]
         self._keep(line + b"\n")
-        return passed + self._pass("info", line.decode("utf-8", "replace"), len(line))
+        return passed + self._to_log("info", line.decode("utf-8", "replace"), len(line))
 
     def _piece(self, piece: bytes) -> Lines:
         """A part of a long line: the history has it as it was printed, the log as a line of its own."""
         self._keep(piece)
-        return self._pass("info", piece.decode("utf-8", "replace"), len(piece))
+        return self._to_log("info", piece.decode("utf-8", "replace"), len(piece))
 
     def _record(self, level: str, message: str) -> Lines:
         text = message.encode("utf-8", "replace")
         self._keep(text + b"\n")
-        return self._pass(level, text.decode(), len(text))
+        return self._to_log(level, text.decode(), len(text))
 
-    def _pass(self, level: str, text: str, size: int) -> Lines:
+    def _to_log(self, level: str, text: str, size: int) -> Lines:
         """What of this goes to the log."""
         if self._logged > self._limit:
             return []

@@ -1,4 +1,4 @@
-"""Forgetting old runs in the background: small batches between the keeper's turns, each of a few milliseconds.
+"""Forgetting old runs in the background: small batches between the keeper's cycles, each of a few milliseconds.
 
 How many runs a batch has follows from how long the last ones took, so that a slow disk or a busy server gets smaller
 ones; what is left is done soon, but most of the time belongs to the others.
@@ -14,35 +14,35 @@ from jobd.job import Run
 from jobd.store import prune
 from jobd.store.store import Store
 
-LONGEST = 5 * MILLISECOND  # that a batch is to take
-REST = 3  # so many times as long as a batch took nothing is forgotten
-FIRST, LEAST, MOST = 50, 10, 200  # runs in a batch
-SOON, LATER = SECOND, MINUTE  # until the next look: when jobs have grown too many runs, and when nothing was found
-REMEMBERED = 10_000  # jobs with too many runs; of the others it is noticed when they run again
+TARGET_BATCH_TIME = 5 * MILLISECOND  # that a batch is to take
+PAUSE_FACTOR = 3  # so many times as long as a batch took nothing is forgotten
+FIRST_BATCH, MIN_BATCH, MAX_BATCH = 50, 10, 200  # runs in a batch
+SHORT_PAUSE, LONG_PAUSE = SECOND, MINUTE  # until the next batch: when jobs have too many runs, and when none has
+MAX_SURPLUS_JOBS = 10_000  # jobs with too many runs; of the others it is noticed when they run again
 
 
 class Pruner:
     """What there is to forget, and when."""
 
     def __init__(self, clock: Clock) -> None:
-        self.at = clock.monotonic() + SOON  # when the next batch is due; a start has better things to do
+        self.next_at = clock.monotonic() + SHORT_PAUSE  # when the next batch is due; a start has better things to do
         self._clock = clock
-        self._size = FIRST
+        self._size = FIRST_BATCH
         self._refused_until = 0  # the database does not allow it, and all else goes on meanwhile
         self._surplus: dict[int, int] = {}  # job → the number up to which its runs are too many
 
-    def ended(self, runs: Iterable[Run], history: HistorySettings) -> None:
+    def runs_ended(self, runs: Iterable[Run], history: HistorySettings) -> None:
         """These runs have been recorded: see whether their jobs have too many now."""
         for run in runs:
             number = run.number - history.keep_per_job
-            if number > 0 and (len(self._surplus) < REMEMBERED or run.job_id in self._surplus):
+            if number > 0 and (len(self._surplus) < MAX_SURPLUS_JOBS or run.job_id in self._surplus):
                 self._surplus[run.job_id] = max(number, self._surplus.get(run.job_id, 0))
-                self.at = min(self.at, max(self._clock.monotonic() + SOON, self._refused_until))
+                self.next_at = min(self.next_at, max(self._clock.monotonic() + SHORT_PAUSE, self._refused_until))
 
     def step(self, store: Store, history: HistorySettings) -> None:
         """Forget one batch, if it is time."""
         began = self._clock.monotonic()
-        if began < self.at:
+        if began < self.next_at:
             return
         size = self._size
         before = self._clock.wall() - history.keep
@@ -50,7 +50,7 @@ class Pruner:
         try:
             forgotten = store.transact(lambda session: prune.prune(session, before, some, size))
         except JobdError:
-            self.at = self._refused_until = began + LATER
+            self.next_at = self._refused_until = began + LONG_PAUSE
             raise
         ended = self._clock.monotonic()
         took = ended - began
@@ -58,9 +58,9 @@ class Pruner:
             for job_id, number in some.items():
                 if self._surplus[job_id] == number:
                     del self._surplus[job_id]
-        if took > LONGEST:
-            self._size = max(LEAST, size * LONGEST // took)
-        elif forgotten == size and 2 * took < LONGEST:
-            self._size = min(MOST, 2 * size)
+        if took > TARGET_BATCH_TIME:
+            self._size = max(MIN_BATCH, size * TARGET_BATCH_TIME // took)
+        elif forgotten == size and 2 * took < TARGET_BATCH_TIME:
+            self._size = min(MAX_BATCH, 2 * size)
         more = forgotten == size or bool(self._surplus)
-        self.at = ended + (max(REST * took, MILLISECOND) if more else LATER)
+        self.next_at = ended + (max(PAUSE_FACTOR * took, MILLISECOND) if more else LONG_PAUSE)

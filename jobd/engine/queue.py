@@ -1,4 +1,4 @@
-"""The WorkQueue: an item goes in with a moment and comes out at that moment.
+"""The WorkQueue: a claim goes in with a moment and comes out at that moment.
 
 It holds what this node has claimed and nothing else, so its size is bounded by what the workers can soon start,
 however many jobs are stored. It knows no clock: the moment is an argument.
@@ -12,21 +12,21 @@ from typing import NamedTuple
 from jobd.job import Job, Plan
 
 
-class Item(NamedTuple):
+class Claim(NamedTuple):
     """A claimed job: its definition as it was at the claim, and the plan to run by."""
 
     job: Job
     plan: Plan
 
 
-_Heap = list[tuple[int, int, Item]]  # (moment, serial number, item)
+_Heap = list[tuple[int, int, Claim]]  # (moment, serial number, item)
 
 
-SLACK = 64  # items that were taken back and may still be in a heap, beside as many as are live
+MAX_STALE = 64  # items that were taken back and may still be in a heap, beside as many as are live
 
 
 class WorkQueue:
-    """Of the items whose moment has come, the highest priority first, then the oldest, then the order of arrival."""
+    """Of the claims whose moment has come, the highest priority first, then the oldest, then the order of arrival."""
 
     def __init__(self) -> None:
         self._heaps: dict[int, _Heap] = {}  # by priority, the highest first
@@ -40,32 +40,32 @@ class WorkQueue:
     def __contains__(self, job_id: int) -> bool:
         return job_id in self._live
 
-    def put(self, item: Item, moment: int) -> None:
-        """Put `item` in, to come out at `moment`. A job is in the queue at most once: the last one in counts."""
-        job_id, priority = item.job.id, item.plan.priority
+    def put(self, claim: Claim, moment: int) -> None:
+        """Put `claim` in, to come out at `moment`. A job is in the queue at most once: the last one in counts."""
+        job_id, priority = claim.job.id, claim.plan.priority
         if job_id in self._live:
-            self.take_back(job_id)
+            self.remove(job_id)
         self._serial = serial = self._serial + 1
         self._live[job_id] = serial
         self._counts[priority] = self._counts.get(priority, 0) + 1
         if (heap := self._heaps.get(priority)) is None:
             heap = self._heaps[priority] = []
             self._heaps = dict(sorted(self._heaps.items(), reverse=True))
-        elif len(heap) > 2 * self._counts[priority] + SLACK:
+        elif len(heap) > 2 * self._counts[priority] + MAX_STALE:
             heap[:] = [entry for entry in heap if self._live.get(entry[2].job.id) == entry[1]]
             heapq.heapify(heap)
-        heapq.heappush(heap, (moment, serial, item))
+        heapq.heappush(heap, (moment, serial, claim))
 
-    def peek(self, now: int) -> tuple[int, Item] | None:
-        """What `pop` would give, and its moment; else the earliest item; None when the queue is empty."""
-        earliest: tuple[int, Item] | None = None
+    def peek(self, now: int) -> tuple[int, Claim] | None:
+        """What `pop` would give, and its moment; else the earliest claim; None when the queue is empty."""
+        earliest: tuple[int, Claim] | None = None
         for heap in self._heaps.values():
             if self._has_live(heap):
-                moment, _, item = heap[0]
+                moment, _, claim = heap[0]
                 if moment <= now:
-                    return moment, item
+                    return moment, claim
                 if earliest is None or moment < earliest[0]:
-                    earliest = moment, item
+                    earliest = moment, claim
         return earliest
 
     def oldest(self) -> int | None:
@@ -86,41 +86,41 @@ class WorkQueue:
                 break
         return found
 
-    def pop(self, now: int) -> Item | None:
-        """The next item whose moment has come, or None."""
+    def pop(self, now: int) -> Claim | None:
+        """The next claim whose moment has come, or None."""
         for heap in self._heaps.values():
             if self._has_live(heap) and heap[0][0] <= now:
-                item = heapq.heappop(heap)[2]
-                del self._live[item.job.id]
-                self._counts[item.plan.priority] -= 1
-                return item
+                claim = heapq.heappop(heap)[2]
+                del self._live[claim.job.id]
+                self._counts[claim.plan.priority] -= 1
+                return claim
         return None
 
-    def take_back(self, job_id: int) -> Item | None:
-        """Remove the item of a job before its moment; None when it is not in the queue."""
+    def remove(self, job_id: int) -> Claim | None:
+        """Remove the claim of a job before its moment; None when it is not in the queue."""
         serial = self._live.pop(job_id, None)
         if serial is None:
             return None
-        item = next(item for _, number, item in self._all() if number == serial)
-        self._counts[item.plan.priority] -= 1
-        return item
+        claim = next(claim for _, number, claim in self._all() if number == serial)
+        self._counts[claim.plan.priority] -= 1
+        return claim
 
-    def take_all(self) -> list[Item]:
+    def take_all(self) -> list[Claim]:
         """Empty the queue."""
-        items = [item for _, serial, item in self._all() if self._live.get(item.job.id) == serial]
+        claims = [claim for _, serial, claim in self._all() if self._live.get(claim.job.id) == serial]
         self._heaps.clear()
         self._live.clear()
         self._counts.clear()
-        return items
+        return claims
 
-    def _all(self) -> Iterator[tuple[int, int, Item]]:
+    def _all(self) -> Iterator[tuple[int, int, Claim]]:
         return chain.from_iterable(self._heaps.values())
 
     def _has_live(self, heap: _Heap) -> bool:
-        """Whether anything is in a heap. Then an item that was not taken back is on its top."""
+        """Whether anything is in a heap. Then a claim that was not taken back is on its top."""
         while heap:
-            _, serial, item = heap[0]
-            if self._live.get(item.job.id) == serial:
+            _, serial, claim = heap[0]
+            if self._live.get(claim.job.id) == serial:
                 return True
             heapq.heappop(heap)
         return False

@@ -2,7 +2,7 @@
 
 import json
 
-from jobd.wire import LEVELS, LONGEST_RECORD
+from jobd.wire import LEVELS, MAX_RECORD_PIECE
 
 MAX_PIECES = 64  # of one record: one of MAX_RECORD letters has fewer
 MAX_OPEN = 8  # records of which only some pieces have come
@@ -20,7 +20,7 @@ class Records:
 
     def read(self, line: bytes) -> list[Record] | None:
         """The records that this line completes: what followed a LEVEL_MARK. None: it is none, but a task's own text."""
-        if len(line) > LONGEST_RECORD:
+        if len(line) > MAX_RECORD_PIECE:
             return None
         head, _, text = line.partition(b" ")
         if head.decode("ascii", "replace") in LEVELS:

@@ -19,15 +19,15 @@ from typing import NamedTuple
 
 from jobd.clock import MILLISECOND
 
-CALL_LEAST, CALL_MOST = 20 * MILLISECOND, 200 * MILLISECOND  # before a job is ready comes its last call
-CALL_TURNS = 4  # or so many times as long as a turn takes, so that there is time for one
+CALL_MIN, CALL_MAX = 20 * MILLISECOND, 200 * MILLISECOND  # before a job is ready comes its last call
+CALL_CYCLES = 4  # or so many times as long as a cycle takes, so that there is time for one
 CALL_AT = 3, 4  # a node that has left something looks again at this part of it: what is ready together goes together
 # A node that has too little looks again after so long, then more and more rarely while that brings nothing, up to a
 # part of the poll. Both grow by the golden section, so that it falls in step with nothing.
-SOONEST, GROWTH, SELDOMEST = 30 * MILLISECOND, 1.618, 0.382
-PATIENCE = 100 * MILLISECOND  # how long a claimed job that is ready may wait for a worker before others may have it
-BRISK = PATIENCE // 2  # runs that take no longer by the pace of late free a worker soon enough
-IN_HAND = 250 * MILLISECOND  # with those, so much work may wait: enough to last until more has been claimed
+POLL_MIN, POLL_GROWTH, POLL_MAX_SHARE = 30 * MILLISECOND, 1.618, 0.382
+MAX_READY_WAIT = 100 * MILLISECOND  # a claimed job that is ready waits so long for a worker; then others may have it
+SHORT_RUN = MAX_READY_WAIT // 2  # runs that take no longer by the pace of late free a worker soon enough
+MAX_WAITING_WORK = 250 * MILLISECOND  # with those, so much work may wait: enough to last until more has been claimed
 
 
 class Share(NamedTuple):
@@ -56,7 +56,7 @@ def share_of(in_play: int, own: int, others: Collection[int], before: Share | No
     return Share(least, least + bool(rest), least + min(more, 1), credit % workers)
 
 
-def ahead(share: Share, before: int, holding: int) -> int:
+def claims_to_add(share: Share, before: int, holding: int) -> int:
     """How many claims a node may add to the `holding` that it has left of the `before` that it had."""
     return max(0, (share.most if before >= share.most else share.now) - holding)
 
@@ -67,20 +67,20 @@ def may_wait(workers: int, pace: int, still: int) -> int:
     `pace` is how long a run takes of late, `still` how long no run has begun, both in µs. Where runs take long, or have
     turned out to, none may: this node cannot know when one of its workers will be free.
     """
-    return workers * IN_HAND // max(pace, 1) if pace <= BRISK and still <= PATIENCE else 0
+    return workers * MAX_WAITING_WORK // max(pace, 1) if pace <= SHORT_RUN and still <= MAX_READY_WAIT else 0
 
 
-def last_call(turn: int) -> int:
-    """How long before a job is ready it is anybody's, where a turn takes `turn` µs."""
-    return max(CALL_LEAST, min(CALL_TURNS * turn, CALL_MOST))
+def last_call(cycle: int) -> int:
+    """How long before a job is ready it is anybody's, where a cycle takes `cycle` µs."""
+    return max(CALL_MIN, min(CALL_CYCLES * cycle, CALL_MAX))
 
 
-def look_at(left: int, call: int) -> int:
+def recheck_at(left: int, call: int) -> int:
     """When a node looks again that has left a job to others which is ready at `left`."""
     part, whole = CALL_AT
     return left - call * part // whole
 
 
-def sooner(poll: int, looks: int) -> int:
+def eager_poll(poll: int, looks: int) -> int:
     """How long a node that has too little waits for its next look, when `looks` of them have brought nothing."""
-    return round(min(SOONEST * GROWTH ** min(looks, 20), SELDOMEST * poll))
+    return round(min(POLL_MIN * POLL_GROWTH ** min(looks, 20), POLL_MAX_SHARE * poll))

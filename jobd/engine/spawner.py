@@ -38,10 +38,10 @@ class Child(Protocol):
     """A worker process, from outside."""
 
     pid: int
-    line: int  # descriptor that becomes readable when it has said something
+    messages: int  # descriptor that becomes readable when it has said something
     output: int
     ended: int  # descriptor that becomes readable when the process has ended
-    lapsed: bool  # it was ended by its guardian, because the lease was over; known once it has been reaped
+    lease_expired: bool  # it was ended by its guardian, because the lease was over; known once it has been reaped
 
     def send(self, packet: bytes) -> None:
         """Put an order where it takes them from; it can do so from the next `flush` on."""
@@ -58,7 +58,7 @@ class Child(Protocol):
     def unread(self) -> int:
         """How many bytes of what it printed are there now."""
 
-    def take_back(self) -> int:
+    def revoke(self) -> int:
         """Take away the orders that it has not taken; how many they were: the last ones that it was sent."""
 
     def trust_until(self, deadline: int) -> None:
@@ -86,7 +86,7 @@ class Spawner(Protocol):
     def start(self) -> Child:
         """A new worker. Raises OSError when the system refuses."""
 
-    def sweep(self, known: Collection[int]) -> None:
+    def kill_escaped(self, known: Collection[int]) -> None:
         """Kill what escaped from workers that have ended; `known` are the process ids of the living ones."""
 
 
@@ -109,10 +109,10 @@ class ProcessChild:
         self._socket = ours
         self._theirs = theirs
         self.pid = process.pid
-        self.line = ours.fileno()
+        self.messages = ours.fileno()
         self.output = output
         self.ended = os.pidfd_open(process.pid)
-        self.lapsed = False
+        self.lease_expired = False
 
     def send(self, packet: bytes) -> None:
         self._orders.put(self._sent, packet)
@@ -145,7 +145,7 @@ class ProcessChild:
     def unread(self) -> int:
         return int.from_bytes(fcntl.ioctl(self.output, termios.FIONREAD, bytes(4)), sys.byteorder)
 
-    def take_back(self) -> int:
+    def revoke(self) -> int:
         count = self._sent - self._flushed
         with contextlib.suppress(BlockingIOError):
             count += len(self._theirs.recv(ring.PLACES, socket.MSG_DONTWAIT))
@@ -163,7 +163,7 @@ class ProcessChild:
     def end(self) -> None:
         # Its guardian kills the whole tree, also what left the process group, when the lifeline closes.
         with contextlib.suppress(OSError):  # it has been closed, or there is nothing to read
-            self.lapsed = bool(self._lifeline.recv(1)) or self.lapsed
+            self.lease_expired = bool(self._lifeline.recv(1)) or self.lease_expired
         self._lifeline.close()
 
     def kill(self) -> None:
@@ -242,7 +242,7 @@ class ProcessSpawner:
         """Whether a worker that it has started is still there."""
         return len(self._children) > 0
 
-    def sweep(self, known: Collection[int]) -> None:
+    def kill_escaped(self, known: Collection[int]) -> None:
         for pid in _children():
             if pid not in known and _descends_from_worker(pid):
                 with contextlib.suppress(ProcessLookupError, ChildProcessError):

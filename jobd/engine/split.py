@@ -14,8 +14,8 @@ run or the next: it is doubtful, and no run is given it.
 from jobd.wire import MARK_HEAD, MARK_SIZE
 
 _FIRST = MARK_HEAD[:1]
-Share = tuple[bytes, int]  # bytes of one run, and how many that stood before them were doubtful and have been dropped
-NOTHING: Share = (b"", 0)
+Chunk = tuple[bytes, int]  # bytes of one run, and how many that stood before them were doubtful and have been dropped
+NOTHING: Chunk = (b"", 0)
 
 
 class Split:
@@ -32,7 +32,7 @@ class Split:
         """This was read."""
         self._read += data
 
-    def end(self, mark: bytes) -> Share | None:
+    def end(self, mark: bytes) -> Chunk | None:
         """The run in progress has told that it is over: the last of its output. None: its mark has not been read."""
         at = self._read.find(mark)
         if at < 0:
@@ -46,18 +46,18 @@ class Split:
         """The mark of a run that is over has been lost: all that has been read may be of that run or the next."""
         self._doubtful = len(self._read)
 
-    def so_far(self) -> Share:
+    def so_far(self) -> Chunk:
         """More of the output of the run in progress. What it told must have been heard since the last `add`."""
         return self._take(self._mark_may_begin_at())
 
-    def rest(self) -> Share:
+    def rest(self) -> Chunk:
         """The last output of a process that prints no more. A mark that was not told is no output."""
         at = len(self._read) - MARK_SIZE
         share = self._take(at if at >= 0 and self._read.startswith(MARK_HEAD, at) else len(self._read))
         self._read.clear()
         return share
 
-    def _take(self, count: int) -> Share:
+    def _take(self, count: int) -> Chunk:
         doubtful = min(self._doubtful, count)
         data = bytes(self._read[doubtful:count])
         del self._read[:count]

@@ -1,7 +1,7 @@
 """Outcomes that the database could not take, kept on this machine until it can: they survive a kill -9 and a power cut.
 
-A line is one settlement. Only the last line of a job counts. A settlement that is read back is handed in as usual, so
-it is refused if its claim no longer holds. The file belongs to one database; its settlements never reach another.
+A line is one update. Only the last line of a job counts. An update that is read back is handed in as usual, so
+it is refused if its claim no longer holds. The file belongs to one database; its updates never reach another.
 """
 
 import contextlib
@@ -13,8 +13,8 @@ from zlib import crc32
 
 from jobd import logs
 from jobd.job import Plan, Run
-from jobd.store.output import Part
-from jobd.store.schedule_table import Settlement
+from jobd.store.output import OutputPart
+from jobd.store.schedule_table import ClaimUpdate
 
 FORMAT = 1
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -33,10 +33,10 @@ class Spool(Protocol):
     def load(self) -> list[Place]:
         """Where those are that a daemon before this one has kept: the last one of each job, oldest first."""
 
-    def read(self, place: Place) -> Settlement:
+    def read(self, place: Place) -> ClaimUpdate:
         """What is kept there. Raises OSError, and others for what makes no sense."""
 
-    def add(self, settlements: Iterable[Settlement]) -> list[Place]:
+    def add(self, updates: Iterable[ClaimUpdate]) -> list[Place]:
         """Keep these too; they are on the disk when this returns. Raises OSError."""
 
     def rewrite(self, places: Iterable[Place]) -> list[Place]:
@@ -58,7 +58,7 @@ class FileSpool:
         try:
             with open(os.open(self._path, _READ), "rb") as file:
                 for line in file:
-                    job_id = _read(line).plan.job_id
+                    job_id = _decode(line).plan.job_id
                     kept.pop(job_id, None)
                     kept[job_id] = Place(start, len(line))
                     start += len(line)
@@ -70,13 +70,13 @@ class FileSpool:
             logs.log("warning", f"{self._path} can be read only in part ({count} outcomes): {error}")
         return list(kept.values())
 
-    def read(self, place: Place) -> Settlement:
+    def read(self, place: Place) -> ClaimUpdate:
         with open(os.open(self._path, _READ), "rb") as file:
-            return _read(os.pread(file.fileno(), place.size, place.start))
+            return _decode(os.pread(file.fileno(), place.size, place.start))
 
-    def add(self, settlements: Iterable[Settlement]) -> list[Place]:
+    def add(self, updates: Iterable[ClaimUpdate]) -> list[Place]:
         is_new = not os.path.exists(self._path)
-        places = _append(self._path, map(_written, settlements))
+        places = _append(self._path, map(_encode, updates))
         if is_new:
             _sync_folder(os.path.dirname(self._path))
         return places
@@ -124,16 +124,16 @@ def _append(path: str, lines: Iterable[bytes]) -> list[Place]:
     return places
 
 
-def _written(one: Settlement) -> bytes:
+def _encode(one: ClaimUpdate) -> bytes:
     return json.dumps([FORMAT, one.node, one.token, one.plan, one.run, one.output]).encode() + b"\n"
 
 
-def _read(line: bytes) -> Settlement:
+def _decode(line: bytes) -> ClaimUpdate:
     number, node, token, plan, run, output = json.loads(line)
     if number != FORMAT:
         raise ValueError(f"format {number} is not known")
-    parts = tuple(Part(*part) for part in output)
-    return Settlement(node, token, Plan(*plan), None if run is None else Run(*run), parts)
+    parts = tuple(OutputPart(*part) for part in output)
+    return ClaimUpdate(node, token, Plan(*plan), None if run is None else Run(*run), parts)
 
 
 def _sync_folder(folder: str) -> None:

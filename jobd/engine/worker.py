@@ -12,12 +12,12 @@ means is the Processor's business.
 from collections import deque
 
 from jobd.engine.buffers import Budget
-from jobd.engine.output import LEAST, Lines, Output
-from jobd.engine.queue import Item
+from jobd.engine.output import MIN_TAIL, Lines, Output
+from jobd.engine.queue import Claim
 from jobd.engine.spawner import CHUNK, Child
-from jobd.engine.split import Share, Split
+from jobd.engine.split import Chunk, Split
 from jobd.job import FAILED
-from jobd.store.output import LONGEST, Part
+from jobd.store.output import LONGEST, OutputPart
 from jobd.wire import Done, Order, WireError, decode, decode_done, decode_ready, encode_order, end_mark
 
 MAX_CHUNKS = 8  # read at one go while a run is in progress, so that one that floods delays nobody
@@ -26,24 +26,24 @@ NO_END = "[jobd: a task has taken the end of this run's output out of its pipe]"
 DOUBTFUL = "[jobd: {:,} bytes were dropped here: they may be the output of another run]"
 STRAY = "[jobd: what worker {} prints outside of a run is dropped, {:,} bytes so far]"
 KILL_GRACE = 1_000_000  # µs from there to SIGKILL for the guardian itself
-LINE_MOVES = 2_000  # µs; when a run takes longer, what stands in line behind it is to be taken back
+MAX_PREFETCH_WAIT = 2_000  # µs; when a run takes longer, what stands in line behind it is to be taken back
 
 
 class Execution:
     """One attempt, in progress or in line. Moments named `…_at` are monotonic, the others wall clock, in µs."""
 
     __slots__ = (
-        "_budget", "_keep_from", "_kept", "_limit", "_output", "_parts", "_sizes", "doom", "expires_at", "item",
-        "serial", "show_at", "shown", "started", "started_at",
+        "_budget", "_keep_from", "_kept", "_limit", "_output", "_parts", "_sizes", "claim", "expires_at",
+        "forced_outcome", "serial", "show_at", "shown", "started", "started_at",
     )  # fmt: skip
 
-    def __init__(self, item: Item, serial: int, output_limit: int, budget: Budget) -> None:
-        self.item = item
+    def __init__(self, claim: Claim, serial: int, output_limit: int, budget: Budget) -> None:
+        self.claim = claim
         self.serial = serial
         self.started = self.started_at = self.show_at = 0
         self.expires_at: int | None = None
         self.shown = False
-        self.doom: tuple[str, str] | None = None  # the outcome and error of a run that is being ended
+        self.forced_outcome: tuple[str, str] | None = None  # the outcome and error of a run that is being ended
         self._output: Output | None = None
         self._limit = output_limit
         self._budget = budget
@@ -55,7 +55,7 @@ class Execution:
         """It is the run in progress from now on."""
         self.started, self.started_at = wall, monotonic
         self.show_at = monotonic + show_after
-        timeout = self.item.job.options.timeout
+        timeout = self.claim.job.options.timeout
         self.expires_at = monotonic + timeout if timeout else None
 
     @property
@@ -69,7 +69,7 @@ class Execution:
         """The output is complete: what is left of its last line, for the log."""
         return [] if self._output is None else self._output.end()
 
-    def next_parts(self) -> tuple[Part, ...]:
+    def next_parts(self) -> tuple[OutputPart, ...]:
         """What was printed since the last ones. All parts together stay within the limit."""
         if self._output is None:
             return ()
@@ -79,8 +79,10 @@ class Execution:
         pieces = [text[start : start + LONGEST] for start in range(0, len(text) or 1, LONGEST)]
         first, self._parts = self._parts, self._parts + len(pieces)
         self._forget_first(len(text), len(pieces))
-        plan = self.item.plan
-        one = Part(plan.job_id, plan.number, plan.attempt + 1, first, pieces[0], self._keep_from, plan.token, lost)
+        plan = self.claim.plan
+        one = OutputPart(
+            plan.job_id, plan.number, plan.attempt + 1, first, pieces[0], self._keep_from, plan.token, lost
+        )
         if len(pieces) == 1:
             return (one,)
         more = (one._replace(part=first + after, text=piece, lost=0) for after, piece in enumerate(pieces[1:], 1))
@@ -96,7 +98,7 @@ class Execution:
             self._kept -= size
             self._keep_from += count
 
-    def last_parts(self) -> tuple[Part, ...]:
+    def last_parts(self) -> tuple[OutputPart, ...]:
         """The rest of what it has printed; where there is no room for that, what says so."""
         if self._output is None:
             return ()
@@ -104,11 +106,11 @@ class Execution:
             self._output.shrink(0)
         return self.next_parts()
 
-    def nothing_happened(self) -> tuple[Part, ...]:
+    def retracted_parts(self) -> tuple[OutputPart, ...]:
         """It has not taken place: what drops the parts of its output that have been handed in."""
-        plan, count = self.item.plan, self._parts
+        plan, count = self.claim.plan, self._parts
         return (
-            (Part(plan.job_id, plan.number, plan.attempt + 1, count, "", keep_from=count, token=plan.token),)
+            (OutputPart(plan.job_id, plan.number, plan.attempt + 1, count, "", keep_from=count, token=plan.token),)
             if count
             else ()
         )
@@ -116,7 +118,7 @@ class Execution:
     def shrink(self) -> None:
         """Keep of what it has printed, and not handed in, the last lines alone."""
         if self._output is not None:
-            self._output.shrink(LEAST)
+            self._output.shrink(MIN_TAIL)
 
     def close(self) -> None:
         """Nothing of its output is wanted any more."""
@@ -133,33 +135,33 @@ class Worker:
         self.runs = 0
         self.touched = False  # a task has been called in it: it is nothing to fork a run from
         self.execution: Execution | None = None
-        self.line: deque[Execution] = deque()  # what comes after it
-        self.forgotten: Execution | None = None  # what it is still being ended in, on a claim that is given up
-        self.retire = False  # replace it when its run is over
+        self.prefetched: deque[Execution] = deque()  # what comes after it
+        self.abandoned: Execution | None = None  # what it is still being ended in, on a claim that is given up
+        self.retiring = False  # replace it when its run is over
         self.outdated = False  # it has the plugins of before a reload
-        self.mute = False  # it has closed its output
-        self.chatter = Output(output_limit, budget)  # what it prints outside of runs
+        self.output_closed = False  # it has closed its output
+        self.idle_output = Output(output_limit, budget)  # what it prints outside of runs
         self._budget = budget
         self._output_limit = output_limit
         self._show_after = show_after
         self._split = Split()
-        self.unheard = False  # something was read since its words were last heard
-        self._strayed = False  # something was printed outside of its runs
+        self.has_unparsed = False  # something was read since its words were last heard
+        self._stray_logged = False  # something was printed outside of its runs
         self.garbled = False  # it may have told the end of a run in words that were not understood
         self._stages: list[int] = []
         self._why = ""
 
     # Runs
 
-    def start(self, item: Item, order: Order, wall: int, monotonic: int) -> bool:
+    def start(self, claim: Claim, order: Order, wall: int, monotonic: int) -> bool:
         """Send an order: to run now, or, from the child's next `flush` on, after what it has in hand.
 
         False: it does not take it.
         """
         self.child.send(encode_order(order))
-        execution = Execution(item, order.serial, self._output_limit, self._budget)
+        execution = Execution(claim, order.serial, self._output_limit, self._budget)
         if self.execution is not None:
-            self.line.append(execution)
+            self.prefetched.append(execution)
         elif self.child.flush():
             execution.begin(wall, monotonic, self._show_after)
             self.execution = execution
@@ -171,25 +173,25 @@ class Worker:
 
     def load(self) -> int:
         """How many orders it has in hand."""
-        return len(self.line) + (self.execution is not None)
+        return len(self.prefetched) + (self.execution is not None)
 
-    def items(self) -> list[Item]:
+    def claims(self) -> list[Claim]:
         """What it has in hand."""
-        inhand = [self.execution, *self.line] if self.execution is not None else []
-        return [execution.item for execution in inhand]
+        in_flight = [self.execution, *self.prefetched] if self.execution is not None else []
+        return [execution.claim for execution in in_flight]
 
     def in_progress(self) -> Execution | None:
         """The run that it is in, also if nothing of that will be recorded."""
-        return self.execution or self.forgotten
+        return self.execution or self.abandoned
 
-    def take_back(self, wall: int, monotonic: int) -> list[Item]:
+    def revoke_prefetched(self, wall: int, monotonic: int) -> list[Claim]:
         """What it has not begun, taken out of its hands. (Of what is left it may have ended some, not yet heard of.)"""
-        back: list[Item] = []
-        for _ in range(min(self.child.take_back(), self.load())):
-            if self.line:
-                back.append(self.line.pop().item)
+        back: list[Claim] = []
+        for _ in range(min(self.child.revoke(), self.load())):
+            if self.prefetched:
+                back.append(self.prefetched.pop().claim)
             elif self.execution is not None:
-                back.append(self.execution.item)
+                back.append(self.execution.claim)
                 self.execution.close()  # the worker may have printed something before it took this order
                 self._advance(wall, monotonic)
         return back[::-1]
@@ -199,12 +201,12 @@ class Worker:
         execution = self.execution
         assert execution is not None
         self._advance(wall, monotonic)
-        if not self.retire:
+        if not self.retiring:
             self._stages = []
         return execution
 
     def _advance(self, wall: int, monotonic: int) -> None:
-        self.execution = self.line.popleft() if self.line else None
+        self.execution = self.prefetched.popleft() if self.prefetched else None
         if self.execution is not None:
             self.execution.begin(wall, monotonic, self._show_after)
 
@@ -216,10 +218,10 @@ class Worker:
 
     def receive(self) -> list[bytes]:
         """What it said since this was last asked. Raises WireError when it can say no more."""
-        self.unheard = False
+        self.has_unparsed = False
         return self.child.receive()
 
-    def hear(self, packet: bytes) -> Done | None:
+    def parse_message(self, packet: bytes) -> Done | None:
         """What the process says: how its run ended, if it is that. Raises WireError for nonsense."""
         message = decode(packet)
         if message[0] == "done":
@@ -227,8 +229,8 @@ class Worker:
             if self.execution is not None and done.serial == self.execution.serial:
                 return done
         elif message[0] == "ready" and not self.ready:
-            self._share(self._up_to(end_mark(decode_ready(message))))
-            self.chatter.close()
+            self._deliver(self._up_to(end_mark(decode_ready(message))))
+            self.idle_output.close()
             self.ready = True
             return None
         raise WireError("it does not fit what the worker was doing")
@@ -238,22 +240,22 @@ class Worker:
         if not self._split:
             return []
         self._doubt_if_garbled()
-        return self._share(self._split.so_far())
+        return self._deliver(self._split.so_far())
 
     def rest_of_output(self, done: Done) -> Lines:
         """The rest of the output of the run in progress, which has told its end."""
         if done.secret is not None:
-            return self._share(self._up_to(end_mark(done.secret)))
+            return self._deliver(self._up_to(end_mark(done.secret)))
         self._read(self.child.unread())
-        return self._share(self._split.rest())
+        return self._deliver(self._split.rest())
 
     def last_output(self) -> Lines:
         """What is left of the output of a process that has ended, and whose words have all been heard."""
         self._read(self.child.unread())
         self._doubt_if_garbled()
-        return self._share(self._split.rest())
+        return self._deliver(self._split.rest())
 
-    def _up_to(self, mark: bytes) -> Share | None:
+    def _up_to(self, mark: bytes) -> Chunk | None:
         """The output up to a mark that was told, and so has been written; None: a task has taken it out."""
         share = self._split.end(mark)
         left = self.child.unread() if share is None else 0
@@ -265,35 +267,35 @@ class Worker:
         return share
 
     def _doubt_if_garbled(self) -> None:
-        if self.garbled and self.line:
+        if self.garbled and self.prefetched:
             self._split.doubt()
 
-    def _share(self, share: Share | None) -> Lines:
+    def _deliver(self, share: Chunk | None) -> Lines:
         """Give what has come to whom it belongs."""
         if share is None:
-            return self._say(NO_END)
+            return self._add_notice(NO_END)
         data, dropped = share
-        lines = self._say(DOUBTFUL.format(dropped)) if dropped else []
+        lines = self._add_notice(DOUBTFUL.format(dropped)) if dropped else []
         if not data:
             return lines
         if (output := self._output()) is not None:
             return lines + output.feed(data)
-        return lines + self._drop(len(data))
+        return lines + self._drop_stray(len(data))
 
-    def _say(self, text: str) -> Lines:
+    def _add_notice(self, text: str) -> Lines:
         output = self._output()
-        return output.say(text) if output is not None else [("warning", text)]
+        return output.add_notice(text) if output is not None else [("warning", text)]
 
     def _output(self) -> Output | None:
         """That to which belongs what comes now; None: it is nobody's."""
         if (execution := self.in_progress()) is not None:
             return execution.output
-        return None if self.ready else self.chatter
+        return None if self.ready else self.idle_output
 
-    def _drop(self, size: int) -> Lines:
+    def _drop_stray(self, size: int) -> Lines:
         """Something that outlived its run has printed `size` bytes. This is said once."""
-        said, self._strayed = self._strayed, True
-        return [] if said else [("warning", STRAY.format(self.child.pid, size))]
+        logged, self._stray_logged = self._stray_logged, True
+        return [] if logged else [("warning", STRAY.format(self.child.pid, size))]
 
     def _read(self, most: int) -> int:
         """Read output until it is `most` bytes, or a little more; how many they were."""
@@ -303,30 +305,30 @@ class Worker:
             size += len(data)
             if len(data) < CHUNK:
                 break
-        self.mute |= data == b""
-        self.unheard = True
+        self.output_closed |= data == b""
+        self.has_unparsed = True
         return size
 
     # Endings
 
-    def condemn(self, outcome: str, error: str, now: int, grace: int = TERM_GRACE) -> None:
+    def terminate_run(self, outcome: str, error: str, now: int, grace: int = TERM_GRACE) -> None:
         """End the run in progress: SIGTERM, `grace` µs later the whole process tree. `now` is monotonic."""
-        if self.execution is not None and self.execution.doom is None:
-            self.execution.doom = (outcome, error)
-            self.retire = True
+        if self.execution is not None and self.execution.forced_outcome is None:
+            self.execution.forced_outcome = (outcome, error)
+            self.retiring = True
             if grace:
                 self.child.terminate()
             self._stages = [now + grace, now + grace + KILL_GRACE]
-            self.press(now)
+            self.advance_shutdown(now)
 
     def end(self, now: int, why: str = "its process was ended", grace: int = 0) -> None:
         """End the process after `grace` µs, idle or not; `why` becomes the error of a run that it is still in then."""
-        self.retire = True
+        self.retiring = True
         self._why = why
         self._stages = [now + grace, now + grace + KILL_GRACE]
-        self.press(now)
+        self.advance_shutdown(now)
 
-    def press(self, now: int) -> None:
+    def advance_shutdown(self, now: int) -> None:
         """Take the next step of an ending that is due."""
         if not self._stages or now < self._stages[0]:
             return
@@ -334,8 +336,8 @@ class Worker:
         if not self._stages:
             self.child.kill()
             return
-        if self.execution is not None and self.execution.doom is None:
-            self.execution.doom = (FAILED, self._why)
+        if self.execution is not None and self.execution.forced_outcome is None:
+            self.execution.forced_outcome = (FAILED, self._why)
         self.child.end()
 
     def next_at(self) -> int | None:
@@ -343,12 +345,12 @@ class Worker:
         if self._stages:
             return self._stages[0]
         execution = self.execution
-        if execution is None or execution.doom is not None:
+        if execution is None or execution.forced_outcome is not None:
             return None
         at = execution.show_at if execution.expires_at is None else min(execution.expires_at, execution.show_at)
-        return min(at, self.line_moves_at()) if self.line else at
+        return min(at, self.prefetch_ends_at()) if self.prefetched else at
 
-    def line_moves_at(self) -> int:
+    def prefetch_ends_at(self) -> int:
         """From when on nothing stands in line behind the run in progress."""
         assert self.execution is not None
-        return self.execution.started_at + LINE_MOVES
+        return self.execution.started_at + MAX_PREFETCH_WAIT

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from jobd.runner import linux
-from jobd.wire import LEVEL_MARK, LONGEST_RECORD, MAX_RECORD, SECRET, end_mark
+from jobd.wire import LEVEL_MARK, MAX_RECORD, MAX_RECORD_PIECE, SECRET, end_mark
 
 _MANNERS: dict[str, Any] = {
     "encoding": "utf-8",
@@ -25,7 +25,7 @@ _MANNERS: dict[str, Any] = {
 }
 _seen = attrgetter("encoding", "errors", "line_buffering", "write_through")
 _MADE = ("utf-8", "backslashreplace", True, False)
-_PIECE = LONGEST_RECORD - 64  # letters of a record's JSON text; around it stand marks and a key
+_PIECE = MAX_RECORD_PIECE - 64  # letters of a record's JSON text; around it stand marks and a key
 _random = os.urandom  # as it was before any task could put another in its place
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from jobd.store.store import Session
 
 
-class SaidZone(NamedTuple):
+class ProposedZone(NamedTuple):
     """The zone that a node was configured with, or else that of its machine."""
 
     name: str
@@ -23,7 +23,7 @@ def zone(session: Session) -> str | None:
     return _read(session, "timezone")[0] or None
 
 
-def agree_on_zone(session: Session, node: int, said: SaidZone) -> str:
+def agree_on_zone(session: Session, node: int, said: ProposedZone) -> str:
     """Say what zone this node has; the zone that is in effect from now on."""
     found, by = _read(session, "timezone", session.dialect.for_update)
     if said.of_machine and found and by not in (0, node) and _lives(session, by):

@@ -57,14 +57,14 @@ def note_pools(session: Session, node: int, pools: Mapping[str, int]) -> None:
     session.execute("UPDATE node SET pools = ? WHERE id = ?", (json.dumps(dict(pools)), node))
 
 
-def still_lives(session: Session, node: int) -> bool:
+def is_registered(session: Session, node: int) -> bool:
     """Whether nobody has declared this node dead, nor can until this transaction ends."""
     sql = "SELECT 1 FROM node WHERE id = ? AND stopped_time IS NULL" + session.dialect.for_update
     return bool(session.rows(sql, (node,)))
 
 
 def live(session: Session) -> list[NodeRow]:
-    """The nodes that have neither signed off nor been buried."""
+    """The nodes that have neither signed off nor been declared dead."""
     # served by the index node_stopped
     found = session.rows(
         "SELECT id, host, pid, instance, heartbeat, started_time, lock_name, pools FROM node"
@@ -79,7 +79,7 @@ def look_up(session: Session, ids: Sequence[int]) -> dict[int, tuple[int, str]]:
     return {node: (heartbeat, instance) for node, heartbeat, instance in found}
 
 
-def bury(session: Session, node: int, heartbeat: int, now: int) -> bool:
+def declare_dead(session: Session, node: int, heartbeat: int, now: int) -> bool:
     """Declare a node dead, if its heartbeat is still what was seen; False when it is not, or another was quicker."""
     cursor = session.execute(
         "UPDATE node SET stopped_time = ? WHERE id = ? AND heartbeat = ? AND stopped_time IS NULL",

@@ -12,7 +12,7 @@ LONGEST = 256 * 1024  # characters of a part: servers take so much at a time, al
 MOST_AT_ONCE = 2**20  # characters in a statement
 
 
-class Part(NamedTuple):
+class OutputPart(NamedTuple):
     """What one attempt of a run printed, or so far."""
 
     job_id: int
@@ -29,12 +29,12 @@ class Part(NamedTuple):
         return LOST.format(self.lost) + self.text if self.lost else self.text
 
 
-def kept_beside(new: Part, parts: Iterable[Part]) -> list[Part]:
+def kept_beside(new: OutputPart, parts: Iterable[OutputPart]) -> list[OutputPart]:
     """Those of `parts` that are not dropped by `new`."""
     return [part for part in parts if part[:3] != new[:3] or part.part >= new.keep_from]
 
 
-def bounded(parts: Sequence[Part], most: int) -> tuple[Part, ...]:
+def bounded(parts: Sequence[OutputPart], most: int) -> tuple[OutputPart, ...]:
     """The newest of `parts`, about `most` bytes in all or the last attempt; one that says how much the others had."""
     first = len(parts)
     while first > 0:
@@ -45,7 +45,7 @@ def bounded(parts: Sequence[Part], most: int) -> tuple[Part, ...]:
     return without_text(parts[:first]) + tuple(parts[first:])
 
 
-def without_text(parts: Sequence[Part]) -> tuple[Part, ...]:
+def without_text(parts: Sequence[OutputPart]) -> tuple[OutputPart, ...]:
     """What is left of `parts` when all their text is dropped: one that says how much that was."""
     if not parts:
         return ()
@@ -55,7 +55,7 @@ def without_text(parts: Sequence[Part]) -> tuple[Part, ...]:
     return (*dropping, parts[-1]._replace(text="", lost=lost))
 
 
-def save(session: Session, parts: Sequence[Part]) -> None:
+def save(session: Session, parts: Sequence[OutputPart]) -> None:
     """Keep what was printed. A part that is there already, from an earlier try of this write, is replaced."""
     for some in _groups([(*part[:4], part.shown()) for part in parts if part.text or part.lost]):
         session.write_rows("output", COLUMNS, some, key=COLUMNS[:4])

@@ -1,4 +1,4 @@
-"""The table `schedule`, where everything hot happens: claim, settle, plan. Fixed, set-based SQL.
+"""The table `schedule`, where everything hot happens: claim, record, plan. Fixed, set-based SQL.
 
 A claim is one conditional write that takes the job for a node and adds one to its fencing token. Every later write
 about it names node and token and counts only while both hold, so what comes late is refused, whoever sends it.
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jobd.clock import LATEST
 from jobd.job import MAX_PRIORITY, SKIPPED, Job, Plan, Run
 from jobd.store import dependencies, output, rows
-from jobd.store.output import Part
+from jobd.store.output import OutputPart
 from jobd.store.store import MOST_IDS, Session
 
 _PLAN = rows.columns("schedule", rows.SCHEDULE)
@@ -44,14 +44,14 @@ class Standing(NamedTuple):
     plan: Plan | None
 
 
-class Settlement(NamedTuple):
+class ClaimUpdate(NamedTuple):
     """What became of a claim: the plan as it is now (`plan.node` 0: the job is free again), and what is to be kept."""
 
     node: int
     token: int
     plan: Plan
     run: Run | None
-    output: tuple[Part, ...]
+    output: tuple[OutputPart, ...]
 
 
 class Change(NamedTuple):
@@ -150,13 +150,13 @@ def tokens_of(session: Session, node: int) -> dict[int, int]:
     return dict(session.rows("SELECT job_id, token FROM schedule WHERE node_id = ?", (node,)))
 
 
-def settle(session: Session, settlements: Sequence[Settlement]) -> set[int]:
-    """Write what became of claims; the ids of the jobs whose claim still held. At most one settlement a job."""
-    settlements = sorted(settlements, key=_job_of)  # one order everywhere, so that none deadlock
-    ids, by_key = [one.plan.job_id for one in settlements], session.dialect.by_key
+def record(session: Session, updates: Sequence[ClaimUpdate]) -> set[int]:
+    """Write what became of claims; the ids of the jobs whose claim still held. At most one update a job."""
+    updates = sorted(updates, key=_job_of)  # one order everywhere, so that none deadlock
+    ids, by_key = [one.plan.job_id for one in updates], session.dialect.by_key
     found = session.among(f"SELECT job_id, node_id, token FROM schedule{by_key} WHERE ", "job_id", ids, lock=True)
     held = set(found)
-    good = [one for one in settlements if (one.plan.job_id, one.node, one.token) in held]
+    good = [one for one in updates if (one.plan.job_id, one.node, one.token) in held]
     runs = [one.run for one in good if one.run is not None]
     # A number that is taken can only be that of a run which somebody has put back by hand.
     session.write_rows("run", rows.RUN, [rows.run_row(run) for run in runs], key=("job_id", "number"))
@@ -171,12 +171,12 @@ def settle(session: Session, settlements: Sequence[Settlement]) -> set[int]:
     _write_plans(session, others)
     _tell_of(session, [(one.plan, one.run) for one in good if one.run is not None])
     accepted = {one.plan.job_id for one in good}
-    if len(accepted) < len(settlements):
-        accepted |= _recorded_before(session, [one for one in settlements if one.plan.job_id not in accepted])
+    if len(accepted) < len(updates):
+        accepted |= _recorded_before(session, [one for one in updates if one.plan.job_id not in accepted])
     return accepted
 
 
-def mark_started(session: Session, node: int, started: Iterable[tuple[int, int, int]]) -> set[int]:
+def record_starts(session: Session, node: int, started: Iterable[tuple[int, int, int]]) -> set[int]:
     """Let everybody see that these (job id, token, moment) are running; the ids of those whose claim holds."""
     marked = set()
     for job_id, token, moment in started:
@@ -189,7 +189,7 @@ def mark_started(session: Session, node: int, started: Iterable[tuple[int, int, 
     return marked
 
 
-def give_up(session: Session, one: Settlement, reason: str) -> None:
+def give_up(session: Session, one: ClaimUpdate, reason: str) -> None:
     """Free a job whose outcome the database does not take; it does not run until somebody has looked at it."""
     session.execute(
         "UPDATE schedule SET node_id = 0, started_time = NULL, ready_time = NULL, error = ?"
@@ -351,8 +351,8 @@ def _write_plans(session: Session, changed: Iterable[Plan]) -> None:
     session.write_rows("schedule", rows.SCHEDULE, [rows.plan_row(plan) for plan in changed], key=("job_id",))
 
 
-def _recorded_before(session: Session, rest: Sequence[Settlement]) -> set[int]:
-    """Of settlements whose claim no longer holds, those that an earlier try of this very write had put down.
+def _recorded_before(session: Session, rest: Sequence[ClaimUpdate]) -> set[int]:
+    """Of updates whose claim no longer holds, those that an earlier try of this very write had put down.
 
     (Its commit may have come to pass long after it was given up: when the standby that it waited for was back.)
     """
@@ -367,7 +367,7 @@ def _recorded_before(session: Session, rest: Sequence[Settlement]) -> set[int]:
     return known
 
 
-def _job_of(one: Settlement) -> int:
+def _job_of(one: ClaimUpdate) -> int:
     return one.plan.job_id
 
 

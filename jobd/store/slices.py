@@ -42,7 +42,7 @@ def free_bases(session: Session, after: int, until: int) -> list[tuple[int, str]
     return session.rows(sql, (after, until))
 
 
-def rowless(session: Session, after: int, until: int) -> list[int]:
+def jobs_without_schedule(session: Session, after: int, until: int) -> list[int]:
     """The ids of the live jobs of a slice that have no row of `schedule`."""
     # served by the primary keys
     sql = (
@@ -53,7 +53,7 @@ def rowless(session: Session, after: int, until: int) -> list[int]:
     return sorted(job_id for (job_id,) in session.rows(sql, (after, until) * 2))
 
 
-class _Counted(NamedTuple):
+class _Compared(NamedTuple):
     """What a definition says, and the plan that was made from it."""
 
     job_id: int
@@ -83,7 +83,7 @@ class _Counted(NamedTuple):
         return waits and known.startswith(f"{int(self.runonce)}||{self.interval or ''}|")
 
 
-def unfitting(session: Session, after: int, until: int, zone: str) -> list[int]:
+def jobs_with_outdated_schedule(session: Session, after: int, until: int, zone: str) -> list[int]:
     """The ids of the jobs of a slice whose plan, which nobody has claimed, was made from another definition, or for
     another zone of the installation than `zone`.
 
@@ -100,7 +100,7 @@ def unfitting(session: Session, after: int, until: int, zone: str) -> list[int]:
         " WHERE job.id > ? AND job.id <= ? AND schedule.node_id + 0 = 0 AND error IS NULL AND basis <> ?"
         " AND NOT EXISTS (SELECT 1 FROM job_change WHERE job_id = job.id)"  # it is about to be looked at
     )
-    counted = map(_Counted._make, session.rows(sql, (*(after, until) * 2, UNSOUND)))
+    counted = map(_Compared._make, session.rows(sql, (*(after, until) * 2, UNSOUND)))
     return sorted(one.job_id for one in counted if not one.fits(zone))
 
 

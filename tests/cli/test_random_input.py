@@ -18,7 +18,7 @@ from jobd.__main__ import run
 from jobd.cli import finish, jobs
 from jobd.clock import SECOND
 from jobd.config import Settings, load
-from jobd.engine.changes import Looker
+from jobd.engine.changes import ChangeApplier
 from jobd.errors import ConfigError
 from jobd.job import PLAIN, Job
 from jobd.lifecycle import filled, take
@@ -270,7 +270,7 @@ def test_whatever_stands_in_a_row_can_be_planned_and_claimed_with_the_others(
     later = START + 60 * SECOND
 
     def step(session: Session) -> list[str]:
-        Looker(1, later, "UTC", PLAIN).look(session)
+        ChangeApplier(1, later, "UTC", PLAIN).apply(session)
         claimed = table.claim(session, 1, "default", later, 10)
         for one in claimed:
             if one.job is not None and one.problem is None:

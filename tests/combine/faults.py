@@ -29,7 +29,7 @@ KEPT_REQUEST = (
     "    if current.manual and current.ready is not None:\n"
     "        return current._replace(basis=basis, anchor=first, resume=first)\n"
 )
-DO_BOOKS = "        self._do_books()  # an attempt that has just ended is followed by no other\n"
+FINISH_ENDED = "        self._finish_ended()  # an attempt that has just ended is followed by no other\n"
 CANCEL = "            self._cancel.add(change.job_id)\n"
 WAITS_FOR_RETRY = "(plan.attempt or plan.losses) and plan.due is not None:"
 TIMERS = "        signal.setitimer(signal.ITIMER_VIRTUAL, 0)\n        signal.setitimer(signal.ITIMER_PROF, 0)\n"
@@ -43,8 +43,8 @@ MET_AT_WORK = (
 )
 ZONE = "        if found or self.settings.timezone:\n            return found or self.settings.timezone\n"
 COPY = 'copy = _absolute(given["--copy"]) if "--copy" in given else None'
-UP_TO_MARK = "            return self._share(self._up_to(end_mark(done.secret)))\n"
-ALL_READ = "            self._read(self.child.unread())\n            return self._share(self._split.rest())\n"
+UP_TO_MARK = "            return self._deliver(self._up_to(end_mark(done.secret)))\n"
+ALL_READ = "            self._read(self.child.unread())\n            return self._deliver(self._split.rest())\n"
 
 FAULTS = {
     "13.1 a resumed request stays manual at the regular due time": Fault(
@@ -61,25 +61,30 @@ FAULTS = {
         ("fresh",),
         ("dirty", "mixed"),
         (
-            Edit("engine/processor.py", " or (worker.runs and _wants_new(item)))", ")"),
-            Edit("engine/processor.py", "return self.crew.unused()", "return self.crew.idle()"),
+            Edit("engine/processor.py", " or (worker.runs and _needs_fresh(claim)))", ")"),
+            Edit("engine/processor.py", "return self.workers.unused()", "return self.workers.idle()"),
         ),
     ),
     "13.3 the process of a fresh run goes on": Fault(
         ("fresh",),
         ("dirty", "mixed"),
-        (Edit("engine/processor.py", " or worker.runs >= MAX_RUNS or _wants_new(execution.item):", ":"),),
+        (
+            Edit(
+                "engine/processor.py",
+                "            or worker.runs >= MAX_RUNS\n            or _needs_fresh(execution.claim)\n",
+            ),
+        ),
     ),
     "13.4 between attempts nothing is looked at": Fault(
         ("in_force", "out_of_service"),
         ("stubborn",),
-        (Edit("engine/processor.py", "if self.draining or item.job.id in self._recalled:", "if self.draining:"),),
+        (Edit("engine/processor.py", "if self.draining or claim.job.id in self._recalled:", "if self.draining:"),),
     ),
     "13.5 a cancel at the end of an attempt is lost": Fault(
         ("cancelled",),
         ("stubborn",),
         (
-            Edit("engine/processor.py", DO_BOOKS),
+            Edit("engine/processor.py", FINISH_ENDED),
             Edit("engine/changes.py", CANCEL, f"{CANCEL}            self._done.append(change.id)\n"),
         ),
     ),
@@ -118,7 +123,7 @@ FAULTS = {
         ("flood",),
         (
             Edit("engine/buffers.py", "LIMIT = 32 * 2**20", "LIMIT = 2**40"),
-            Edit("engine/buffers.py", "RUN = 2**20", "RUN = 2**40"),
+            Edit("engine/buffers.py", "MAX_RUN_WAITING = 2**20", "MAX_RUN_WAITING = 2**40"),
         ),
     ),
     "13.9 priority counts only within one claim": Fault(
@@ -126,7 +131,7 @@ FAULTS = {
         ("urgent",),
         (
             Edit("store/schedule_table.py", f"{FIRSTS}:", f"[*{FIRSTS}][::-1]:"),
-            Edit("engine/turn.py", "if priority > want.above}", "if priority > want.above + 1000}"),
+            Edit("engine/cycle.py", "if priority > capacity.above}", "if priority > capacity.above + 1000}"),
         ),
     ),
     "13.10 a worker that begins later has what lies in the folder": Fault(
@@ -143,7 +148,7 @@ FAULTS = {
     "13.12 what a failed import prints is kept with a run": Fault(
         ("output",),
         ("odd",),
-        (Edit("engine/processor.py", "execution.nothing_happened())", "execution.next_parts())"),),
+        (Edit("engine/processor.py", "execution.retracted_parts())", "execution.next_parts())"),),
     ),
     "13.13 more is caught up than said": Fault(
         ("grid",),

@@ -15,7 +15,7 @@ HOLD = """
 import sys
 from jobd.daemon.pidfile import acquire
 lock = acquire(sys.argv[1])
-lock.sign()
+lock.write_pid()
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -46,7 +46,7 @@ def test_a_stale_pid_file_never_blocks_a_start(tmp_path: Path) -> None:
     lock = acquire(str(tmp_path))
     assert lock is not None
     assert holder(str(tmp_path)) is None, "it has not signed yet"
-    lock.sign()
+    lock.write_pid()
     assert holder(str(tmp_path)) == os.getpid()
     lock.close()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobd.daemon.service import first_part
+from jobd.daemon.service import shortened
 
 TOLERANCE = 0.005  # of its timeout that a select() may be late, at most: in a process made nice
 CLOSE = 0.000_3  # seconds
@@ -12,7 +12,7 @@ CLOSE = 0.000_3  # seconds
 def test_no_wait_is_late_by_more_than_the_tolerance_of_a_short_one(wait: float) -> None:
     left, waits = wait, 0
     while left > 0:
-        left -= first_part(left) * (1 + TOLERANCE)  # as late as it may be
+        left -= shortened(left) * (1 + TOLERANCE)  # as late as it may be
         waits += 1
     assert left > -CLOSE
     assert waits <= 6, "a wait is not to become a watch"

@@ -180,7 +180,7 @@ def test_a_database_of_the_version_before_opens_as_it_is(jobs: House) -> None:
         with sqlite3.connect(jobs.folder / "jobd.db") as database:
             return [basis for (basis,) in database.execute("SELECT basis FROM schedule ORDER BY job_id")]
 
-    until(lambda: f"0|={BERLIN}|30 9 * * *" in bases() and f"0|{BERLIN}|30 9 * * *" in bases(), "the sweep")
+    until(lambda: f"0|={BERLIN}|30 9 * * *" in bases() and f"0|{BERLIN}|30 9 * * *" in bases(), "the full pass")
     assert "0||7h" in bases()
     with sqlite3.connect(jobs.folder / "jobd.db") as database:
         query = "SELECT job_id, due_time, ready_time, number, missed FROM schedule"

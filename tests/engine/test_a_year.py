@@ -12,11 +12,11 @@ import pytest
 from jobd import lifecycle
 from jobd.clock import DAY, HOUR, MINUTE, SECOND, from_datetime, iso
 from jobd.engine.buffers import Budget, weight
-from jobd.engine.processor import Processor, Rules
-from jobd.engine.queue import Item
+from jobd.engine.processor import Processor, RunSettings
+from jobd.engine.queue import Claim
 from jobd.job import PLAIN, Job, Options, Plan
 from jobd.schedule import parse
-from jobd.store.schedule_table import Settlement
+from jobd.store.schedule_table import ClaimUpdate
 from tests.engine.world import BARELY, START, HandClock, Puppet, Ran, Stage, World, forget, listen
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia")
@@ -51,8 +51,10 @@ class Calendar:
         self._waiting = [(plan.ready, plan) for job in jobs if (plan := lifecycle.plan(job, None, START, "UTC")).ready]
         heapq.heapify(self._waiting)
         self._budget = Budget()
-        rules, stage, settle = Rules("UTC", 1024), Stage(self), self._settle
-        self._processor = Processor(8, rules, stage, self.clock, lambda: 0.5, settle, forget, budget=self._budget)
+        run_settings, stage, settle = RunSettings("UTC", 1024), Stage(self), self._settle
+        self._processor = Processor(
+            8, run_settings, stage, self.clock, lambda: 0.5, settle, forget, budget=self._budget
+        )
 
     def takes(self, order: object) -> int:
         return BARELY
@@ -64,7 +66,7 @@ class Calendar:
                 plan = heapq.heappop(self._waiting)[1]
                 step = lifecycle.take(self._jobs[plan.job_id], plan._replace(node=1, token=plan.token + 1), now, "UTC")
                 assert step.run is None
-                self._processor.queue.put(Item(self._jobs[plan.job_id], step.plan), step.plan.ready or 0)
+                self._processor.queue.put(Claim(self._jobs[plan.job_id], step.plan), step.plan.ready or 0)
             for puppet in self.puppets:
                 if puppet.done_at is not None and puppet.done_at <= self.clock.passed:
                     puppet.finish()
@@ -80,7 +82,7 @@ class Calendar:
         return bool(self._waiting) and self._waiting[0][0] <= self.clock.wall() + HOUR
 
     def _settle(self, message: object) -> None:
-        assert isinstance(message, Settlement)
+        assert isinstance(message, ClaimUpdate)
         self._budget.add_waiting(-weight(message))
         if message.plan.ready is not None:
             heapq.heappush(self._waiting, (message.plan.ready, message.plan))

@@ -14,33 +14,33 @@ import pytest
 from jobd import logs
 from jobd.clock import MINUTE, SECOND
 from jobd.engine import outcomes
-from jobd.engine.buffers import LIMIT, OUTCOME, RUN, Budget, weight, weight_of
-from jobd.engine.outcomes import PACE, TURN, Outcomes
-from jobd.engine.output import LEAST, Output
-from jobd.engine.queue import Item
+from jobd.engine.buffers import LIMIT, MAX_RUN_WAITING, OUTCOME_OVERHEAD, Budget, weight, weight_of
+from jobd.engine.full_pass import FullPass, add_pass
+from jobd.engine.outcomes import MAX_TRANSACTION, SPOOL_RATE, Outcomes
+from jobd.engine.output import MIN_TAIL, Output
+from jobd.engine.queue import Claim
 from jobd.engine.spool import FORMAT, FileSpool, Place
-from jobd.engine.sweep import Sweep, with_another
 from jobd.engine.worker import Execution
 from jobd.errors import DatabaseUnavailable
 from jobd.job import Job, Plan, Run
-from jobd.store.output import LONGEST, Part, bounded, kept_beside
-from jobd.store.schedule_table import Settlement
+from jobd.store.output import LONGEST, OutputPart, bounded, kept_beside
+from jobd.store.schedule_table import ClaimUpdate
 from tests.engine.world import World
 
 
-def part(attempt: int, text: str, number: int = 0, keep_from: int = 0, job: int = 1) -> Part:
-    return Part(job, 1, attempt, number, text, keep_from, 1)
+def part(attempt: int, text: str, number: int = 0, keep_from: int = 0, job: int = 1) -> OutputPart:
+    return OutputPart(job, 1, attempt, number, text, keep_from, 1)
 
 
-def over(job: int, result: str = "", *parts: Part) -> Settlement:
+def over(job: int, result: str = "", *parts: OutputPart) -> ClaimUpdate:
     """A run that has ended, and its job is free again."""
     run = Run(job, 1, 0, 5, 10, 1, "succeeded", 1, None, result or None)
-    return Settlement(1, 1, Plan(job, 20, 20, number=2, token=1), run, parts)
+    return ClaimUpdate(1, 1, Plan(job, 20, 20, number=2, token=1), run, parts)
 
 
-def retried(attempt: int, text: str) -> Settlement:
+def retried(attempt: int, text: str) -> ClaimUpdate:
     """An attempt that has ended, and the next one follows at once."""
-    return Settlement(1, 1, Plan(1, 20, 20, attempt=attempt, node=1, token=1), None, (part(attempt, text),))
+    return ClaimUpdate(1, 1, Plan(1, 20, 20, attempt=attempt, node=1, token=1), None, (part(attempt, text),))
 
 
 class Scene:
@@ -51,15 +51,15 @@ class Scene:
         self.path = folder / "spool"
         self.outcomes = Outcomes(FileSpool(str(self.path)), self.budget)
 
-    def add(self, one: Settlement) -> None:
+    def add(self, one: ClaimUpdate) -> None:
         self.budget.add_waiting(weight(one))
         self.outcomes.add(one)
 
-    def print(self, one: Part) -> None:
+    def print(self, one: OutputPart) -> None:
         self.budget.add_waiting(weight_of([one]))
-        self.outcomes.print(one)
+        self.outcomes.add_printed(one)
 
-    def written(self) -> list[Settlement]:
+    def written(self) -> list[ClaimUpdate]:
         """All that waits, as turns write it."""
         found = []
         while some := self.outcomes.first(1_000):
@@ -87,20 +87,20 @@ def test_what_waits_and_what_is_being_printed_count_towards_one_limit() -> None:
 
 def test_the_log_is_told_at_once_and_then_each_minute() -> None:
     budget = Budget()
-    assert budget.news(0) is None
+    assert budget.dropped_notice(0) is None
     budget.drop(1_000)
-    assert str(budget.news(5)).startswith("1,000 bytes of what runs printed are dropped")
+    assert str(budget.dropped_notice(5)).startswith("1,000 bytes of what runs printed are dropped")
     budget.drop(500)
     budget.drop(600)
-    assert budget.news(5 + MINUTE - 1) is None
-    assert str(budget.news(5 + MINUTE)).startswith("1,100 bytes")
-    assert budget.news(9 * MINUTE) is None
+    assert budget.dropped_notice(5 + MINUTE - 1) is None
+    assert str(budget.dropped_notice(5 + MINUTE)).startswith("1,100 bytes")
+    assert budget.dropped_notice(9 * MINUTE) is None
 
 
 def test_a_text_counts_as_much_as_it_takes() -> None:
-    assert weight(over(1)) == OUTCOME
-    assert 4_000 < weight(over(1, "r" * 4_000)) - OUTCOME < 4_200
-    assert 16_000 < weight(over(1, "\U0001f600" * 4_000)) - OUTCOME < 16_200  # four bytes a letter
+    assert weight(over(1)) == OUTCOME_OVERHEAD
+    assert 4_000 < weight(over(1, "r" * 4_000)) - OUTCOME_OVERHEAD < 4_200
+    assert 16_000 < weight(over(1, "\U0001f600" * 4_000)) - OUTCOME_OVERHEAD < 16_200  # four bytes a letter
 
 
 # What runs in progress print
@@ -134,11 +134,11 @@ def test_where_there_is_no_room_the_last_lines_are_kept_and_what_was_dropped_is_
     for number in range(1_000):
         output.feed(b"line %d\n" % number)
     whole = sum(len(b"line %d\n" % number) for number in range(1_000))
-    assert budget.printing <= LEAST
+    assert budget.printing <= MIN_TAIL
     lost, text = output.lost, output.take()
     assert (text.splitlines()[0].split()[0], text.splitlines()[-1]) == ("line", "line 999")
     assert lost + len(text) == whole
-    assert str(budget.news(0)).startswith(f"{lost:,} bytes")
+    assert str(budget.dropped_notice(0)).startswith(f"{lost:,} bytes")
     assert output.lost == 0
 
 
@@ -153,8 +153,8 @@ def test_pieces_of_records_that_never_end_take_little(pieces: int) -> None:
 
 @pytest.mark.parametrize("limit", [1_000, 2 * LONGEST])
 def test_the_parts_of_an_output_stay_within_the_limit_together_and_each_is_one_that_a_server_takes(limit: int) -> None:
-    execution = Execution(Item(Job("job", "1h", id=1), Plan(1)), 1, limit, Budget())
-    kept: list[Part] = []
+    execution = Execution(Claim(Job("job", "1h", id=1), Plan(1)), 1, limit, Budget())
+    kept: list[OutputPart] = []
     for number in range(40):
         execution.output.feed(b"%d " % number + b"x" * (limit // 3 if number % 10 else 2 * limit) + b"\n")
         parts = execution.next_parts()
@@ -198,9 +198,9 @@ def test_a_transaction_has_a_bounded_part_of_what_waits(tmp_path: Path) -> None:
     for job in range(20):
         scene.add(over(job, "", part(1, "x" * 1_000_000, job=job)))
         scene.print(part(1, "y" * 1_000_000, job=100 + job))
-    assert sum(map(weight, scene.outcomes.first(1_000))) <= TURN
+    assert sum(map(weight, scene.outcomes.first(1_000))) <= MAX_TRANSACTION
     some = scene.outcomes.printed()
-    assert weight_of(some) <= TURN
+    assert weight_of(some) <= MAX_TRANSACTION
     count = 0
     more = True
     while more:
@@ -214,7 +214,7 @@ def test_a_transaction_has_a_bounded_part_of_what_waits(tmp_path: Path) -> None:
 
 def test_what_is_larger_than_a_transaction_is_written_all_the_same(tmp_path: Path) -> None:
     scene = Scene(tmp_path, 2**40)
-    scene.add(over(1, "", part(1, "x" * 2 * TURN)))
+    scene.add(over(1, "", part(1, "x" * 2 * MAX_TRANSACTION)))
     assert len(scene.outcomes.first(10)) == 1
 
 
@@ -222,13 +222,13 @@ def test_attempts_without_end_take_no_more_than_one_job_may(tmp_path: Path) -> N
     scene = Scene(tmp_path, LIMIT)
     for attempt in range(1, 1_000):
         scene.add(retried(attempt, "é" * 10_000))
-    assert scene.budget.waiting < RUN + 100_000
+    assert scene.budget.waiting < MAX_RUN_WAITING + 100_000
     (one,) = scene.written()
     first, *rest = one.output
     assert rest[-1].text == "é" * 10_000
     assert [each.attempt for each in rest] == list(range(first.attempt + 1, 1_000))
     assert (first.text, first.lost) == ("", first.attempt * 20_000)
-    assert str(scene.budget.news(0)).startswith(f"{first.lost:,} bytes of what runs printed are dropped")
+    assert str(scene.budget.dropped_notice(0)).startswith(f"{first.lost:,} bytes of what runs printed are dropped")
     assert first.shown().startswith(f"[jobd: {first.attempt * 20_000:,} bytes of output were dropped here")
     assert scene.budget.used == 0
 
@@ -296,7 +296,7 @@ def test_the_spool_stays_as_small_as_what_is_of_use_in_it(tmp_path: Path) -> Non
         scene.outcomes.keep(now)
         largest = max(largest, scene.path.stat().st_size)
     assert largest < 12 * 2**20
-    left = [one for group in Outcomes(FileSpool(str(scene.path)), Budget()).left_behind() for one in group]
+    left = [one for group in Outcomes(FileSpool(str(scene.path)), Budget()).load_spooled() for one in group]
     assert {one.plan.job_id: one for one in left} == {1: scene.written()[-1], 2: over(2, "kept")}
 
 
@@ -317,9 +317,9 @@ def test_the_disk_is_written_at_a_pace(tmp_path: Path, monkeypatch: pytest.Monke
     for attempt in range(1, 2_000):  # in ten seconds
         scene.add(retried(attempt, "x" * 60_000))
         scene.outcomes.keep(attempt * 5_000)
-    assert sum(written) < 10 * PACE + 2 * RUN
+    assert sum(written) < 10 * SPOOL_RATE + 2 * MAX_RUN_WAITING
     scene.outcomes.keep(10 * SECOND, hurry=True)
-    assert [one for group in scene.outcomes.left_behind() for one in group] == scene.written()
+    assert [one for group in scene.outcomes.load_spooled() for one in group] == scene.written()
 
 
 def test_a_spool_that_cannot_be_written_keeps_outcomes_in_memory(
@@ -352,11 +352,11 @@ def test_an_outcome_that_cannot_be_read_back_is_told(tmp_path: Path, monkeypatch
 def test_what_a_daemon_that_died_left_by_half_hides_nothing_that_comes_later(tmp_path: Path) -> None:
     scene = Scene(tmp_path, LIMIT)
     scene.path.write_bytes(b'[1, 1, 1, ["half a')
-    assert list(scene.outcomes.left_behind()) == []
+    assert list(scene.outcomes.load_spooled()) == []
     scene.outcomes.empty_spool()  # as a start does when it has handed in what was left
     scene.add(over(1))
     scene.outcomes.keep(0)
-    left = Scene(tmp_path, LIMIT).outcomes.left_behind()
+    left = Scene(tmp_path, LIMIT).outcomes.load_spooled()
     assert [one for group in left for one in group] == [over(1)]
 
 
@@ -364,21 +364,21 @@ def test_what_the_spool_has_no_room_for_is_dropped_once_and_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "log", lambda *words: None)
-    monkeypatch.setattr(outcomes, "MOST_IN_SPOOL", -1)
+    monkeypatch.setattr(outcomes, "MAX_SPOOLED_OUTPUT", -1)
     scene = Scene(tmp_path, LIMIT)
     scene.add(over(1, "result", part(1, "x" * 1_000)))
     add = FileSpool.add
 
-    def full(self: FileSpool, settlements: Iterable[Settlement]) -> list[Place]:
+    def full(self: FileSpool, updates: Iterable[ClaimUpdate]) -> list[Place]:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(FileSpool, "add", full)
     for now in range(5):
         scene.outcomes.keep(now)
-    assert scene.budget.news(0) is None, "nothing has been dropped: it is in memory"
+    assert scene.budget.dropped_notice(0) is None, "nothing has been dropped: it is in memory"
     monkeypatch.setattr(FileSpool, "add", add)
     scene.outcomes.keep(5)
-    assert str(scene.budget.news(0)).startswith("1,000 bytes")
+    assert str(scene.budget.dropped_notice(0)).startswith("1,000 bytes")
     (one,) = scene.written()
     assert (one.run, [(each.text, each.lost) for each in one.output]) == (over(1, "result").run, [("", 1_000)])
     assert scene.budget.used == 0
@@ -387,7 +387,7 @@ def test_what_the_spool_has_no_room_for_is_dropped_once_and_told_once(
 def test_the_spool_takes_output_up_to_a_bound_and_outcomes_beyond_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcomes, "MOST_IN_SPOOL", 2**20)
+    monkeypatch.setattr(outcomes, "MAX_SPOOLED_OUTPUT", 2**20)
     scene = Scene(tmp_path, LIMIT)
     for job in range(400):
         scene.add(over(job, "result", part(1, "x" * 10_000, job=job)))
@@ -398,7 +398,7 @@ def test_the_spool_takes_output_up_to_a_bound_and_outcomes_beyond_it(
     whole = [one for one in written if one.output[0].text]
     assert 90 < len(whole) < 120
     assert all(one.output[0].lost == 10_000 for one in written[len(whole) :])
-    assert str(scene.budget.news(0)).startswith(f"{(400 - len(whole)) * 10_000:,} bytes")
+    assert str(scene.budget.dropped_notice(0)).startswith(f"{(400 - len(whole)) * 10_000:,} bytes")
 
 
 class Died(BaseException):
@@ -507,7 +507,7 @@ def test_what_an_older_jobd_has_left_in_the_spool_is_written_with_its_output(tmp
         plans = database.execute("SELECT job_id, node_id, token FROM schedule").fetchall()
     lines = []
     for job, node, token in plans:
-        one = over(job, "", Part(job, 1, 1, 0, f"{job}" * 300_000, 0, token))._replace(node=node, token=token)
+        one = over(job, "", OutputPart(job, 1, 1, 0, f"{job}" * 300_000, 0, token))._replace(node=node, token=token)
         output = [part[:7] for part in one.output]
         lines.append(json.dumps([FORMAT, one.node, one.token, one.plan._replace(token=token), one.run, output]))
     Path(world._spool._path).write_text("".join(line + "\n" for line in lines))  # type: ignore[attr-defined]
@@ -525,10 +525,10 @@ def test_what_an_older_jobd_has_left_in_the_spool_is_written_with_its_output(tmp
 
 
 def test_what_concerns_all_jobs_is_looked_at_once_however_often_it_was_asked_for() -> None:
-    begun = Sweep(starting=True, wake=True, after=5)
+    begun = FullPass(starting=True, wake=True, after=5)
     sweeps = [begun]
     for _ in range(100):
-        sweeps = with_another(sweeps, Sweep(put_back=SECOND))
-        sweeps = with_another(sweeps, Sweep(wake=True, zones=True))
-    assert sweeps == [begun, Sweep(wake=True, zones=True, put_back=100 * SECOND)]
-    assert with_another([], begun) == [begun]
+        sweeps = add_pass(sweeps, FullPass(put_back=SECOND))
+        sweeps = add_pass(sweeps, FullPass(wake=True, zones=True))
+    assert sweeps == [begun, FullPass(wake=True, zones=True, put_back=100 * SECOND)]
+    assert add_pass([], begun) == [begun]

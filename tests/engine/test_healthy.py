@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from jobd.clock import MINUTE, SECOND, SystemClock
-from jobd.engine.engine import KEEPER_STALLS, Engine
-from jobd.engine.messages import Leave
+from jobd.engine.engine import KEEPER_TIMEOUT, Engine
+from jobd.engine.messages import SignOff
 from jobd.engine.nodelock import NodeLock
 from jobd.errors import DatabaseUnavailable
 from jobd.store.store import Store
@@ -65,7 +65,7 @@ class Rig:
 
     def look(self) -> None:
         """Give the keeper something to do."""
-        self.engine.changed(lambda: None)
+        self.engine.refresh(lambda: None)
 
     def hang(self) -> None:
         self.hangs = True
@@ -84,7 +84,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     yield rig
     rig.instead = lambda: None
     rig.gate.set()
-    rig.engine.keeper.inbox.put(Leave())
+    rig.engine.keeper.inbox.put(SignOff())
     rig.engine._thread.join(20)
     rig.engine.close()
 
@@ -99,7 +99,7 @@ def test_a_keeper_that_hangs_is_not_well_until_it_goes_on(rig: Rig) -> None:
     rig.look()
     until(lambda: rig.hangs)
     assert rig.engine.healthy()
-    rig.clock.by = POLL + KEEPER_STALLS + SECOND
+    rig.clock.by = POLL + KEEPER_TIMEOUT + SECOND
     assert not rig.engine.healthy()
     rig.instead = lambda: None
     rig.gate.set()
@@ -110,15 +110,15 @@ def test_a_database_that_is_away_is_no_illness(rig: Rig) -> None:
     rig.instead = rig.fail
     rig.look()
     until(lambda: rig.engine.keeper.trouble)
-    rig.clock.by = POLL + KEEPER_STALLS + SECOND
+    rig.clock.by = POLL + KEEPER_TIMEOUT + SECOND
     until(rig.engine.healthy)
 
 
 def test_a_keeper_that_may_leave_does_so_at_once(rig: Rig) -> None:
     keeper = rig.engine.keeper
-    until(lambda: not keeper._sweeps and keeper._now_at is None, "the end of the start")
-    keeper._pruner.at = keeper._census.at = 2**62
-    keeper.inbox.put(Leave())
+    until(lambda: not keeper._full_passes and keeper._cycle_at is None, "the end of the start")
+    keeper._pruner.next_at = keeper._schedule_scan.next_at = 2**62
+    keeper.inbox.put(SignOff())
     until(lambda: not rig.engine._thread.is_alive(), "its end")  # not after the poll, which is minutes away
 
 

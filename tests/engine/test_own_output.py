@@ -15,10 +15,10 @@ from jobd.clock import SECOND
 from jobd.engine import worker as worker_module
 from jobd.engine.buffers import Budget
 from jobd.engine.output import Output
-from jobd.engine.processor import Processor, Rules
-from jobd.engine.queue import Item
+from jobd.engine.processor import Processor, RunSettings
+from jobd.engine.queue import Claim
 from jobd.job import Job, Plan
-from jobd.store.schedule_table import Settlement
+from jobd.store.schedule_table import ClaimUpdate
 from jobd.wire import MARK_HEAD, VERSION, Order, decode, decode_order, encode, encode_done, end_mark
 from tests.engine.world import HandClock, forget
 
@@ -37,9 +37,9 @@ class Process:
     """A worker process: each `work` is one write, one word or the beginning of the next run."""
 
     def __init__(self, pid: int, stage: Any) -> None:
-        self.pid = self.line = pid
+        self.pid = self.messages = pid
         self.output, self.ended = pid + 1_000, pid + 2_000
-        self.lapsed = False
+        self.lease_expired = False
         self.dead = False
         self.pipe = bytearray()
         self.running: Order | None = None
@@ -83,7 +83,7 @@ class Process:
     def flush(self) -> bool:
         return True
 
-    def take_back(self) -> int:
+    def revoke(self) -> int:
         count = len(self._sent)
         self._sent.clear()
         return count
@@ -129,23 +129,23 @@ class Stage:
         self.processes: list[Process] = []
         self._clock = HandClock(1_000)
         self.processor = Processor(
-            1, Rules("UTC", LIMIT), self, self._clock, lambda: 0.5, self._report, forget, Budget()  # type: ignore[arg-type]
+            1, RunSettings("UTC", LIMIT), self, self._clock, lambda: 0.5, self._report, forget, Budget()  # type: ignore[arg-type]
         )  # fmt: skip
         self.processor.pace = 1
         for number in range(len(prints)):
             job = Job(f"job{number}", id=number + 1, runonce=True)
-            self.processor.queue.put(Item(job, Plan(number + 1, node=1, due=0, ready=0)), 0)
+            self.processor.queue.put(Claim(job, Plan(number + 1, node=1, due=0, ready=0)), 0)
         self.processor.step()
 
     def start(self) -> Process:
         self.processes.append(Process(len(self.processes) + 1, self))
         return self.processes[-1]
 
-    def sweep(self, known: Collection[int]) -> None:
+    def kill_escaped(self, known: Collection[int]) -> None:
         pass
 
     def _report(self, message: object) -> None:
-        if isinstance(message, Settlement) and message.run is not None:
+        if isinstance(message, ClaimUpdate) and message.run is not None:
             name = f"job{message.plan.job_id - 1}"
             assert name not in self.kept
             self.kept[name] = "".join(part.text for part in message.output)
@@ -172,7 +172,7 @@ class Stage:
             self.do(deed)
 
     def _handle(self, source: str) -> None:
-        (worker,) = self.processor.crew
+        (worker,) = self.processor.workers
         self.processor.handle(worker, source)
 
     def finish(self) -> None:

@@ -22,7 +22,7 @@ class Narrow(World):
 
     def __init__(self, folder: Path, length: int) -> None:
         super().__init__(folder, workers=2, poll=SECOND)
-        self._keeper._appetites = {DEFAULT_POOL: self._processor.appetite}
+        self._keeper._demands = {DEFAULT_POOL: self._processor.demand}
         self.begun: list[str] = []  # the jobs, without what follows a blank of their names
         self._length = length
         self.takes = self._begin

@@ -6,7 +6,7 @@ from typing import Any
 
 from jobd.clock import MILLISECOND, MINUTE, SECOND
 from jobd.config import HistorySettings
-from jobd.engine.pruner import LONGEST, MOST, REST, Pruner
+from jobd.engine.pruner import MAX_BATCH, PAUSE_FACTOR, TARGET_BATCH_TIME, Pruner
 from jobd.job import Run
 from jobd.store.rows import RUN, run_row
 from jobd.store.store import Store
@@ -47,8 +47,8 @@ class Scene:
 
     def pass_time(self, duration: int) -> None:
         until = self.clock.passed + duration
-        while self.pruner.at <= until:
-            self.clock.passed = max(self.clock.passed, self.pruner.at)
+        while self.pruner.next_at <= until:
+            self.clock.passed = max(self.clock.passed, self.pruner.next_at)
             self.pruner.step(self.slow, HISTORY)
         self.clock.passed = max(until, self.clock.passed)
 
@@ -77,16 +77,16 @@ def test_a_batch_takes_milliseconds_however_slow_the_database_and_most_of_the_ti
         scene.record(1, range(1, 5_001), 2_000 * SECOND)
         scene.pass_time(2 * SECOND)
         took = [MILLISECOND // 2 + rows * each for rows in scene.slow.batches if rows]
-        assert max(took[1:]) <= 2 * LONGEST
-        assert max(scene.slow.batches) <= MOST
-        assert sum(took) * (1 + REST) <= 2 * SECOND
+        assert max(took[1:]) <= 2 * TARGET_BATCH_TIME
+        assert max(scene.slow.batches) <= MAX_BATCH
+        assert sum(took) * (1 + PAUSE_FACTOR) <= 2 * SECOND
 
 
 def test_every_job_that_has_grown_too_many_runs_is_found_whenever_it_ran(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     for job in range(1, 31):
         runs = scene.record(job, range(1, 151), 30 * SECOND)
-        scene.pruner.ended(runs[-1:], HISTORY)
+        scene.pruner.runs_ended(runs[-1:], HISTORY)
     scene.record(31, range(1, 151), 0)  # these are the latest of all
     scene.pass_time(3 * SECOND)
     assert {scene.left(job) for job in range(1, 31)} == {100}
@@ -98,6 +98,6 @@ def test_pruning_by_number_keeps_up_with_a_thousand_runs_a_second(tmp_path: Path
         scene.record(job, range(1, 101), 10 * SECOND)
     for second in range(1, 4):
         for job in range(1, 1_001):
-            scene.pruner.ended(scene.record(job, range(100 + second, 101 + second), 0), HISTORY)
+            scene.pruner.runs_ended(scene.record(job, range(100 + second, 101 + second), 0), HISTORY)
         scene.pass_time(2 * SECOND)
         assert {scene.left(job) for job in range(1, 1_001, 97)} == {100}

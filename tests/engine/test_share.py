@@ -3,7 +3,7 @@
 import pytest
 
 from jobd.clock import MILLISECOND, SECOND
-from jobd.engine.share import Share, ahead, last_call, look_at, may_wait, share_of, sooner
+from jobd.engine.share import Share, claims_to_add, eager_poll, last_call, may_wait, recheck_at, share_of
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ def shares_at(sizes: list[int], in_play: int, before: list[Share | None]) -> lis
     ],
 )
 def test_a_node_keeps_what_it_has_of_its_share_and_lets_go_of_the_rest(before: int, holding: int, more: int) -> None:
-    assert ahead(Share(least=6, most=7, now=6, credit=0), before, holding) == more
+    assert claims_to_add(Share(least=6, most=7, now=6, credit=0), before, holding) == more
 
 
 def test_a_node_takes_one_more_when_the_fractions_add_up_to_it() -> None:
-    assert ahead(Share(least=6, most=7, now=7, credit=0), 6, 6) == 1
+    assert claims_to_add(Share(least=6, most=7, now=7, credit=0), 6, 6) == 1
 
 
 @pytest.mark.parametrize(("turn", "call"), [(0, 20), (5, 20), (25, 100), (50, 200), (1_000, 200)])
@@ -83,18 +83,18 @@ def test_the_last_call_leaves_time_for_some_turns(turn: int, call: int) -> None:
 
 def test_what_was_left_is_looked_at_again_after_its_last_call_and_before_it_is_ready() -> None:
     ready, call = 10 * SECOND, 100 * MILLISECOND
-    assert ready - call < look_at(ready, call) < ready
+    assert ready - call < recheck_at(ready, call) < ready
 
 
 def test_a_node_with_too_little_looks_soon_and_then_more_and_more_rarely() -> None:
-    waits = [sooner(SECOND, looks) // MILLISECOND for looks in range(8)]
+    waits = [eager_poll(SECOND, looks) // MILLISECOND for looks in range(8)]
     assert waits == [30, 48, 78, 127, 205, 332, 382, 382]
-    assert sooner(50 * MILLISECOND, 0) < 50 * MILLISECOND
+    assert eager_poll(50 * MILLISECOND, 0) < 50 * MILLISECOND
 
 
 def test_a_node_with_too_little_comes_by_at_every_part_of_what_repeats_with_the_poll() -> None:
     for period in (SECOND, SECOND // 2, SECOND // 3, SECOND // 5):
-        looks = sorted(number * sooner(SECOND, 99) % period for number in range(21))
+        looks = sorted(number * eager_poll(SECOND, 99) % period for number in range(21))
         gaps = [after - before for before, after in zip(looks, [*looks[1:], looks[0] + period], strict=True)]
         assert max(gaps) < period / 7
 

@@ -35,7 +35,7 @@ def order(serial: int, *command: str) -> bytes:
 def in_a_run(spawner: ProcessSpawner, command: list[str]) -> ProcessChild:
     """A worker that has begun to run a program and was heard to do so."""
     child = spawner.start()
-    select.select([child.line], [], [])
+    select.select([child.messages], [], [])
     (said,) = child.receive()
     ready, version, secret = decode(said)
     assert (ready, version) == ("ready", VERSION)
@@ -51,7 +51,7 @@ def test_a_worker_whose_lease_is_over_says_so_by_the_way_it_ends(spawner: Proces
     child.trust_until(SystemClock().monotonic() + SECOND // 5)
     assert child.wait(PATIENCE)
     assert child.reap() == -signal.SIGKILL
-    assert child.lapsed
+    assert child.lease_expired
 
 
 def test_a_worker_that_is_ended_has_not_outlived_its_lease(spawner: ProcessSpawner) -> None:
@@ -60,7 +60,7 @@ def test_a_worker_that_is_ended_has_not_outlived_its_lease(spawner: ProcessSpawn
     child.end()
     assert child.wait(PATIENCE)
     assert child.reap() == -signal.SIGKILL
-    assert not child.lapsed
+    assert not child.lease_expired
 
 
 def test_a_worker_that_the_daemon_ends_after_its_lease_was_over_is_known_to_have_outlived_it(
@@ -71,14 +71,14 @@ def test_a_worker_that_the_daemon_ends_after_its_lease_was_over_is_known_to_have
     assert child.wait(PATIENCE)
     child.end()
     child.reap()
-    assert child.lapsed
+    assert child.lease_expired
 
 
 def test_a_worker_whose_task_dies_by_itself_has_not_outlived_its_lease(spawner: ProcessSpawner) -> None:
     child = in_a_run(spawner, ["sh", "-c", "'kill -9 $PPID'"])
     assert child.wait(PATIENCE)
     assert child.reap() == -signal.SIGKILL
-    assert not child.lapsed
+    assert not child.lease_expired
 
 
 def test_of_many_orders_each_is_run_in_turn_or_taken_back_and_its_place_is_used_again(
@@ -90,7 +90,7 @@ def test_of_many_orders_each_is_run_in_turn_or_taken_back_and_its_place_is_used_
         "    while waits and not os.path.exists(path + '.go'): time.sleep(0.01)\n"
     )
     child = spawner.start()
-    select.select([child.line], [], [])
+    select.select([child.messages], [], [])
     child.receive()
     ran, told = [], 0
 
@@ -102,7 +102,7 @@ def test_of_many_orders_each_is_run_in_turn_or_taken_back_and_its_place_is_used_
     def hear(count: int) -> None:
         nonlocal told
         while told < count:
-            assert select.select([child.line], [], [], 20)[0]
+            assert select.select([child.messages], [], [], 20)[0]
             for packet in child.receive():
                 ran.append(decode(packet)[1])
                 told += 1
@@ -118,7 +118,7 @@ def test_of_many_orders_each_is_run_in_turn_or_taken_back_and_its_place_is_used_
     assert child.flush()
     send(range(total + 10, total + 12))  # not let out yet
     until(lambda: (tmp_path / "ran").read_text().count("\n") > total, "the slow run")
-    assert child.take_back() == 11
+    assert child.revoke() == 11
     (tmp_path / "ran.go").touch()
     send(range(total + 20, total + 23))
     assert child.flush()
@@ -137,8 +137,8 @@ def test_what_a_worker_with_closed_ears_was_not_told_is_taken_back(spawner: Proc
     child.send(order(2, "true"))
     child.send(order(3, "true"))
     assert not child.flush()
-    assert child.take_back() == 2
-    assert child.take_back() == 0
+    assert child.revoke() == 2
+    assert child.revoke() == 0
     child.end()
     assert child.wait(PATIENCE)
     child.reap()

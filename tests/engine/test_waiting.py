@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from jobd.clock import MILLISECOND, SECOND
 from jobd.engine.buffers import Budget
-from jobd.engine.processor import Appetite, Processor, Rules
-from jobd.engine.queue import Item
+from jobd.engine.processor import Demand, Processor, RunSettings
+from jobd.engine.queue import Claim
 from jobd.job import Job, Plan
-from jobd.store.schedule_table import Settlement
+from jobd.store.schedule_table import ClaimUpdate
 from jobd.wire import Order
 from tests.engine.world import START, HandClock, Puppet, Ran, Stage, forget, listen
 
@@ -25,7 +25,7 @@ class Pool:
         self.takes: Callable[[Order], int] = lambda order: takes
         self.reported: list[object] = []
         self.processor = Processor(
-            2, Rules("UTC", 1024), Stage(self), self.clock, lambda: 0.5, self.reported.append, forget, Budget()
+            2, RunSettings("UTC", 1024), Stage(self), self.clock, lambda: 0.5, self.reported.append, forget, Budget()
         )
         self.processor.shared = shared
         self.pass_time(10 * MILLISECOND)
@@ -33,7 +33,7 @@ class Pool:
     def claim(self, *numbers: int, ready: int = START) -> None:
         for number in numbers:
             plan = Plan(number, due=ready, ready=ready, anchor=ready, node=1, token=1)
-            self.processor.queue.put(Item(Job(f"job{number}", "1h", id=number), plan), ready)
+            self.processor.queue.put(Claim(Job(f"job{number}", "1h", id=number), plan), ready)
 
     def pass_time(self, duration: int) -> None:
         for _ in range(duration // MILLISECOND):
@@ -48,7 +48,7 @@ class Pool:
         return [
             one.plan.job_id
             for one in self.reported
-            if isinstance(one, Settlement) and one.run is None and not one.plan.node
+            if isinstance(one, ClaimUpdate) and one.run is None and not one.plan.node
         ]
 
 
@@ -59,8 +59,8 @@ def test_what_waits_behind_long_runs_is_given_back_and_nothing_more_is_wanted() 
     assert pool.given_back() == []
     pool.pass_time(150 * MILLISECOND)
     assert pool.given_back() == [3, 4]
-    assert pool.processor.appetite(POLL) == Appetite(0, 0)
-    assert len(pool.processor.crew.running()) == 2
+    assert pool.processor.demand(POLL) == Demand(0, 0)
+    assert len(pool.processor.workers.running()) == 2
 
 
 def test_without_other_nodes_it_waits_here() -> None:
@@ -68,7 +68,7 @@ def test_without_other_nodes_it_waits_here() -> None:
     pool.claim(1, 2, 3, 4)
     pool.pass_time(SECOND)
     assert pool.given_back() == []
-    assert pool.processor.appetite(POLL).most > 0
+    assert pool.processor.demand(POLL).most > 0
 
 
 def test_when_the_others_come_what_has_waited_is_given_back_at_once() -> None:
@@ -95,7 +95,7 @@ def test_after_a_long_run_only_what_a_free_worker_begins_is_wanted() -> None:
     pool.claim(1, 2, 3)
     pool.pass_time(350 * MILLISECOND)
     assert pool.given_back() == [3]
-    assert pool.processor.appetite(POLL).now == 2
+    assert pool.processor.demand(POLL).now == 2
 
 
 def test_quick_runs_are_not_given_back_however_many_wait() -> None:

@@ -12,8 +12,19 @@ from jobd.config import HistorySettings, LogSettings, Settings
 from jobd.engine.buffers import Budget
 from jobd.engine.keeper import Keeper
 from jobd.engine.mailbox import Mailbox
-from jobd.engine.messages import Abandoned, Cancel, Claims, Look, Looked, Marked, Opened, Recall, Recalled, Vanished
-from jobd.engine.processor import Appetite, Processor, Rules
+from jobd.engine.messages import (
+    Abandoned,
+    Cancel,
+    ClaimVanished,
+    NewClaims,
+    NodeRegistered,
+    Recall,
+    Recalled,
+    Refresh,
+    Refreshed,
+    StartRecorded,
+)
+from jobd.engine.processor import Demand, Processor, RunSettings
 from jobd.engine.spool import open_spool
 from jobd.job import DEFAULT_POOL, Job, Options
 from jobd.store import definitions
@@ -54,10 +65,10 @@ class Puppet:
 
     def __init__(self, pid: int, world: Any) -> None:
         self.pid = pid
-        self.line = pid
+        self.messages = pid
         self.output = pid + 2_000_000
         self.ended = pid + 1_000_000
-        self.lapsed = False
+        self.lease_expired = False
         self.order: Order | None = None
         self.done_at: int | None = None
         self._world = world
@@ -98,7 +109,7 @@ class Puppet:
     def unread(self) -> int:
         return len(self._printed)
 
-    def take_back(self) -> int:
+    def revoke(self) -> int:
         count = len(self._orders) + len(self._sent)
         self._orders.clear()
         self._sent.clear()
@@ -155,7 +166,7 @@ class Stage:
         self._world.puppets.append(puppet)
         return puppet
 
-    def sweep(self, known: Collection[int]) -> None:
+    def kill_escaped(self, known: Collection[int]) -> None:
         pass
 
 
@@ -183,18 +194,20 @@ class World:
         """A daemon starts."""
         self._up = True
         self._inbox = Mailbox()
-        rules = Rules("UTC", 1024)
+        run_settings = RunSettings("UTC", 1024)
         stage = Stage(self)
         self.budget = Budget()
         clock, report = self.clock, self._report
-        self._processor = Processor(self._workers, rules, stage, clock, lambda: 0.5, report, forget, budget=self.budget)
-        appetites = {DEFAULT_POOL: lambda horizon: Appetite(2_000, 2_000)}
+        self._processor = Processor(
+            self._workers, run_settings, stage, clock, lambda: 0.5, report, forget, budget=self.budget
+        )
+        demands = {DEFAULT_POOL: lambda horizon: Demand(2_000, 2_000)}
         inboxes = Mailbox(), self._inbox
         self._keeper = Keeper(
-            self._settings, self._open, "instance", self, clock, appetites, {}, self._spool, *inboxes, self.budget
+            self._settings, self._open, "instance", self, clock, demands, {}, self._spool, *inboxes, self.budget
         )
-        self._keeper._pruner.at = 2**62  # in these worlds nothing is forgotten
-        self._keeper._census.at = 2**62
+        self._keeper._pruner.next_at = 2**62  # in these worlds nothing is forgotten
+        self._keeper._schedule_scan.next_at = 2**62
         self._keeper._open()
         self._turn()
 
@@ -221,7 +234,7 @@ class World:
 
     def look(self) -> None:
         """Somebody has told the daemon that there is something to see."""
-        self._keeper.inbox.put(Look(lambda trouble: None))
+        self._keeper.inbox.put(Refresh(lambda trouble: None))
         self._turn()
 
     def pass_time(self, duration: int) -> None:
@@ -277,23 +290,23 @@ class World:
 
     def _receive(self, message: object) -> None:
         match message:
-            case Claims(items=items):
-                for item in items:
-                    self._processor.queue.put(item, item.plan.ready or 0)
+            case NewClaims(claims=claims):
+                for claim in claims:
+                    self._processor.queue.put(claim, claim.plan.ready or 0)
             case Recall(job_id=job_id):
                 self._processor.recall(job_id)
                 self._keeper.inbox.put(Recalled(job_id))
             case Cancel(job_id=job_id):
                 self._processor.cancel(job_id)
-            case Marked(job_id=job_id, token=token, held=held):
-                self._processor.marked(job_id, token, held)
-            case Vanished(job_id=job_id, token=token):
+            case StartRecorded(job_id=job_id, token=token, held=held):
+                self._processor.start_recorded(job_id, token, held)
+            case ClaimVanished(job_id=job_id, token=token):
                 self._processor.drop(job_id, token, "its claim is gone")
-                if job_id not in self._processor._hands:
+                if job_id not in self._processor._in_flight:
                     self._keeper.inbox.put(Abandoned({job_id: (token, None)}))
-            case Looked(reply=reply):
+            case Refreshed(reply=reply):
                 reply()
-            case Opened():
+            case NodeRegistered():
                 pass
 
 
@@ -303,9 +316,9 @@ def forget(job_id: int, token: int, started: int) -> None:
 
 def listen(processor: Processor) -> None:
     """Have the processor hear what its puppets say."""
-    for worker in processor.crew:
+    for worker in processor.workers:
         if worker.child.speaks:  # type: ignore[attr-defined]
-            processor.handle(worker, "line")
+            processor.handle(worker, "messages")
 
 
 def settings(folder: Path, poll: int) -> Settings:

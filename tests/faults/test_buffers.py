@@ -18,7 +18,7 @@ import pytest
 
 from jobd.daemon.control import ask
 from jobd.engine.buffers import LIMIT
-from jobd.engine.engine import MOST_LOOKS
+from jobd.engine.engine import MAX_REFRESHES
 from tests import servers
 from tests.faults.scene import noted, notes
 from tests.house import LONG, House, until
@@ -238,7 +238,7 @@ def test_what_was_claimed_ahead_runs_and_is_written_later(
 def test_commands_that_come_and_go_while_the_database_is_away_do_not_pile_up(house: House) -> None:
     house.foreground()
     with locked(house):
-        for _ in range(MOST_LOOKS + 20):
+        for _ in range(MAX_REFRESHES + 20):
             ask(str(house.state), {"do": "changed"}, 0.001)
         began = time.monotonic()
         answer = ask(str(house.state), {"do": "changed"}, 20)

@@ -37,7 +37,7 @@ def after_run(interval: str, plan: Plan, zone: str) -> Plan:
     due = plan.due or 0
     ended = lifecycle.Ended("succeeded", due, due + SECOND)
     job = lifecycle.filled(Job("a", interval, id=1), Options())
-    return lifecycle.settle(job, plan, ended, zone, 0.5).plan
+    return lifecycle.after_attempt(job, plan, ended, zone, 0.5).plan
 
 
 def test_the_clock_time_in_hand_moves_with_the_zone() -> None:
@@ -112,11 +112,11 @@ def test_a_run_in_hand_keeps_its_zone_to_its_end() -> None:
     job = lifecycle.filled(Job("a", DAILY, id=1, retry_times=3), Options(backoff=MINUTE))
     plan = planned(DAILY, moment("2026-11-24T09:00", TOKYO), TOKYO)
     due = plan.due or 0
-    waiting = lifecycle.settle(job, plan, lifecycle.Ended("failed", due, due + SECOND), TOKYO, 0.5).plan
+    waiting = lifecycle.after_attempt(job, plan, lifecycle.Ended("failed", due, due + SECOND), TOKYO, 0.5).plan
     assert waiting.attempt == 1
     now = due + 2 * SECOND
     assert lifecycle.plan(job, waiting, now, BERLIN)._replace(pool="", token=0) == waiting._replace(pool="", token=0)
-    over = lifecycle.settle(job, waiting, lifecycle.Ended("succeeded", now, now), BERLIN, 0.5).plan
+    over = lifecycle.after_attempt(job, waiting, lifecycle.Ended("succeeded", now, now), BERLIN, 0.5).plan
     assert shown(over.due, TOKYO) == "2026-11-25 09:30:00+0900"
     assert shown(lifecycle.plan(job, over, now, BERLIN).due, BERLIN) == "2026-11-25 09:30:00+0100"
 

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from jobd.clock import MILLISECOND, SECOND
 from jobd.engine.buffers import weight, weight_of
-from jobd.engine.messages import Printed, Unresolved
+from jobd.engine.messages import OutputPrinted, Unresolved
 from jobd.job import FAILED, LOST, SUCCEEDED
 from jobd.lifecycle import MAX_LOSSES, MAX_TOKEN, UNRESOLVED_PAUSE
 from jobd.store.output import LOST as DROPPED_HERE
-from jobd.store.schedule_table import Settlement
+from jobd.store.schedule_table import ClaimUpdate
 from jobd.wire import Order
 from tests.simulation.events import Violation
 from tests.simulation.node import EPOCH, Node
@@ -185,7 +185,7 @@ class Checks:
         return (
             any(
                 job_id in processor.queue._live
-                or any(run.execution.item.job.id == job_id for run in processor.crew.running())
+                or any(run.execution.claim.job.id == job_id for run in processor.workers.running())
                 for processor in node.engine._processors.values()
             )
             or job_id in node.engine.keeper._outcomes
@@ -310,15 +310,15 @@ def _held(engine: Any) -> int:
     outcomes, size = engine.keeper._outcomes, 0
     for message in engine.keeper.inbox._messages:
         match message:
-            case Settlement() | Unresolved(settlement=Settlement()):
-                size += weight(message if isinstance(message, Settlement) else message.settlement)
-            case Printed(part=part):
+            case ClaimUpdate() | Unresolved(update=ClaimUpdate()):
+                size += weight(message if isinstance(message, ClaimUpdate) else message.update)
+            case OutputPrinted(part=part):
                 size += weight_of([part])
     return size + sum(outcomes._weights.values()) + sum(map(weight_of, outcomes._printed.values()))
 
 
 def _printing(engine: Any) -> int:
     """Bytes of what has been printed and not been handed in."""
-    runs = [worker.in_progress() for processor in engine._processors.values() for worker in processor.crew]
+    runs = [worker.in_progress() for processor in engine._processors.values() for worker in processor.workers]
     outputs = [run._output for run in runs if run is not None and run._output is not None]
     return sum(len(one._tail) + len(one._line) + one._records.size for one in outputs)

@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 from jobd import lifecycle
-from jobd.engine import keeper, takeover, turn
+from jobd.engine import cycle, keeper, takeover
 from jobd.engine.engine import Engine
 from jobd.engine.keeper import Keeper
 from jobd.engine.lease import Lease, Neighbours, Watch
@@ -17,14 +17,14 @@ from jobd.engine.outcomes import Outcomes
 from jobd.engine.output import Output
 from jobd.engine.processor import Processor
 from jobd.engine.queue import WorkQueue
-from jobd.engine.split import Share, Split
+from jobd.engine.split import Chunk, Split
 from jobd.engine.spool import Place
 from jobd.engine.worker import Execution, Worker
 from jobd.store import nodes
 from jobd.store import schedule_table as table
-from jobd.store.schedule_table import NOTHING, Settlement
+from jobd.store.schedule_table import NOTHING, ClaimUpdate
 from jobd.store.sqlite import Sqlite
-from tests.simulation.node import MemoryMarks, MemorySpool, Node
+from tests.simulation.node import MemorySpool, MemoryStartJournal, Node
 from tests.simulation.puppets import Puppet
 
 Mutant = Callable[[], contextlib.AbstractContextManager[Any]]
@@ -34,16 +34,14 @@ def _instead(owner: Any, name: str, replacement: Any) -> Mutant:
     return lambda: mock.patch.object(owner, name, replacement)
 
 
-def _settle_unfenced(session: Any, settlements: Any) -> set[int]:
+def _settle_unfenced(session: Any, updates: Any) -> set[int]:
     """Whatever token a result comes with, it is taken."""
-    current = {plan.job_id: plan for plan in table.plans(session, [one.plan.job_id for one in settlements]).values()}
-    taken = [
-        one._replace(node=current[one.plan.job_id].node, token=current[one.plan.job_id].token) for one in settlements
-    ]
+    current = {plan.job_id: plan for plan in table.plans(session, [one.plan.job_id for one in updates]).values()}
+    taken = [one._replace(node=current[one.plan.job_id].node, token=current[one.plan.job_id].token) for one in updates]
     return _settle(session, taken)
 
 
-_settle = table.settle
+_settle = table.record
 
 
 def _claim_without_token(
@@ -104,7 +102,7 @@ def _observe_strangers(self: Neighbours, locks: Any) -> list[int]:
 def _no_last_call() -> Iterator[None]:
     """Each node rounds its share down, and what is left is nobody's."""
     with (
-        mock.patch.object(turn, "ahead", lambda share, before, holding: max(0, share.least - holding)),
+        mock.patch.object(cycle, "claims_to_add", lambda share, before, holding: max(0, share.least - holding)),
         mock.patch.object(keeper, "last_call", return_value=-(10**15)),
     ):
         yield
@@ -113,13 +111,13 @@ def _no_last_call() -> Iterator[None]:
 def _free_what_is_over(session: Any, work: Any, settings: Any, pool: str, live: Any) -> Any:
     """A node that has more than its share lets go of the rest, whatever it is doing with it."""
     share = _share(session, work, settings, pool, live)
-    if share is not None and (over := work.wanted[pool].holding - share.most) > 0:
+    if share is not None and (over := work.capacities[pool].holding - share.most) > 0:
         own = "SELECT job_id FROM schedule WHERE node_id = ? LIMIT ?"
         session.execute(f"UPDATE schedule SET node_id = 0 WHERE job_id IN ({own})", (work.node, over))
     return share
 
 
-_share = turn._share
+_share = cycle._share
 
 
 def _renewed_at_the_answer(self: Keeper, now: int) -> None:
@@ -129,7 +127,7 @@ def _renewed_at_the_answer(self: Keeper, now: int) -> None:
         self.lease.renewed(self._clock.monotonic())
 
 
-_turn = Keeper._turn
+_turn = Keeper._run_cycle
 
 
 def _forget_the_rest(self: Keeper, message: object) -> None:
@@ -187,26 +185,26 @@ def _orphan(self: Puppet) -> None:
 def _adopt_at_once(self: Keeper, done: Any) -> None:
     """Claims of nodes that are not registered are taken as soon as they are seen."""
     _announce(self, done)
-    for one in done.gone or ():
-        self._adopt(one)
+    for one in done.unregistered or ():
+        self._take_over_unregistered(one)
 
 
 _announce = Keeper._announce
 
 
-def _empty_hands(self: Processor, worker: Any, item: Any, wall: int, monotonic: int) -> bool:
+def _empty_hands(self: Processor, worker: Any, claim: Any, wall: int, monotonic: int) -> bool:
     """What is claimed anew begins beside what of the same job has not ended."""
-    given = _give(self, worker, item, wall, monotonic)
-    self._hands.clear()
+    given = _give(self, worker, claim, wall, monotonic)
+    self._in_flight.clear()
     return given
 
 
-_give = Processor._give
+_give = Processor._start
 
 
 def _forget_the_line(self: Processor, worker: Worker) -> None:
     """What is taken out of a worker's line goes nowhere."""
-    worker.take_back(self._clock.wall(), self._clock.monotonic())
+    worker.revoke_prefetched(self._clock.wall(), self._clock.monotonic())
 
 
 def _take_back_a_copy(self: Puppet) -> int:
@@ -219,7 +217,7 @@ def _no_marks() -> Iterator[None]:
     """Nobody knows which runs had begun, and nobody minds."""
     with (
         mock.patch.object(lifecycle, "lose", _never_guarded),
-        mock.patch.object(MemoryMarks, "read", return_value={}),
+        mock.patch.object(MemoryStartJournal, "read", return_value={}),
     ):
         yield
 
@@ -233,7 +231,7 @@ def _share_before_hearing(self: Worker) -> None:
 _read = Worker.read
 
 
-def _share_everything(self: Split, mark: bytes) -> Share | None:
+def _share_everything(self: Split, mark: bytes) -> Chunk | None:
     """A run that is over is given all that has been read."""
     share = _end(self, mark)
     return None if share is None else (share[0] + self.rest()[0], 0)
@@ -242,22 +240,22 @@ def _share_everything(self: Split, mark: bytes) -> Share | None:
 _end = Split.end
 
 
-def _read_half(self: MemorySpool, place: Place) -> Settlement:
+def _read_half(self: MemorySpool, place: Place) -> ClaimUpdate:
     """The plans of what was spooled are kept, and not the runs."""
     return self._kept[place.start]._replace(run=None)
 
 
-def _drop_and_count_on(self: Outcomes, settlements: Any) -> None:
+def _drop_and_count_on(self: Outcomes, updates: Any) -> None:
     """What is written counts as if it waited still."""
     waiting = self._budget.waiting
-    _drop_outcomes(self, settlements)
+    _drop_outcomes(self, updates)
     self._budget.waiting = waiting
 
 
 _drop_outcomes = Outcomes.drop
 
 
-def _spool_and_forget(self: Outcomes, job_id: int, one: Any) -> Settlement | None:
+def _spool_and_forget(self: Outcomes, job_id: int, one: Any) -> ClaimUpdate | None:
     """What is in the spool alone is taken for something that cannot be read, and nobody is told."""
     del self._waiting[job_id]
     return None
@@ -273,9 +271,9 @@ def _claim_the_lowest_first(
 _claim_all = table.claim
 
 
-def _put_below(self: WorkQueue, item: Any, moment: int) -> None:
+def _put_below(self: WorkQueue, claim: Any, moment: int) -> None:
     """What waits for a worker comes out of the queue by the lowest priority first."""
-    _put(self, item, moment)
+    _put(self, claim, moment)
     self._heaps = dict(sorted(self._heaps.items()))
 
 
@@ -287,7 +285,7 @@ def _overtake_by_a_hundred(session: Any, work: Any, settings: Any, pool: str, wa
     _overtake(session, work, settings, pool, want._replace(above=want.above + 50), done)
 
 
-_overtake = turn._overtake
+_overtake = cycle._claim_higher
 
 
 def _find_those_above(session: Any, pool: str, known: Any = (0,), without: Any = NOTHING) -> dict[int, int | None]:
@@ -309,11 +307,11 @@ _shrink = Output.shrink
 
 
 MUTANTS: dict[str, Mutant] = {
-    "results are not fenced": _instead(table, "settle", _settle_unfenced),
+    "results are not fenced": _instead(table, "record", _settle_unfenced),
     "a claim does not move the token": _instead(Sqlite, "claim", _claim_without_token),
     "a claim is not conditional": _instead(Sqlite, "claim", _claim_what_is_claimed),
-    "runs are not ended when the lease is over": _instead(Engine, "_bound", lambda self: False),
-    "the lease counts from the answer": _instead(Keeper, "_turn", _renewed_at_the_answer),
+    "runs are not ended when the lease is over": _instead(Engine, "_bound_by_lease", lambda self: False),
+    "the lease counts from the answer": _instead(Keeper, "_run_cycle", _renewed_at_the_answer),
     "the lease has no margin": _instead(
         Lease, "deadline", lambda self: None if self._sent is None else self._sent + self.length + 150_000
     ),
@@ -324,35 +322,37 @@ MUTANTS: dict[str, Mutant] = {
     "a lock is the daemon's alone": _instead(Node, "holds", lambda self, life: self.up and life == self.life),
     "nobody looks at locks": _instead(Neighbours, "observe", lambda self, locks: []),
     "what is over the shares is nobody's": _no_last_call,
-    "what is over the share is freed under its run": _instead(turn, "_share", _free_what_is_over),
-    "a node is buried unconditionally": _instead(nodes, "bury", _bury_blindly),
-    "a buried node claims": _instead(nodes, "still_lives", lambda session, node: True),
+    "what is over the share is freed under its run": _instead(cycle, "_share", _free_what_is_over),
+    "a node is buried unconditionally": _instead(nodes, "declare_dead", _bury_blindly),
+    "a buried node claims": _instead(nodes, "is_registered", lambda session, node: True),
     "what has vanished is given on before it has ended": _instead(Keeper, "_announce", _vanish_at_once),
     "a run outlives its daemon": _instead(Puppet, "end", _orphan),
     "claims made meanwhile are given up too": _instead(Keeper, "_receive", _forget_the_rest),
     "an unknown outcome is taken for a known one": _instead(Keeper, "_database_away", _outcome_is_known),
     "what a dead node had is not given on": _instead(
-        takeover, "give_on", lambda *args: takeover.Losses(0, 0)
+        takeover, "release_claims", lambda *args: takeover.Losses(0, 0)
     ),
-    "own claims that were lost are not given on": _instead(turn, "give_on", lambda *args: takeover.Losses(0, 0)),
+    "own claims that were lost are not given on": _instead(
+        cycle, "release_claims", lambda *args: takeover.Losses(0, 0)
+    ),
     "what was lost is not run again": _instead(lifecycle, "lose", _lose_silently),
     "what was not started stays claimed": _instead(lifecycle, "give_back", _keep_claimed),
     "nothing tells that a run had begun": _no_marks,
     "the spool keeps half": _instead(MemorySpool, "read", _read_half),
     "claims of the gone are taken at once": _instead(Keeper, "_announce", _adopt_at_once),
-    "what is in hand is not waited for": _instead(Processor, "_give", _empty_hands),
-    "what is taken back is forgotten": _instead(Processor, "_take_line", _forget_the_line),
-    "what is taken back is run all the same": _instead(Puppet, "take_back", _take_back_a_copy),
+    "what is in hand is not waited for": _instead(Processor, "_start", _empty_hands),
+    "what is taken back is forgotten": _instead(Processor, "_revoke_prefetched", _forget_the_line),
+    "what is taken back is run all the same": _instead(Puppet, "revoke", _take_back_a_copy),
     "what is read is shared before words are heard": _instead(Worker, "read", _share_before_hearing),
     "what is read when a run is over is all its own": _instead(Split, "end", _share_everything),
-    "what did not take place has printed": _instead(Execution, "nothing_happened", Execution.next_parts),
+    "what did not take place has printed": _instead(Execution, "retracted_parts", Execution.next_parts),
     "what is written counts as if it waited": _instead(Outcomes, "drop", _drop_and_count_on),
     "what is in the spool alone is forgotten": _instead(Outcomes, "_read", _spool_and_forget),
     "what is dropped is not said": _instead(Output, "shrink", _shrink_silently),
     "a claim takes the lowest priority first": _instead(table, "claim", _claim_the_lowest_first),
     "the queue gives the lowest priority first": _instead(WorkQueue, "put", _put_below),
-    "nothing overtakes what waits": _instead(turn, "_overtake", lambda *args: None),
-    "only what is far above overtakes": _instead(turn, "_overtake", _overtake_by_a_hundred),
+    "nothing overtakes what waits": _instead(cycle, "_claim_higher", lambda *args: None),
+    "only what is far above overtakes": _instead(cycle, "_claim_higher", _overtake_by_a_hundred),
     "what is below the usual priority is not found": _instead(table, "first_ready", _find_those_above),
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from jobd.engine.engine import Engine
 from jobd.engine.mailbox import Mailbox
 from jobd.engine.spool import Place
 from jobd.errors import JobdError
-from jobd.store.schedule_table import Settlement
+from jobd.store.schedule_table import ClaimUpdate
 from tests.simulation.events import Fiber, Violation
 from tests.simulation.network import Line, NodeStore
 from tests.simulation.puppets import Puppet, Stage
@@ -74,14 +74,14 @@ class Died(BaseException):
     """The process ends here, at a crash point."""
 
 
-class MemoryMarks:
+class MemoryStartJournal:
     """What a machine remembers of beginnings."""
 
     def __init__(self, effect: Callable[[str], None]) -> None:
         self._effect = effect
         self._begun: dict[tuple[int, int], int] = {}
 
-    def note(self, job_id: int, token: int, started: int) -> None:
+    def record(self, job_id: int, token: int, started: int) -> None:
         self._begun[job_id, token] = started
         self._effect("marked")
 
@@ -94,19 +94,19 @@ class MemorySpool:
 
     def __init__(self, effect: Callable[[str], None]) -> None:
         self._effect = effect
-        self._kept: list[Settlement] = []
+        self._kept: list[ClaimUpdate] = []
 
     def load(self) -> list[Place]:
         last = {one.plan.job_id: number for number, one in enumerate(self._kept)}
         return [Place(number, 1) for number in sorted(last.values())]
 
-    def read(self, place: Place) -> Settlement:
+    def read(self, place: Place) -> ClaimUpdate:
         return self._kept[place.start]
 
-    def add(self, settlements: Iterable[Settlement]) -> list[Place]:
+    def add(self, updates: Iterable[ClaimUpdate]) -> list[Place]:
         self._effect("spool")
         start = len(self._kept)
-        self._kept += settlements
+        self._kept += updates
         self._effect("spooled")
         return [Place(number, 1) for number in range(start, len(self._kept))]
 
@@ -143,7 +143,7 @@ class Node:
         self.settings: Settings | None = None  # of its own; None: the world's
         self.clock = NodeClock(world, world.random.randrange(10**9))
         self.line = Line()
-        self.marks, self.spool = MemoryMarks(self.effect), MemorySpool(self.effect)
+        self.marks, self.spool = MemoryStartJournal(self.effect), MemorySpool(self.effect)
         self.on_effect: Callable[[str], None] = lambda name: None
         self.puppets: list[Puppet] = []
         self.pids = number * 100_000
@@ -190,7 +190,7 @@ class Node:
         if self.world.tight:
             self.engine.budget.limit = TIGHT
         keeper: Any = self.engine.keeper
-        keeper._turn = partial(self.world.checks.priorities.turn, self, keeper._turn)
+        keeper._run_cycle = partial(self.world.checks.priorities.turn, self, keeper._run_cycle)
         inbox: Any = keeper.inbox
         outbox: Any = self.engine._inbox
         inbox.wake, inbox.sleep, outbox.wake = self._wake_keeper, self._nap_until_mail, self.wake

@@ -50,12 +50,12 @@ class Priorities:
             return
         self._claims |= claimed
         self._of_turn.setdefault(node.number, []).extend(claimed.values())
-        took = node.clock.monotonic() - keeper.turned_at
+        took = node.clock.monotonic() - keeper.last_cycle_at
         if node.clock.set_at >= self._world.events.now - took:
             return  # nobody can say what was ready
         least = min(claimed.values())
         for one in self._free(node.clock.wall() - took):
-            if one.priority > least and one.job_id not in keeper._lacking:
+            if one.priority > least and one.job_id not in keeper._unknown_tasks:
                 raise Violation(f"node {keeper._node} has left {one} and claimed, by job and token, {claimed}")
 
     def given(self, node: Any, order: Order) -> None:
@@ -87,7 +87,7 @@ class Priorities:
         if not _is_alone(node) or engine.keeper._draining or not engine.budget.calm:
             return []
         processor = engine._processors[DEFAULT_POOL]
-        waiting = sorted((one.plan.priority for one in _live(processor.queue)), reverse=True)[: processor.crew.size]
+        waiting = sorted((one.plan.priority for one in _live(processor.queue)), reverse=True)[: processor.workers.size]
         if not waiting:
             return []
         several = len(engine.keeper._priorities.get(DEFAULT_POOL, ())) > 1

@@ -27,13 +27,13 @@ class Puppet:
 
     def __init__(self, node: Any, pid: int) -> None:
         self.pid = pid
-        self.line = pid
+        self.messages = pid
         self.output = pid + 2_000_000
         self.ended = pid + 1_000_000
         self.node = node
         self.order: Order | None = None
         self.alive = True
-        self.lapsed = False
+        self.lease_expired = False
         self.gone = False  # it has ended and can be reaped
         self.printed = bytearray(b"warming up\n")  # and not read yet
         self.said = [encode("ready", VERSION, self._mark_end())]
@@ -72,7 +72,7 @@ class Puppet:
     def unread(self) -> int:
         return len(self.printed)
 
-    def take_back(self) -> int:
+    def revoke(self) -> int:
         count = len(self._orders) + len(self._sent)
         self._orders.clear()
         self._sent.clear()
@@ -164,7 +164,7 @@ class Puppet:
 
     def _check_deadline(self) -> None:
         if self.alive and self._deadline and self.node.clock.monotonic() >= self._deadline:
-            self.lapsed = True
+            self.lease_expired = True
             self.node.own(self.node.world.delay(KILL_TAKES), self.die)
 
 
@@ -182,5 +182,5 @@ class Stage:
         self._node.wake()
         return puppet
 
-    def sweep(self, known: Collection[int]) -> None:
+    def kill_escaped(self, known: Collection[int]) -> None:
         pass

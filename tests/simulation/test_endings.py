@@ -5,7 +5,7 @@ import pytest
 
 from jobd.clock import MILLISECOND, SECOND
 from jobd.engine import keeper
-from jobd.engine.keeper import PATIENCE, Keeper
+from jobd.engine.keeper import SIGN_OFF_TIMEOUT, Keeper
 from jobd.engine.messages import Abandoned, Drain
 from jobd.job import Options
 from jobd.wire import Order
@@ -60,7 +60,7 @@ class Scenario(World):
     def lease_ends(self) -> None:
         """The first node's lease is over."""
         for processor in self.nodes[0].engine._processors.values():
-            processor.forget("the lease is over")
+            processor.abandon_all("the lease is over")
 
     def sign_off(self, its: Keeper) -> None:
         """The first node signs off, and the database has just come back."""
@@ -112,7 +112,7 @@ def test_what_was_ended_with_the_lease_is_lost_also_when_its_node_leaves_at_that
     """A job for which twice is worse than none is not run again, and the other one is."""
     scenario = Scenario()
     if back_at_the_end:  # the database is away until the node gives up waiting for it
-        scenario.settings = scenario.settings._replace(lease=3 * PATIENCE)
+        scenario.settings = scenario.settings._replace(lease=3 * SIGN_OFF_TIMEOUT)
         scenario.events.at(HANDS, lambda: setattr(scenario.nodes[0].line, "cut", True))
         monkeypatch.setattr(Keeper, "_sign_off", lambda its: scenario.sign_off(its))
     scenario.events.at(HANDS, scenario.lease_ends)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from jobd.clock import MILLISECOND, SECOND, iso
-from jobd.engine.share import IN_HAND, PATIENCE
+from jobd.engine.share import MAX_READY_WAIT, MAX_WAITING_WORK
 from jobd.job import Options
 from jobd.wire import Order
 from tests.simulation.node import EPOCH, Node
@@ -220,4 +220,4 @@ def test_urgent_jobs_that_one_node_has_claimed_ahead_wait_there_no_longer_than_o
     scenario.run()
     moments = [began.at for began in scenario.checks.began if began.job.startswith("urgent")]
     assert len(moments) == URGENT
-    assert max(moments) <= DUE + PATIENCE + IN_HAND
+    assert max(moments) <= DUE + MAX_READY_WAIT + MAX_WAITING_WORK

@@ -4,7 +4,7 @@ had is taken over in time (Checks.crashed says when)."""
 import pytest
 
 from jobd.clock import MILLISECOND, SECOND
-from jobd.engine.messages import Look
+from jobd.engine.messages import Refresh
 from jobd.job import Options
 from tests.simulation.node import Node
 from tests.simulation.puppets import Act
@@ -36,7 +36,7 @@ class Scenario(World):
     def _knock(self) -> None:
         """The one that came last is the first to know."""
         if self.nodes[1].up:
-            self.nodes[1].engine.keeper.inbox.put(Look(lambda trouble: None))
+            self.nodes[1].engine.keeper.inbox.put(Refresh(lambda trouble: None))
 
 
 @pytest.mark.parametrize("dies", [0, 1])

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from jobd import logs
 from jobd.clock import DAY, HOUR, MILLISECOND, SECOND
 from jobd.config import HistorySettings, LogSettings, Settings
-from jobd.engine import census, processor, worker
-from jobd.engine.messages import Look
+from jobd.engine import missing_schedules, processor, worker
+from jobd.engine.messages import Refresh
 from jobd.errors import JobdError
 from jobd.job import DEFAULT_POOL, Job, Options
 from jobd.store import definitions, requests
@@ -90,8 +90,8 @@ class World:
         self._done_once: set[str] = set()
         self.meddling = self._meddler.random() < 0.25  # somebody writes to tables that are jobd's own
         # Whether runs stand in line behind others although those may take long, and when that is mended.
-        self._line = self.random.choice([processor.LINE, 100 * SECOND])
-        self._line_moves = self.random.choice([worker.LINE_MOVES, SECOND // 3])
+        self._line = self.random.choice([processor.PREFETCH_WORK, 100 * SECOND])
+        self._line_moves = self.random.choice([worker.MAX_PREFETCH_WAIT, SECOND // 3])
         self._ranks = random.Random(f"priority of {seed}")
         self.ranked = not climate.equal and self._ranks.random() < 0.5  # jobs have priorities
         if self.ranked and self._ranks.random() < 0.5:  # and there are few workers
@@ -114,9 +114,9 @@ class World:
         """Let it come to pass. Raises Violation."""
         before = logs.log
         logs.log = self._log  # what jobd says is part of the story
-        lines = processor.LINE, worker.LINE_MOVES
-        every, census.EVERY = census.EVERY, 2 * SECOND
-        processor.LINE, worker.LINE_MOVES = self._line, self._line_moves
+        lines = processor.PREFETCH_WORK, worker.MAX_PREFETCH_WAIT
+        every, missing_schedules.SCAN_INTERVAL = missing_schedules.SCAN_INTERVAL, 2 * SECOND
+        processor.PREFETCH_WORK, worker.MAX_PREFETCH_WAIT = self._line, self._line_moves
         try:
             self._add_jobs()
             for node in self.nodes:
@@ -132,8 +132,8 @@ class World:
             self.checks.at_rest()
         finally:
             logs.log = before
-            processor.LINE, worker.LINE_MOVES = lines
-            census.EVERY = every
+            processor.PREFETCH_WORK, worker.MAX_PREFETCH_WAIT = lines
+            missing_schedules.SCAN_INTERVAL = every
             for node in self.nodes:
                 if node.up:
                     node._end()
@@ -232,7 +232,7 @@ class World:
         """Some daemons are told at once, the others find out."""
         for node in self.nodes:
             if node.up and self.chance(0.5):
-                node.engine.keeper.inbox.put(Look(lambda trouble: None))
+                node.engine.keeper.inbox.put(Refresh(lambda trouble: None))
 
     def _edit(self) -> None:
         if self._quiet:

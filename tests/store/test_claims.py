@@ -12,8 +12,8 @@ from jobd.store import nodes, output, prune
 from jobd.store import schedule_table as table
 from jobd.store import store as store_module
 from jobd.store.dialect import Into
-from jobd.store.output import Part
-from jobd.store.schedule_table import Claimed, Settlement
+from jobd.store.output import OutputPart
+from jobd.store.schedule_table import Claimed, ClaimUpdate
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
 
@@ -50,8 +50,8 @@ def run_of(plan: Plan, outcome: str = "succeeded") -> Run:
 
 def finish(store: Store, plan: Plan, /, **change: object) -> set[int]:
     done = plan._replace(node=0, due=None, ready=None, number=plan.number + 1)
-    settlement = Settlement(plan.node, plan.token, done, run_of(plan), ())._replace(**change)  # type: ignore[arg-type]
-    return store.transact(lambda session: table.settle(session, [settlement]))
+    update = ClaimUpdate(plan.node, plan.token, done, run_of(plan), ())._replace(**change)  # type: ignore[arg-type]
+    return store.transact(lambda session: table.record(session, [update]))
 
 
 def plan_of(store: Store, job_id: int) -> Plan:
@@ -240,7 +240,7 @@ def test_many_at_once_claim_every_job_exactly_once(store: Store, database: str) 
 def test_a_settlement_writes_the_run_the_plan_the_output_and_when_the_job_last_finished(store: Store) -> None:
     (job_id,) = make_jobs(store, 1)
     (one,) = claim(store)
-    assert finish(store, one.plan, output=(Part(job_id, 1, 1, 0, "hello\n"),)) == {job_id}
+    assert finish(store, one.plan, output=(OutputPart(job_id, 1, 1, 0, "hello\n"),)) == {job_id}
     after = plan_of(store, job_id)
     assert (after.node, after.ready, after.number, after.token) == (0, None, 2, 1)
     rows = store.transact(lambda s: s.rows("SELECT job_id, number, outcome, finished_time FROM run"))
@@ -267,8 +267,8 @@ def test_what_follows_from_a_run_is_written_whole(store: Store, after: Plan) -> 
     store.transact(lambda session: session.execute("UPDATE schedule SET error = 'old', guarded = 1, missed = 3"))
     (one,) = store.transact(lambda session: table.claim(session, 1, "odd", SOON, 1))
     following = after._replace(job_id=job_id, token=one.plan.token)
-    settlement = Settlement(1, one.plan.token, following, run_of(one.plan), ())
-    assert store.transact(lambda session: table.settle(session, [settlement])) == {job_id}
+    update = ClaimUpdate(1, one.plan.token, following, run_of(one.plan), ())
+    assert store.transact(lambda session: table.record(session, [update])) == {job_id}
     assert plan_of(store, job_id) == following
 
 
@@ -286,8 +286,8 @@ def test_any_text_goes_through_a_claim_and_a_settlement_as_it_is(store: Store) -
     assert (one.plan.basis, one.plan.error, one.job.interval) == (ODD_TEXT, ODD_TEXT, interval)
     run = run_of(one.plan)._replace(error=ODD_TEXT, result=ODD_TEXT)
     following = one.plan._replace(node=0, number=2, error=ODD_TEXT[::-1])
-    settlement = Settlement(1, one.plan.token, following, run, (Part(job_id, 1, 1, 0, ODD_TEXT),))
-    assert store.transact(lambda session: table.settle(session, [settlement])) == {job_id}
+    update = ClaimUpdate(1, one.plan.token, following, run, (OutputPart(job_id, 1, 1, 0, ODD_TEXT),))
+    assert store.transact(lambda session: table.record(session, [update])) == {job_id}
     assert plan_of(store, job_id) == following
     assert store.transact(lambda s: s.rows("SELECT error, result FROM run")) == [(ODD_TEXT, ODD_TEXT)]
     assert store.transact(lambda s: s.rows("SELECT text FROM output")) == [(ODD_TEXT,)]
@@ -316,11 +316,11 @@ def test_large_groups_are_settled_like_small_ones(store: Store) -> None:
     ids = make_jobs(store, 1_100)
     claimed = claim(store, limit=2_000)
     assert len(claimed) == 1_100
-    settlements = [
-        Settlement(1, one.plan.token, one.plan._replace(node=0, ready=None, number=2), run_of(one.plan), ())
+    updates = [
+        ClaimUpdate(1, one.plan.token, one.plan._replace(node=0, ready=None, number=2), run_of(one.plan), ())
         for one in claimed
     ]
-    assert store.transact(lambda s: table.settle(s, settlements)) == set(ids)
+    assert store.transact(lambda s: table.record(s, updates)) == set(ids)
     assert store.transact(lambda s: s.rows("SELECT count(*) FROM run"))[0] == (1_100,)
 
 
@@ -337,9 +337,9 @@ def test_no_statement_grows_with_the_number_of_rows(store: Store) -> None:
 def test_only_the_holder_of_a_claim_can_mark_it_as_begun(store: Store) -> None:
     (job_id,) = make_jobs(store, 1)
     (one,) = claim(store)
-    assert store.transact(lambda s: table.mark_started(s, 1, [(job_id, one.plan.token + 1, 77)])) == set()
+    assert store.transact(lambda s: table.record_starts(s, 1, [(job_id, one.plan.token + 1, 77)])) == set()
     assert plan_of(store, job_id).started is None
-    assert store.transact(lambda s: table.mark_started(s, 1, [(job_id, one.plan.token, 77)])) == {job_id}
+    assert store.transact(lambda s: table.record_starts(s, 1, [(job_id, one.plan.token, 77)])) == {job_id}
     assert plan_of(store, job_id).started == 77
 
 
@@ -356,9 +356,9 @@ def test_a_node_is_buried_once_and_only_while_its_heart_stands_still(store: Stor
     node = store.transact(lambda s: nodes.register(s, "host", 7, "1", "instance", 5))
     (row,) = store.transact(nodes.live)
     assert store.transact(lambda s: nodes.beat(s, node))
-    assert not store.transact(lambda s: nodes.bury(s, node, row.heartbeat, 9))
-    assert store.transact(lambda s: nodes.bury(s, node, row.heartbeat + 1, 9))
-    assert not store.transact(lambda s: nodes.bury(s, node, row.heartbeat + 1, 9))
+    assert not store.transact(lambda s: nodes.declare_dead(s, node, row.heartbeat, 9))
+    assert store.transact(lambda s: nodes.declare_dead(s, node, row.heartbeat + 1, 9))
+    assert not store.transact(lambda s: nodes.declare_dead(s, node, row.heartbeat + 1, 9))
     assert not store.transact(lambda s: nodes.beat(s, node))
     assert store.transact(nodes.live) == []
 
@@ -370,7 +370,7 @@ def test_a_node_number_is_never_used_again(store: Store) -> None:
 
 def test_output_comes_in_parts_and_the_oldest_are_dropped(store: Store) -> None:
     for number, keep_from in ((0, 0), (1, 0), (2, 1)):
-        part = Part(1, 1, 1, number, f"{number}😀\n", keep_from)
+        part = OutputPart(1, 1, 1, number, f"{number}😀\n", keep_from)
         store.transact(lambda s, part=part: output.save(s, [part]))  # type: ignore[misc]
     found = store.transact(lambda s: s.rows("SELECT part, text FROM output ORDER BY part"))
     assert [tuple(row) for row in found] == [(1, "1😀\n"), (2, "2😀\n")]
@@ -378,14 +378,14 @@ def test_output_comes_in_parts_and_the_oldest_are_dropped(store: Store) -> None:
 
 def test_writing_a_part_again_changes_nothing(store: Store) -> None:
     for _ in range(2):
-        store.transact(lambda s: output.save(s, [Part(1, 1, 1, 0, "once\n")]))
+        store.transact(lambda s: output.save(s, [OutputPart(1, 1, 1, 0, "once\n")]))
     assert store.transact(lambda s: s.rows("SELECT text FROM output")) == [("once\n",)]
 
 
 def record_runs(store: Store, job_id: int, finished: list[int]) -> None:
     rows = [(job_id, n, f, f, f, 1, "succeeded", 1, None, None, 0) for n, f in enumerate(finished, 1)]
     store.transact(lambda s: s.write_rows("run", table.rows.RUN, rows))
-    store.transact(lambda s: output.save(s, [Part(job_id, n, 1, 0, "x") for n, _ in enumerate(finished, 1)]))
+    store.transact(lambda s: output.save(s, [OutputPart(job_id, n, 1, 0, "x") for n, _ in enumerate(finished, 1)]))
 
 
 def left(store: Store, name: str = "run") -> list[tuple[int, int]]:
@@ -440,7 +440,7 @@ def test_nodes_that_settle_at_once_do_not_wait_for_each_other(
 
     def settled(session: Session, claimed: list[Claimed]) -> set[int]:
         done = [(one.plan, one.plan._replace(node=0, ready=None, number=2)) for one in claimed]
-        return table.settle(session, [Settlement(was.node, was.token, now, run_of(was), ()) for was, now in done])
+        return table.record(session, [ClaimUpdate(was.node, was.token, now, run_of(was), ()) for was, now in done])
 
     def both(session: Session) -> set[int]:
         return settled(session, mine) | other.transact(lambda s: settled(s, others))

@@ -10,7 +10,7 @@ from jobd.errors import BadValue
 from jobd.job import Job, Options, Plan, Run
 from jobd.store import applying, definitions
 from jobd.store import schedule_table as table
-from jobd.store.schedule_table import Settlement
+from jobd.store.schedule_table import ClaimUpdate
 from jobd.store.store import Store
 
 NOW = 1_800_000_000 * SECOND
@@ -42,7 +42,7 @@ def run(store: Store, name: str, outcome: str = "succeeded", losses: int = 0) ->
         plan = table.plans(session, [job_id])[job_id]
         done = plan._replace(due=None, ready=None, number=plan.number + 1, losses=losses)
         ended = Run(job_id, plan.number, NOW, NOW, NOW + 5, 1, outcome, 0)
-        assert table.settle(session, [Settlement(plan.node, plan.token, done, ended, ())]) == {job_id}
+        assert table.record(session, [ClaimUpdate(plan.node, plan.token, done, ended, ())]) == {job_id}
 
     store.transact(work)
 
@@ -79,10 +79,10 @@ def test_what_ends_while_it_runs_counts_for_the_next_time(store: Store) -> None:
     run(store, "a")
     assert due(store) == set()
     store.transact(
-        lambda session: table.settle(
+        lambda session: table.record(
             session,
             [
-                Settlement(
+                ClaimUpdate(
                     1,
                     claimed.plan.token,
                     claimed.plan._replace(node=0, due=None, ready=None, number=2),

@@ -6,7 +6,7 @@ import pytest
 
 from jobd import lifecycle
 from jobd.clock import HOUR, SECOND
-from jobd.engine.changes import Looker
+from jobd.engine.changes import ChangeApplier
 from jobd.job import Job, Options, Plan, Run
 from jobd.store import definitions, requests, rows
 from jobd.store import schedule_table as table
@@ -44,7 +44,7 @@ def by_rm_and_add(store: Store, job_id: int) -> None:
 def to(store: Store, job_id: int, interval: str) -> None:
     """Another program changes the job's row, and a node looks at it."""
     store.transact(lambda s: s.execute('UPDATE job SET "interval" = ? WHERE id = ?', (interval, job_id)))
-    store.transact(lambda s: Looker(1, NOW + SECOND, "UTC", Options()).look(s))
+    store.transact(lambda s: ChangeApplier(1, NOW + SECOND, "UTC", Options()).apply(s))
 
 
 def by_hand(store: Store, job_id: int) -> None:
@@ -82,7 +82,7 @@ def test_what_does_not_touch_the_schedule_gives_up_nothing(store: Store) -> None
 def test_a_cancelled_run_is_not_also_given_up(store: Store) -> None:
     waiting(store)
     requests.request_cancel(store, "a", NOW, "UTC")
-    store.transact(lambda s: Looker(1, NOW + SECOND, "UTC", Options()).look(s))
+    store.transact(lambda s: ChangeApplier(1, NOW + SECOND, "UTC", Options()).apply(s))
     assert [(run.number, run.outcome) for run in store.transact(runs)] == [(1, "cancelled")]
 
 

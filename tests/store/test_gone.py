@@ -3,7 +3,7 @@
 import pytest
 
 from jobd.clock import SECOND
-from jobd.engine.takeover import Gone, adopt, gone
+from jobd.engine.takeover import UnregisteredNode, take_over_unregistered, unregistered_nodes
 from jobd.job import Job
 from jobd.store import definitions, nodes
 from jobd.store import schedule_table as table
@@ -22,8 +22,8 @@ def node(store: Store) -> int:
     return number
 
 
-def found(store: Store) -> list[Gone]:
-    return store.transact(gone)
+def found(store: Store) -> list[UnregisteredNode]:
+    return store.transact(unregistered_nodes)
 
 
 MEDDLING = {
@@ -41,7 +41,7 @@ def test_what_a_node_that_is_gone_has_claimed_is_found_and_given_on(store: Store
     write(store, statement)
     (one,) = found(store)
     assert (one.heartbeat, one.instance) == (counter, instance)
-    losses = store.transact(lambda s: adopt(s, one, {}, NOW, SETTINGS))
+    losses = store.transact(lambda s: take_over_unregistered(s, one, {}, NOW, SETTINGS))
     assert losses is not None
     assert losses.waiting == 1
     assert found(store) == []
@@ -53,7 +53,7 @@ def test_what_has_changed_since_is_left_alone(store: Store, node: int) -> None:
     (seen,) = found(store)
 
     def late(session: Session) -> object:
-        return adopt(session, seen, {}, NOW, SETTINGS)
+        return take_over_unregistered(session, seen, {}, NOW, SETTINGS)
 
     write(store, "UPDATE node SET stopped_time = NULL")
     assert store.transact(late) is None

@@ -6,7 +6,7 @@ import pytest
 
 from jobd.cli.state import error_of, planned, reason, state_of
 from jobd.clock import SECOND
-from jobd.engine.changes import Looker
+from jobd.engine.changes import ChangeApplier
 from jobd.job import PLAIN
 from jobd.store import rows
 from jobd.store import schedule_table as table
@@ -78,7 +78,7 @@ def listed(store: Store, database: str) -> Iterator[Callable[[], list[Listed]]]:
 
 def look(store: Store) -> list[str]:
     """A node's look at the changes; whom it complains about."""
-    found = store.transact(Looker(1, NOW, "UTC", PLAIN).look)
+    found = store.transact(ChangeApplier(1, NOW, "UTC", PLAIN).apply)
     return [name for name, _ in found.errors]
 
 

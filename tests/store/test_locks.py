@@ -12,7 +12,7 @@ from jobd.job import Plan, Run
 from jobd.store import dependencies, mysql, prune
 from jobd.store import schedule_table as table
 from jobd.store.postgresql import Postgresql
-from jobd.store.schedule_table import Settlement
+from jobd.store.schedule_table import ClaimUpdate
 from jobd.store.store import Session, Store
 from tests.store import filling
 
@@ -35,8 +35,8 @@ def make_jobs(session: Session, count: int) -> None:
 def settle(session: Session, ids: list[int]) -> None:
     plans = [Plan(n, due=10, anchor=10, number=4) for n in ids]
     runs = [Run(n, 3, 10, 11, 12, 1, "failed", 1) for n in ids]
-    done = [Settlement(1 + plan.job_id % 2, 1, plan, run, ()) for plan, run in zip(plans, runs, strict=True)]
-    assert table.settle(session, done) == set(ids)
+    done = [ClaimUpdate(1 + plan.job_id % 2, 1, plan, run, ()) for plan, run in zip(plans, runs, strict=True)]
+    assert table.record(session, done) == set(ids)
 
 
 def settle_and_claim(session: Session, ids: list[int]) -> None:
@@ -61,7 +61,7 @@ def looked_at(session: Session, ids: list[int]) -> None:
 
 
 def begin(session: Session, ids: list[int]) -> None:
-    assert len(table.mark_started(session, 1 + ids[0] % 2, [(n, 1, 11) for n in ids])) == len(ids)
+    assert len(table.record_starts(session, 1 + ids[0] % 2, [(n, 1, 11) for n in ids])) == len(ids)
 
 
 def forget_runs(session: Session, ids: list[int]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from jobd.clock import HOUR, MINUTE, SECOND, SystemClock
-from jobd.engine.changes import Looker
+from jobd.engine.changes import ChangeApplier
 from jobd.job import PLAIN, Job
 from jobd.store import definitions
 from jobd.store import schedule_table as table
@@ -37,7 +37,7 @@ MYSQL_WAYS = {
 
 def look(store: Store, now: int = NOW) -> None:
     """A poll of a daemon."""
-    store.transact(Looker(1, now, "UTC", PLAIN).look)
+    store.transact(ChangeApplier(1, now, "UTC", PLAIN).apply)
 
 
 def changed(store: Store) -> list[int]:
@@ -146,7 +146,7 @@ def test_a_job_inserted_under_the_id_of_one_that_was_removed_is_a_new_job(store:
     definitions.add(store, [Job("once", runonce=True)], NOW, "UTC")
     (claimed,) = store.transact(lambda s: table.claim(s, 1, "default", NOW, 10))
     done = claimed.plan._replace(node=0, due=None, ready=None, number=2)
-    store.transact(lambda s: table.settle(s, [table.Settlement(1, claimed.plan.token, done, None, ())]))
+    store.transact(lambda s: table.record(s, [table.ClaimUpdate(1, claimed.plan.token, done, None, ())]))
     write(store, "DELETE FROM job", "INSERT INTO job (id, name, runonce) VALUES (1, 'once', 1)")
     look(store, NOW + HOUR)
     (again,) = store.transact(lambda s: table.claim(s, 1, "default", NOW + HOUR + SECOND, 10))

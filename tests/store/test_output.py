@@ -3,10 +3,10 @@
 import pytest
 
 from jobd.engine.buffers import Budget
-from jobd.engine.queue import Item
+from jobd.engine.queue import Claim
 from jobd.engine.worker import Execution
 from jobd.job import Job, Plan
-from jobd.store.output import Part, save
+from jobd.store.output import OutputPart, save
 from jobd.store.store import Store
 
 
@@ -19,7 +19,7 @@ def kept(store: Store) -> list[tuple[int, int, int]]:
 
 
 def test_what_has_waited_for_long_is_taken_in_one_transaction(store: Store) -> None:
-    parts = [Part(1, 1, attempt, 0, "x'\\" * 22_000) for attempt in range(1, 401)]  # 25 MiB
+    parts = [OutputPart(1, 1, attempt, 0, "x'\\" * 22_000) for attempt in range(1, 401)]  # 25 MiB
     store.transact(lambda session: save(session, parts))
     assert kept(store) == [(attempt, 1, 66_000) for attempt in range(1, 401)]
 
@@ -27,7 +27,7 @@ def test_what_has_waited_for_long_is_taken_in_one_transaction(store: Store) -> N
 @pytest.mark.parametrize("letter", [b"\xff", "\U0001f600".encode(), b"\\"])
 def test_the_longest_output_of_an_attempt_is_taken(store: Store, letter: bytes) -> None:
     limit = 8 * 2**20
-    execution = Execution(Item(Job("job", "1h", id=1), Plan(1)), 1, limit, Budget())
+    execution = Execution(Claim(Job("job", "1h", id=1), Plan(1)), 1, limit, Budget())
     execution.output.feed(letter * (limit // len(letter) - 1) + b"\n")
     execution.last_lines()
     parts = execution.next_parts()
@@ -37,7 +37,11 @@ def test_the_longest_output_of_an_attempt_is_taken(store: Store, letter: bytes) 
 
 
 def test_what_was_dropped_is_said_where_it_was(store: Store) -> None:
-    parts = [Part(1, 1, 1, 0, "begin\n"), Part(1, 1, 1, 1, "end\n", lost=1_234), Part(1, 1, 2, 0, "", lost=5)]
+    parts = [
+        OutputPart(1, 1, 1, 0, "begin\n"),
+        OutputPart(1, 1, 1, 1, "end\n", lost=1_234),
+        OutputPart(1, 1, 2, 0, "", lost=5),
+    ]
     store.transact(lambda session: save(session, parts))
     rows = store.transact(lambda session: session.rows("SELECT text FROM output ORDER BY attempt, part"))
     said = "[jobd: {} bytes of output were dropped here: too much waited for the database]\n"

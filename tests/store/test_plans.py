@@ -8,17 +8,17 @@ import pytest
 
 from jobd.clock import DAY, HOUR, SECOND
 from jobd.dependency import Dependency
-from jobd.engine import census, changes, sweep, takeover
-from jobd.engine.messages import Began
-from jobd.engine.sweep import Sweep
-from jobd.engine.turn import Want, Work, turn
+from jobd.engine import changes, full_pass, missing_schedules, takeover
+from jobd.engine.cycle import Capacity, CycleInput, run_cycle
+from jobd.engine.full_pass import FullPass
+from jobd.engine.messages import RunStarted
 from jobd.job import PLAIN, Job, Run
 from jobd.store import definitions, nodes, prune, reads, requests, slices
 from jobd.store import schedule_table as table
 from jobd.store.connect import dialect_of
-from jobd.store.output import Part
+from jobd.store.output import OutputPart
 from jobd.store.reads import Reader
-from jobd.store.schedule_table import Settlement
+from jobd.store.schedule_table import ClaimUpdate
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
 from tests import servers
@@ -31,7 +31,7 @@ from tests.store.meter import Meter, Statement, metered
 SHARE = 10
 SIZE = Size(jobs=1_000_000 // SHARE, runs=4)
 CLAIMS = 50
-NONE = Want(1, 1, 0, 0)
+NONE = Capacity(1, 1, 0, 0)
 FREE, EACH = 2_500, 12  # rows that a statement may read: so many, and so many more for each that it gives or changes
 FREE_STEPS, EACH_STEPS = 15_000, 600  # the same in steps of SQLite's machine
 SETTINGS = settings(Path("/nowhere"), poll=SECOND)._replace(lease=30 * SECOND)
@@ -42,50 +42,66 @@ WHOLE = {
 }
 
 
-def work(**more: object) -> Work:
-    empty: dict[str, object] = {"settlements": [], "began": [], "printed": [], "held": {}, "begun": {}, "wanted": {}}
-    flags = {"beat": False, "look_around": True, "look_for_gone": True, "sweep": None, "pools": None, "shares": {}}
+def work(**more: object) -> CycleInput:
+    empty: dict[str, object] = {
+        "updates": [],
+        "starts_to_record": [],
+        "printed": [],
+        "held": {},
+        "known_starts": {},
+        "capacities": {},
+    }
+    flags = {
+        "beat": False,
+        "read_peers": True,
+        "find_unregistered": True,
+        "full_pass": None,
+        "pools": None,
+        "shares": {},
+    }
     flags["priorities"] = {"default": (0,)}
     moments = {"wall": NOW, "until": NOW + SECOND, "urgent": NOW + SECOND, "call": NOW}
-    return Work(node=LIVE, **{**moments, **empty, **flags, **more})  # type: ignore[arg-type]
+    return CycleInput(node=LIVE, **{**moments, **empty, **flags, **more})  # type: ignore[arg-type]
 
 
 def a_daemons_life(store: Store) -> None:
     """All that a keeper does in the database."""
     store.transact(lambda s: nodes.register(s, "host", 1, "1", "instance", NOW))
     (dead,) = [row for row in store.transact(nodes.live) if row.id == DEAD]
-    (lost,) = store.transact(takeover.gone)
-    assert store.transact(lambda s: takeover.adopt(s, lost, {}, NOW, SETTINGS)) is not None
+    (lost,) = store.transact(takeover.unregistered_nodes)
+    assert store.transact(lambda s: takeover.take_over_unregistered(s, lost, {}, NOW, SETTINGS)) is not None
     assert store.transact(lambda s: takeover.take_over(s, dead, {}, NOW, SETTINGS, "it died")) is not None
-    assert store.transact(lambda s: sweep.put_back_since(s, lambda: NOW, "instance")) == 0
+    assert store.transact(lambda s: full_pass.clock_set_back_by(s, lambda: NOW, "instance")) == 0
     for at in (0, SIZE.jobs // 2, SIZE.jobs - 3 * CLAIMS):
-        whole = Sweep(starting=True, wake=True, put_back=HOUR, after=at)
-        store.transact(lambda s, w=whole: turn(s, work(sweep=w), SETTINGS))
-        end = at + census.SLICE // SHARE
-        assert store.transact(lambda s, a=at, e=end: slices.rowless(s, a, e)) == []
-        assert store.transact(lambda s, a=at, e=end: slices.unfitting(s, a, e, "UTC")) == []
-    urgent = Want(0, 0, CLAIMS, CLAIMS, over=5, above=-1)
-    assert len(store.transact(lambda s: turn(s, work(wanted={"default": urgent}), SETTINGS)).items) == 5
+        whole = FullPass(starting=True, wake=True, put_back=HOUR, after=at)
+        store.transact(lambda s, w=whole: run_cycle(s, work(full_pass=w), SETTINGS))
+        end = at + missing_schedules.JOBS_PER_SLICE // SHARE
+        assert store.transact(lambda s, a=at, e=end: slices.jobs_without_schedule(s, a, e)) == []
+        assert store.transact(lambda s, a=at, e=end: slices.jobs_with_outdated_schedule(s, a, e, "UTC")) == []
+    urgent = Capacity(0, 0, CLAIMS, CLAIMS, over=5, above=-1)
+    assert len(store.transact(lambda s: run_cycle(s, work(capacities={"default": urgent}), SETTINGS)).claims) == 5
     for _ in range(12):  # PostgreSQL plans a statement that it has seen so often without its parameters, if it likes
         done = store.transact(
-            lambda s: turn(s, work(beat=True, wanted={"default": Want(CLAIMS, CLAIMS, 0, 0), "none": NONE}), SETTINGS)
+            lambda s: run_cycle(
+                s, work(beat=True, capacities={"default": Capacity(CLAIMS, CLAIMS, 0, 0), "none": NONE}), SETTINGS
+            )
         )
-        assert len(done.items) == CLAIMS
-        plans = [item.plan for item in done.items]
-        began = [Began(plan.job_id, plan.token, NOW, first=False) for plan in plans]
-        printed = [Part(plan.job_id, plan.number, 1, 0, "x") for plan in plans]
-        store.transact(lambda s, b=began, p=printed: turn(s, work(began=b, printed=p), SETTINGS))
+        assert len(done.claims) == CLAIMS
+        plans = [claim.plan for claim in done.claims]
+        began = [RunStarted(plan.job_id, plan.token, NOW, before_start=False) for plan in plans]
+        printed = [OutputPart(plan.job_id, plan.number, 1, 0, "x") for plan in plans]
+        store.transact(lambda s, b=began, p=printed: run_cycle(s, work(starts_to_record=b, printed=p), SETTINGS))
         ends = [
-            Settlement(
+            ClaimUpdate(
                 LIVE,
                 plan.token,
                 plan._replace(node=0, ready=NOW + DAY, due=NOW + DAY, number=plan.number + 1, started=None),
                 Run(plan.job_id, plan.number, NOW, NOW, NOW, 1, "succeeded", LIVE),
-                (Part(plan.job_id, plan.number, 1, 1, "y", 1),),
+                (OutputPart(plan.job_id, plan.number, 1, 1, "y", 1),),
             )
             for plan in plans
         ]
-        assert len(store.transact(lambda s, e=ends: table.settle(s, e))) == CLAIMS
+        assert len(store.transact(lambda s, e=ends: table.record(s, e))) == CLAIMS
         store.transact(lambda s, e=ends[:1]: table.give_up(s, e[0], "bad"))
     store.transact(lambda s: nodes.leave(s, LIVE, NOW))
 
@@ -159,7 +175,7 @@ def meters(large: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Meter]]
 
 
 def test_no_statement_reads_a_whole_table(large: str, meters: list[Meter], monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name in ((sweep, "SLICE"), (reads, "PAGE"), (changes, "AT_ONCE")):
+    for module, name in ((full_pass, "JOBS_PER_SLICE"), (reads, "PAGE"), (changes, "MAX_CHANGES")):
         monkeypatch.setattr(module, name, getattr(module, name) // SHARE)
     store, reader = Store(parse_url(large)), Reader(parse_url(large))
     looking(reader)

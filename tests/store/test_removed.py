@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from jobd.clock import SECOND
-from jobd.engine.changes import Looker
-from jobd.engine.takeover import give_on
+from jobd.engine.changes import ChangeApplier
+from jobd.engine.takeover import release_claims
 from jobd.job import PLAIN, Job
 from jobd.lifecycle import MAX_TOKEN
 from jobd.store import definitions, nodes
 from jobd.store import schedule_table as table
-from jobd.store.schedule_table import Claimed, Settlement
+from jobd.store.schedule_table import Claimed, ClaimUpdate
 from jobd.store.store import Store
 from tests.engine.world import settings
 from tests.store.test_hostile_rows import NOW
@@ -34,12 +34,12 @@ def write(store: Store, *statements: str) -> None:
 
 
 def look(store: Store, node: int, now: int = NOW) -> None:
-    store.transact(Looker(node, now, "UTC", PLAIN).look)
+    store.transact(ChangeApplier(node, now, "UTC", PLAIN).apply)
 
 
 def finish(store: Store, one: Claimed) -> set[int]:
     done = one.plan._replace(node=0, due=NOW + SECOND, ready=NOW + SECOND)
-    return store.transact(lambda s: table.settle(s, [Settlement(one.plan.node, one.plan.token, done, None, ())]))
+    return store.transact(lambda s: table.record(s, [ClaimUpdate(one.plan.node, one.plan.token, done, None, ())]))
 
 
 def count(store: Store) -> int:
@@ -74,7 +74,7 @@ def test_a_claimed_job_that_is_removed_is_forgotten_when_its_node_has_let_go(sto
 def test_a_claimed_job_that_is_removed_is_forgotten_with_its_node(store: Store) -> None:
     begin(store)
     write(store, "DELETE FROM job")
-    store.transact(lambda session: give_on(session, 1, {}, {}, NOW, SETTINGS, "its node died"))
+    store.transact(lambda session: release_claims(session, 1, {}, {}, NOW, SETTINGS, "its node died"))
     assert count(store) == 0
 
 
@@ -103,7 +103,7 @@ def test_a_token_at_its_end_begins_anew_and_hurts_nobody(store: Store) -> None:
         assert one.plan.error is None
         assert finish(store, one) != set()
     write(store, f"UPDATE schedule SET token = {2**63 - 1}, node_id = 7")
-    store.transact(lambda session: give_on(session, 7, {}, {}, NOW, SETTINGS, "its node died"))
+    store.transact(lambda session: release_claims(session, 7, {}, {}, NOW, SETTINGS, "its node died"))
     assert len(claim(store, 2, SECOND)) == 2
 
 

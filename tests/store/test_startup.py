@@ -3,9 +3,9 @@
 import pytest
 
 from jobd.clock import DAY, HOUR, MINUTE, SECOND
-from jobd.engine import sweep
-from jobd.engine.changes import Looker
-from jobd.engine.sweep import Sweep, put_back_since
+from jobd.engine import full_pass
+from jobd.engine.changes import ChangeApplier
+from jobd.engine.full_pass import FullPass, clock_set_back_by
 from jobd.job import PLAIN, Job, Options, Run
 from jobd.store import definitions, nodes
 from jobd.store.rows import RUN, run_row
@@ -20,14 +20,14 @@ def ready(store: Store) -> dict[str, int | None]:
 
 
 def look(store: Store, now: int) -> None:
-    store.transact(Looker(1, now, "UTC", PLAIN).look)
+    store.transact(ChangeApplier(1, now, "UTC", PLAIN).apply)
 
 
-def all_of(store: Store, work: Sweep | None, now: int) -> int:
-    """Do a sweep to its end; how many slices it took."""
+def all_of(store: Store, work: FullPass | None, now: int) -> int:
+    """Do a full pass to its end; how many slices it took."""
     slices = 0
     while work is not None:
-        work = store.transact(lambda session, work=work: sweep.sweep(session, work, now, "UTC"))
+        work = store.transact(lambda session, work=work: full_pass.run_slice(session, work, now, "UTC"))
         slices += 1
     return slices
 
@@ -45,7 +45,7 @@ def test_a_start_makes_due_what_is_due_at_a_start(store: Store) -> None:
     definitions.delete(store, ["deleted"], NOW, "UTC")
     assert ready(store)["boot"] is None
     for _ in range(2):  # two daemons at the same time ask for one run
-        assert all_of(store, Sweep(starting=True), NOW + MINUTE) == 1
+        assert all_of(store, FullPass(starting=True), NOW + MINUTE) == 1
     due = ready(store)
     assert [due[name] for name in ("boot", "both", "zone")] == [NOW + MINUTE] * 3
     assert (due["paused"], due["deleted"], due["named @reboot"]) == (None, None, NOW)
@@ -60,20 +60,20 @@ def test_intervals_follow_a_clock_that_is_put_back_and_clock_times_only_when_it_
     # Each time the grid moves by a microsecond, so that no due time comes twice.
     for by, expected, until in ((HOUR, noon, 10 * MINUTE + 1), (2 * DAY, noon - 2 * DAY, 2)):
         now = NOW - by
-        assert all_of(store, Sweep(put_back=by), now) == 1
+        assert all_of(store, FullPass(put_back=by), now) == 1
         look(store, now)
         assert ready(store) == {"interval": now + until, "noon": expected, "date": noon}
 
 
 def test_a_history_that_ends_in_the_future_tells_of_a_clock_that_was_put_back(store: Store) -> None:
     (job_id,) = definitions.add(store, [Job("noon", "0 12 * * *")], NOW, "UTC")
-    assert store.transact(lambda session: put_back_since(session, lambda: NOW, "here")) == 0
+    assert store.transact(lambda session: clock_set_back_by(session, lambda: NOW, "here")) == 0
     node = store.transact(lambda session: nodes.register(session, "host", 1, "1", "here", NOW))
     run = Run(job_id, 1, NOW, NOW, NOW, 1, "succeeded", node)
     store.transact(lambda session: session.write_rows("run", RUN, [run_row(run)]))
-    put_back = store.transact(lambda session: put_back_since(session, lambda: NOW - 2 * DAY, "here"))
+    put_back = store.transact(lambda session: clock_set_back_by(session, lambda: NOW - 2 * DAY, "here"))
     assert put_back == 2 * DAY
-    all_of(store, Sweep(put_back=put_back), NOW - 2 * DAY)
+    all_of(store, FullPass(put_back=put_back), NOW - 2 * DAY)
     look(store, NOW - 2 * DAY)
     assert ready(store) == {"noon": NOW + 4 * HOUR - 2 * DAY}
 
@@ -83,18 +83,18 @@ def test_a_node_whose_clock_is_ahead_does_not_put_back_that_of_another(store: St
     ahead = store.transact(lambda session: nodes.register(session, "ahead", 1, "1", "ahead", NOW))
     run = Run(job_id, 1, NOW, NOW, NOW + 2 * SECOND, 1, "succeeded", ahead)
     store.transact(lambda session: session.write_rows("run", RUN, [run_row(run)]))
-    assert store.transact(lambda session: put_back_since(session, lambda: NOW, "behind")) == 0
-    assert store.transact(lambda session: put_back_since(session, lambda: NOW, "ahead")) == 2 * SECOND
+    assert store.transact(lambda session: clock_set_back_by(session, lambda: NOW, "behind")) == 0
+    assert store.transact(lambda session: clock_set_back_by(session, lambda: NOW, "ahead")) == 2 * SECOND
 
 
 def test_all_jobs_are_looked_at_a_slice_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "SLICE", 3)
+    monkeypatch.setattr(full_pass, "JOBS_PER_SLICE", 3)
     definitions.add(store, [Job(f"boot{number}", "@reboot") for number in range(7)], NOW, "UTC")
     lost = "UPDATE schedule SET due_time = 1, ready_time = 9, error = 'unknown task' WHERE job_id = 5"
     store.transact(lambda session: session.execute(lost) and None)
-    assert all_of(store, Sweep(wake=True), NOW) == 3
+    assert all_of(store, FullPass(wake=True), NOW) == 3
     assert ready(store)["boot4"] == 1
-    assert all_of(store, Sweep(starting=True, put_back=HOUR), NOW) == 3
+    assert all_of(store, FullPass(starting=True, put_back=HOUR), NOW) == 3
     assert set(ready(store).values()) == {NOW}
 
 
@@ -102,9 +102,9 @@ def test_a_start_looks_at_zones_once_for_each_zone_and_version_of_the_rules(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     definitions.add(store, [Job(f"job{number}", "0 9 * * *") for number in range(3)], NOW, "UTC")
-    start = Sweep(starting=True, zones=True)
+    start = FullPass(starting=True, zones=True)
 
-    def moved_by(work: Sweep) -> bool:
+    def moved_by(work: FullPass) -> bool:
         """Whether it puts the zone in the plans right."""
         wrong = "UPDATE schedule SET basis = REPLACE(basis, '|UTC|', '|Asia/Tokyo|')"
         store.transact(lambda session: session.execute(wrong) and None)
@@ -115,10 +115,10 @@ def test_a_start_looks_at_zones_once_for_each_zone_and_version_of_the_rules(
 
     assert moved_by(start), "nobody has looked yet"
     assert not moved_by(start)
-    assert moved_by(Sweep(zones=True)), "a node that has just heard of this zone"
-    monkeypatch.setattr(sweep, "SLICE", 2)
-    monkeypatch.setattr(sweep, "rules_version", lambda: "newer")
-    half = store.transact(lambda session: sweep.sweep(session, start, NOW, "UTC"))
+    assert moved_by(FullPass(zones=True)), "a node that has just heard of this zone"
+    monkeypatch.setattr(full_pass, "JOBS_PER_SLICE", 2)
+    monkeypatch.setattr(full_pass, "rules_version", lambda: "newer")
+    half = store.transact(lambda session: full_pass.run_slice(session, start, NOW, "UTC"))
     assert half is not None
     assert moved_by(start), "it died half-way, and starts again"
     assert not moved_by(start)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jobd.clock import SECOND, SystemClock
-from jobd.engine.census import Census
+from jobd.engine.missing_schedules import MissingScheduleScan
 from jobd.errors import ConfigError
 from jobd.store import applying, schema
 from jobd.store import schedule_table as table
@@ -149,9 +149,9 @@ def test_a_row_removed_by_hand_leaves_nothing_behind_but_its_history(store: Stor
         "DELETE FROM job",
     )
     if is_sealed(store):  # no trigger: the next count drops the plan
-        census = Census(SystemClock(), lease=30 * SECOND)
-        census.at = 0
-        census.step(store, "UTC")
+        scan = MissingScheduleScan(SystemClock(), lease=30 * SECOND)
+        scan.next_at = 0
+        scan.step(store, "UTC")
     for name, left in (("schedule", 0), ("job_options", 0), ("job_change", 0), ("run", 1)):
         assert one(store, f"SELECT count(*) FROM {name}") == (left,)
 

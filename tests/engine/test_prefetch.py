@@ -6,11 +6,11 @@ from typing import Any
 
 from jobd.clock import MILLISECOND, SECOND
 from jobd.engine.buffers import Budget
-from jobd.engine.processor import LONGEST_LINE
-from jobd.engine.queue import Item
+from jobd.engine.processor import MAX_PREFETCH
+from jobd.engine.queue import Claim
 from jobd.engine.worker import Worker
 from jobd.job import Job, Options, Plan
-from jobd.ring import LONGEST, PLACES
+from jobd.ring import MAX_ORDER, PLACES
 from jobd.wire import Order, decode, decode_order, encode, encode_order
 from tests.engine.world import World
 
@@ -32,7 +32,7 @@ class Line:
         self.open = len(self.sent)
         return True
 
-    def take_back(self) -> int:
+    def revoke(self) -> int:
         count = len(self.sent)
         self.sent.clear()
         self.open = 0
@@ -48,8 +48,8 @@ class Line:
         self.said.append(encode("done", serial, "succeeded", None, None, False, "5" * 32))
 
 
-def item(number: int) -> Item:
-    return Item(Job(f"job{number}", id=number), Plan(number, due=0, ready=0))
+def claim(number: int) -> Claim:
+    return Claim(Job(f"job{number}", id=number), Plan(number, due=0, ready=0))
 
 
 def worker_with(count: int) -> tuple[Worker, Any]:
@@ -58,7 +58,7 @@ def worker_with(count: int) -> tuple[Worker, Any]:
     worker = Worker(line, 1024, 50 * MILLISECOND, Budget())  # type: ignore[arg-type]
     for number in range(1, count + 1):
         order = Order(number, f"job{number}", 1, "task", None, {}, 0, 1, None, 1)
-        assert worker.start(item(number), order, 0, 0)
+        assert worker.start(claim(number), order, 0, 0)
     line.flush()
     return worker, line
 
@@ -69,18 +69,18 @@ def test_what_a_run_that_is_taken_back_seems_to_have_printed_is_given_back() -> 
     assert worker.execution is not None
     worker.execution.output.feed(b"x" * 500 + b"\n")
     assert worker._budget.used > 500
-    worker.take_back(0, 0)
+    worker.revoke_prefetched(0, 0)
     assert worker._budget.used == 0
 
 
 def in_hand(worker: Worker) -> list[int]:
-    return [one.job.id for one in worker.items()]
+    return [one.job.id for one in worker.claims()]
 
 
 def test_what_has_not_been_taken_is_taken_back() -> None:
     worker, line = worker_with(4)
     line.takes()
-    assert [one.job.id for one in worker.take_back(0, 0)] == [2, 3, 4]
+    assert [one.job.id for one in worker.revoke_prefetched(0, 0)] == [2, 3, 4]
     assert in_hand(worker) == [1]
 
 
@@ -89,28 +89,28 @@ def test_what_was_taken_meanwhile_stays_and_keeps_its_place() -> None:
     assert line.takes() == 1
     line.ends(1)
     assert line.takes() == 2
-    assert [one.job.id for one in worker.take_back(0, 0)] == [3, 4]
+    assert [one.job.id for one in worker.revoke_prefetched(0, 0)] == [3, 4]
     assert in_hand(worker) == [1, 2]
-    assert worker.hear(line.said.popleft()) is not None
-    assert worker.finish(0, 0).item.job.id == 1
+    assert worker.parse_message(line.said.popleft()) is not None
+    assert worker.finish(0, 0).claim.job.id == 1
     line.ends(2)
-    assert worker.hear(line.said.popleft()) is not None
-    assert worker.finish(0, 0).item.job.id == 2
+    assert worker.parse_message(line.said.popleft()) is not None
+    assert worker.finish(0, 0).claim.job.id == 2
     assert worker.load() == 0
 
 
 def test_what_has_been_put_in_line_and_not_been_let_out_is_taken_back() -> None:
     worker, line = worker_with(0)
     for number in range(1, 4):
-        worker.start(item(number), Order(number, f"job{number}", 1, "task", None, {}, 0, 1, None, 1), 0, 0)
+        worker.start(claim(number), Order(number, f"job{number}", 1, "task", None, {}, 0, 1, None, 1), 0, 0)
     assert line.takes() == 1
     assert not line.open, "a line that is let out order by order costs a system call each"
-    assert [one.job.id for one in worker.take_back(0, 0)] == [2, 3]
+    assert [one.job.id for one in worker.revoke_prefetched(0, 0)] == [2, 3]
 
 
 def test_an_order_that_was_never_taken_is_taken_back_although_it_was_the_first() -> None:
     worker, _ = worker_with(2)
-    assert [one.job.id for one in worker.take_back(7, 8)] == [1, 2]
+    assert [one.job.id for one in worker.revoke_prefetched(7, 8)] == [1, 2]
     assert worker.execution is None
     assert worker.load() == 0
 
@@ -130,10 +130,10 @@ def test_the_time_of_a_run_in_line_is_counted_from_when_it_begins() -> None:
     job = Job("job", id=1, options=Options(timeout=SECOND))
     for serial in (1, 2):
         order = Order(serial, "job", 1, "task", None, {}, 0, 1, None, 1)
-        worker.start(Item(job, Plan(1)), order, 10, 20)
+        worker.start(Claim(job, Plan(1)), order, 10, 20)
     line.takes()
     line.ends(1)
-    assert worker.hear(line.said.popleft()) is not None
+    assert worker.parse_message(line.said.popleft()) is not None
     worker.finish(3 * SECOND, 4 * SECOND)
     assert worker.execution is not None
     assert worker.execution.expires_at == 5 * SECOND
@@ -143,8 +143,8 @@ def test_every_order_fits_into_a_packet() -> None:
     odd = "\x01" * 10_900  # six characters each in JSON: as long as arguments may be
     options = Options(task="t" * 255, args={"a": odd}, command=None)
     packet = encode_order(Order(2**60, "n" * 255, 2**60, options.task, None, options.args, 2**60, 2**60, 1e9, 2**60))
-    assert len(packet) <= LONGEST
-    assert LONGEST_LINE <= PLACES
+    assert len(packet) <= MAX_ORDER
+    assert MAX_PREFETCH <= PLACES
 
 
 def test_a_slow_task_delays_none_behind_it(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_what_was_taken_back_from_behind_a_slow_run_does_not_go_there_again(tmp_
     world.add(*(Job(name, runonce=True) for name in ("slow", *(f"late{number}" for number in range(40)))))
     world.pass_time(3 * SECOND)
     assert len(world.ran) == 341
-    assert puppet.told - told <= 41 + LONGEST_LINE
+    assert puppet.told - told <= 41 + MAX_PREFETCH
 
 
 def test_what_must_not_begin_for_nothing_stands_in_no_line(tmp_path: Path) -> None:

@@ -3,22 +3,22 @@
 from pathlib import Path
 
 from jobd.clock import SECOND
+from jobd.engine.cycle import Capacity, CycleInput, run_cycle
 from jobd.engine.takeover import take_over
-from jobd.engine.turn import Want, Work, turn
 from jobd.job import DEFAULT_POOL, Job, Plan, Run
 from jobd.store import definitions, nodes
 from jobd.store import schedule_table as table
-from jobd.store.output import Part
-from jobd.store.schedule_table import Settlement
+from jobd.store.output import OutputPart
+from jobd.store.schedule_table import ClaimUpdate
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
 from tests import servers
 from tests.engine.world import settings
 
-NOTHING_TO_DO = Work(
-    node=0, wall=0, until=0, urgent=0, call=0, beat=False, look_around=False, look_for_gone=False,
-    settlements=[], began=[], printed=[], held={}, begun={}, sweep=None, pools=None,
-    wanted={}, shares={}, priorities={},
+NOTHING_TO_DO = CycleInput(
+    node=0, wall=0, until=0, urgent=0, call=0, beat=False, read_peers=False, find_unregistered=False,
+    updates=[], starts_to_record=[], printed=[], held={}, known_starts={}, full_pass=None, pools=None,
+    capacities={}, shares={}, priorities={},
 )  # fmt: skip
 
 
@@ -35,10 +35,10 @@ def test_what_was_printed_last_drops_what_was_printed_before_it_in_the_same_turn
     node, plan = store.transact(claimed)
     run = Run(1, 1, 10, 20, 30, 1, "succeeded", node)
     after = plan._replace(node=0, ready=None, number=2)
-    end = Settlement(node, plan.token, after, run, (Part(1, 1, 1, 1, "the end", keep_from=1),))
-    before = Part(1, 1, 1, 0, "before", token=plan.token)
-    work = NOTHING_TO_DO._replace(node=node, wall=40, until=50, settlements=[end], printed=[before])
-    store.transact(lambda session: turn(session, work, settings(tmp_path, poll=1_000_000)))
+    end = ClaimUpdate(node, plan.token, after, run, (OutputPart(1, 1, 1, 1, "the end", keep_from=1),))
+    before = OutputPart(1, 1, 1, 0, "before", token=plan.token)
+    work = NOTHING_TO_DO._replace(node=node, wall=40, until=50, updates=[end], printed=[before])
+    store.transact(lambda session: run_cycle(session, work, settings(tmp_path, poll=1_000_000)))
     assert store.transact(lambda session: session.rows("SELECT text FROM output")) == [("the end",)]
     store.close()
 
@@ -51,16 +51,16 @@ def test_a_lost_run_is_recorded_with_the_due_time_that_its_task_was_told(tmp_pat
     node = store.transact(lambda session: nodes.register(session, "host", 1, "1", "here", 1))
     work = NOTHING_TO_DO._replace(
         node=node, wall=claimed_at, until=claimed_at, urgent=claimed_at, call=claimed_at,
-        wanted={DEFAULT_POOL: Want(1, 1, 0, 0)},
+        capacities={DEFAULT_POOL: Capacity(1, 1, 0, 0)},
     )  # fmt: skip
-    [item] = store.transact(lambda session: turn(session, work, chosen)).items
-    begun = {(item.plan.job_id, item.plan.token): claimed_at}
+    [claim] = store.transact(lambda session: run_cycle(session, work, chosen)).claims
+    begun = {(claim.plan.job_id, claim.plan.token): claimed_at}
 
     def dies(session: Session) -> None:
         [row] = nodes.live(session)
         take_over(session, row, begun, claimed_at + SECOND, chosen, "its node died")
 
     store.transact(dies)
-    assert item.plan.due == claimed_at
+    assert claim.plan.due == claimed_at
     assert store.transact(lambda session: session.rows("SELECT due_time, outcome FROM run")) == [(claimed_at, "lost")]
     store.close()

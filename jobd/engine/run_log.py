@@ -3,40 +3,40 @@
 from jobd import lifecycle, logs
 from jobd.clock import SECOND
 from jobd.engine.output import Lines
-from jobd.engine.queue import Item
+from jobd.engine.queue import Claim
 from jobd.job import LOST, SUCCEEDED
 from jobd.schedule.duration import format_duration
 from jobd.wire import UNRESOLVED, Done
 
 
-def say(level: str, item: Item, message: str) -> None:
+def log_run(level: str, claim: Claim, message: str) -> None:
     """Log a line about a run."""
-    logs.log(level, message, item.job.name, item.plan.number)
+    logs.log(level, message, claim.job.name, claim.plan.number)
 
 
-def pass_on(item: Item, lines: Lines) -> None:
+def log_output(claim: Claim, lines: Lines) -> None:
     """Log what a run printed."""
     for level, line in lines:
-        say(level, item, line)
+        log_run(level, claim, line)
 
 
 def _span(wait: int) -> str:
     return f"{wait / SECOND:.3g} s" if wait < 100 * SECOND else format_duration(wait - wait % SECOND)
 
 
-def tell(item: Item, step: lifecycle.Step, done: Done, wall: int) -> None:
+def log_attempt(claim: Claim, step: lifecycle.Step, done: Done, wall: int) -> None:
     """Say in one line how an attempt ended and what follows, unless all went well."""
     if done.outcome == SUCCEEDED:
         return
-    name, attempt, attempts = item.job.name, item.plan.attempt + 1, item.job.retry_times + 1
+    name, attempt, attempts = claim.job.name, claim.plan.attempt + 1, claim.job.retry_times + 1
     what = done.outcome.replace("_", " ")
     error = f": {done.error}" if done.error else ""
     if done.outcome == UNRESOLVED:
-        if step.plan.error != item.plan.error:  # it is offered again and again, and told once
-            say("error", item, f"{name} cannot run{error}")
+        if step.plan.error != claim.plan.error:  # it is offered again and again, and told once
+            log_run("error", claim, f"{name} cannot run{error}")
     elif step.run is None and step.plan.ready is not None and done.outcome != LOST:
         wait = step.plan.ready - wall
         when = "now" if wait <= 0 else f"in {_span(wait)}"
-        say("warning", item, f"{name} {what}, attempt {attempt} of {attempts}, next {when}{error}")
+        log_run("warning", claim, f"{name} {what}, attempt {attempt} of {attempts}, next {when}{error}")
     else:
-        say("error", item, f"{name} {what} after {attempt} attempt{'s'[: attempt > 1]}{error}")
+        log_run("error", claim, f"{name} {what} after {attempt} attempt{'s'[: attempt > 1]}{error}")

@@ -13,20 +13,20 @@ from jobd.store import schedule_table as table
 from jobd.store import slices
 from jobd.store.store import Session, Store
 
-SLICE = 5_000  # jobs at a time
-EVERY = 30 * SECOND
-FIRST, LAST = -(2**63), 2**63 - 1
+JOBS_PER_SLICE = 5_000  # jobs at a time
+SCAN_INTERVAL = 30 * SECOND
+LOWEST_ID, HIGHEST_ID = -(2**63), 2**63 - 1
 
 
-class Census:
+class MissingScheduleScan:
     """How far the count has come, and what it has missed."""
 
     def __init__(self, clock: Clock, lease: int) -> None:
-        self.at = clock.monotonic() + SECOND  # when the next slice is due; a start has better things to do
+        self.next_at = clock.monotonic() + SECOND  # when the next slice is due; a start has better things to do
         self._clock = clock
         self._lease = lease
-        self._missed = Watch(lease)
-        self._after = FIRST  # the jobs up to this id have been counted
+        self._suspects = Watch(lease)
+        self._after = LOWEST_ID  # the jobs up to this id have been counted
 
     def step(self, store: Store, zone: str) -> None:
         """Count a slice, if it is time; have those looked at that have been without a fitting plan for long enough.
@@ -34,24 +34,26 @@ class Census:
         `zone` is that of the installation.
         """
         asked = self._clock.monotonic()
-        if asked < self.at:
+        if asked < self.next_at:
             return
-        self.at = asked + EVERY  # should the database not allow it, all else goes on meanwhile
-        until, more, amiss = store.transact(lambda session: self._count(session, zone))
+        self.next_at = asked + SCAN_INTERVAL  # should the database not allow it, all else goes on meanwhile
+        until, more, suspects = store.transact(lambda session: self._scan(session, zone))
         answered = self._clock.monotonic()
-        found = self._missed.observe(asked, answered, [(job_id, None) for job_id in amiss])
+        found = self._suspects.observe(asked, answered, [(job_id, None) for job_id in suspects])
         if found:
             store.transact(lambda session: table.note_changes(session, found, "changed"))
             what = "no row in the table `schedule`, or one of another definition"
             logs.log("warning", f"{len(found)} jobs had {what}, and are planned again")
-        if len(found) < len(amiss):
-            self.at = answered + min(self._lease, EVERY)  # the same slice again
+        if len(found) < len(suspects):
+            self.next_at = answered + min(self._lease, SCAN_INTERVAL)  # the same slice again
         else:
-            self._after = until if more else FIRST
-            self.at = answered + EVERY
+            self._after = until if more else LOWEST_ID
+            self.next_at = answered + SCAN_INTERVAL
 
-    def _count(self, session: Session, zone: str) -> tuple[int, bool, list[int]]:
-        until, more = slices.slice_end(session, self._after, SLICE)
-        slices.drop_jobless(session, self._after, until if more else LAST, SLICE)
-        amiss = slices.rowless(session, self._after, until) + slices.unfitting(session, self._after, until, zone)
-        return until, more, amiss
+    def _scan(self, session: Session, zone: str) -> tuple[int, bool, list[int]]:
+        until, more = slices.slice_end(session, self._after, JOBS_PER_SLICE)
+        slices.drop_jobless(session, self._after, until if more else HIGHEST_ID, JOBS_PER_SLICE)
+        suspects = slices.jobs_without_schedule(session, self._after, until) + slices.jobs_with_outdated_schedule(
+            session, self._after, until, zone
+        )
+        return until, more, suspects

@@ -7,7 +7,7 @@ import pytest
 
 from jobd import lifecycle
 from jobd.clock import SECOND
-from jobd.engine.changes import Looker
+from jobd.engine.changes import ChangeApplier
 from jobd.job import PLAIN, Job, Options
 from jobd.store import definitions, slices
 from jobd.store import schedule_table as table
@@ -17,7 +17,7 @@ from tests.store.test_removed import write
 
 
 def missing(store: Store, after: int, until: int) -> list[int]:
-    return store.transact(lambda session: slices.rowless(session, after, until))
+    return store.transact(lambda session: slices.jobs_without_schedule(session, after, until))
 
 
 def test_live_jobs_without_a_row_are_found_in_their_slice(store: Store) -> None:
@@ -29,7 +29,7 @@ def test_live_jobs_without_a_row_are_found_in_their_slice(store: Store) -> None:
     assert missing(store, 0, ids[-1]) == [ids[2], ids[3], ids[4], ids[5]]
     assert missing(store, ids[2], ids[4]) == [ids[3], ids[4]]
     store.transact(lambda session: table.note_changes(session, [ids[3]], "changed"))
-    store.transact(Looker(1, NOW + SECOND, "UTC", PLAIN).look)
+    store.transact(ChangeApplier(1, NOW + SECOND, "UTC", PLAIN).apply)
     assert missing(store, 0, ids[-1]) == [ids[2], ids[4], ids[5]]
     assert len(store.transact(lambda session: table.claim(session, 1, "default", NOW + SECOND, 10))) == 2
 
@@ -44,8 +44,8 @@ SINCE = {
 COLUMNS = 'id, name, retry_times, runonce, "interval", created_time, updated_time, "lastFinished_time", is_delete'
 
 
-def unfitting(store: Store) -> list[int]:
-    return store.transact(lambda session: slices.unfitting(session, 0, 100, "UTC"))
+def jobs_with_outdated_schedule(store: Store) -> list[int]:
+    return store.transact(lambda session: slices.jobs_with_outdated_schedule(session, 0, 100, "UTC"))
 
 
 @pytest.mark.parametrize("how", ["updated", "inserted"])
@@ -59,19 +59,19 @@ def test_jobs_of_a_dump_that_is_older_than_their_plans_are_found_and_planned_aga
     definitions.delete(store, ["three"], NOW, "UTC")
     if since == "restored":
         definitions.delete(store, ["two"], NOW, "UTC")
-    look = Looker(1, NOW + SECOND, "UTC", PLAIN).look
+    look = ChangeApplier(1, NOW + SECOND, "UTC", PLAIN).apply
     store.transact(look)
-    assert unfitting(store) == []
+    assert jobs_with_outdated_schedule(store) == []
     dump = store.transact(lambda session: session.rows(f"SELECT {COLUMNS} FROM job ORDER BY id"))
     wanted = store.transact(lambda session: session.rows("SELECT basis, ready_time FROM schedule ORDER BY job_id"))
     write(store, SINCE[since])
     store.transact(look)
-    assert unfitting(store) == []
+    assert jobs_with_outdated_schedule(store) == []
     store.transact(lambda session: restore(session, dump, how))
-    assert unfitting(store) == [2]
+    assert jobs_with_outdated_schedule(store) == [2]
     store.transact(lambda session: table.note_changes(session, [2], "changed"))
-    store.transact(Looker(1, NOW + 2 * SECOND, "UTC", PLAIN).look)
-    assert unfitting(store) == []
+    store.transact(ChangeApplier(1, NOW + 2 * SECOND, "UTC", PLAIN).apply)
+    assert jobs_with_outdated_schedule(store) == []
     found = store.transact(lambda session: session.rows("SELECT basis, ready_time FROM schedule ORDER BY job_id"))
     assert [basis for basis, _ in found] == [basis for basis, _ in wanted]
     assert [ready is None for _, ready in found] == [ready is None for _, ready in wanted]
@@ -92,14 +92,16 @@ def restore(session: Session, dump: Sequence[Sequence[Any]], how: str) -> None:
 def test_a_paused_job_and_one_that_is_over_have_fitting_plans(store: Store) -> None:
     definitions.add(store, [Job("paused", "1h", options=Options(paused=True)), Job("once", None, True)], NOW, "UTC")
     write(store, "INSERT INTO job (name, \"interval\") VALUES ('odd', 'every blue moon')")
-    store.transact(Looker(1, NOW + SECOND, "UTC", PLAIN).look)
+    store.transact(ChangeApplier(1, NOW + SECOND, "UTC", PLAIN).apply)
     (claimed,) = store.transact(lambda session: table.claim(session, 1, "default", NOW + SECOND, 10))
-    assert unfitting(store) == []
+    assert jobs_with_outdated_schedule(store) == []
     job = lifecycle.filled(claimed.job, lifecycle.BUILT_IN)
-    plan, run = lifecycle.settle(job, claimed.plan, lifecycle.Ended("succeeded", NOW, NOW + SECOND), "UTC", 0.5)[:2]
-    settlement = table.Settlement(1, claimed.plan.token, plan, run, ())
-    assert store.transact(lambda session: table.settle(session, [settlement])) == {job.id}
-    assert unfitting(store) == []
+    plan, run = lifecycle.after_attempt(job, claimed.plan, lifecycle.Ended("succeeded", NOW, NOW + SECOND), "UTC", 0.5)[
+        :2
+    ]
+    update = table.ClaimUpdate(1, claimed.plan.token, plan, run, ())
+    assert store.transact(lambda session: table.record(session, [update])) == {job.id}
+    assert jobs_with_outdated_schedule(store) == []
 
 
 def test_a_plan_for_another_zone_of_the_installation_is_found_unless_its_run_has_begun(store: Store) -> None:
@@ -107,28 +109,28 @@ def test_a_plan_for_another_zone_of_the_installation_is_found_unless_its_run_has
     definitions.add(
         store, [*jobs, Job("nowhere", "1h"), Job("named", "0 9 * * *", options=Options(timezone="UTC"))], NOW, "UTC"
     )
-    store.transact(Looker(1, NOW + SECOND, "UTC", PLAIN).look)
-    assert unfitting(store) == []
+    store.transact(ChangeApplier(1, NOW + SECOND, "UTC", PLAIN).apply)
+    assert jobs_with_outdated_schedule(store) == []
     another = "UPDATE schedule SET basis = REPLACE(basis, '|UTC|', '|Asia/Tokyo|')"
     write(store, f"{another} WHERE job_id IN (2, 3, 4)", "UPDATE schedule SET attempt = 1 WHERE job_id = 3")
     write(store, "UPDATE schedule SET due_time = NULL, ready_time = NULL WHERE job_id = 4")
-    assert unfitting(store) == [2]
+    assert jobs_with_outdated_schedule(store) == [2]
     store.transact(lambda session: table.note_changes(session, [2], "changed"))
-    store.transact(Looker(1, NOW + 2 * SECOND, "UTC", PLAIN).look)
-    assert unfitting(store) == []
+    store.transact(ChangeApplier(1, NOW + 2 * SECOND, "UTC", PLAIN).apply)
+    assert jobs_with_outdated_schedule(store) == []
 
 
 @pytest.mark.parametrize("change", ["priority = 7", "pool = 'other'"])
 def test_options_that_were_written_by_hand_are_found_and_put_into_effect(store: Store, change: str) -> None:
     two = Job("two", "1h", options=Options(pool="default", priority=1))
     definitions.add(store, [Job("one", "1h"), two], NOW, "UTC")
-    look = Looker(1, NOW + SECOND, "UTC", PLAIN).look
+    look = ChangeApplier(1, NOW + SECOND, "UTC", PLAIN).apply
     store.transact(look)
-    assert unfitting(store) == []
+    assert jobs_with_outdated_schedule(store) == []
     write(store, f"UPDATE job_options SET {change} WHERE job_id = 2")
-    assert unfitting(store) == [2]
+    assert jobs_with_outdated_schedule(store) == [2]
     store.transact(lambda session: table.note_changes(session, [2], "changed"))
     store.transact(look)
-    assert unfitting(store) == []
+    assert jobs_with_outdated_schedule(store) == []
     plan = store.transact(lambda session: table.plans(session, [2]))[2]
     assert (plan.pool, plan.priority) in (("default", 7), ("other", 1))

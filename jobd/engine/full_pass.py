@@ -1,4 +1,4 @@
-"""What concerns all jobs: a start of a daemon, new plugins or zones, a clock put back. Done in slices, one a turn.
+"""What concerns all jobs: a start of a daemon, new plugins or zones, a clock put back. Done in slices, one a cycle.
 
 With a million jobs one look at all of them takes seconds, for which nothing else would be claimed or written.
 """
@@ -15,12 +15,12 @@ from jobd.store import schedule_table as table
 from jobd.store.store import Session
 from jobd.zoned import follows_another
 
-SLICE = 2_000  # jobs at a time
-STEP = SECOND  # by less than this a clock is not put back, but kept right
-_FIRST = -(2**63)
+JOBS_PER_SLICE = 2_000  # jobs at a time
+CLOCK_TOLERANCE = SECOND  # by less than this a clock is not put back, but kept right
+_LOWEST_ID = -(2**63)
 
 
-class Sweep(NamedTuple):
+class FullPass(NamedTuple):
     """What all jobs are looked at for, and how far that has come."""
 
     starting: bool = False  # ask for a run of those that are due when a daemon starts
@@ -28,10 +28,10 @@ class Sweep(NamedTuple):
     zones: bool = False  # move those to the zone of the installation that follow another, or older rules
     all_zones: bool = False  # there are new rules: all that follow any zone are to be looked at
     put_back: int = 0  # have those looked at that wait for a time which the clock, put back by so much, has yet to show
-    after: int = _FIRST  # the jobs up to this id have been looked at
+    after: int = _LOWEST_ID  # the jobs up to this id have been looked at
 
 
-def with_another(sweeps: list[Sweep], new: Sweep) -> list[Sweep]:
+def add_pass(sweeps: list[FullPass], new: FullPass) -> list[FullPass]:
     """`sweeps` and `new`. The first of `sweeps` may have begun; `new` is merged into a later one, if there is one."""
     if len(sweeps) < 2:
         return [*sweeps, new]
@@ -42,11 +42,11 @@ def with_another(sweeps: list[Sweep], new: Sweep) -> list[Sweep]:
     return [*sweeps[:-1], both]
 
 
-def sweep(session: Session, work: Sweep, now: int, zone: str) -> Sweep | None:
+def run_slice(session: Session, work: FullPass, now: int, zone: str) -> FullPass | None:
     """Look at the next slice of the jobs; what is left to do."""
-    if work.zones and work.after == _FIRST:
-        work = _zones_to_look_at(session, work, zone)
-    until, more = slices.slice_end(session, work.after, SLICE)
+    if work.zones and work.after == _LOWEST_ID:
+        work = _with_zone_checks(session, work, zone)
+    until, more = slices.slice_end(session, work.after, JOBS_PER_SLICE)
     if work.wake:
         slices.wake_unresolved(session, work.after, until)
     if work.put_back:
@@ -60,7 +60,7 @@ def sweep(session: Session, work: Sweep, now: int, zone: str) -> Sweep | None:
     return work._replace(after=until) if more else None
 
 
-def _zones_to_look_at(session: Session, work: Sweep, zone: str) -> Sweep:
+def _with_zone_checks(session: Session, work: FullPass, zone: str) -> FullPass:
     """`work` with what the zones ask for, at its beginning.
 
     At a start, mostly nothing: to look at a million jobs takes some seconds of processor time. A node that has just
@@ -71,14 +71,14 @@ def _zones_to_look_at(session: Session, work: Sweep, zone: str) -> Sweep:
     return work._replace(zones=is_new or looked_for != zone or not work.starting, all_zones=is_new)
 
 
-def put_back_since(session: Session, wall: Callable[[], int], instance: str) -> int:
+def clock_set_back_by(session: Session, wall: Callable[[], int], instance: str) -> int:
     """By how much the clock was put back while no daemon of this instance ran: it has runs that end in the future.
 
     Those of others tell nothing: their clocks may be ahead of this one. The clock is read again after the history: the
     way there may be slow.
     """
-    ahead = table.last_finished(session, instance, wall() + STEP) - wall()
-    return ahead if ahead > STEP else 0
+    ahead = table.last_finished(session, instance, wall() + CLOCK_TOLERANCE) - wall()
+    return ahead if ahead > CLOCK_TOLERANCE else 0
 
 
 def _start_jobs(session: Session, ids: list[int], now: int, zone: str) -> None:
@@ -96,7 +96,7 @@ def _start_jobs(session: Session, ids: list[int], now: int, zone: str) -> None:
         table.replan(session, plans)
 
 
-def _move_jobs(session: Session, work: Sweep, until: int, now: int, zone: str) -> None:
+def _move_jobs(session: Session, work: FullPass, until: int, now: int, zone: str) -> None:
     """Move those jobs of a slice to `zone` that follow another. What is claimed keeps its own until its run is over."""
     found = slices.free_bases(session, work.after, until)
     ids = [job_id for job_id, basis in found if follows_another(basis, zone, work.all_zones)]

@@ -4,7 +4,7 @@ import os
 import socket
 from pathlib import Path
 
-from jobd.daemon.notify import notify, watchdog_interval
+from jobd.daemon.systemd import notify, watchdog_interval
 
 
 def test_the_lines_arrive_at_the_socket(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import pytest
 from jobd.clock import SECOND
 from jobd.engine.buffers import Budget
 from jobd.engine.messages import Abandoned, Unresolved
-from jobd.engine.processor import Processor, Rules
-from jobd.engine.queue import Item
+from jobd.engine.processor import Processor, RunSettings
+from jobd.engine.queue import Claim
 from jobd.job import Job, Options, Plan
 from jobd.lifecycle import UNRESOLVED_PAUSE
-from jobd.store.schedule_table import Settlement
+from jobd.store.schedule_table import ClaimUpdate
 from jobd.wire import UNRESOLVED, Order
 from tests.engine.world import START, HandClock, Puppet, Ran, Stage, World, forget, listen
 
@@ -84,9 +84,11 @@ class Pools:
         self.puppets: list[Puppet] = []
         self.reports: list[object] = []
         self.hands: set[int] = set()
-        rules = Rules("UTC", 1024)
+        run_settings = RunSettings("UTC", 1024)
         self.first, self.second = (
-            Processor(1, rules, Stage(self), self.clock, lambda: 0.5, self.reports.append, forget, Budget(), self.hands)
+            Processor(
+                1, run_settings, Stage(self), self.clock, lambda: 0.5, self.reports.append, forget, Budget(), self.hands
+            )
             for _ in range(2)
         )
         self.step()
@@ -97,7 +99,7 @@ class Pools:
     def give(self, pool: Processor, token: int, **options: object) -> None:
         """A job, claimed under this token, is due."""
         job = Job("slow", "1s", retry_times=9, id=1, options=Options(**options))  # type: ignore[arg-type]
-        pool.queue.put(Item(job, Plan(1, START, START, anchor=START, node=1, token=token)), START)
+        pool.queue.put(Claim(job, Plan(1, START, START, anchor=START, node=1, token=token)), START)
         self.step()
 
     def step(self) -> None:
@@ -155,12 +157,12 @@ def test_what_waits_for_the_end_of_a_run_is_given_back_like_what_waits_for_its_m
         case "drain":
             pools.second.give_back_all()
         case "forget":
-            pools.second.forget("it is over")
+            pools.second.abandon_all("it is over")
     (report,) = pools.reports
     if how == "forget":
         assert report == Abandoned({1: (2, None)})
     else:
-        assert isinstance(report, Settlement)
+        assert isinstance(report, ClaimUpdate)
         assert (report.token, report.plan.node) == (2, 0)
     assert pools.second.holding() == 0
     pools.end()
@@ -185,16 +187,16 @@ def test_what_a_worker_had_begun_that_talked_nonsense_is_in_hand_until_its_proce
     pools.first.pace = 10  # µs: a worker is given the second order while it runs the first
     for job_id in (1, 2):
         job = Job(f"job{job_id}", "1s", id=job_id)
-        pools.first.queue.put(Item(job, Plan(job_id, START, START, anchor=START, node=1, token=job_id)), START)
+        pools.first.queue.put(Claim(job, Plan(job_id, START, START, anchor=START, node=1, token=job_id)), START)
     pools.step()
-    (worker,) = pools.first.crew
+    (worker,) = pools.first.workers
     (puppet,) = (one for one in pools.puppets if one.order is not None)
     puppet.finish()
     puppet.talk(b"nonsense")
     assert pools.running() == [2]
     listen(pools.first)
     pools.reports.clear()
-    pools.first.forget("the lease is over")
+    pools.first.abandon_all("the lease is over")
     pools.first.handle(worker, "ended")
     abandoned = [one.claims for one in pools.reports if isinstance(one, Abandoned)]
     began = {job_id: started for claims in abandoned for job_id, (_, started) in claims.items()}
@@ -207,16 +209,16 @@ def test_a_task_that_only_a_worker_of_before_a_reload_does_not_know_is_offered_a
     pools = Pools()
     pools.give(pools.first, 1)
     if reloaded:
-        pools.first.renew_workers(1, Rules("UTC", 1024), Stage(pools))
+        pools.first.renew_workers(1, RunSettings("UTC", 1024), Stage(pools))
     pools.reports.clear()
     pools.end(UNRESOLVED)
     (report,) = pools.reports
     if reloaded:
-        assert isinstance(report, Settlement)
+        assert isinstance(report, ClaimUpdate)
         assert (report.plan.node, report.plan.ready, report.plan.error) == (0, START, None)
     else:
         assert isinstance(report, Unresolved)
-        assert report.settlement.plan.ready == pools.clock.wall() + UNRESOLVED_PAUSE
+        assert report.update.plan.ready == pools.clock.wall() + UNRESOLVED_PAUSE
 
 
 def test_what_a_worker_said_before_a_reload_is_told_before_it() -> None:
@@ -226,7 +228,7 @@ def test_what_a_worker_said_before_a_reload_is_told_before_it() -> None:
     (puppet,) = (one for one in pools.puppets if one.order is not None)
     puppet.finish(UNRESOLVED)
     listen(pools.first)
-    pools.first.renew_workers(1, Rules("UTC", 1024), Stage(pools))
+    pools.first.renew_workers(1, RunSettings("UTC", 1024), Stage(pools))
     (report,) = pools.reports
     assert isinstance(report, Unresolved)
 
@@ -235,7 +237,7 @@ def test_a_task_is_unknown_whatever_is_seen_first_of_the_end_of_its_worker() -> 
     pools = Pools()
     pools.give(pools.first, 1)
     pools.reports.clear()
-    (worker,) = pools.first.crew
+    (worker,) = pools.first.workers
     (puppet,) = (one for one in pools.puppets if one.order is not None)
     puppet.finish(UNRESOLVED)
     pools.first.handle(worker, "ended")

@@ -1,4 +1,4 @@
-"""The crew of a pool: its worker processes, started, lent out for runs, and replaced when they are no more fit.
+"""The workers of a pool: its worker processes, started, lent out for runs, and replaced when they are no more fit.
 
 What a worker does while it is lent out is the Processor's business.
 """
@@ -13,15 +13,15 @@ from jobd.engine.worker import Worker
 
 SHOW_AFTER = 50 * MILLISECOND  # a run that takes longer is shown as running to everybody
 RESPAWN_FIRST, RESPAWN_LAST = 100 * MILLISECOND, 5 * SECOND
-END_PATIENCE = 2 * SECOND  # for a worker process to end when the daemon does
+END_TIMEOUT = 2 * SECOND  # for a worker process to end when the daemon does
 
 
-class Crew:
+class WorkerPool:
     """The workers, of which `size` should be fit for runs. Moments are monotonic, in µs."""
 
     def __init__(self, size: int, output_limit: int, spawner: Spawner, clock: Clock, budget: Budget) -> None:
         self.size = size
-        self.renewed = True  # the descriptors to wait on are others than they were
+        self.readers_changed = True  # the descriptors to wait on are others than they were
         self._output_limit = output_limit
         self._spawner = spawner
         self._clock = clock
@@ -59,8 +59,8 @@ class Crew:
         found = {}
         for worker in self._workers.values():
             child = worker.child
-            found[child.line] = (worker, "line")
-            if not worker.mute:
+            found[child.messages] = (worker, "messages")
+            if not worker.output_closed:
                 found[child.output] = (worker, "output")
             found[child.ended] = (worker, "ended")
         return found
@@ -86,21 +86,21 @@ class Crew:
         self._idle.remove(worker)
         worker.end(self._clock.monotonic())
 
-    def lend(self, worker: Worker) -> None:
+    def mark_busy(self, worker: Worker) -> None:
         """An idle one is given a run."""
         self._idle.remove(worker)
 
-    def welcome(self, worker: Worker) -> None:
+    def add_ready(self, worker: Worker) -> None:
         """It has just become ready."""
         self._failures = 0
-        if worker.retire:
+        if worker.retiring:
             self.free(worker)
         else:
             self._idle.insert(0, worker)
 
     def free(self, worker: Worker) -> None:
         """It has nothing in hand: have it take the next run, or replace it."""
-        if worker.retire:
+        if worker.retiring:
             worker.end(self._clock.monotonic())
         elif worker not in self._idle:
             self._idle.insert(self._place(worker), worker)
@@ -111,18 +111,18 @@ class Crew:
             return len(self._idle)
         return next((number for number, one in enumerate(self._idle) if one.touched), len(self._idle))
 
-    def bury(self, worker: Worker) -> int:
+    def reap(self, worker: Worker) -> int:
         """Its process has ended: the exit status."""
         status = worker.child.reap()
         del self._workers[worker.child.pid]
-        self.renewed = True
+        self.readers_changed = True
         if worker in self._idle:
             self._idle.remove(worker)
         return status
 
     def coming(self) -> int:
         """How many new ones are on their way."""
-        return self.size - sum(worker.ready and not worker.retire for worker in self._workers.values())
+        return self.size - sum(worker.ready and not worker.retiring for worker in self._workers.values())
 
     def spawn_at(self) -> int | None:
         """When the next one is to be started; None: none is missing.
@@ -130,7 +130,7 @@ class Crew:
         One that is on its way out has its successor warming up. When the lease is over a new one would be ended at
         once, so none is missing until there is a new lease.
         """
-        if sum(not worker.retire for worker in self._workers.values()) >= self.size:
+        if sum(not worker.retiring for worker in self._workers.values()) >= self.size:
             return None
         if self._deadline and self._clock.monotonic() >= self._deadline:
             return None
@@ -145,7 +145,7 @@ class Crew:
             return
         child.trust_until(self._deadline)
         self._workers[child.pid] = Worker(child, self._output_limit, SHOW_AFTER, self._budget)
-        self.renewed = True
+        self.readers_changed = True
 
     def respawn_later(self, reason: str) -> None:
         """One could not be started, for this reason: the next try comes later each time."""
@@ -159,7 +159,7 @@ class Crew:
         self.size, self._output_limit, self._spawner = size, output_limit, spawner
         self._spawn_at = self._failures = 0
         for worker in self._workers.values():
-            worker.retire = worker.outdated = True
+            worker.retiring = worker.outdated = True
             if worker.execution is None:
                 worker.end(self._clock.monotonic())
         self._idle.clear()
@@ -175,7 +175,7 @@ class Crew:
         for worker in self._workers.values():
             worker.child.end()
         for worker in self._workers.values():
-            if not worker.child.wait(END_PATIENCE):
+            if not worker.child.wait(END_TIMEOUT):
                 worker.child.kill()
             worker.child.reap()
         self._workers.clear()

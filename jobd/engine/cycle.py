@@ -1,0 +1,273 @@
+"""One cycle of the keeper, as a transaction: all that it does in the database, and what that brought.
+
+It may be repeated, so it changes nothing outside of the database; what it brought takes effect when the commit has.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from jobd import lifecycle
+from jobd.config import Settings
+from jobd.engine.changes import AppliedChanges, ChangeApplier
+from jobd.engine.full_pass import FullPass, run_slice
+from jobd.engine.messages import RunStarted
+from jobd.engine.queue import Claim
+from jobd.engine.share import Share, claims_to_add, share_of
+from jobd.engine.takeover import KnownStarts, UnregisteredNode, release_claims, unregistered_nodes
+from jobd.job import Job
+from jobd.store import installation, nodes, output
+from jobd.store import schedule_table as table
+from jobd.store.installation import ProposedZone
+from jobd.store.output import OutputPart
+from jobd.store.schedule_table import NOTHING, Claimed, ClaimUpdate, Without
+from jobd.store.store import Session
+from jobd.zoned import follows_another
+
+MAX_SHARED_CLAIMS = 500  # claims of a pool beside other nodes, so that all have their share to the end
+
+
+class Capacity(NamedTuple):
+    """The claims that a pool can take: `room`, and while other nodes serve the pool at most `now` of ready jobs.
+
+    The pool holds `holding` claims, and held `before` when the cycle began. Where it has no room, there is some for
+    `over` ready jobs with a priority above `above`.
+    """
+
+    room: int
+    now: int
+    holding: int
+    before: int
+    over: int = 0
+    above: int = 0
+
+
+NO_CAPACITY = Capacity(0, 0, 0, 0)
+
+
+class CycleInput(NamedTuple):
+    """What a cycle is to do. `wall` and `until` are moments: now, and as far ahead as claims reach.
+
+    `urgent` and `call` are two more: what is ready by then cannot wait for a later cycle, and is nobody's share.
+    """
+
+    node: int
+    wall: int
+    until: int
+    urgent: int
+    call: int
+    beat: bool  # move the heartbeat on, and see whether the table agrees with `held`
+    read_peers: bool  # read who else lives
+    find_unregistered: bool  # and who has claims although it does not
+    updates: Sequence[ClaimUpdate]
+    starts_to_record: Sequence[RunStarted]
+    printed: Sequence[OutputPart]
+    held: Mapping[int, int]  # job → fencing token of all that this node holds
+    known_starts: KnownStarts  # of what it holds no more, the runs that had begun
+    full_pass: FullPass | None  # what concerns all jobs, as far as it has come
+    pools: Mapping[str, int] | None  # tell the others how many workers this node has in each
+    capacities: Mapping[str, Capacity]  # by pool
+    shares: Mapping[str, Share | None]  # by pool, as of the last look around
+    priorities: Mapping[str, Sequence[int]]  # by pool, those of its unclaimed jobs, as found last
+    proposed_zone: ProposedZone | None = None  # the zone to be agreed on, after a start or a reload
+    without: Without = NOTHING
+
+
+class CycleResult:
+    """What a cycle brought."""
+
+    def __init__(self) -> None:
+        self.live: list[nodes.NodeRow] | None = None
+        self.shares: dict[str, Share | None] | None = None  # by pool, where it looked around
+        self.unregistered: list[UnregisteredNode] | None = None
+        self.declared_dead = False
+        self.accepted: set[int] = set()
+        self.recorded_starts: set[int] = set()
+        self.vanished: dict[int, int] = {}  # job → token of what the table says this node holds no more
+        self.changes = AppliedChanges()
+        self.full_pass: FullPass | None = None  # what is left of it
+        self.zone: str | None = None  # of jobs that name none, where it was looked up
+        self.claimed: set[int] = set()  # jobs, also those that have not become claims
+        self.claims: list[Claim] = []
+        self.more: set[str] = set()
+        self.next_ready: dict[str, int | None] = {}
+        self.priorities: dict[str, tuple[int, ...]] = {}  # by pool, those of its unclaimed jobs, the highest first
+        self.errors: list[tuple[str, str]] = []
+
+
+def run_cycle(session: Session, work: CycleInput, settings: Settings) -> CycleResult:
+    """Hand in outcomes, look at what people changed, claim what is due soon."""
+    result = CycleResult()
+    # Asked in every cycle: what a node claims after it was declared dead, nobody would ever take over.
+    if not (nodes.beat if work.beat else nodes.is_registered)(session, work.node):
+        result.declared_dead = True
+        return result
+    if work.pools is not None:
+        nodes.note_pools(session, work.node, work.pools)
+    if work.read_peers:
+        result.live = nodes.live(session)
+        result.zone = installation.zone(session)
+    if work.proposed_zone is not None:
+        result.zone = installation.agree_on_zone(session, work.node, work.proposed_zone)
+    if result.zone is not None and result.zone != settings.timezone:
+        settings = settings._replace(timezone=result.zone)
+    if work.find_unregistered:
+        result.unregistered = unregistered_nodes(session)
+    if work.printed:  # before the outcomes, whose last words say which of it is to be dropped
+        # A run of a claim that has passed on writes no more: the next attempt may have the same number.
+        jobs = sorted({part.job_id for part in work.printed})
+        held = {job_id: plan.token for job_id, plan in table.plans(session, jobs).items() if plan.node == work.node}
+        output.save(session, [part for part in work.printed if held.get(part.job_id) == part.token])
+    if work.updates:
+        result.accepted = table.record(session, work.updates)
+        _refresh_moved(session, work.updates, settings.timezone)
+    if work.beat:
+        _compare_claims(session, work, settings, result)
+    if work.starts_to_record:
+        started = [(one.job_id, one.token, one.started) for one in work.starts_to_record]
+        result.recorded_starts = table.record_starts(session, work.node, started)
+    if work.full_pass is not None:
+        result.full_pass = run_slice(session, work.full_pass, work.wall, settings.timezone)
+    result.changes = ChangeApplier(work.node, work.wall, settings.timezone, settings.defaults).apply(session)
+    if result.live is not None:
+        result.shares = {pool: _share(session, work, settings, pool, result.live) for pool in work.capacities}
+    shares = work.shares if result.shares is None else result.shares
+    for pool, capacity in work.capacities.items():
+        if capacity.room > 0 or (capacity.now > 0 and shares.get(pool) is not None):
+            _claim(session, work, settings, pool, capacity, shares.get(pool), result)
+        else:
+            result.more.add(pool)
+            if capacity.over > 0 and (
+                work.read_peers or result.changes.touched or len(_known_priorities(work, pool)) > 1
+            ):
+                _claim_higher(session, work, settings, pool, capacity, result)
+    return result
+
+
+def _share(
+    session: Session, work: CycleInput, settings: Settings, pool: str, live: Sequence[nodes.NodeRow]
+) -> Share | None:
+    others = [row.pools.get(pool, 0) for row in live if row.id != work.node]
+    if not any(others):
+        return None
+    live_nodes, most = [row.id for row in live], MAX_SHARED_CLAIMS * len(live)
+    in_play = table.in_play(session, pool, live_nodes, work.until, most, _known_priorities(work, pool))
+    return share_of(in_play, settings.pools.get(pool, 0), others, work.shares.get(pool))
+
+
+def _refresh_moved(session: Session, updates: Sequence[ClaimUpdate], zone: str) -> None:
+    """Have those jobs looked at whose run is over and whose next due time follows a zone of before."""
+    ended = [one.plan for one in updates if one.run is not None and not one.plan.node]
+    left = [plan.job_id for plan in ended if plan.due is not None and follows_another(plan.basis, zone)]
+    if left:
+        table.note_changes(session, left, "changed")
+
+
+def _compare_claims(session: Session, work: CycleInput, settings: Settings, result: CycleResult) -> None:
+    """Have the table and this node agree on what it holds.
+
+    They may differ when the outcome of a commit is unknown (it may even come to pass later), when runs were ended with
+    the lease, when the database forgot what it had committed, or when somebody edited the table by hand.
+    """
+    stored = table.tokens_of(session, work.node)
+    settled = {(one.plan.job_id, one.token) for one in work.updates if not one.plan.node}
+    held = {job_id: token for job_id, token in work.held.items() if (job_id, token) not in settled}
+    # A run whose claim has another token is ended first. The job is given on when this node has let go of the claim.
+    kept = {job_id: token for job_id, token in stored.items() if job_id in held}
+    if len(kept) < len(stored):
+        release_claims(
+            session, work.node, kept, work.known_starts, work.wall, settings, "the database was out of reach"
+        )
+    result.vanished = {job_id: token for job_id, token in held.items() if stored.get(job_id) != token}
+
+
+def _known_priorities(work: CycleInput, pool: str) -> Sequence[int]:
+    return work.priorities.get(pool, (0,))
+
+
+def _earliest(firsts: Mapping[int, int | None]) -> int | None:
+    return min((moment for moment in firsts.values() if moment is not None), default=None)
+
+
+def _claim(
+    session: Session,
+    work: CycleInput,
+    settings: Settings,
+    pool: str,
+    capacity: Capacity,
+    share: Share | None,
+    result: CycleResult,
+) -> None:
+    firsts = table.first_ready(session, pool, _known_priorities(work, pool), work.without)
+    result.priorities[pool] = tuple(firsts)
+    first = _earliest(firsts)
+    if first is None or first > work.urgent:
+        result.next_ready[pool] = first
+        return
+
+    def claim(until: int, limit: int) -> list[Claimed]:
+        return table.claim(session, work.node, pool, until, limit, work.without, firsts) if first <= until else []
+
+    if share is None:
+        # A job that is ready soon must not delay a job that is ready sooner, even one of a lower priority.
+        claimed = claim(work.call, capacity.room) if len(firsts) > 1 else []
+        if left := capacity.room - len(claimed):
+            several = len(firsts) > 1
+            claimed += claim(table.ready_by(session, pool, firsts, work.until, left) if several else work.until, left)
+        full = len(claimed) >= capacity.room
+    else:
+        claimed = claim(work.call, capacity.now)
+        full = first <= work.call and len(claimed) >= capacity.now  # what is left is for others
+        more = min(claims_to_add(share, capacity.before, capacity.holding), capacity.room) - len(claimed)
+        if more > 0 and not full:
+            claimed += claim(work.until, more)
+    _accept_claims(session, work, settings, claimed, result)
+    if not full:
+        result.next_ready[pool] = _earliest(table.first_ready(session, pool, tuple(firsts), work.without))
+    else:
+        result.more.add(pool)
+
+
+def _claim_higher(
+    session: Session, work: CycleInput, settings: Settings, pool: str, capacity: Capacity, result: CycleResult
+) -> None:
+    """Claim what is to begin before others that wait here already."""
+
+    def higher(known: Sequence[int]) -> dict[int, int | None]:
+        firsts = table.first_ready(session, pool, known, work.without)
+        result.priorities[pool] = tuple(firsts)
+        return {priority: first for priority, first in firsts.items() if priority > capacity.above}
+
+    firsts = higher(_known_priorities(work, pool))
+    if (first := _earliest(firsts)) is not None and first <= work.call:
+        claimed = table.claim(session, work.node, pool, work.call, capacity.over, work.without, firsts)
+        _accept_claims(session, work, settings, claimed, result)
+        firsts = higher(result.priorities[pool])
+    result.next_ready[pool] = _earliest(firsts)
+
+
+def _accept_claims(
+    session: Session, work: CycleInput, settings: Settings, claimed: Sequence[Claimed], result: CycleResult
+) -> None:
+    """What has been claimed becomes claims, or is corrected."""
+    corrections: list[ClaimUpdate] = []
+    result.claimed.update(one.plan.job_id for one in claimed)
+    for one in claimed:
+        job = lifecycle.filled(one.job, settings.defaults) if one.job is not None else None
+        step = _decide_start(job, one, work.wall, settings.timezone, result)
+        if job is not None and step.plan.node:
+            result.claims.append(Claim(job, step.plan))
+        if step != lifecycle.Step(one.plan):  # also a due time: a run that is lost is recorded with the one it was told
+            corrections.append(ClaimUpdate(work.node, one.plan.token, step.plan, step.run, ()))
+    if corrections:
+        table.record(session, corrections)
+
+
+def _decide_start(job: Job | None, one: Claimed, wall: int, zone: str, result: CycleResult) -> lifecycle.Step:
+    if job is None or one.problem is not None:
+        problem = one.problem or "its definition cannot be read"
+        result.errors.append((job.name if job else f"job {one.plan.job_id}", problem))
+        return lifecycle.Step(one.plan._replace(node=0, started=None, ready=None, error=problem))
+    step = lifecycle.take(job, one.plan, wall, zone)
+    if step.plan.error is not None and not step.plan.node:
+        result.errors.append((job.name, step.plan.error))
+    return step
