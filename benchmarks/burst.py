@@ -5,7 +5,7 @@ The limit: how long the plain driver takes to record as many runs, 100 a commit.
 
 import time
 
-from benchmarks.common import FINISHED, arguments, due_at, figure, house, ratio
+from benchmarks.common import FINISHED, arguments, due_at, figure, installations, ratio
 from benchmarks.limits import recorded_runs
 
 
@@ -15,7 +15,7 @@ def main() -> None:
     options = parser.parse_args()
     for kind in options.databases:
         last, limits = [], []
-        with house(kind) as fresh:
+        with installations(kind) as fresh:
             for _ in range(options.rounds):
                 with fresh() as jobd:
                     limits.append(options.jobs * 1e3 / recorded_runs(jobd.url))

@@ -7,7 +7,7 @@ import statistics
 import sys
 from collections.abc import Iterable
 
-from benchmarks.common import JOBD, TAB, arguments, figure, house, ratio
+from benchmarks.common import JOBD, TAB, arguments, figure, installations, ratio
 from benchmarks.processes import Cost, cost
 from jobd.cli.group import COMMANDS
 
@@ -50,7 +50,7 @@ def main() -> None:
     }
     helps = {f"jobd {name} --help".replace("  ", " "): [*JOBD, *name.split(), "--help"] for name in ("", *COMMANDS)}
     for kind in options.databases:
-        with house(kind) as fresh, fresh() as jobd:
+        with installations(kind) as fresh, fresh() as jobd:
             jobd.define(20, lambda number: 'interval = "1h"')
             costs = interleaved(commands, {"Tab on a name": jobd.environ | TAB}, jobd.environ, options.rounds)
             helped = interleaved({PASS: commands[PASS]} | helps, {}, jobd.environ, max(1, options.rounds // 3))

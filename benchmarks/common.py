@@ -122,7 +122,7 @@ def server(kind: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def house(kind: str) -> Iterator[Callable[[], AbstractContextManager[Installation]]]:
+def installations(kind: str) -> Iterator[Callable[[], AbstractContextManager[Installation]]]:
     """What makes fresh installations, each on an empty database of this kind."""
     if kind == "sqlite":
         yield installation

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.common import ROOT, TAB, Installation, installation, later, once
-from jobd.job import Plan, Run
+from jobd.job import JobState, Run
 from jobd.store import schedule_table
 from jobd.store.schedule_table import Claimed, ClaimUpdate
 from jobd.store.store import Session, Store
@@ -94,7 +94,7 @@ def database() -> dict[str, float]:
 
         def settle(session: Session) -> set[int]:
             counters.append(Counter(session))
-            settled = schedule_table.record(session, [_settlement(one.plan) for one in claimed])
+            settled = schedule_table.record(session, [_settlement(one.state) for one in claimed])
             counters[-1].close()
             return settled
 
@@ -109,10 +109,10 @@ def database() -> dict[str, float]:
     }
 
 
-def _settlement(plan: Plan) -> ClaimUpdate:
-    done = plan._replace(node=0, due=None, ready=None, number=plan.number + 1)
-    run = Run(plan.job_id, plan.number, plan.due or 0, 20, 30, 1, "succeeded", plan.node)
-    return ClaimUpdate(plan.node, plan.token, done, run, ())
+def _settlement(state: JobState) -> ClaimUpdate:
+    done = state._replace(node=0, due=None, ready=None, number=state.number + 1)
+    run = Run(state.job_id, state.number, state.due or 0, 20, 30, 1, "succeeded", state.node)
+    return ClaimUpdate(state.node, state.token, done, run, ())
 
 
 def measure() -> dict[str, float]:

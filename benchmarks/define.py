@@ -8,7 +8,7 @@ import tempfile
 import time
 import tomllib
 
-from benchmarks.common import arguments, figure, house, once, ratio
+from benchmarks.common import arguments, figure, installations, once, ratio
 
 
 def plain_rows(count: int) -> float:
@@ -41,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     for kind in options.databases:
         rates, rows, toml = [], [], []
-        with house(kind) as fresh:
+        with installations(kind) as fresh:
             for _ in range(options.rounds):
                 rows.append(plain_rows(options.jobs))
                 toml.append(read_toml(options.jobs))

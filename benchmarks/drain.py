@@ -9,7 +9,7 @@ and round trips of a message over a socket pair, as each run needs one.
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from benchmarks.common import FINISHED, Installation, arguments, figure, house, once, ratio, says_once
+from benchmarks.common import FINISHED, Installation, arguments, figure, installations, once, ratio, says_once
 from benchmarks.limits import recorded_runs, socket_trips
 
 SPAN = "SELECT min(started_time), max(finished_time) FROM run WHERE outcome = 'succeeded'"
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=20_000)
     options = parser.parse_args()
     for kind in options.databases:
-        with house(kind) as fresh:
+        with installations(kind) as fresh:
             measure(kind, fresh, options.jobs, options.rounds)
             if kind == "sqlite":
                 measure_printed(fresh, options.jobs, options.rounds)

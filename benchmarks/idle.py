@@ -9,7 +9,7 @@ import tempfile
 import time
 from itertools import pairwise
 
-from benchmarks.common import arguments, at, figure, house
+from benchmarks.common import arguments, at, figure, installations
 from benchmarks.processes import family, family_seconds
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     options = parser.parse_args()
     for kind in options.databases:
-        with house(kind) as fresh, fresh() as jobd:
+        with installations(kind) as fresh, fresh() as jobd:
             definition = f'interval = "1h"\nstarts = "{at(time.time() + 3600)}"'
             jobd.define(options.jobs, lambda number, same=definition: same)
             with jobd.daemon() as process:

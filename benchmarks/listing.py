@@ -5,7 +5,7 @@ The limit: a Python that fetches as many rows of the same tables with plain sqli
 
 import sys
 
-from benchmarks.common import JOBD, Installation, arguments, figure, house, later, ratio
+from benchmarks.common import JOBD, Installation, arguments, figure, installations, later, ratio
 from benchmarks.processes import Cost, cost
 from jobd.store.url import parse_url
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=100_000)
     options = parser.parse_args()
     for kind in options.databases:
-        with house(kind) as fresh, fresh() as few, fresh() as many:
+        with installations(kind) as fresh, fresh() as few, fresh() as many:
             few.define(FEW, later)
             many.define(options.jobs, later)
             small = [listed(few) for _ in range(options.rounds)]

@@ -89,10 +89,10 @@ def one_turn(store: Store) -> list[Run]:
 
     ends = []
     for one in store.transact(claim):
-        plan = one.plan
-        run = Run(plan.job_id, plan.number, NOW, NOW, NOW, 1, "succeeded", LIVE)
-        free = plan._replace(node=0, ready=NOW + DAY, due=NOW + DAY, number=plan.number + 1)
-        ends.append(ClaimUpdate(LIVE, plan.token, free, run, ()))
+        state = one.state
+        run = Run(state.job_id, state.number, NOW, NOW, NOW, 1, "succeeded", LIVE)
+        free = state._replace(node=0, ready=NOW + DAY, due=NOW + DAY, number=state.number + 1)
+        ends.append(ClaimUpdate(LIVE, state.token, free, run, ()))
     store.transact(lambda session: table.record(session, ends))
     return [one.run for one in ends if one.run is not None]
 

@@ -8,7 +8,7 @@ import time
 from itertools import pairwise
 from typing import NamedTuple
 
-from benchmarks.common import Installation, arguments, at, figure, house, percentile, ratio
+from benchmarks.common import Installation, arguments, at, figure, installations, percentile, ratio
 from benchmarks.limits import wake_ups
 from benchmarks.processes import family_seconds, processor_seconds
 
@@ -92,7 +92,7 @@ def main() -> None:
         if options.jobs in (None, case.jobs):
             for kind in options.databases or case.databases:
                 print(f"{kind}: {case.jobs:,} jobs every {case.every} s, rounds of {case.window} s")
-                with house(kind) as fresh, fresh() as jobd:
+                with installations(kind) as fresh, fresh() as jobd:
                     run(jobd, case, options.rounds)
 
 

@@ -9,7 +9,7 @@ import time
 from contextlib import closing
 from typing import NamedTuple
 
-from benchmarks.common import FINISHED, Installation, arguments, at, figure, house, ratio
+from benchmarks.common import FINISHED, Installation, arguments, at, figure, installations, ratio
 from benchmarks.processes import processor_seconds, resident
 from jobd.store.connect import connect
 from jobd.store.url import parse_url
@@ -70,7 +70,7 @@ def main() -> None:
     options = parser.parse_args()
     for kind in options.databases:
         measured: dict[int, list[Measured]] = {jobs: [] for jobs in options.jobs}
-        with house(kind) as fresh, contextlib.ExitStack() as stack:
+        with installations(kind) as fresh, contextlib.ExitStack() as stack:
             places = {jobs: stack.enter_context(fresh()) for jobs in options.jobs}
             for jobs, jobd in places.items():
                 jobd.jobd("add", "later", "--task", "noop", "--at", "2099-01-01T00:00:00+00:00")

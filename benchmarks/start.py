@@ -6,7 +6,7 @@ The limits: the start and the memory of a Python that has imported click, peewee
 import sys
 import time
 
-from benchmarks.common import FINISHED, arguments, figure, house, later, ratio
+from benchmarks.common import FINISHED, arguments, figure, installations, later, ratio
 from benchmarks.limits import python
 from benchmarks.processes import cost, resident
 
@@ -19,7 +19,7 @@ def main() -> None:
     options = parser.parse_args()
     for kind in options.databases:
         firsts, memory, bare_seconds, bare_memory = [], [], [], []
-        with house(kind) as fresh, fresh() as jobd:
+        with installations(kind) as fresh, fresh() as jobd:
             jobd.define(options.jobs, later)
             for number in range(options.rounds):
                 bare_seconds.append(python(BARE, jobd.environ))

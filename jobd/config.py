@@ -25,7 +25,7 @@ CREDENTIAL = "jobd-database-password"
 MIN_LEASE, MIN_POLL = 5 * SECOND, 20 * MILLISECOND
 MAX_FILE = 2**20  # characters
 BOM = "\ufeff"  # with which some editors begin a file; the codec that knows it would have to be loaded
-MOST_TABLES = 100  # one within the other
+MAX_TABLES = 100  # one within the other
 
 
 class LogSettings(NamedTuple):
@@ -317,7 +317,7 @@ def _calendar(name: str) -> str:
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The values of nested tables, by their dotted names."""
     for key, value in table.items():
-        if isinstance(value, dict) and value and prefix.count(".") < MOST_TABLES:
+        if isinstance(value, dict) and value and prefix.count(".") < MAX_TABLES:
             yield from _flat(value, f"{prefix}{key}.")
         elif value or not isinstance(value, dict):
             yield prefix + key, value

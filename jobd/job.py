@@ -1,6 +1,6 @@
 """What a job is: immutable values and the rules that they obey. No clock, no database, no I/O.
 
-A `Job` is the definition, the nine columns of table `job` and its `Options`; a `Plan` is what the table `schedule`
+A `Job` is the definition, the nine columns of table `job` and its `Options`; a `JobState` is what the table `schedule`
 holds of it, where it stands; a `Run` is one finished execution, a row of the table `run`.
 """
 
@@ -84,10 +84,10 @@ class Job(NamedTuple):
         return self.options.task or self.name
 
     @property
-    def basis(self) -> str:
+    def fingerprint(self) -> str:
         """What its due times are made from beside a time zone; while it stays the same, so do they.
 
-        That of a plan also names the zone that they follow, if they follow one: see jobd.zoned.
+        That of a state also names the zone that they follow, if they follow one: see jobd.fingerprint.
         """
         options = self.options
         bounds = (options.jitter, options.starts, options.ends)
@@ -100,7 +100,7 @@ class Job(NamedTuple):
         return f"{int(self.runonce)}||{self.interval or ''}{more}"
 
 
-class Plan(NamedTuple):
+class JobState(NamedTuple):
     """Where a job stands: its row of the table `schedule`. Moments and counts; `node` 0 means unclaimed.
 
     `due` is the due time in hand and `ready` the moment from which it may be claimed (later than `due` on a back-off;
@@ -120,7 +120,7 @@ class Plan(NamedTuple):
     manual: bool = False  # the run in hand was asked for by a person
     pool: str = DEFAULT_POOL
     missed: int = 0  # due times that were not run, since the job began
-    basis: str = ""  # what the plan was made from; another basis, another plan
+    fingerprint: str = ""  # what the state was made from; another fingerprint, another state
     error: str | None = None  # why it cannot run
     guarded: bool = False  # it begins only when its beginning is on record
     node: int = 0
@@ -145,15 +145,15 @@ class Run(NamedTuple):
     missed: int = 0  # due times passed over together with this one
 
 
-def without_zone(basis: str) -> str:
-    """The basis of a plan as that of its job is: without the zone."""
-    runonce, _, rest = basis.partition("|")
+def without_zone(fingerprint: str) -> str:
+    """The fingerprint of a state as that of its job is: without the zone."""
+    runonce, _, rest = fingerprint.partition("|")
     return f"{runonce}||{rest.partition('|')[2]}"
 
 
-def zone_of(basis: str) -> tuple[str, bool]:
-    """The zone that the due times of a plan of this basis follow ("": none), and whether it is the job's own."""
-    zone = basis.partition("|")[2].partition("|")[0]
+def zone_of(fingerprint: str) -> tuple[str, bool]:
+    """The zone that the due times of a state of this fingerprint follow ("": none), and whether it is the job's own."""
+    zone = fingerprint.partition("|")[2].partition("|")[0]
     return zone.removeprefix("="), zone.startswith("=")
 
 

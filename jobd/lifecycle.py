@@ -1,4 +1,4 @@
-"""The life of a run, as pure functions: what a job's plan is after each thing that can happen to it.
+"""The life of a run, as pure functions: what a job's state is after each thing that can happen to it.
 
     waiting ──claimed──▶ queued ──▶ running ──▶ succeeded
        ▲                              │ failed, retries left: back to waiting (or at once, with no back-off)
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from jobd.clock import HOUR, MINUTE, SECOND
 from jobd.errors import BadValue
+from jobd.fingerprint import fingerprint_of, with_moved_due_time, zone_in_hand
 from jobd.job import (
     CANCELLED,
     DEFAULT_POOL,
@@ -26,8 +27,8 @@ from jobd.job import (
     SUPERSEDED,
     TIMED_OUT,
     Job,
+    JobState,
     Options,
-    Plan,
     Run,
     check_options,
     check_retry_times,
@@ -37,16 +38,15 @@ from jobd.job import (
 from jobd.schedule import Schedule, parse
 from jobd.schedule.follows import Follows
 from jobd.schedule.window import Shifted, Window, offset_of
-from jobd.zoned import basis_of, moved, zone_in_hand
 
 MAX_TOKEN = 2**62
 MAX_LOSSES = 3  # a run that took its node down this often is not tried again
 MAX_CATCH_UP = 1_000  # due times that catch_up = "all" makes good, the newest ones
 UNRESOLVED_PAUSE = 30 * SECOND  # a job whose task is unknown here is offered again after this; another node may have it
-LATE = 2 * SECOND  # for catch_up = "none": a due time older than this has been missed
-ASIDE = 1  # µs by which a grid moves where a clock put back would show its due times again: none is recorded twice
-BEHIND = MINUTE  # an interval begins no later than that after the present, wherever the clocks of its runs were
-JITTER = 0.1  # of a back-off, in both directions: what failed together does not come back together
+DEFAULT_GRACE = 2 * SECOND  # for catch_up = "none": a due time older than this has been missed
+GRID_SHIFT = 1  # µs by which a grid moves where a clock put back would show its due times again: none is recorded twice
+MAX_CLOCK_LAG = MINUTE  # an interval begins no later than that after the present, wherever the clocks of its runs were
+BACKOFF_JITTER = 0.1  # of a back-off, in both directions: what failed together does not come back together
 
 BUILT_IN = Options(timeout=0, backoff=0, backoff_max=HOUR, catch_up="once", on_lost="rerun", isolation="warm")
 
@@ -61,14 +61,24 @@ class Ended(NamedTuple):
     result: str | None = None
 
 
-class Step(NamedTuple):
-    """What follows: the plan as it is now, and the run's record if the run is over."""
+class Decision(NamedTuple):
+    """What follows: the state as it is now, and the run's record if the run is over."""
 
-    plan: Plan
+    state: JobState
     run: Run | None = None
 
+    @property
+    def retry_at(self) -> int | None:
+        """When this node, which keeps the claim, starts the next attempt; None: it does not."""
+        return self.state.ready if self.run is None and self.state.node else None
 
-def filled(job: Job, defaults: Options) -> Job:
+    @property
+    def releases(self) -> bool:
+        """The claim goes back to the table."""
+        return not self.state.node
+
+
+def with_defaults(job: Job, defaults: Options) -> Job:
     """`job`, with what its options leave open filled in from `defaults` and then from the built-in values.
 
     What follows a claim (take, settle, lose, cancel) wants jobs that are filled in.
@@ -129,12 +139,12 @@ def check(job: Job, zone: str) -> Schedule:
     return schedule_of(job, zone)
 
 
-def plan(job: Job, old: Plan | None, now: int, zone: str) -> Plan:
-    """The plan of a job that is new, or has been changed, deleted, restored, paused or resumed.
+def after_change(job: Job, old: JobState | None, now: int, zone: str) -> JobState:
+    """The state of a job that is new, or has been changed, deleted, restored, paused or resumed.
 
     What does not touch the schedule keeps the due times and the run in hand. Claims are left as they are.
     """
-    old = old or Plan(job.id)
+    old = old or JobState(job.id)
     current = old._replace(
         pool=job.options.pool or DEFAULT_POOL,
         priority=job.options.priority,
@@ -146,14 +156,14 @@ def plan(job: Job, old: Plan | None, now: int, zone: str) -> Plan:
     try:
         schedule = check(job, zone)
     except BadValue as error:
-        return _nothing(current)._replace(error=_one_line(error))
-    basis = basis_of(job, schedule, zone)
-    if without_zone(current.basis) != job.basis:
-        current = _rebased(current, basis, schedule.first(_open_from(job, current, schedule, now)))
-    elif current.basis != basis and not _has_begun(current):
-        current = moved(job, current, schedule, _schedule_before(job, current), basis, now)
+        return _with_nothing_due(current)._replace(error=_one_line(error))
+    fingerprint = fingerprint_of(job, schedule, zone)
+    if without_zone(current.fingerprint) != job.fingerprint:
+        current = _with_new_schedule(current, fingerprint, schedule.first(_open_from(job, current, schedule, now)))
+    elif current.fingerprint != fingerprint and not _has_started(current):
+        current = with_moved_due_time(job, current, schedule, _schedule_before(job, current), fingerprint, now)
     if job.deleted:
-        return _unasked(current)._replace(ready=None)
+        return _without_request(current)._replace(ready=None)
     if job.options.paused:
         return current if current.manual and current.ready is not None else current._replace(ready=None)
     if current.ready is None and current.due is not None:
@@ -163,46 +173,46 @@ def plan(job: Job, old: Plan | None, now: int, zone: str) -> Plan:
     return current
 
 
-def _rebased(current: Plan, basis: str, first: int | None) -> Plan:
-    """The plan by a new schedule, which is first due at `first`. A run that a person asked for is still to come."""
+def _with_new_schedule(current: JobState, fingerprint: str, first: int | None) -> JobState:
+    """The state by a new schedule, which is first due at `first`. A run that a person asked for is still to come."""
     if current.manual and current.ready is not None:
-        return current._replace(basis=basis, anchor=first, resume=first)
-    return _nothing(current)._replace(basis=basis, due=first, ready=first, anchor=first)
+        return current._replace(fingerprint=fingerprint, anchor=first, resume=first)
+    return _with_nothing_due(current)._replace(fingerprint=fingerprint, due=first, ready=first, anchor=first)
 
 
-def _open_from(job: Job, current: Plan, schedule: Schedule, now: int) -> int:
+def _open_from(job: Job, current: JobState, schedule: Schedule, now: int) -> int:
     """The moment from which on a new schedule may be due: after all that the old one has run.
 
     `now` may be old when it is put into effect, or read off a clock that is behind. No due time is to come twice.
     """
-    ran = max(job.last_finished or 0, current.due or 0 if _has_begun(current) else 0)
-    return ran + ASIDE if now < ran < now + (BEHIND if schedule.at_once else 3 * HOUR) else now
+    ran = max(job.last_finished or 0, current.due or 0 if _has_started(current) else 0)
+    return ran + GRID_SHIFT if now < ran < now + (MAX_CLOCK_LAG if schedule.at_once else 3 * HOUR) else now
 
 
-def _nothing(current: Plan) -> Plan:
-    """The plan with nothing in hand. A run that had an attempt is given up and keeps its number."""
+def _with_nothing_due(current: JobState) -> JobState:
+    """The state with nothing in hand. A run that had an attempt is given up and keeps its number."""
     number = current.number + (current.attempt > 0)
     return current._replace(
-        basis="", due=None, ready=None, resume=None, attempt=0, losses=0, manual=False, number=number
+        fingerprint="", due=None, ready=None, resume=None, attempt=0, losses=0, manual=False, number=number
     )
 
 
-def _unasked(current: Plan) -> Plan:
-    """The plan without the run that a person asked for: the regular due time is in hand again."""
+def _without_request(current: JobState) -> JobState:
+    """The state without the run that a person asked for: the regular due time is in hand again."""
     if not current.manual:
         return current
-    return _nothing(current)._replace(basis=current.basis, due=current.resume, ready=current.ready)
+    return _with_nothing_due(current)._replace(fingerprint=current.fingerprint, due=current.resume, ready=current.ready)
 
 
-def replan(job: Job | None, problem: str | None, old: Plan, now: int, zone: str) -> Plan:
-    """`plan` for a row as it was read; one that makes no sense, by `problem`, has nothing due."""
+def after_row_change(job: Job | None, problem: str | None, old: JobState, now: int, zone: str) -> JobState:
+    """`after_change` for a row as it was read; one that makes no sense, by `problem`, has nothing due."""
     if job is not None and problem is None:
-        return plan(job, old, now, zone)
-    return _nothing(_unasked(old))._replace(error=problem or "its definition cannot be read")
+        return after_change(job, old, now, zone)
+    return _with_nothing_due(_without_request(old))._replace(error=problem or "its definition cannot be read")
 
 
-def given_up(old: Plan | None, new: Plan, now: int) -> Run | None:
-    """The record of a run that waited for its next attempt, when the plan of its job has become `new`."""
+def superseded_run(old: JobState | None, new: JobState, now: int) -> Run | None:
+    """The record of a run that waited for its next attempt, when the state of its job has become `new`."""
     if old is None or not old.attempt or old.due is None or new.number == old.number:
         return None
     attempts = f"{old.attempt} attempt{'s'[: old.attempt > 1]}"
@@ -210,20 +220,20 @@ def given_up(old: Plan | None, new: Plan, now: int) -> Run | None:
     return _record(old, ended, old.attempt)._replace(started=None)
 
 
-def by_new_rules(job: Job, current: Plan, now: int, zone: str) -> Plan:
-    """The plan when the rules of time zones may be others than those that it was made by."""
+def after_zone_change(job: Job, current: JobState, now: int, zone: str) -> JobState:
+    """The state when the rules of time zones may be others than those that it was made by."""
     try:
         schedule = schedule_of(job, zone)
     except BadValue:
         return current
-    basis = basis_of(job, schedule, zone)
-    if current.basis != basis or _has_begun(current):
+    fingerprint = fingerprint_of(job, schedule, zone)
+    if current.fingerprint != fingerprint or _has_started(current):
         return current
-    return moved(job, current, schedule, None, basis, now)
+    return with_moved_due_time(job, current, schedule, None, fingerprint, now)
 
 
-def put_back(job: Job, current: Plan, now: int, zone: str, far: bool) -> Plan:
-    """The plan after the wall clock was put back to `now`; `far`: by three hours or more.
+def after_clock_set_back(job: Job, current: JobState, now: int, zone: str, far: bool) -> JobState:
+    """The state after the wall clock was put back to `now`; `far`: by three hours or more.
 
     An interval follows the new clock at once. A clock time waits for the time that it had in hand, so that none is due
     twice, unless the clock was put back so `far` that the old time was plainly wrong: the rule of Debian's cron(8).
@@ -245,77 +255,77 @@ def put_back(job: Job, current: Plan, now: int, zone: str, far: bool) -> Plan:
     if due is None or due >= current.due:
         return current
     if schedule.aligned:
-        due, anchor = due + ASIDE, (anchor or due) + ASIDE
+        due, anchor = due + GRID_SHIFT, (anchor or due) + GRID_SHIFT
     return current._replace(due=due, ready=due, anchor=anchor)
 
 
-def request(current: Plan, now: int) -> Plan:
-    """The plan when a person wants a run now. The regular due time is come back to afterwards."""
+def request(current: JobState, now: int) -> JobState:
+    """The state when a person wants a run now. The regular due time is come back to afterwards."""
     if current.attempt or current.losses or current.manual:
         return current._replace(ready=now)
     return current._replace(due=now, ready=now, resume=current.due, manual=True, error=None)
 
 
-def take(job: Job, claimed: Plan, now: int, zone: str) -> Step:
-    """What becomes of a job that has just been claimed: the plan to run by, or (with `node` 0) why not to run it."""
+def after_claim(job: Job, claimed: JobState, now: int, zone: str) -> Decision:
+    """What becomes of a job that has just been claimed: the state to run by, or (with `node` 0) why not to run it."""
     try:
         schedule = _schedule_in_hand(job, claimed, zone)
     except BadValue as error:
-        return Step(_give_back(claimed)._replace(ready=None, error=_one_line(error)))
+        return Decision(_give_back(claimed)._replace(ready=None, error=_one_line(error)))
     if job.deleted:  # and perhaps restored before anything else sees that: a requested run is dropped with it
-        return Step(_give_back(_unasked(claimed))._replace(ready=None))
+        return Decision(_give_back(_without_request(claimed))._replace(ready=None))
     if claimed.due is None:
-        return Step(repair(job, claimed, now, zone))
+        return Decision(repair(job, claimed, now, zone))
     options = job.options
     due = _due(claimed)
     if claimed.attempt or claimed.losses or claimed.manual:
-        return Step(claimed)
+        return Decision(claimed)
     if schedule.aligned and due == claimed.anchor and due < now:
         # The first due time of "at once" is the moment a daemon can first run it; the grid begins there.
-        return Step(claimed._replace(due=now, anchor=now))
-    grace = options.grace if options.grace is not None else (LATE if options.catch_up == "none" else None)
+        return Decision(claimed._replace(due=now, anchor=now))
+    grace = options.grace if options.grace is not None else (DEFAULT_GRACE if options.catch_up == "none" else None)
     if grace is not None and now - due > grace and not (options.grace is None and schedule.after(due, due) is None):
         return _skip(job, claimed, schedule, now, f"{(now - due) / SECOND:.1f} s late")
     if options.catch_up == "all":
         return _catch_up_all(claimed, schedule, now)
-    return Step(claimed)
+    return Decision(claimed)
 
 
-def after_attempt(job: Job, current: Plan, ended: Ended, zone: str, random: float) -> Step:
+def after_attempt(job: Job, current: JobState, ended: Ended, zone: str, random: float) -> Decision:
     """What follows from the end of an attempt. `random` is a number from 0 to 1. A kept claim means: again at once."""
     attempts = current.attempt + 1
     if ended.outcome in (FAILED, TIMED_OUT) and attempts <= job.retry_times:
         delay = _backoff(job.options, attempts, random)
-        again = current._replace(attempt=attempts, ready=ended.finished + delay, started=_began(current, ended))
-        return Step(again if not delay else _give_back(again))
-    return _over(job, current, zone, ended, ended.started, attempts)
+        again = current._replace(attempt=attempts, ready=ended.finished + delay, started=_first_start(current, ended))
+        return Decision(again if not delay else _give_back(again))
+    return _end_run(job, current, zone, ended, ended.started, attempts)
 
 
-def repair(job: Job, claimed: Plan, now: int, zone: str) -> Plan:
-    """The plan of a claimed job whose row made no sense: free, and planned as if it were new."""
-    return plan(job, _give_back(claimed)._replace(basis=""), now, zone)
+def repair(job: Job, claimed: JobState, now: int, zone: str) -> JobState:
+    """The state of a claimed job whose row made no sense: free, and planned as if it were new."""
+    return after_change(job, _give_back(claimed)._replace(fingerprint=""), now, zone)
 
 
-def unresolved(current: Plan, reason: str, now: int) -> Plan:
-    """The plan of a job that this node has no task for: offered again later, perhaps to a node that has."""
+def unresolved(current: JobState, reason: str, now: int) -> JobState:
+    """The state of a job that this node has no task for: offered again later, perhaps to a node that has."""
     return _give_back(current)._replace(error=reason[:500], ready=now + UNRESOLVED_PAUSE)
 
 
-def give_back(current: Plan) -> Plan:
-    """The plan of a claimed job that was not started, free for any node."""
+def give_back(current: JobState) -> JobState:
+    """The state of a claimed job that was not started, free for any node."""
     return _give_back(current)
 
 
-def lose(job: Job, current: Plan, now: int, zone: str, reason: str) -> Step:
+def after_loss(job: Job, current: JobState, now: int, zone: str, reason: str) -> Decision:
     """What follows when a node dies, or is stopped, with the job claimed. A run that had begun is recorded as lost.
 
     Whether one had begun just before a machine died may be unknown. Then the next one begins only when that is on
     record, and when it is lost too, both are counted.
     """
     if current.due is None:
-        return Step(repair(job, current, now, zone))
+        return Decision(repair(job, current, now, zone))
     if current.started is None:
-        return Step(_give_back(current)._replace(guarded=True))
+        return Decision(_give_back(current)._replace(guarded=True))
     unknown = current.guarded and not current.losses and job.options.on_lost != "fail"
     losses = current.losses + (2 if unknown else 1)
     ended = Ended(LOST, current.started, now, reason)
@@ -323,26 +333,26 @@ def lose(job: Job, current: Plan, now: int, zone: str, reason: str) -> Step:
         ended = ended._replace(outcome=FAILED, error=f"{reason}; it was lost {losses} times and is not tried again")
     elif job.options.on_lost != "fail" and not job.deleted:
         again = _give_back(current)._replace(number=current.number + 1, losses=losses, ready=now, guarded=True)
-        return Step(again, _record(current, ended, current.attempt + 1))
-    return _over(job, current, zone, ended, current.started, current.attempt + 1)
+        return Decision(again, _record(current, ended, current.attempt + 1))
+    return _end_run(job, current, zone, ended, current.started, current.attempt + 1)
 
 
-def cancel(job: Job, current: Plan, now: int, zone: str) -> Step:
+def after_cancel(job: Job, current: JobState, now: int, zone: str) -> Decision:
     """What follows when a person cancels a run that waits for its next attempt."""
     now = max(now, _due(current))  # a clock that is behind, or a slow way, must not bring that time again
     ended = Ended(CANCELLED, now, now, "cancelled")
-    step = _over(job, current, zone, ended, now, current.attempt)
-    return step._replace(run=step.run and step.run._replace(started=None))
+    decision = _end_run(job, current, zone, ended, now, current.attempt)
+    return decision._replace(run=decision.run and decision.run._replace(started=None))
 
 
-def _over(job: Job, current: Plan, zone: str, ended: Ended, started: int, attempts: int) -> Step:
-    """A run is over: the plan for the next due time, and the record, with how many due times are passed over for it."""
+def _end_run(job: Job, current: JobState, zone: str, ended: Ended, started: int, attempts: int) -> Decision:
+    """A run is over: the state for the next due time, and the record, with the number of due times it passed over."""
     following = _advance(job, current, zone, started, ended.finished)
-    return Step(following, _record(current, ended, attempts, following.missed - current.missed))
+    return Decision(following, _record(current, ended, attempts, following.missed - current.missed))
 
 
-def _advance(job: Job, current: Plan, zone: str, started: int, finished: int) -> Plan:
-    """The plan for the next due time, after a run that is over."""
+def _advance(job: Job, current: JobState, zone: str, started: int, finished: int) -> JobState:
+    """The state for the next due time, after a run that is over."""
     if current.manual:
         return _resting(_after_run(job, current, current.resume), job)
     if job.runonce:
@@ -350,21 +360,21 @@ def _advance(job: Job, current: Plan, zone: str, started: int, finished: int) ->
     try:
         schedule = _schedule_in_hand(job, current, zone)
     except BadValue as error:
-        return _after_run(job, current, None)._replace(error=_one_line(error), basis="")
+        return _after_run(job, current, None)._replace(error=_one_line(error), fingerprint="")
     due, anchor = _due(current), current.anchor or _due(current)
     following = schedule.after(_resume_after(schedule, job.options, due, anchor, started, finished), anchor)
     missed = 0
     if following is not None and following <= due:
-        following += ASIDE
-        current = current._replace(anchor=anchor + ASIDE)
+        following += GRID_SHIFT
+        current = current._replace(anchor=anchor + GRID_SHIFT)
     elif following is not None and not schedule.from_finish:
         missed = schedule.count(due, following - 1, anchor)
     return _resting(_after_run(job, current, following, missed), job)
 
 
-def _after_run(job: Job, current: Plan, due: int | None, missed: int = 0) -> Plan:
-    """The plan of a job whose run is over and that is next due at `due`. (Made in one go: every run comes by here.)"""
-    return Plan(
+def _after_run(job: Job, current: JobState, due: int | None, missed: int = 0) -> JobState:
+    """The state of a job whose run is over and that is next due at `due`. (Made in one go: every run comes by here.)"""
+    return JobState(
         current.job_id,
         due,
         due,
@@ -372,7 +382,7 @@ def _after_run(job: Job, current: Plan, due: int | None, missed: int = 0) -> Pla
         anchor=current.anchor,
         pool=current.pool,
         missed=current.missed + missed,
-        basis=current.basis,
+        fingerprint=current.fingerprint,
         guarded=job.options.on_lost == "fail",
         token=current.token,
         priority=current.priority,
@@ -395,18 +405,18 @@ def _resume_after(schedule: Schedule, options: Options, due: int, anchor: int, s
     return max(due, started)  # what fell due during the run is made good, once
 
 
-def _catch_up_all(claimed: Plan, schedule: Schedule, now: int) -> Step:
+def _catch_up_all(claimed: JobState, schedule: Schedule, now: int) -> Decision:
     due, anchor = _due(claimed), claimed.anchor or _due(claimed)
     excess = schedule.count(due, now, anchor) - MAX_CATCH_UP + 1
     if excess <= 0:
-        return Step(claimed)
+        return Decision(claimed)
     reached = schedule.newest(due, now, anchor, MAX_CATCH_UP)
     skipped = _record(claimed, Ended(SKIPPED, now, now, f"more than {MAX_CATCH_UP} due times were missed"), 0)
     kept = claimed._replace(due=reached, number=claimed.number + 1, missed=claimed.missed + excess)
-    return Step(kept, skipped._replace(started=None, missed=excess - 1))
+    return Decision(kept, skipped._replace(started=None, missed=excess - 1))
 
 
-def _skip(job: Job, claimed: Plan, schedule: Schedule, now: int, reason: str) -> Step:
+def _skip(job: Job, claimed: JobState, schedule: Schedule, now: int, reason: str) -> Decision:
     due, anchor = _due(claimed), claimed.anchor or _due(claimed)
     following = None if job.runonce else schedule.after(max(due, now), anchor)
     passed = 0 if following is None else schedule.count(due, following - 1, anchor)
@@ -414,10 +424,10 @@ def _skip(job: Job, claimed: Plan, schedule: Schedule, now: int, reason: str) ->
         due=following, ready=following, number=claimed.number + 1, missed=claimed.missed + passed + 1
     )
     record = _record(claimed, Ended(SKIPPED, now, now, reason), 0)
-    return Step(free, record._replace(started=None, missed=passed))
+    return Decision(free, record._replace(started=None, missed=passed))
 
 
-def _resume(job: Job, current: Plan, schedule: Schedule, now: int) -> Plan:
+def _resume(job: Job, current: JobState, schedule: Schedule, now: int) -> JobState:
     """A job that was paused or deleted goes on: what fell due meanwhile was not wanted, but a single run still is."""
     due = _due(current)
     if current.manual:
@@ -429,30 +439,30 @@ def _resume(job: Job, current: Plan, schedule: Schedule, now: int) -> Plan:
     return current._replace(due=following, ready=following, missed=current.missed + missed)
 
 
-def _has_begun(current: Plan) -> bool:
+def _has_started(current: JobState) -> bool:
     """Whether the run in hand has had an attempt: until it is over, it follows the zone that it began with."""
     return bool(current.attempt or current.losses)
 
 
-def _schedule_in_hand(job: Job, current: Plan, zone: str) -> Schedule:
-    """The job's schedule in the zone that its plan follows. Raises BadValue."""
+def _schedule_in_hand(job: Job, current: JobState, zone: str) -> Schedule:
+    """The job's schedule in the zone that its state follows. Raises BadValue."""
     return schedule_of(job, zone_in_hand(current, zone))
 
 
-def _schedule_before(job: Job, current: Plan) -> Schedule | None:
-    """The job's schedule in the zone that its plan follows, also where the job now names another; None: not known."""
-    zone, _ = zone_of(current.basis)
+def _schedule_before(job: Job, current: JobState) -> Schedule | None:
+    """The job's schedule in the zone that its state follows, also where the job now names another; None: not known."""
+    zone, _ = zone_of(current.fingerprint)
     try:
         return schedule_of(job._replace(options=job.options._replace(timezone=zone)), zone) if zone else None
     except BadValue:
         return None
 
 
-def _resting(current: Plan, job: Job) -> Plan:
+def _resting(current: JobState, job: Job) -> JobState:
     return current._replace(ready=None) if job.deleted or job.options.paused else current
 
 
-def _give_back(current: Plan) -> Plan:
+def _give_back(current: JobState) -> JobState:
     return current._replace(node=0, started=None)
 
 
@@ -461,15 +471,15 @@ def _backoff(options: Options, attempts: int, random: float) -> int:
         return 0
     longest = options.backoff_max if options.backoff_max is not None else HOUR
     delay = min(options.backoff << min(attempts - 1, 40), longest)
-    return max(1, round(delay * (1 + JITTER * (2 * random - 1))))
+    return max(1, round(delay * (1 + BACKOFF_JITTER * (2 * random - 1))))
 
 
-def _record(current: Plan, ended: Ended, attempts: int, missed: int = 0) -> Run:
+def _record(current: JobState, ended: Ended, attempts: int, missed: int = 0) -> Run:
     return Run(
         current.job_id,
         current.number,
         _due(current),
-        _began(current, ended),
+        _first_start(current, ended),
         ended.finished,
         attempts,
         ended.outcome,
@@ -480,12 +490,12 @@ def _record(current: Plan, ended: Ended, attempts: int, missed: int = 0) -> Run:
     )
 
 
-def _began(current: Plan, ended: Ended) -> int:
+def _first_start(current: JobState, ended: Ended) -> int:
     """When the run in hand began: with its first attempt, unless it has waited in between."""
     return ended.started if current.started is None or not current.attempt else current.started
 
 
-def _due(current: Plan) -> int:
+def _due(current: JobState) -> int:
     if current.due is None:
         raise ValueError(f"job {current.job_id} has nothing due")
     return current.due

@@ -74,20 +74,20 @@ def _of_file(path: str, etc: str) -> str:
         raise _unknown(f"cannot read {path}: {error.strerror}") from None
     if not content.startswith(b"TZif"):
         raise _unknown(f"{path} holds no time zone")
-    said = _timezone_file(etc)
-    found = _same(content, said) or _rule_of(content, said)
+    label = _timezone_file(etc)
+    found = _same(content, label) or _rule_of(content, label)
     if found is None:
         raise _unknown(f"{path} is like no zone of {ZONES}")
     return found
 
 
-def _same(content: bytes, said: str) -> str | None:
-    """The name of the zone that has this content: the one that is `said`, if it is one of them, or the usual one."""
+def _same(content: bytes, label: str) -> str | None:
+    """The name of the zone that has this content: the one that is `label`, if it is one of them, or the usual one."""
     alike = [(name, file.path) for name, file in _files(ZONES) if file.stat().st_size == len(content)]
     names = [name for name, path in alike if _read(path) == content]
     if not names:
         return None
-    for preferred in (said, "UTC"):
+    for preferred in (label, "UTC"):
         if preferred in names:
             return preferred
     usual = _read(os.path.join(ZONES, "zone1970.tab")).decode("ascii", "replace")
@@ -95,8 +95,8 @@ def _same(content: bytes, said: str) -> str | None:
     return listed[0] if listed else min(names, key=lambda name: ("/" not in name, name))
 
 
-def _rule_of(content: bytes, said: str) -> str | None:
-    """What a file that is like no other says of the years to come: its rule, or the zone `said` that has the same."""
+def _rule_of(content: bytes, label: str) -> str | None:
+    """What a file that is like no other says of the years to come: its rule, or the zone `label` that has the same."""
     import io
     from zoneinfo import ZoneInfo
 
@@ -108,7 +108,7 @@ def _rule_of(content: bytes, said: str) -> str | None:
         zone = ZoneInfo.from_file(io.BytesIO(content))
     except ValueError:
         return None
-    for name in (said, rule):
+    for name in (label, rule):
         other = known_zone(name) if name else None
         if name and other is not None and _agree(zone, other):
             return name

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from jobd.store.store import Store
 from jobd.store.url import parse_url
 from tests import servers
-from tests.house import House
+from tests.installation import Installation
 
 # Whoever runs the tests in the background has SIGINT ignored, and every process started here would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -125,8 +125,8 @@ def no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def installation(tmp_path: Path) -> Iterator[Installation]:
     """A folder with a configuration, in which daemons can be started."""
-    house = House(tmp_path / "house")
-    yield house
-    house.close()
+    installation = Installation(tmp_path / "home")
+    yield installation
+    installation.close()

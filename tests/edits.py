@@ -62,10 +62,10 @@ def stored(found: Iterable[tuple[Any, ...]]) -> dict[str, Job]:
         assert job is not None, row
         assert problem is None, (job.name, problem)
         assert plan_row[0] == job.id, f"{job.name} has no row in the table `schedule`"
-        plan = rows.read_plan(plan_row)
-        assert without_zone(plan.basis) == job.basis, job.name
-        assert plan.pool == (job.options.pool or DEFAULT_POOL), job.name
-        assert (plan.ready is None) == (job.deleted or job.options.paused), job.name
+        state = rows.read_state(plan_row)
+        assert without_zone(state.fingerprint) == job.fingerprint, job.name
+        assert state.pool == (job.options.pool or DEFAULT_POOL), job.name
+        assert (state.ready is None) == (job.deleted or job.options.paused), job.name
         jobs[job.name] = job._replace(id=0, created=0, updated=0, last_finished=None)
     return jobs
 

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from jobd.cli.group import COMMANDS, cli
-from tests.house import ROOT
+from tests.installation import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "decisions").glob("*.md"))]
 NAMES = [name for name in COMMANDS if name != "ls"]

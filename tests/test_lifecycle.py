@@ -9,28 +9,28 @@ from hypothesis import strategies as st
 
 from jobd import lifecycle
 from jobd.clock import DAY, HOUR, MINUTE, SECOND, from_datetime
-from jobd.job import Job, Options, Plan
-from jobd.lifecycle import Ended, Step
+from jobd.job import Job, JobState, Options
+from jobd.lifecycle import Decision, Ended
 
 T0 = from_datetime(datetime(2026, 11, 23, 12, 0, 0))
 NONE = Options()
 
 
-def planned(job: Job, now: int = T0) -> Plan:
-    return lifecycle.plan(job, None, now, "UTC")
+def planned(job: Job, now: int = T0) -> JobState:
+    return lifecycle.after_change(job, None, now, "UTC")
 
 
-def claimed(job: Job, now: int = T0) -> Plan:
+def claimed(job: Job, now: int = T0) -> JobState:
     return planned(job, now)._replace(node=1, token=1)
 
 
-def end(job: Job, plan: Plan, outcome: str, at: int, started: int | None = None, random: float = 0.5) -> Step:
+def end(job: Job, state: JobState, outcome: str, at: int, started: int | None = None, random: float = 0.5) -> Decision:
     ended = Ended(outcome, at if started is None else started, at)
-    return lifecycle.after_attempt(lifecycle.filled(job, NONE), plan, ended, "UTC", random)
+    return lifecycle.after_attempt(lifecycle.with_defaults(job, NONE), state, ended, "UTC", random)
 
 
-def take(job: Job, plan: Plan, now: int) -> Step:
-    return lifecycle.take(lifecycle.filled(job, NONE), plan, now, "UTC")
+def take(job: Job, state: JobState, now: int) -> Decision:
+    return lifecycle.after_claim(lifecycle.with_defaults(job, NONE), state, now, "UTC")
 
 
 EVERY = Job("task1", "10s", id=1)
@@ -42,8 +42,8 @@ CRON = Job("nightly", "30 2 * * *", id=3)
 
 
 def test_an_interval_is_due_at_once_and_its_grid_begins_there() -> None:
-    plan = planned(EVERY)
-    assert (plan.due, plan.ready, plan.anchor, plan.number) == (T0, T0, T0, 1)
+    state = planned(EVERY)
+    assert (state.due, state.ready, state.anchor, state.number) == (T0, T0, T0, 1)
 
 
 def test_a_cron_job_is_first_due_at_the_next_match() -> None:
@@ -51,14 +51,14 @@ def test_a_cron_job_is_first_due_at_the_next_match() -> None:
 
 
 def test_a_change_that_does_not_touch_the_schedule_keeps_the_due_times() -> None:
-    plan = end(EVERY, claimed(EVERY), "succeeded", T0 + SECOND).plan
-    changed = lifecycle.plan(EVERY._replace(retry_times=5), plan, T0 + 3 * SECOND, "UTC")
+    state = end(EVERY, claimed(EVERY), "succeeded", T0 + SECOND).state
+    changed = lifecycle.after_change(EVERY._replace(retry_times=5), state, T0 + 3 * SECOND, "UTC")
     assert (changed.due, changed.anchor, changed.number) == (T0 + 10 * SECOND, T0, 2)
 
 
 def test_a_change_of_the_schedule_begins_a_new_grid_and_keeps_the_run_numbers() -> None:
-    plan = end(EVERY, claimed(EVERY), "succeeded", T0 + SECOND).plan
-    changed = lifecycle.plan(EVERY._replace(interval="7s"), plan, T0 + 3 * SECOND, "UTC")
+    state = end(EVERY, claimed(EVERY), "succeeded", T0 + SECOND).state
+    changed = lifecycle.after_change(EVERY._replace(interval="7s"), state, T0 + 3 * SECOND, "UTC")
     assert (changed.due, changed.anchor, changed.number) == (T0 + 3 * SECOND, T0 + 3 * SECOND, 2)
 
 
@@ -67,25 +67,25 @@ SECONDLY = Job("ticks", "* * * * * *", id=4)
 
 @pytest.mark.parametrize("interval", ["*/2 * * * * *", "7s", "after 7s"])
 def test_a_new_schedule_put_into_effect_late_brings_no_due_time_that_has_run(interval: str) -> None:
-    plan = end(SECONDLY, claimed(SECONDLY), "succeeded", T0 + 2 * SECOND, T0 + 2 * SECOND).plan
+    state = end(SECONDLY, claimed(SECONDLY), "succeeded", T0 + 2 * SECOND, T0 + 2 * SECOND).state
     changed = SECONDLY._replace(interval=interval, last_finished=T0 + 2 * SECOND)
-    after = lifecycle.plan(changed, plan, T0 + SECOND, "UTC")
+    after = lifecycle.after_change(changed, state, T0 + SECOND, "UTC")
     assert T0 + 2 * SECOND < (after.due or 0) <= T0 + 4 * SECOND
 
 
 @pytest.mark.parametrize("interval", ["*/2 * * * * *", "7s", "after 7s"])
 def test_a_run_that_is_given_up_late_keeps_its_due_time(interval: str) -> None:
     job = SECONDLY._replace(retry_times=3, options=Options(backoff=MINUTE))
-    plan = end(job, claimed(job), "failed", T0 + 2 * SECOND).plan
-    assert plan.attempt == 1
-    after = lifecycle.plan(job._replace(interval=interval), plan, T0, "UTC")
-    assert (plan.due or 0) < (after.due or 0) <= T0 + 4 * SECOND
+    state = end(job, claimed(job), "failed", T0 + 2 * SECOND).state
+    assert state.attempt == 1
+    after = lifecycle.after_change(job._replace(interval=interval), state, T0, "UTC")
+    assert (state.due or 0) < (after.due or 0) <= T0 + 4 * SECOND
 
 
 def test_a_new_interval_begins_now_where_the_clock_of_the_last_run_was_wrong() -> None:
-    plan = end(EVERY, claimed(EVERY), "succeeded", T0 + SECOND).plan
+    state = end(EVERY, claimed(EVERY), "succeeded", T0 + SECOND).state
     changed = EVERY._replace(interval="7s", last_finished=T0 + HOUR)
-    assert lifecycle.plan(changed, plan, T0 + 3 * SECOND, "UTC").due == T0 + 3 * SECOND
+    assert lifecycle.after_change(changed, state, T0 + 3 * SECOND, "UTC").due == T0 + 3 * SECOND
 
 
 @pytest.mark.parametrize(
@@ -99,33 +99,33 @@ def test_a_new_interval_begins_now_where_the_clock_of_the_last_run_was_wrong() -
     ],
 )
 def test_a_definition_that_makes_no_sense_is_never_due_and_says_why(job: Job) -> None:
-    plan = planned(job)
-    assert plan.ready is None
-    assert plan.error
+    state = planned(job)
+    assert state.ready is None
+    assert state.error
 
 
 def test_a_definition_that_is_put_right_runs() -> None:
-    plan = lifecycle.plan(EVERY, planned(EVERY._replace(interval="nonsense")), T0, "UTC")
-    assert (plan.ready, plan.error) == (T0, None)
+    state = lifecycle.after_change(EVERY, planned(EVERY._replace(interval="nonsense")), T0, "UTC")
+    assert (state.ready, state.error) == (T0, None)
 
 
 def test_a_deleted_job_is_not_ready_and_comes_back_as_it_was() -> None:
-    plan = lifecycle.plan(ONCE._replace(deleted=True), planned(ONCE), T0, "UTC")
-    assert plan.ready is None
-    assert lifecycle.plan(ONCE, plan, T0 + DAY, "UTC").ready == T0
+    state = lifecycle.after_change(ONCE._replace(deleted=True), planned(ONCE), T0, "UTC")
+    assert state.ready is None
+    assert lifecycle.after_change(ONCE, state, T0 + DAY, "UTC").ready == T0
 
 
 def test_a_finished_job_that_was_deleted_stays_finished_when_restored() -> None:
-    done = end(ONCE, claimed(ONCE), "succeeded", T0).plan
-    deleted = lifecycle.plan(ONCE._replace(deleted=True), done, T0, "UTC")
-    assert lifecycle.plan(ONCE, deleted, T0, "UTC").ready is None
+    done = end(ONCE, claimed(ONCE), "succeeded", T0).state
+    deleted = lifecycle.after_change(ONCE._replace(deleted=True), done, T0, "UTC")
+    assert lifecycle.after_change(ONCE, deleted, T0, "UTC").ready is None
 
 
 def test_a_resumed_job_goes_on_with_the_next_due_time_of_its_grid() -> None:
     paused = EVERY._replace(options=Options(paused=True))
-    plan = lifecycle.plan(paused, planned(EVERY), T0, "UTC")
-    assert plan.ready is None
-    resumed = lifecycle.plan(EVERY, plan, T0 + 25 * SECOND, "UTC")
+    state = lifecycle.after_change(paused, planned(EVERY), T0, "UTC")
+    assert state.ready is None
+    resumed = lifecycle.after_change(EVERY, state, T0 + 25 * SECOND, "UTC")
     assert (resumed.due, resumed.ready, resumed.missed) == (T0 + 30 * SECOND, T0 + 30 * SECOND, 3)
 
 
@@ -133,139 +133,139 @@ def test_a_resumed_job_goes_on_with_the_next_due_time_of_its_grid() -> None:
 
 
 def test_the_grid_of_a_new_interval_begins_when_a_daemon_first_takes_it() -> None:
-    step = take(EVERY, claimed(EVERY), T0 + 3 * SECOND)
-    assert (step.plan.due, step.plan.anchor) == (T0 + 3 * SECOND, T0 + 3 * SECOND)
-    assert end(EVERY, step.plan, "succeeded", T0 + 4 * SECOND).plan.due == T0 + 13 * SECOND
+    decision = take(EVERY, claimed(EVERY), T0 + 3 * SECOND)
+    assert (decision.state.due, decision.state.anchor) == (T0 + 3 * SECOND, T0 + 3 * SECOND)
+    assert end(EVERY, decision.state, "succeeded", T0 + 4 * SECOND).state.due == T0 + 13 * SECOND
 
 
 def test_after_downtime_an_interval_runs_once_at_once_and_then_on_its_old_grid() -> None:
-    plan = end(EVERY, claimed(EVERY), "succeeded", T0).plan._replace(node=1, token=2)
+    state = end(EVERY, claimed(EVERY), "succeeded", T0).state._replace(node=1, token=2)
     late = T0 + 57 * SECOND
-    step = take(EVERY, plan, late)
-    assert step.run is None
-    assert step.plan.due == T0 + 10 * SECOND
-    after = end(EVERY, step.plan, "succeeded", late + SECOND, late).plan
+    decision = take(EVERY, state, late)
+    assert decision.run is None
+    assert decision.state.due == T0 + 10 * SECOND
+    after = end(EVERY, decision.state, "succeeded", late + SECOND, late).state
     assert (after.due, after.missed) == (T0 + 60 * SECOND, 4)
 
 
 def test_catch_up_none_waits_for_the_next_due_time_and_shows_what_was_skipped() -> None:
     job = EVERY._replace(options=Options(catch_up="none"))
-    plan = end(job, claimed(job), "succeeded", T0).plan._replace(node=1, token=2)
-    step = take(job, plan, T0 + 57 * SECOND)
-    assert step.run is not None
-    assert (step.run.outcome, step.run.due, step.run.missed) == ("skipped", T0 + 10 * SECOND, 4)
-    assert (step.plan.node, step.plan.due, step.plan.missed) == (0, T0 + 60 * SECOND, 5)
+    state = end(job, claimed(job), "succeeded", T0).state._replace(node=1, token=2)
+    decision = take(job, state, T0 + 57 * SECOND)
+    assert decision.run is not None
+    assert (decision.run.outcome, decision.run.due, decision.run.missed) == ("skipped", T0 + 10 * SECOND, 4)
+    assert (decision.state.node, decision.state.due, decision.state.missed) == (0, T0 + 60 * SECOND, 5)
 
 
 def test_catch_up_all_runs_each_missed_due_time_oldest_first() -> None:
     job = EVERY._replace(options=Options(catch_up="all"))
-    plan = claimed(job)
+    state = claimed(job)
     dues = []
     for _ in range(4):
-        dues.append(plan.due)
-        plan = end(job, take(job, plan._replace(node=1), T0).plan, "succeeded", T0 + 57 * SECOND).plan
+        dues.append(state.due)
+        state = end(job, take(job, state._replace(node=1), T0).state, "succeeded", T0 + 57 * SECOND).state
     assert dues == [T0, T0 + 10 * SECOND, T0 + 20 * SECOND, T0 + 30 * SECOND]
 
 
 def test_catch_up_all_makes_good_the_newest_thousand() -> None:
     job = EVERY._replace(options=Options(catch_up="all"))
-    plan = end(job, claimed(job), "succeeded", T0).plan._replace(node=1, token=2)
-    step = take(job, plan, T0 + 5_000 * 10 * SECOND)
-    assert step.plan.due == T0 + 4_001 * 10 * SECOND
-    assert step.run is not None
-    assert step.run.missed + 1 == 4_000
+    state = end(job, claimed(job), "succeeded", T0).state._replace(node=1, token=2)
+    decision = take(job, state, T0 + 5_000 * 10 * SECOND)
+    assert decision.state.due == T0 + 4_001 * 10 * SECOND
+    assert decision.run is not None
+    assert decision.run.missed + 1 == 4_000
 
 
 def test_a_grace_skips_what_is_too_old_to_be_of_use() -> None:
     job = ONCE._replace(options=Options(grace=MINUTE))
     assert take(job, claimed(job), T0 + MINUTE).run is None
-    step = take(job, claimed(job), T0 + MINUTE + 1)
-    assert step.run is not None
-    assert step.run.outcome == "skipped"
-    assert step.plan.ready is None
+    decision = take(job, claimed(job), T0 + MINUTE + 1)
+    assert decision.run is not None
+    assert decision.run.outcome == "skipped"
+    assert decision.state.ready is None
 
 
 def test_what_may_have_begun_when_its_node_died_is_guarded_and_counted_when_it_is_lost_again() -> None:
-    plan = lose(ONCE, claimed(ONCE)).plan
-    assert (plan.guarded, plan.losses, plan.number) == (True, 0, 1)
-    step = lose(ONCE, plan._replace(node=1, started=T0))
-    assert step.run is not None
-    assert (step.run.outcome, step.plan.losses, step.plan.guarded) == ("lost", 2, True)
-    step = lose(ONCE, step.plan._replace(node=1, started=T0))
-    assert step.run is not None
-    assert step.run.outcome == "failed"
+    state = lose(ONCE, claimed(ONCE)).state
+    assert (state.guarded, state.losses, state.number) == (True, 0, 1)
+    decision = lose(ONCE, state._replace(node=1, started=T0))
+    assert decision.run is not None
+    assert (decision.run.outcome, decision.state.losses, decision.state.guarded) == ("lost", 2, True)
+    decision = lose(ONCE, decision.state._replace(node=1, started=T0))
+    assert decision.run is not None
+    assert decision.run.outcome == "failed"
 
 
 # Ends
 
 
 def test_due_times_stay_on_the_grid_whatever_a_run_takes() -> None:
-    plan = claimed(EVERY)
+    state = claimed(EVERY)
     for number in range(1, 50):
-        assert plan.due is not None
-        started = plan.due + number * 1_000
-        plan = end(EVERY, plan, "succeeded", started + number * 10_000, started).plan._replace(node=1)
-        assert plan.due == T0 + number * 10 * SECOND
+        assert state.due is not None
+        started = state.due + number * 1_000
+        state = end(EVERY, state, "succeeded", started + number * 10_000, started).state._replace(node=1)
+        assert state.due == T0 + number * 10 * SECOND
 
 
 def test_a_run_longer_than_its_interval_is_followed_by_the_next_aligned_due_time() -> None:
-    step = end(EVERY, claimed(EVERY), "succeeded", T0 + 25 * SECOND, T0)
-    assert (step.plan.due, step.plan.missed) == (T0 + 30 * SECOND, 2)
+    decision = end(EVERY, claimed(EVERY), "succeeded", T0 + 25 * SECOND, T0)
+    assert (decision.state.due, decision.state.missed) == (T0 + 30 * SECOND, 2)
 
 
 def test_what_a_cron_job_missed_during_a_long_run_is_made_good_once() -> None:
     job = CRON._replace(interval="0 * * * *")
-    plan = claimed(job)
-    assert plan.due == T0 + HOUR
-    step = end(job, plan, "succeeded", T0 + 3 * HOUR + 5 * MINUTE, T0 + HOUR)
-    assert step.plan.due == T0 + 2 * HOUR
-    step = end(job, step.plan, "succeeded", T0 + 3 * HOUR + 6 * MINUTE, T0 + 3 * HOUR + 5 * MINUTE)
-    assert (step.plan.due, step.plan.missed) == (T0 + 4 * HOUR, 1)
+    state = claimed(job)
+    assert state.due == T0 + HOUR
+    decision = end(job, state, "succeeded", T0 + 3 * HOUR + 5 * MINUTE, T0 + HOUR)
+    assert decision.state.due == T0 + 2 * HOUR
+    decision = end(job, decision.state, "succeeded", T0 + 3 * HOUR + 6 * MINUTE, T0 + 3 * HOUR + 5 * MINUTE)
+    assert (decision.state.due, decision.state.missed) == (T0 + 4 * HOUR, 1)
 
 
 def test_after_means_after_the_end_of_the_run() -> None:
     job = Job("poll", "after 10s", id=4)
-    assert end(job, claimed(job), "succeeded", T0 + 7 * SECOND, T0).plan.due == T0 + 17 * SECOND
+    assert end(job, claimed(job), "succeeded", T0 + 7 * SECOND, T0).state.due == T0 + 17 * SECOND
 
 
 @pytest.mark.parametrize("outcome", ["succeeded", "cancelled", "failed"])
 def test_a_job_that_runs_once_is_done_after_its_run_whatever_its_outcome(outcome: str) -> None:
-    step = end(ONCE, claimed(ONCE), outcome, T0)
-    assert (step.plan.ready, step.plan.due, step.plan.number) == (None, None, 2)
-    assert step.run is not None
-    assert step.run.outcome == outcome
+    decision = end(ONCE, claimed(ONCE), outcome, T0)
+    assert (decision.state.ready, decision.state.due, decision.state.number) == (None, None, 2)
+    assert decision.run is not None
+    assert decision.run.outcome == outcome
 
 
 def test_three_retries_mean_at_most_four_attempts_and_one_run() -> None:
     job = Job("task3", None, runonce=True, retry_times=3, id=5)
-    plan = claimed(job)
+    state = claimed(job)
     for attempt in (1, 2, 3):
-        step = end(job, plan, "failed", T0)
-        assert step.run is None
-        assert (step.plan.node, step.plan.ready, step.plan.attempt) == (1, T0, attempt)
-        plan = step.plan
-    step = end(job, plan, "timed_out", T0)
-    assert step.run is not None
-    assert (step.run.outcome, step.run.attempts) == ("timed_out", 4)
-    assert step.plan.ready is None
+        decision = end(job, state, "failed", T0)
+        assert decision.run is None
+        assert (decision.state.node, decision.state.ready, decision.state.attempt) == (1, T0, attempt)
+        state = decision.state
+    decision = end(job, state, "timed_out", T0)
+    assert decision.run is not None
+    assert (decision.run.outcome, decision.run.attempts) == ("timed_out", 4)
+    assert decision.state.ready is None
 
 
 def test_a_back_off_doubles_up_to_its_maximum_and_frees_the_claim() -> None:
     job = Job("flaky", None, runonce=True, retry_times=9, options=Options(backoff=2 * SECOND, backoff_max=10 * SECOND))
-    plan, delays = claimed(job), []
+    state, delays = claimed(job), []
     for _ in range(4):
-        step = end(job, plan, "failed", T0)
-        assert step.plan.node == 0
-        assert step.plan.ready is not None
-        delays.append(step.plan.ready - T0)
-        plan = step.plan._replace(node=1)
+        decision = end(job, state, "failed", T0)
+        assert decision.state.node == 0
+        assert decision.state.ready is not None
+        delays.append(decision.state.ready - T0)
+        state = decision.state._replace(node=1)
     assert delays == [2 * SECOND, 4 * SECOND, 8 * SECOND, 10 * SECOND]
 
 
 def test_jitter_moves_a_back_off_by_a_tenth_at_most() -> None:
     job = Job("flaky", None, runonce=True, retry_times=1, options=Options(backoff=10 * SECOND))
     for random, delay in ((0.0, 9 * SECOND), (1.0, 11 * SECOND)):
-        assert end(job, claimed(job), "failed", T0, random=random).plan.ready == T0 + delay
+        assert end(job, claimed(job), "failed", T0, random=random).state.ready == T0 + delay
 
 
 def test_success_and_cancellation_are_not_retried() -> None:
@@ -278,113 +278,118 @@ def test_success_and_cancellation_are_not_retried() -> None:
 
 
 def test_a_run_asked_for_comes_back_to_the_regular_due_time() -> None:
-    plan = planned(CRON)
-    asked = lifecycle.request(plan, T0 + SECOND)
-    assert (asked.due, asked.ready, asked.resume) == (T0 + SECOND, T0 + SECOND, plan.due)
-    step = end(CRON, asked._replace(node=1), "failed", T0 + 2 * SECOND)
-    assert (step.plan.due, step.plan.ready, step.plan.resume) == (plan.due, plan.due, None)
+    state = planned(CRON)
+    asked = lifecycle.request(state, T0 + SECOND)
+    assert (asked.due, asked.ready, asked.resume) == (T0 + SECOND, T0 + SECOND, state.due)
+    decision = end(CRON, asked._replace(node=1), "failed", T0 + 2 * SECOND)
+    assert (decision.state.due, decision.state.ready, decision.state.resume) == (state.due, state.due, None)
 
 
 def test_a_finished_job_can_be_run_again_and_is_finished_afterwards() -> None:
-    done = end(ONCE, claimed(ONCE), "succeeded", T0).plan
-    step = end(ONCE, lifecycle.request(done, T0 + DAY)._replace(node=1), "succeeded", T0 + DAY)
-    assert step.run is not None
-    assert step.run.number == 2
-    assert step.plan.ready is None
+    done = end(ONCE, claimed(ONCE), "succeeded", T0).state
+    decision = end(ONCE, lifecycle.request(done, T0 + DAY)._replace(node=1), "succeeded", T0 + DAY)
+    assert decision.run is not None
+    assert decision.run.number == 2
+    assert decision.state.ready is None
 
 
 def test_a_paused_job_can_be_run_and_stays_paused() -> None:
     paused = EVERY._replace(options=Options(paused=True))
     asked = lifecycle.request(planned(paused), T0 + 5 * SECOND)
     assert asked.ready == T0 + 5 * SECOND
-    step = end(paused, asked._replace(node=1), "succeeded", T0 + 6 * SECOND)
-    assert (step.plan.ready, step.plan.due) == (None, T0)
+    decision = end(paused, asked._replace(node=1), "succeeded", T0 + 6 * SECOND)
+    assert (decision.state.ready, decision.state.due) == (None, T0)
 
 
 def test_asking_for_a_run_during_a_back_off_makes_the_next_attempt_at_once() -> None:
     job = Job("flaky", None, runonce=True, retry_times=3, options=Options(backoff=HOUR))
-    waiting = end(job, claimed(job), "failed", T0).plan
+    waiting = end(job, claimed(job), "failed", T0).state
     asked = lifecycle.request(waiting, T0 + SECOND)
     assert (asked.ready, asked.attempt, asked.due) == (T0 + SECOND, 1, T0)
 
 
 def test_cancelling_a_wait_for_the_next_attempt_ends_the_run() -> None:
     job = EVERY._replace(retry_times=3, options=Options(backoff=HOUR))
-    waiting = end(job, claimed(job), "failed", T0).plan
-    step = lifecycle.cancel(lifecycle.filled(job, NONE), waiting, T0 + SECOND, "UTC")
-    assert step.run is not None
-    assert (step.run.outcome, step.run.attempts) == ("cancelled", 1)
-    assert step.plan.due == T0 + 10 * SECOND
+    waiting = end(job, claimed(job), "failed", T0).state
+    decision = lifecycle.after_cancel(lifecycle.with_defaults(job, NONE), waiting, T0 + SECOND, "UTC")
+    assert decision.run is not None
+    assert (decision.run.outcome, decision.run.attempts) == ("cancelled", 1)
+    assert decision.state.due == T0 + 10 * SECOND
 
 
 def test_a_wait_that_is_cancelled_by_a_clock_that_is_behind_does_not_bring_the_due_time_again() -> None:
     job = EVERY._replace(retry_times=1, options=Options(backoff=5 * SECOND))
-    waiting = end(job, claimed(job), "failed", T0 + SECOND).plan
-    step = lifecycle.cancel(lifecycle.filled(job, NONE), waiting, T0 - SECOND, "UTC")
-    assert step.plan.due == T0 + 10 * SECOND
+    waiting = end(job, claimed(job), "failed", T0 + SECOND).state
+    decision = lifecycle.after_cancel(lifecycle.with_defaults(job, NONE), waiting, T0 - SECOND, "UTC")
+    assert decision.state.due == T0 + 10 * SECOND
 
 
 # Nodes that die
 
 
 def test_what_was_lost_is_run_again_at_once_also_when_the_clock_was_put_back_since() -> None:
-    again = lose(ONCE, claimed(ONCE)._replace(started=T0)).plan
+    again = lose(ONCE, claimed(ONCE)._replace(started=T0)).state
     assert again.ready == T0 + MINUTE
-    put_back = lifecycle.put_back(ONCE, again, T0 - HOUR, "UTC", False)
+    put_back = lifecycle.after_clock_set_back(ONCE, again, T0 - HOUR, "UTC", False)
     assert put_back.ready == T0 - HOUR
 
 
-def lose(job: Job, plan: Plan) -> Step:
-    return lifecycle.lose(lifecycle.filled(job, NONE), plan, T0 + MINUTE, "UTC", "its node died")
+def lose(job: Job, state: JobState) -> Decision:
+    return lifecycle.after_loss(lifecycle.with_defaults(job, NONE), state, T0 + MINUTE, "UTC", "its node died")
 
 
 def test_a_claim_that_had_not_begun_is_given_back_without_a_trace() -> None:
-    step = lose(ONCE, claimed(ONCE))
-    assert step.run is None
-    assert (step.plan.node, step.plan.ready, step.plan.number) == (0, T0, 1)
+    decision = lose(ONCE, claimed(ONCE))
+    assert decision.run is None
+    assert (decision.state.node, decision.state.ready, decision.state.number) == (0, T0, 1)
 
 
 def test_a_run_that_had_begun_is_recorded_as_lost_and_run_again_for_the_same_due_time() -> None:
-    step = lose(ONCE, claimed(ONCE)._replace(started=T0))
-    assert step.run is not None
-    assert (step.run.outcome, step.run.number, step.run.due) == ("lost", 1, T0)
-    assert (step.plan.node, step.plan.number, step.plan.due, step.plan.ready) == (0, 2, T0, T0 + MINUTE)
+    decision = lose(ONCE, claimed(ONCE)._replace(started=T0))
+    assert decision.run is not None
+    assert (decision.run.outcome, decision.run.number, decision.run.due) == ("lost", 1, T0)
+    assert (decision.state.node, decision.state.number, decision.state.due, decision.state.ready) == (
+        0,
+        2,
+        T0,
+        T0 + MINUTE,
+    )
 
 
 def test_where_twice_is_worse_than_none_a_lost_run_is_not_run_again() -> None:
     job = ONCE._replace(options=Options(on_lost="fail"))
-    step = lose(job, claimed(job)._replace(started=T0))
-    assert step.run is not None
-    assert step.run.outcome == "lost"
-    assert step.plan.ready is None
+    decision = lose(job, claimed(job)._replace(started=T0))
+    assert decision.run is not None
+    assert decision.run.outcome == "lost"
+    assert decision.state.ready is None
 
 
 def test_a_run_that_took_its_node_down_three_times_is_failed() -> None:
-    plan = claimed(ONCE)
+    state = claimed(ONCE)
     outcomes = []
     for _ in range(3):
-        step = lose(ONCE, plan._replace(started=T0, node=1))
-        assert step.run is not None
-        outcomes.append(step.run.outcome)
-        plan = step.plan
+        decision = lose(ONCE, state._replace(started=T0, node=1))
+        assert decision.run is not None
+        outcomes.append(decision.run.outcome)
+        state = decision.state
     assert outcomes == ["lost", "lost", "failed"]
-    assert plan.ready is None
+    assert state.ready is None
 
 
 def test_a_job_whose_task_is_unknown_here_is_offered_again_later() -> None:
-    plan = lifecycle.unresolved(claimed(ONCE), "unknown task 'task2'", T0)
-    assert (plan.node, plan.due, plan.ready, plan.attempt) == (0, T0, T0 + 30 * SECOND, 0)
-    assert plan.error == "unknown task 'task2'"
+    state = lifecycle.unresolved(claimed(ONCE), "unknown task 'task2'", T0)
+    assert (state.node, state.due, state.ready, state.attempt) == (0, T0, T0 + 30 * SECOND, 0)
+    assert state.error == "unknown task 'task2'"
 
 
 # Clocks that jump
 
 
 def test_a_clock_set_back_does_not_put_an_interval_off() -> None:
-    plan = claimed(EVERY)._replace(due=T0 + 100 * DAY)
-    step = end(EVERY, plan, "succeeded", T0 + 5 * SECOND, T0 + 5 * SECOND)
-    assert step.plan.due is not None
-    assert T0 + 5 * SECOND < step.plan.due <= T0 + 15 * SECOND
+    state = claimed(EVERY)._replace(due=T0 + 100 * DAY)
+    decision = end(EVERY, state, "succeeded", T0 + 5 * SECOND, T0 + 5 * SECOND)
+    assert decision.state.due is not None
+    assert T0 + 5 * SECOND < decision.state.due <= T0 + 15 * SECOND
 
 
 def test_what_is_left_open_is_filled_in_from_the_defaults() -> None:
@@ -396,19 +401,19 @@ def test_what_is_left_open_is_filled_in_from_the_defaults() -> None:
 @given(st.lists(st.tuples(st.integers(0, 5_000), st.integers(-8_000, 8_000)), min_size=2, max_size=30))
 def test_whatever_the_clock_does_no_due_time_of_an_interval_is_recorded_twice(steps: list[tuple[int, int]]) -> None:
     """Each step: how long the run takes, and how far the clock is put before the next, in milliseconds."""
-    job = lifecycle.filled(Job("a", "1s", id=1), Options())
+    job = lifecycle.with_defaults(Job("a", "1s", id=1), Options())
     now, recorded = T0, []
-    current = lifecycle.plan(job, None, now, "UTC")
+    current = lifecycle.after_change(job, None, now, "UTC")
     for took, by in steps:
         assert current.due is not None
         now = max(now, current.due)
-        taken = lifecycle.take(job, current._replace(node=1), now, "UTC").plan
+        taken = lifecycle.after_claim(job, current._replace(node=1), now, "UTC").state
         began, now = now, now + took * 1_000 + by * 1_000  # it is put while the run goes on
-        step = lifecycle.after_attempt(job, taken, Ended("succeeded", began, now), "UTC", 0.5)
-        assert step.run is not None
-        recorded.append(step.run.due)
+        decision = lifecycle.after_attempt(job, taken, Ended("succeeded", began, now), "UTC", 0.5)
+        assert decision.run is not None
+        recorded.append(decision.run.due)
         now -= abs(by) * 500  # and again while it waits
-        current = lifecycle.put_back(job, step.plan, now, "UTC", False)
+        current = lifecycle.after_clock_set_back(job, decision.state, now, "UTC", False)
         assert current.due is not None
         assert current.due <= now + SECOND + len(steps) * 2  # it is never further away than its interval
     assert len(recorded) == len(set(recorded))
@@ -427,19 +432,19 @@ STEP = 50 * SECOND + 7
 def test_no_due_time_runs_twice_and_no_number_serves_two_after_any_five_commands(
     interval: str, catch_up: str, words: tuple[str, ...]
 ) -> None:
-    job = lifecycle.filled(Job("a", interval, id=1, options=Options(catch_up=catch_up)), Options())
-    first = lifecycle.plan(job, None, T0, "UTC")
+    job = lifecycle.with_defaults(Job("a", interval, id=1, options=Options(catch_up=catch_up)), Options())
+    first = lifecycle.after_change(job, None, T0, "UTC")
     for commands in product(words, repeat=5):
         current, state, now, runs = first, job, T0, []
         for command in commands:
             now += STEP
             state = after_command(state, command)
             if command == "run" and not state.deleted:
-                current = lifecycle.request(lifecycle.plan(state, current, now, "UTC"), now)
+                current = lifecycle.request(lifecycle.after_change(state, current, now, "UTC"), now)
             elif command == "turn" or command.startswith("late"):
                 current = in_turn(state, current, now, runs)
             else:
-                current = lifecycle.plan(state, current, now, "UTC")
+                current = lifecycle.after_change(state, current, now, "UTC")
         for _ in range(3):
             now = max(now + 1, current.ready or 0)
             current = in_turn(state, current, now, runs)
@@ -455,35 +460,38 @@ def after_command(job: Job, command: str) -> Job:
     return job._replace(interval=interval, deleted=deleted, options=job.options._replace(paused=paused))
 
 
-def in_turn(job: Job, current: Plan, now: int, runs: list[tuple[int, int]]) -> Plan:
-    """The plan when a node has looked at the job; the runs that are recorded, by number and due time, are added."""
+def in_turn(job: Job, current: JobState, now: int, runs: list[tuple[int, int]]) -> JobState:
+    """The state when a node has looked at the job; the runs that are recorded, by number and due time, are added."""
     if current.ready is None or current.ready > now:
         return current
-    step = lifecycle.take(job, current._replace(node=1), now, "UTC")
-    done = [step] if step.run else []
-    if step.plan.node:
-        step = lifecycle.after_attempt(job, step.plan, Ended("succeeded", now, now + 1), "UTC", 0.5)
-        done.append(step)
+    decision = lifecycle.after_claim(job, current._replace(node=1), now, "UTC")
+    done = [decision] if decision.run else []
+    if decision.state.node:
+        decision = lifecycle.after_attempt(job, decision.state, Ended("succeeded", now, now + 1), "UTC", 0.5)
+        done.append(decision)
     runs.extend((one.run.number, one.run.due) for one in done if one.run)
-    return step.plan._replace(node=0)
+    return decision.state._replace(node=0)
 
 
 def test_whatever_becomes_of_a_run_its_job_keeps_its_priority() -> None:
-    job = lifecycle.filled(Job("a", "1h", retry_times=1, id=1, options=Options(priority=7)), Options())
-    plan = lifecycle.plan(job, None, T0, "UTC")
-    claimed = plan._replace(node=1, token=plan.token + 1, started=T0)
+    job = lifecycle.with_defaults(Job("a", "1h", retry_times=1, id=1, options=Options(priority=7)), Options())
+    state = lifecycle.after_change(job, None, T0, "UTC")
+    claimed = state._replace(node=1, token=state.token + 1, started=T0)
     ended = [lifecycle.Ended(outcome, T0, T0 + 1, "why") for outcome in ("succeeded", "failed", "timed_out")]
     steps = [
         lifecycle.after_attempt(job, claimed._replace(attempt=n), one, "UTC", 0.5) for one in ended for n in (0, 1)
     ]
-    steps += [lifecycle.lose(job, claimed, T0 + 1, "UTC", "why"), lifecycle.cancel(job, claimed, T0 + 1, "UTC")]
-    plans = [step.plan for step in steps] + [
-        plan,
-        lifecycle.request(plan, T0),
+    steps += [
+        lifecycle.after_loss(job, claimed, T0 + 1, "UTC", "why"),
+        lifecycle.after_cancel(job, claimed, T0 + 1, "UTC"),
+    ]
+    states = [decision.state for decision in steps] + [
+        state,
+        lifecycle.request(state, T0),
         lifecycle.give_back(claimed),
         lifecycle.unresolved(claimed, "why", T0),
         lifecycle.repair(job, claimed, T0, "UTC"),
     ]
-    assert {one.priority for one in plans} == {7}
+    assert {one.priority for one in states} == {7}
     lower = job._replace(options=job.options._replace(priority=-7))
-    assert lifecycle.plan(lower, plan, T0, "UTC").priority == -7
+    assert lifecycle.after_change(lower, state, T0, "UTC").priority == -7

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from jobd.cli.show import escape
+from jobd.cli.terminal import escape
 from jobd.errors import DatabaseUnavailable, JobdError
 
 INTERRUPTED, READER_GONE = 130, 141
@@ -21,7 +21,7 @@ def finish(work: Callable[[], int]) -> int:
         code = work()
         sys.stdout.flush()
     except JobdError as error:
-        return _refuse(error)
+        return _print_error(error)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -32,22 +32,22 @@ def finish(work: Callable[[], int]) -> int:
         what = f"cannot use {error.filename}" if error.filename else "cannot write the output"
         if isinstance(error, FileNotFoundError) and not error.filename:
             what = "the current folder cannot be used"
-        return _refuse(JobdError(f"{what}: {error.strerror}"))
+        return _print_error(JobdError(f"{what}: {error.strerror}"))
     except Exception as error:
         if os.environ.get("JOBD_DEBUG"):
             raise
-        return _refuse(
+        return _print_error(
             JobdError(f"a bug in jobd: {type(error).__name__}: {error}", "JOBD_DEBUG=1 shows where; please report it")
         )
     return code
 
 
-def say(text: str) -> None:
+def print_remark(text: str) -> None:
     """A remark to the person: on stderr, so that it is never taken for data."""
     _print(f"jobd: {escape(text)}")
 
 
-def tell(text: str) -> None:
+def print_done(text: str) -> None:
     """Say on stdout what has been done; it is done also when that cannot be said."""
     try:
         sys.stdout.write(text + "\n")
@@ -63,17 +63,17 @@ def _print(line: str) -> None:
         _forget(2)  # nobody can be told; the exit code still says it
 
 
-def _refuse(error: JobdError) -> int:
+def _print_error(error: JobdError) -> int:
     first, *others = (str(error).split("\n") if error.several else [str(error)]) or [type(error).__name__]
     if isinstance(error, DatabaseUnavailable):
         first += f"; {error.stored}"
-    say(f"error: {first}" + (f"; {error.hint}" if error.hint and not others else ""))
+    print_remark(f"error: {first}" + (f"; {error.hint}" if error.hint and not others else ""))
     for line in error.picture.splitlines():
         _print(f"  {line}")
     for line in others:
-        say(line)
+        print_remark(line)
     if others and error.hint:
-        say(error.hint)
+        print_remark(error.hint)
     return error.exit_code
 
 

@@ -4,7 +4,7 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from jobd.cli import say
+from jobd.cli import print_remark
 from jobd.clock import SystemClock
 from jobd.errors import JobdError
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from jobd.store.reads import NodeRow, Reader
     from jobd.store.store import Store
 
-ANSWER_WITHIN = 2.0  # seconds that a command waits for the daemon to say that a change is in effect
-TELL_WITHIN = 0.5  # seconds that it waits for what the daemon knows without looking
+ANSWER_TIMEOUT = 2.0  # seconds that a command waits for the daemon to say that a change is in effect
+NOTIFY_TIMEOUT = 0.5  # seconds that it waits for what the daemon knows without looking
 
 
 class Context:
@@ -93,14 +93,16 @@ class Context:
         The change is stored: a daemon that does not answer finds it at its next poll. One that cannot use its database
         would not, so then the person is told.
         """
-        answer = self._ask({"do": "changed"}, ANSWER_WITHIN)
+        answer = self._ask({"do": "changed"}, ANSWER_TIMEOUT)
         trouble = self.trouble() if answer is None else _trouble(answer)
         if trouble is not None:
-            say(f"warning: it is stored, but the daemon on this machine cannot use its database yet: {trouble}")
+            print_remark(
+                f"warning: it is stored, but the daemon on this machine cannot use its database yet: {trouble}"
+            )
 
     def trouble(self) -> str | None:
         """Why the daemon of this machine cannot use its database; None: it can, or there is no daemon to ask."""
-        return _trouble(self._ask({"do": "status"}, TELL_WITHIN))
+        return _trouble(self._ask({"do": "status"}, NOTIFY_TIMEOUT))
 
     def _ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any] | None:
         if not os.path.exists(os.path.join(self.settings.state_dir, "jobd.sock")):
@@ -117,7 +119,7 @@ class Context:
 
         None: it is not running, another user's, of a version that does not know the request, or does not answer at all.
         """
-        if self._ask({"do": "status"}, ANSWER_WITHIN) is None:
+        if self._ask({"do": "status"}, ANSWER_TIMEOUT) is None:
             return None
         answer = self._ask(request, within)
         return None if answer is None or ("error" in answer and "hint" not in answer) else answer

@@ -11,7 +11,7 @@ from typing import Any
 from jobd.cli.state import error_of, next_due, state_of
 from jobd.clock import iso
 from jobd.job import PLAIN, Job, Run
-from jobd.store.reads import History, Listed
+from jobd.store.reads import JobOverview, RecordedRun
 
 HIDDEN = "***"
 DURATIONS = ("timeout", "backoff", "backoff_max", "grace", "jitter")
@@ -49,18 +49,18 @@ def options_of(job: Job) -> dict[str, Any]:
     return table
 
 
-def job_document(listed: Listed, zone: str) -> dict[str, Any]:
+def job_document(overview: JobOverview, zone: str) -> dict[str, Any]:
     """A job: the nine columns by their names, the options that are set, and where it stands."""
-    return _job_document(listed, _shown_options(listed.job), zone)
+    return _job_document(overview, _shown_options(overview.job), zone)
 
 
-def job_documents(many: Iterable[Listed], zone: str) -> Iterator[dict[str, Any]]:
+def job_documents(many: Iterable[JobOverview], zone: str) -> Iterator[dict[str, Any]]:
     """The documents of many jobs. Options that jobs in a row have in common are put into words once."""
     options, shown = PLAIN, dict[str, Any]()
-    for listed in many:
-        if listed.job.options is not options:
-            options, shown = listed.job.options, _shown_options(listed.job)
-        yield _job_document(listed, shown, zone)
+    for overview in many:
+        if overview.job.options is not options:
+            options, shown = overview.job.options, _shown_options(overview.job)
+        yield _job_document(overview, shown, zone)
 
 
 def _shown_options(job: Job) -> dict[str, Any]:
@@ -70,8 +70,8 @@ def _shown_options(job: Job) -> dict[str, Any]:
     return options
 
 
-def _job_document(listed: Listed, options: dict[str, Any], zone: str) -> dict[str, Any]:
-    job, due, error = listed.job, next_due(listed, zone), error_of(listed)
+def _job_document(overview: JobOverview, options: dict[str, Any], zone: str) -> dict[str, Any]:
+    job, due, error = overview.job, next_due(overview, zone), error_of(overview)
     document = {
         "id": job.id,
         "name": job.name,
@@ -83,13 +83,13 @@ def _job_document(listed: Listed, options: dict[str, Any], zone: str) -> dict[st
         "lastFinished_time": _time(job.last_finished),
         "is_delete": int(job.deleted),
         **options,
-        "state": state_of(listed),
+        "state": state_of(overview),
         "next_due": _time(due),
     }
     return document if error is None else document | {"error": error}
 
 
-def run_document(row: History) -> dict[str, Any]:
+def run_document(row: RecordedRun) -> dict[str, Any]:
     """A run, as `history` and `show` have it."""
     run: Run = row.run
     return {

@@ -12,34 +12,34 @@ from jobd.cli.context import Context
 from jobd.errors import BadValue, JobdError
 
 COMMANDS = {
-    "init": ("service:init", "Write a configuration and a plugins folder to start from."),
-    "start": ("service:start", "Start the daemon."),
-    "stop": ("service:stop", "Stop the daemon."),
-    "restart": ("service:restart", "Stop the daemon and start it again."),
-    "reload": ("service:reload", "Load changed plugins and configuration."),
-    "status": ("service:status", "Show whether the daemon runs, and what it is doing."),
-    "systemd": ("service:systemd", "Print a systemd unit for this installation."),
+    "init": ("daemon:init", "Write a configuration and a plugins folder to start from."),
+    "start": ("daemon:start", "Start the daemon."),
+    "stop": ("daemon:stop", "Stop the daemon."),
+    "restart": ("daemon:restart", "Stop the daemon and start it again."),
+    "reload": ("daemon:reload", "Load changed plugins and configuration."),
+    "status": ("daemon:status", "Show whether the daemon runs, and what it is doing."),
+    "systemd": ("daemon:systemd", "Print a systemd unit for this installation."),
     "add": ("jobs:add", "Add a job."),
     "set": ("jobs:set_", "Change a job."),
     "rename": ("rename:rename", "Rename a job."),
-    "rm": ("states:rm", "Delete jobs; they can be restored."),
-    "restore": ("states:restore", "Restore deleted jobs."),
-    "pause": ("states:pause", "Pause jobs until they are resumed."),
-    "resume": ("states:resume", "Resume paused jobs."),
-    "list": ("look:list_", "List the jobs."),
-    "ls": ("look:list_", "Alias of list."),
-    "show": ("look:show", "Show one job in full."),
-    "next": ("look:next_", "Show the next due times."),
-    "tasks": ("look:tasks", "List the tasks that the plugins offer."),
+    "rm": ("pause:rm", "Delete jobs; they can be restored."),
+    "restore": ("pause:restore", "Restore deleted jobs."),
+    "pause": ("pause:pause", "Pause jobs until they are resumed."),
+    "resume": ("pause:resume", "Resume paused jobs."),
+    "list": ("inspect:list_", "List the jobs."),
+    "ls": ("inspect:list_", "Alias of list."),
+    "show": ("inspect:show", "Show one job in full."),
+    "next": ("inspect:next_", "Show the next due times."),
+    "tasks": ("inspect:tasks", "List the tasks that the plugins offer."),
     "run": ("runs:run", "Run a job now."),
     "cancel": ("runs:cancel", "Cancel the run in progress."),
     "history": ("runs:history", "Show past runs."),
     "logs": ("runs:logs", "Show what a run printed."),
-    "apply": ("files:apply", "Make the jobs match a file."),
-    "export": ("files:export", "Write the jobs to a file."),
+    "apply": ("apply:apply", "Make the jobs match a file."),
+    "export": ("apply:export", "Write the jobs to a file."),
     "completion": ("completion:completion", "Print a shell completion script."),
 }
-LONGEST = 500  # characters of a message of click's, which may quote what was typed
+MAX_MESSAGE = 500  # characters of a message of click's, which may quote what was typed
 MISSPELT = (click.exceptions.NoSuchOption, click.exceptions.NoSuchCommand)
 
 
@@ -127,7 +127,7 @@ def _one_line(error: click.ClickException) -> str:
     """click's message the way jobd's look: one line, no capital, no full stop."""
     text = error.message if isinstance(error, MISSPELT) else error.format_message()
     text = " ".join(text.split()).rstrip(".")
-    return text[:1].lower() + (text[1:] if len(text) <= LONGEST else f"{text[1:LONGEST]}...")
+    return text[:1].lower() + (text[1:] if len(text) <= MAX_MESSAGE else f"{text[1:MAX_MESSAGE]}...")
 
 
 def _hint(error: click.UsageError) -> str:

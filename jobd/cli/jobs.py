@@ -5,22 +5,22 @@ from typing import Any
 
 import click
 
-from jobd.cli import say
+from jobd.cli import print_remark
 from jobd.cli.context import Context
-from jobd.cli.days import read_days
+from jobd.cli.date_files import read_days
 from jobd.cli.documents import job_document
 from jobd.cli.edit import WHEN, WHEN_OPTIONS, edited
-from jobd.cli.listing import schedule_text
+from jobd.cli.job_table import schedule_text
 from jobd.cli.options import NAME, definition_options, json_option
-from jobd.cli.programs import mind_program
-from jobd.cli.show import escape, moment, print_json
-from jobd.cli.state import NEXT_TIMES, coming
+from jobd.cli.programs import warn_of_program
+from jobd.cli.state import NEXT_TIMES, next_due_times
 from jobd.cli.taskcheck import check_arguments, check_task
+from jobd.cli.terminal import escape, moment, print_json
 from jobd.errors import BadValue, DatabaseUnavailable
 from jobd.job import Job, without_zone
 from jobd.lifecycle import check, schedule_of
 from jobd.schedule import Schedule
-from jobd.store.reads import Listed
+from jobd.store.reads import JobOverview
 
 
 class WithCommand(click.Command):
@@ -84,11 +84,11 @@ def add(
     if not force:
         _check_future(job, schedule, now)
         check_task(context, job)
-    _mind_pool(context, given["pool"])
+    _warn_of_unknown_pool(context, given["pool"])
     added = definitions.add(context.store, [job], now, context.zone, if_not_exists=if_not_exists)
     if added:
         context.changed()
-        mind_program(context, job)
+        warn_of_program(context, job)
     _echo(context, "added" if added else "unchanged:", name, as_json)
 
 
@@ -131,11 +131,11 @@ def set_(
         check_task(context, edit(context.reader.job(name).job))
     elif not force and any(given[key] for key in ("args", "secret_args", "no_args")):
         check_arguments(context, edit(context.reader.job(name).job))
-    _mind_pool(context, given["pool"])
+    _warn_of_unknown_pool(context, given["pool"])
     definitions.change(context.store, name, edit, now, context.zone)
     context.changed()
     if command is not None:
-        mind_program(context, edit(context.reader.job(name).job))
+        warn_of_program(context, edit(context.reader.job(name).job))
     _echo(context, "changed", name, as_json)
 
 
@@ -157,47 +157,47 @@ def _check_future(job: Job, schedule: Schedule, now: int) -> None:
         raise BadValue(f"{job.interval!r} lies in the past", "--force stores it anyway; it is due at once then")
 
 
-def _mind_pool(context: Context, pool: Any) -> None:
+def _warn_of_unknown_pool(context: Context, pool: Any) -> None:
     """Say so when no node with this configuration has the pool: another may."""
     if isinstance(pool, str) and pool not in context.settings.pools:
         known = ", ".join(context.settings.pools)
         missing = f"no pool {pool!r} is configured here, so no daemon with this jobd.toml runs it"
-        say(f"warning: {missing}; configured pools: {known}")
+        print_remark(f"warning: {missing}; configured pools: {known}")
 
 
 def _echo(context: Context, done: str, name: str, as_json: bool) -> None:
     """Say what was understood: the name, the schedule in words, and when it is due next."""
     try:
-        listed = context.reader.job(name)
+        overview = context.reader.job(name)
     except DatabaseUnavailable as error:
-        say(f"warning: it is stored, but cannot be shown: {error}")
+        print_remark(f"warning: it is stored, but cannot be shown: {error}")
         click.echo(f"{done} {escape(name)}")
         return
     if as_json:
-        print_json(job_document(listed, context.zone))
+        print_json(job_document(overview, context.zone))
         return
-    job = listed.job
-    problem = listed.problem or _flaw(job, context.zone)
+    job = overview.job
+    problem = overview.problem or _flaw(job, context.zone)
     if problem is not None:
-        say(f"warning: {name!r} is still invalid: {problem}")
+        print_remark(f"warning: {name!r} is still invalid: {problem}")
         click.echo(f"{done} {escape(name)}")
         return
     words = schedule_of(job, context.zone).describe()
     once = ", the first time only" if job.runonce and job.interval is not None else ""
-    when = "paused" if job.options.paused else _when(listed, context)
-    click.echo(f"{done} {escape(name)}: {escape(words)}{once} ({escape(schedule_text(listed))}); {when}")
+    when = "paused" if job.options.paused else _when(overview, context)
+    click.echo(f"{done} {escape(name)}: {escape(words)}{once} ({escape(schedule_text(overview))}); {when}")
 
 
-def _when(listed: Listed, context: Context) -> str:
+def _when(overview: JobOverview, context: Context) -> str:
     """The next due times. What has come due and is claimed is in progress, and not to come."""
-    now, plan = context.now(), listed.plan
-    if plan is not None and plan.node and without_zone(plan.basis) != listed.job.basis:
+    now, state = context.now(), overview.state
+    if state is not None and state.node and without_zone(state.fingerprint) != overview.job.fingerprint:
         return "the new schedule starts when the run in progress has ended"
-    times = [due for due, _ in islice(coming(listed, context.zone), NEXT_TIMES)]
-    if plan is not None and plan.node and times and (plan.started or times[0] <= now):
+    times = [due for due, _ in islice(next_due_times(overview, context.zone), NEXT_TIMES)]
+    if state is not None and state.node and times and (state.started or times[0] <= now):
         following = f", next due {', '.join(map(moment, times[1:]))}" if times[1:] else ""
         return f"a run is in progress{following}"
     if not times:
-        return "nothing due by itself" if schedule_of(listed.job, context.zone).on_event else "nothing due"
+        return "nothing due by itself" if schedule_of(overview.job, context.zone).on_event else "nothing due"
     first = "due at once" if times[0] <= now else f"next due {moment(times[0])}"
     return ", ".join([first, *map(moment, times[1:])])

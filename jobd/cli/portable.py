@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from jobd.errors import BadValue
 from jobd.job import MAX_NAME, Job, check_name
-from jobd.store.reads import Listed
+from jobd.store.reads import JobOverview
 
 
 class Portable(NamedTuple):
@@ -19,9 +19,9 @@ class Portable(NamedTuple):
     left_out: list[tuple[str, str]]
 
 
-def portable(found: Iterable[Listed]) -> Portable:
+def portable(found: Iterable[JobOverview]) -> Portable:
     """What to write of all jobs, deleted ones too."""
-    stored = {listed.job.id: listed for listed in found}
+    stored = {overview.job.id: overview for overview in found}
     left_out = {job_id: why for job_id, one in stored.items() if (why := _flaw(one)) and not one.job.deleted}
     names = {one.job.name for one in stored.values()}
     chosen: dict[int, Job] = {}
@@ -41,18 +41,18 @@ def portable(found: Iterable[Listed]) -> Portable:
     )
 
 
-def _flaw(listed: Listed) -> str | None:
+def _flaw(overview: JobOverview) -> str | None:
     """Why a job cannot be written as it is."""
-    if listed.unreadable is not None:
-        return listed.unreadable
+    if overview.unreadable is not None:
+        return overview.unreadable
     try:
-        check_name(listed.job.name)
+        check_name(overview.job.name)
     except BadValue as error:
         return str(error)
     return None
 
 
-def _parent(job_id: int, name: str, stored: dict[int, Listed], names: set[str]) -> Job:
+def _parent(job_id: int, name: str, stored: dict[int, JobOverview], names: set[str]) -> Job:
     """A job that another runs after: as it is, or as a deleted one that says nothing else."""
     known = stored.get(job_id)
     if known is not None and not _flaw(known):
@@ -66,7 +66,7 @@ def _parent(job_id: int, name: str, stored: dict[int, Listed], names: set[str]) 
 def _leave_out_followers(chosen: dict[int, Job], left_out: dict[int, str]) -> None:
     """What runs after a job that is left out is left out too; so is a deleted job with an impossible name."""
     for job_id, job in chosen.items():
-        if job.deleted and (why := _flaw(Listed(job))):
+        if job.deleted and (why := _flaw(JobOverview(job))):
             left_out[job_id] = why
     while True:
         more = {

@@ -1,7 +1,7 @@
 """A remark on a program that will not do what its words look like: it is run without a shell."""
 
-from jobd.cli import say
-from jobd.cli.context import ANSWER_WITHIN, Context
+from jobd.cli import print_remark
+from jobd.cli.context import ANSWER_TIMEOUT, Context
 from jobd.job import Job
 
 OPERATORS = frozenset(("&&", "||", "|", "|&", ">", ">>", ">|", "<", "<<", "<<<", "&>", "&>>", "2>", "2>>", "2>&1"))
@@ -10,7 +10,7 @@ _NO_PROGRAMS = frozenset(
 )
 
 
-def mind_program(context: Context, job: Job) -> None:
+def warn_of_program(context: Context, job: Job) -> None:
     """Say so when the job's program is not there, or its words are meant for a shell."""
     command = job.options.command
     if not command:
@@ -19,14 +19,14 @@ def mind_program(context: Context, job: Job) -> None:
     operator = next((one for one in command if one in OPERATORS), None)
     if operator is not None:
         _warn(f"{operator!r} is only a word to the program {word!r}", command)
-    elif where := _looked_for_in_vain(context, word):
+    elif where := _where_searched(context, word):
         is_meant_for_a_shell = word in _NO_PROGRAMS or word.split() != [word] or "=" in word
         _warn(f"there is no program {word!r} {where}", command if is_meant_for_a_shell else ())
 
 
-def _looked_for_in_vain(context: Context, word: str) -> str:
+def _where_searched(context: Context, word: str) -> str:
     """Where: as the daemon sees it or, without one, as this shell does. Empty: it is there."""
-    answer = context.ask_daemon({"do": "program", "word": word}, ANSWER_WITHIN)
+    answer = context.ask_daemon({"do": "program", "word": word}, ANSWER_TIMEOUT)
     if answer is not None:
         return "" if answer["found"] else "for the daemon"
     from jobd.daemon.plugins import has_program
@@ -38,7 +38,7 @@ def _warn(what: str, command: tuple[str, ...]) -> None:
     from shlex import quote
 
     hint = f"; no shell reads this: write -- sh -c {quote(_as_typed(command))}" if command else ""
-    say(f"warning: {what}{hint}")
+    print_remark(f"warning: {what}{hint}")
 
 
 def _as_typed(command: tuple[str, ...]) -> str:

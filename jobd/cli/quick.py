@@ -10,7 +10,7 @@ from functools import partial
 from jobd.cli.context import Context
 from jobd.errors import JobdError
 
-LONGEST_LIST = 200  # names offered at one Tab
+MAX_LIST = 200  # names offered at one Tab
 NAMED = ("add", "set", "rename", "rm", "restore", "pause", "resume", "show", "next", "run", "cancel", "history", "logs")
 _OFFERS = {"bash_complete": "plain,{}", "zsh_complete": "plain\n{}\n_"}  # one name, as the shell wants it
 
@@ -56,7 +56,7 @@ def names_like(config: str | None, beginning: str) -> list[str]:
     """The job names that Tab offers. Whatever goes wrong, it stays silent."""
     context = Context(config)
     try:
-        return context.reader.names(beginning, LONGEST_LIST)
+        return context.reader.names(beginning, MAX_LIST)
     except (JobdError, OSError):
         return []
     finally:
@@ -71,7 +71,7 @@ def _config(words: list[str]) -> tuple[str | None, list[str]]:
 
 
 def _list(config: str | None, pattern: str | None, everything: bool, as_json: bool) -> int:
-    from jobd.cli.listing import print_jobs
+    from jobd.cli.job_table import print_jobs
 
     context = Context(config)
     try:

@@ -2,11 +2,11 @@
 
 import click
 
-from jobd.cli import say
+from jobd.cli import print_remark
 from jobd.cli.context import Context
 from jobd.cli.documents import job_document
 from jobd.cli.options import EXISTING, NAME, json_option
-from jobd.cli.show import escape, print_json
+from jobd.cli.terminal import escape, print_json
 
 
 @click.command()
@@ -22,7 +22,7 @@ def rename(context: Context, old: str, new: str, as_json: bool) -> None:
     \b
       jobd rename report report-daily
     """
-    from jobd.store.renaming import rename as give_name
+    from jobd.store.rename import rename as give_name
 
     job = give_name(context.store, old, new, context.now(), context.zone)
     context.changed()
@@ -30,6 +30,6 @@ def rename(context: Context, old: str, new: str, as_json: bool) -> None:
         print_json(job_document(context.reader.job(new), context.zone))
         return
     if job.options.jitter or "H" in (job.interval or ""):
-        say(f"note: the share of a jitter and the H of a cron expression go by the name {new!r} now")
+        print_remark(f"note: the share of a jitter and the H of a cron expression go by the name {new!r} now")
     runs = f"; it runs the task {escape(job.task)}" if job.options.task is not None else ""
     click.echo(f"renamed {escape(old)} to {escape(new)}{runs}")

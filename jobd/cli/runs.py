@@ -7,18 +7,18 @@ from itertools import islice
 
 import click
 
-from jobd.cli import say
+from jobd.cli import print_remark
 from jobd.cli.context import Context
 from jobd.cli.documents import run_document
-from jobd.cli.look import print_runs
+from jobd.cli.inspect import print_runs
 from jobd.cli.options import NAME, json_option
-from jobd.cli.show import escape, escape_lines, print_array, print_json, span
 from jobd.cli.state import reason
 from jobd.cli.taskcheck import check_task
+from jobd.cli.terminal import escape, escape_lines, print_array, print_json, span
 from jobd.cli.waiting import Waiter
 from jobd.errors import BadValue, JobdError, spelt
 from jobd.job import MAX_BIGINT, OUTCOMES, SUCCEEDED
-from jobd.store.reads import History, Listed, Reader
+from jobd.store.reads import JobOverview, Reader, RecordedRun
 
 POLL = 0.3  # seconds between looks at the database while following
 SHOWN = 20
@@ -55,19 +55,19 @@ def run(context: Context, name: str, wait: bool, as_json: bool) -> int:
     return 0
 
 
-def _warn(context: Context, before: Listed) -> None:
+def _warn(context: Context, before: JobOverview) -> None:
     """Say so when nobody will do what was asked for. What was wrong `before` is forgotten by asking again."""
     now = context.now()
     why = reason(context.reader.job(before.job.name), context.nodes(), now)
     if why is not None and why.stuck:
-        say(f"warning: {before.job.name} does not run: {why.text}")
-    elif before.plan is not None and before.plan.error:
-        say(f"warning: {before.job.name} did not run before: {before.plan.error}")
+        print_remark(f"warning: {before.job.name} does not run: {why.text}")
+    elif before.state is not None and before.state.error:
+        print_remark(f"warning: {before.job.name} did not run before: {before.state.error}")
     elif before.last is None or before.last.outcome != SUCCEEDED:
         try:
             check_task(context, before.job)
         except BadValue as error:
-            say(f"warning: {error}; {error.hint}")
+            print_remark(f"warning: {error}; {error.hint}")
 
 
 @click.command()
@@ -131,9 +131,9 @@ def logs(context: Context, name: str, follow: bool, number: int | None, as_json:
       jobd logs backup -f
     """
     reader = context.reader
-    listed = reader.job(name)
-    job_id, last = listed.job.id, reader.last_output(listed.job.id)
-    newest = listed.last
+    overview = reader.job(name)
+    job_id, last = overview.job.id, reader.last_output(overview.job.id)
+    newest = overview.last
     if number is None and newest is not None and newest.outcome != SUCCEEDED and newest.number > (last or 0):
         number = newest.number  # it printed nothing, and there is something to say of it
     number = number or last
@@ -149,22 +149,22 @@ def logs(context: Context, name: str, follow: bool, number: int | None, as_json:
                 sys.stdout.write(escape_lines(text))
         sys.stdout.flush()
         if not follow:
-            _say_end(reader.run(job_id, number) if number is not None else None)
+            _print_outcome(reader.run(job_id, number) if number is not None else None)
             return
         time.sleep(POLL)  # noqa: TID251 - a command, not the daemon
 
 
-def _say_end(ended: History | None) -> None:
+def _print_outcome(ended: RecordedRun | None) -> None:
     """How the run ended that was shown, when that was not well: what ended it may have printed nothing."""
     if ended is not None and ended.run.outcome != SUCCEEDED:
         why = f": {ended.run.error}" if ended.run.error else ""
-        say(f"run {ended.run.number} of {ended.job} {ended.run.outcome}{why}")
+        print_remark(f"run {ended.run.number} of {ended.job} {ended.run.outcome}{why}")
 
 
 def _wait(context: Context, job_id: int, number: int, as_json: bool) -> int:
     """Wait for the run, say how it ended, and give the exit code for that."""
 
-    def show(ended: History) -> None:
+    def show(ended: RecordedRun) -> None:
         if as_json:
             print_json(run_document(ended))
         else:
@@ -174,7 +174,7 @@ def _wait(context: Context, job_id: int, number: int, as_json: bool) -> int:
     return 0 if ended.run.outcome == SUCCEEDED else 1
 
 
-def _print_end(reader: Reader, ended: History) -> None:
+def _print_end(reader: Reader, ended: RecordedRun) -> None:
     """What a run printed, how it ended, and, when that is not well, why, and where more is to be found."""
     run = ended.run
     for *_, text in reader.output(run.job_id, (run.number, 0, -1), run.number):

@@ -11,7 +11,7 @@ blocked     it runs after a job that is deleted, so it never runs by itself
 invalid     its definition makes no sense, or its task is unknown
 deleted     it was deleted; `jobd restore` brings it back
 
-What it takes to plan is imported where it is needed: `jobd list` of jobs that have their plans goes without.
+What it takes to plan is imported where it is needed: `jobd list` of jobs that have their states goes without.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from jobd.clock import MINUTE
 from jobd.errors import BadValue, spelt
-from jobd.job import FAILED, LOST, TIMED_OUT, Job, Plan, without_zone, zone_of
-from jobd.store.reads import Listed, NodeRow
+from jobd.job import FAILED, LOST, TIMED_OUT, Job, JobState, without_zone, zone_of
+from jobd.store.reads import JobOverview, NodeRow
 
 STATE_STYLES = {
     "waiting": "",
@@ -38,27 +38,29 @@ NEXT_TIMES = 3  # shown of a job
 BAD_OUTCOMES = (FAILED, TIMED_OUT, LOST)
 
 
-def planned(listed: Listed, now: int, zone: str) -> Listed:
-    """`listed` as a node will see it: a row that none has looked at yet gets the plan that it will have."""
-    job, plan = listed.job, listed.plan
-    if listed.problem or (plan is not None and (plan.node or _is_planned(job, plan, zone))):
-        return listed
-    from jobd.lifecycle import plan as plan_of
+def with_state(overview: JobOverview, now: int, zone: str) -> JobOverview:
+    """`overview` as a node will see it: a row that none has looked at yet gets the state that it will have."""
+    job, state = overview.job, overview.state
+    if overview.problem or (state is not None and (state.node or _has_current_state(job, state, zone))):
+        return overview
+    from jobd.lifecycle import after_change
 
-    return listed._replace(plan=plan_of(job, plan, now, zone), lost=plan is None and now - job.updated > MINUTE)
-
-
-def _is_planned(job: Job, plan: Plan, zone: str) -> bool:
-    """Whether the plan is made from the job as it is, and follows its zone."""
-    follows, _ = zone_of(plan.basis)
-    return without_zone(plan.basis) == job.basis and follows in ("", job.options.timezone or zone)
+    return overview._replace(
+        state=after_change(job, state, now, zone), lost=state is None and now - job.updated > MINUTE
+    )
 
 
-def error_of(listed: Listed) -> str | None:
-    """Why the job cannot run, as far as its row and its plan tell."""
-    problem = listed.problem or (listed.plan.error if listed.plan is not None else None)
-    if problem is None and listed.missing:
-        names = [one.name for one in listed.missing]
+def _has_current_state(job: Job, state: JobState, zone: str) -> bool:
+    """Whether the state is made from the job as it is, and follows its zone."""
+    follows, _ = zone_of(state.fingerprint)
+    return without_zone(state.fingerprint) == job.fingerprint and follows in ("", job.options.timezone or zone)
+
+
+def error_of(overview: JobOverview) -> str | None:
+    """Why the job cannot run, as far as its row and its state tell."""
+    problem = overview.problem or (overview.state.error if overview.state is not None else None)
+    if problem is None and overview.missing:
+        names = [one.name for one in overview.missing]
         return f"it runs after {', '.join(map(repr, names))}, which {_is(names)} deleted"
     return problem
 
@@ -67,64 +69,64 @@ def _is(names: Sequence[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
 
-def state_of(listed: Listed) -> str:
+def state_of(overview: JobOverview) -> str:
     """The state of a job."""
-    job, plan = listed.job, listed.plan
+    job, state = overview.job, overview.state
     if job.deleted:
         return "deleted"
-    if plan is not None and plan.node:
-        return "queued" if plan.started is None else "running"
-    if listed.problem or (plan is not None and plan.error):
+    if state is not None and state.node:
+        return "queued" if state.started is None else "running"
+    if overview.problem or (state is not None and state.error):
         return "invalid"
     if job.options.paused:
-        return "waiting" if plan is not None and plan.manual and plan.ready is not None else "paused"
-    if plan is None or plan.ready is not None:
-        return "retrying" if plan is not None and plan.attempt else "waiting"
-    if listed.missing:
+        return "waiting" if state is not None and state.manual and state.ready is not None else "paused"
+    if state is None or state.ready is not None:
+        return "retrying" if state is not None and state.attempt else "waiting"
+    if overview.missing:
         return "blocked"
-    if job.options.after_jobs or _waits_for_a_start(listed):
+    if job.options.after_jobs or _waits_for_a_start(overview):
         return "waiting"
-    return "failed" if listed.last is not None and listed.last.outcome in BAD_OUTCOMES else "done"
+    return "failed" if overview.last is not None and overview.last.outcome in BAD_OUTCOMES else "done"
 
 
-def _waits_for_a_start(listed: Listed) -> bool:
+def _waits_for_a_start(overview: JobOverview) -> bool:
     from jobd.schedule import is_at_start
 
-    job = listed.job
-    return is_at_start(job.interval) and not (job.runonce and listed.last is not None)
+    job = overview.job
+    return is_at_start(job.interval) and not (job.runonce and overview.last is not None)
 
 
-def next_due(listed: Listed, zone: str) -> int | None:
+def next_due(overview: JobOverview, zone: str) -> int | None:
     """The next due time: the one in hand until its run has begun, then the one after it."""
-    plan = listed.plan
-    if plan is None or listed.problem or plan.error or plan.due is None:
+    state = overview.state
+    if state is None or overview.problem or state.error or state.due is None:
         return None
-    if plan.started is None or not plan.node:
-        return plan.due if plan.ready is not None or plan.node else None
-    return _following(listed.job, plan, plan.due, zone)
+    if state.started is None or not state.node:
+        return state.due if state.ready is not None or state.node else None
+    return _following(overview.job, state, state.due, zone)
 
 
-def _following(job: Job, plan: Plan, due: int, zone: str) -> int | None:
-    if plan.manual or job.runonce:
-        return plan.resume
+def _following(job: Job, state: JobState, due: int, zone: str) -> int | None:
+    if state.manual or job.runonce:
+        return state.resume
     from jobd.lifecycle import schedule_of
 
     try:
         schedule = schedule_of(job, zone)
     except BadValue:
         return None
-    return None if schedule.from_finish else schedule.after(due, plan.anchor or due)
+    return None if schedule.from_finish else schedule.after(due, state.anchor or due)
 
 
-def coming(listed: Listed, zone: str) -> Iterator[tuple[int, str]]:
+def next_due_times(overview: JobOverview, zone: str) -> Iterator[tuple[int, str]]:
     """The due times of a job from the one in hand on."""
-    job, plan = listed.job, listed.plan
-    if state_of(listed) not in ("waiting", "queued", "running", "retrying") or plan is None:
+    job, state = overview.job, overview.state
+    if state_of(overview) not in ("waiting", "queued", "running", "retrying") or state is None:
         return
-    due: int | None = plan.due
-    if plan.manual and due is not None:
+    due: int | None = state.due
+    if state.manual and due is not None:
         yield due, job.name
-        due = plan.resume
+        due = state.resume
     from jobd.lifecycle import schedule_of
 
     try:
@@ -133,7 +135,7 @@ def coming(listed: Listed, zone: str) -> Iterator[tuple[int, str]]:
         return
     while due is not None:
         yield due, job.name
-        due = None if job.runonce or schedule.from_finish else schedule.after(due, plan.anchor or due)
+        due = None if job.runonce or schedule.from_finish else schedule.after(due, state.anchor or due)
 
 
 class Why(NamedTuple):
@@ -143,39 +145,39 @@ class Why(NamedTuple):
     stuck: bool
 
 
-def reason(listed: Listed, nodes: Sequence[NodeRow], now: int) -> Why | None:
+def reason(overview: JobOverview, nodes: Sequence[NodeRow], now: int) -> Why | None:
     """Why the job is not running at this moment; None when it is. `nodes` are those that live."""
-    job, plan, state = listed.job, listed.plan, state_of(listed)
-    if state in ("queued", "running") and plan is not None and plan.node not in {node.id for node in nodes}:
+    job, state, word = overview.job, overview.state, state_of(overview)
+    if word in ("queued", "running") and state is not None and state.node not in {node.id for node in nodes}:
         other = "another takes it over within a lease or two" if nodes else "`jobd start` starts one that takes it over"
-        return Why(f"node {plan.node}, which has claimed it, is gone; {other}", not nodes)
-    match state:
+        return Why(f"node {state.node}, which has claimed it, is gone; {other}", not nodes)
+    match word:
         case "running":
             return None
         case "deleted":
             return Why(f"it was deleted; `jobd restore {spelt(job.name)}` brings it back", True)
         case "invalid":
-            return Why(f"it cannot run: {error_of(listed)}", True)
+            return Why(f"it cannot run: {error_of(overview)}", True)
         case "paused":
             return Why(f"it is paused; `jobd resume {spelt(job.name)}` resumes it", True)
         case "blocked":
             what = f"`jobd set {spelt(job.name)} --after-job …` fixes that"
-            if all(one.kept for one in listed.missing):
-                what = f"`jobd restore {' '.join(spelt(one.name) for one in listed.missing)}` or {what}"
-            return Why(f"{error_of(listed)}, so it never runs by itself; {what}", True)
+            if all(one.kept for one in overview.missing):
+                what = f"`jobd restore {' '.join(spelt(one.name) for one in overview.missing)}` or {what}"
+            return Why(f"{error_of(overview)}, so it never runs by itself; {what}", True)
         case "done" | "failed":
             return Why("nothing more is due", True)
-        case "waiting" if plan is not None and plan.due is None:
+        case "waiting" if state is not None and state.due is None:
             return Why(f"it is due {_event(job)}", False)
     if not nodes:
         return Why("no node is running; `jobd start` starts one", True)
-    if state == "queued":
+    if word == "queued":
         return Why("a node has claimed it and starts it when it is due and a worker is free", False)
-    if listed.lost:
+    if overview.lost:
         return Why("its row of the table `schedule` is gone; a node creates it again, which may take minutes", False)
-    if plan is None:
+    if state is None:
         return Why("it is new; a node picks it up at its next poll", False)
-    return _why_free(plan, state, nodes, now)
+    return _why_free(state, word, nodes, now)
 
 
 def _event(job: Job) -> str:
@@ -185,15 +187,15 @@ def _event(job: Job) -> str:
     return Follows(after).describe() if after else "when a daemon next starts"
 
 
-def _why_free(plan: Plan, state: str, nodes: Sequence[NodeRow], now: int) -> Why:
+def _why_free(state: JobState, word: str, nodes: Sequence[NodeRow], now: int) -> Why:
     """Why no node has claimed a job that is to run."""
-    from jobd.cli.show import moment
+    from jobd.cli.terminal import moment
 
-    pools = {pool for node in nodes for pool in node.pools or (plan.pool,)}
-    if plan.pool not in pools:
-        return Why(f"no running node has the pool {plan.pool!r}; there is: {', '.join(sorted(pools))}", True)
-    if plan.ready is None or plan.ready <= now:
-        return Why(f"it is due, and no running node has a free worker in the pool {plan.pool!r}", False)
-    if state == "retrying":
-        return Why(f"it waits until {moment(plan.ready)} for its next attempt", False)
-    return Why(f"it is due at {moment(plan.ready)}", False)
+    pools = {pool for node in nodes for pool in node.pools or (state.pool,)}
+    if state.pool not in pools:
+        return Why(f"no running node has the pool {state.pool!r}; there is: {', '.join(sorted(pools))}", True)
+    if state.ready is None or state.ready <= now:
+        return Why(f"it is due, and no running node has a free worker in the pool {state.pool!r}", False)
+    if word == "retrying":
+        return Why(f"it waits until {moment(state.ready)} for its next attempt", False)
+    return Why(f"it is due at {moment(state.ready)}", False)

@@ -12,19 +12,19 @@ from jobd.errors import BadValue, JobdError
 from jobd.job import Job
 
 if TYPE_CHECKING:
-    from jobd.runner.listing import TaskInfo
+    from jobd.runner.task_list import TaskInfo
 
-LOAD_WITHIN = 120.0  # seconds; every plugin is loaded meanwhile
-MOST_BROKEN = 3  # plugins named as the possible reason
+LOAD_TIMEOUT = 120.0  # seconds; every plugin is loaded meanwhile
+MAX_BROKEN = 3  # plugins named as the possible reason
 HERE = "no daemon answers, so the plugins were loaded here, with this shell's environment and user"
 OUTDATED = "the plugins have changed since they were loaded: `jobd reload` puts that into effect"
 
 
-def offered(context: Context, asked: str | None = None) -> "tuple[list[TaskInfo], str]":
+def offered_tasks(context: Context, asked: str | None = None) -> "tuple[list[TaskInfo], str]":
     """The tasks, also the one `asked` for in full; and what to say of how they were found. Raises JobdError."""
     from jobd.daemon.plugins import read_tasks, tasks_of
 
-    answer = context.ask_daemon({"do": "tasks", "asked": asked}, LOAD_WITHIN)
+    answer = context.ask_daemon({"do": "tasks", "asked": asked}, LOAD_TIMEOUT)
     if answer is None:
         return tasks_of(context.settings, asked).tasks, HERE
     tasks, outdated = read_tasks(answer)
@@ -50,7 +50,7 @@ def check_task(context: Context, job: Job) -> None:
         broken = [f"{one.origin} did not load: {one.error}" for one in found if not one.name]
         raise BadValue(
             f"no plugin in {context.settings.plugins} offers the task {job.task!r}{where}",
-            _nearest(job.task, names, "; ".join(broken[:MOST_BROKEN]) or "`jobd tasks` lists them"),
+            _nearest(job.task, names, "; ".join(broken[:MAX_BROKEN]) or "`jobd tasks` lists them"),
         )
     if task.error is not None:
         raise BadValue(f"the task {job.task!r} did not load: {task.error}{where}", "see `jobd tasks`; or --force")
@@ -59,7 +59,7 @@ def check_task(context: Context, job: Job) -> None:
 
 def _find(context: Context, job: Job) -> "tuple[list[TaskInfo], str, TaskInfo | None]":
     """The tasks, what to say of how they were found, and the one that the job runs. Raises JobdError."""
-    found, note = offered(context, job.task if ":" in job.task else None)
+    found, note = offered_tasks(context, job.task if ":" in job.task else None)
     return found, note, next((one for one in found if job.task in (one.name, one.origin)), None)
 
 

@@ -6,20 +6,20 @@ person must do something about ends the waiting, what passes by itself is said o
 
 from collections.abc import Callable
 
-from jobd.cli import say
+from jobd.cli import print_remark
 from jobd.cli.context import Context
-from jobd.cli.show import escape
-from jobd.cli.state import Why, planned, reason
+from jobd.cli.state import Why, reason, with_state
+from jobd.cli.terminal import escape
 from jobd.clock import MILLISECOND, SECOND, SystemClock
 from jobd.engine.lease import Watch
 from jobd.errors import DatabaseUnavailable, JobdError
 from jobd.job import LOST
 from jobd.lifecycle import UNRESOLVED_PAUSE
-from jobd.store.reads import History, Listed, NodeRow
+from jobd.store.reads import JobOverview, NodeRow, RecordedRun
 
-LOOK = 50 * MILLISECOND  # between looks at the run
-LOOK_AROUND = 500 * MILLISECOND  # between looks at why it does not end
-SAY_AFTER = 2 * SECOND  # what passes by itself may do so unsaid for this long
+CHECK_INTERVAL = 50 * MILLISECOND  # between looks at the run
+NODE_CHECK_INTERVAL = 500 * MILLISECOND  # between looks at why it does not end
+REPORT_AFTER = 2 * SECOND  # what passes by itself may do so unsaid for this long
 
 
 class Waiter:
@@ -34,52 +34,52 @@ class Waiter:
         self._watch = Watch(context.settings.lease)
         self._since = self._clock.monotonic()
         self._invalid_since: int | None = None
-        self._said = ""
+        self._reported = ""
 
-    def run(self, show: Callable[[History], None]) -> History:
+    def run(self, show: Callable[[RecordedRun], None]) -> RecordedRun:
         """The end of the run; each that was lost before is shown too. Raises JobdError when there will be none."""
-        reader, look_at = self._context.reader, 0
+        reader, check_at = self._context.reader, 0
         try:
             while True:
-                listed = reader.job_of(self._job_id)
+                overview = reader.job_of(self._job_id)
                 ended = reader.run(self._job_id, self._number)
                 if ended is not None:
                     show(ended)
-                    if ended.run.outcome != LOST or listed is None or listed.plan is None:
+                    if ended.run.outcome != LOST or overview is None or overview.state is None:
                         return ended
                     self._number += 1
                     continue
-                if self._clock.monotonic() >= look_at:
-                    self._look_around(listed)
-                    look_at = self._clock.monotonic() + LOOK_AROUND
-                self._sleep(LOOK / SECOND)
+                if self._clock.monotonic() >= check_at:
+                    self._check_nodes(overview)
+                    check_at = self._clock.monotonic() + NODE_CHECK_INTERVAL
+                self._sleep(CHECK_INTERVAL / SECOND)
         except DatabaseUnavailable as error:
             error.stored = self._asked_for
             raise
 
-    def _look_around(self, listed: Listed | None) -> None:
+    def _check_nodes(self, overview: JobOverview | None) -> None:
         """Raise JobdError when the run will not begin or not end."""
-        if listed is None:
+        if overview is None:
             raise JobdError("the job's row is gone, and the requested run with it")
-        name, plan, now = listed.job.name, listed.plan, self._context.now()
-        if plan is not None and plan.number > self._number and self._context.reader.run(self._job_id, self._number):
+        name, state, now = overview.job.name, overview.state, self._context.now()
+        if state is not None and state.number > self._number and self._context.reader.run(self._job_id, self._number):
             return  # it has ended between the two looks
-        if plan is not None and (plan.number > self._number or not self._is_asked_for(listed)):
-            raise JobdError(f"run {self._number} of {escape(name)} was dropped: {_dropped(listed)}")
+        if state is not None and (state.number > self._number or not self._is_asked_for(overview)):
+            raise JobdError(f"run {self._number} of {escape(name)} was dropped: {_dropped(overview)}")
         nodes = self._living()
-        why = reason(planned(listed, now, self._context.zone), nodes, now)
+        why = reason(with_state(overview, now, self._context.zone), nodes, now)
         if why is None:
             return
-        if why.stuck and not self._may_pass(listed, nodes):
-            raise JobdError(f"{escape(name)} does not run: {why.text}", self._still(listed))
-        self._mention(name, why)
+        if why.stuck and not self._may_pass(overview, nodes):
+            raise JobdError(f"{escape(name)} does not run: {why.text}", self._still(overview))
+        self._report(name, why)
 
-    def _is_asked_for(self, listed: Listed) -> bool:
+    def _is_asked_for(self, overview: JobOverview) -> bool:
         """Whether the run that is in hand is the one that was asked for, or may become it."""
-        plan = listed.plan
-        if plan is None or plan.node or plan.error or listed.job.deleted:
+        state = overview.state
+        if state is None or state.node or state.error or overview.job.deleted:
             return True
-        return plan.ready is not None
+        return state.ready is not None
 
     def _living(self) -> list[NodeRow]:
         """The nodes whose heart beats, as far as it has been watched."""
@@ -88,10 +88,10 @@ class Waiter:
         dead = self._watch.observe(asked, self._clock.monotonic(), [(node.id, node.heartbeat) for node in nodes])
         return [node for node in nodes if node.id not in dead]
 
-    def _may_pass(self, listed: Listed, nodes: list[NodeRow]) -> bool:
+    def _may_pass(self, overview: JobOverview, nodes: list[NodeRow]) -> bool:
         """Whether another node may yet know the task that one did not."""
-        plan = listed.plan
-        unresolved = plan is not None and plan.error is not None and plan.ready is not None
+        state = overview.state
+        unresolved = state is not None and state.error is not None and state.ready is not None
         now = self._clock.monotonic()
         if not unresolved or len(nodes) < 2:
             self._invalid_since = None
@@ -99,13 +99,13 @@ class Waiter:
         self._invalid_since = self._invalid_since or now
         return now - self._invalid_since < 2 * UNRESOLVED_PAUSE
 
-    def _mention(self, name: str, why: Why) -> None:
-        if why.text != self._said and self._clock.monotonic() - self._since >= SAY_AFTER:
-            self._said = why.text
-            say(f"{name} waits: {why.text}")
+    def _report(self, name: str, why: Why) -> None:
+        if why.text != self._reported and self._clock.monotonic() - self._since >= REPORT_AFTER:
+            self._reported = why.text
+            print_remark(f"{name} waits: {why.text}")
 
-    def _still(self, listed: Listed) -> str:
-        if listed.job.deleted:
+    def _still(self, overview: JobOverview) -> str:
+        if overview.job.deleted:
             return f"run {self._number} was dropped with it"
         return self._asked_for
 
@@ -114,5 +114,5 @@ class Waiter:
         return f"run {self._number} is still requested"
 
 
-def _dropped(listed: Listed) -> str:
-    return "the job was changed" if listed.plan is not None else "its row of the table `schedule` is gone"
+def _dropped(overview: JobOverview) -> str:
+    return "the job was changed" if overview.state is not None else "its row of the table `schedule` is gone"

@@ -8,8 +8,8 @@ from jobd.daemon.control import Document
 from jobd.errors import JobdError
 from jobd.runner.environment import without
 from jobd.runner.function import Arguments
-from jobd.runner.listing import Listing, TaskInfo, list_tasks
 from jobd.runner.snapshot import Snapshot
+from jobd.runner.task_list import Listing, TaskInfo, list_tasks
 from jobd.store.url import parse_url
 
 

@@ -12,7 +12,7 @@ from jobd.config import Settings
 from jobd.daemon.pidfile import NAME
 from jobd.errors import ConfigError, JobdError, cannot
 from jobd.runner import linux
-from jobd.runner.listing import check_writers
+from jobd.runner.task_list import check_writers
 
 LEFT_OVER_TIMEOUT = 15.0  # seconds
 

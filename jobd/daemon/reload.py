@@ -25,8 +25,8 @@ from jobd.daemon.prepare import check_plugins
 from jobd.daemon.snapshots import Snapshots
 from jobd.daemon.systemd import notify, reloading
 from jobd.errors import JobdError
-from jobd.runner.listing import Listing, TaskInfo
 from jobd.runner.snapshot import Snapshot
+from jobd.runner.task_list import Listing, TaskInfo
 
 FIXED = ("database", "state_dir")
 SEARCH_PAUSE = 2.0  # seconds between two looks for an unknown task

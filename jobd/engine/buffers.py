@@ -88,8 +88,8 @@ def weight(one: ClaimUpdate) -> int:
     size = OUTCOME_OVERHEAD
     if (run := one.run) is not None and (run.error or run.result):
         size += sys.getsizeof(run.error) + sys.getsizeof(run.result)
-    if one.plan.error:
-        size += sys.getsizeof(one.plan.error)
+    if one.state.error:
+        size += sys.getsizeof(one.state.error)
     return size + weight_of(one.output) if one.output else size
 
 

@@ -8,10 +8,10 @@ the attempt ends at that very moment, or its node dies, the run is cancelled bef
 from typing import NamedTuple
 
 from jobd import lifecycle
-from jobd.job import Options, Plan, Run
+from jobd.job import JobState, Options, Run
 from jobd.store import dependencies
 from jobd.store import schedule_table as table
-from jobd.store.rows import UNSOUND
+from jobd.store.rows import UNREADABLE
 from jobd.store.schedule_table import ClaimUpdate
 from jobd.store.store import Session
 
@@ -38,7 +38,7 @@ class ChangeApplier:
         self._cancel: set[int] = set()
         self._errors: list[tuple[str, str]] = []
         self._done: list[int] = []
-        self._plans: dict[int, Plan] = {}
+        self._states: dict[int, JobState] = {}
         self._given_up: list[Run] = []
 
     def apply(self, session: Session) -> AppliedChanges:
@@ -46,7 +46,7 @@ class ChangeApplier:
         changes = table.changes(session, MAX_CHANGES)
         if not changes:
             return AppliedChanges()
-        # A run that is cancelled may make other jobs due, so their plans are read after that.
+        # A run that is cancelled may make other jobs due, so their states are read after that.
         self._apply_some(session, [change for change in changes if change.what == "cancel"])
         self._apply_some(session, [change for change in changes if change.what != "cancel"])
         if self._done:
@@ -61,55 +61,59 @@ class ChangeApplier:
     def _apply_some(self, session: Session, changes: list[table.Change]) -> None:
         if not changes:
             return
-        standing = {one.job_id: one for one in table.stand(session, sorted({change.job_id for change in changes}))}
+        loaded = {
+            one.job_id: one for one in table.load_for_update(session, sorted({change.job_id for change in changes}))
+        }
         for change in changes:
-            one = standing.get(change.job_id)
+            one = loaded.get(change.job_id)
             if one is None:
                 self._done.append(change.id)
-            elif one.plan is not None and one.plan.node:
-                self._apply_to_claimed(change, one.plan)
+            elif one.state is not None and one.state.node:
+                self._apply_to_claimed(change, one.state)
             else:
                 self._apply_to_unclaimed(session, change, one)
-        if self._plans:
-            table.replan(session, list(self._plans.values()), self._given_up)
-            after = [one.job_id for one in standing.values() if one.job is not None and one.job.options.after_jobs]
-            dependencies.look_again(session, after, self._now)
-            self._plans.clear()
+        if self._states:
+            table.save_states(session, list(self._states.values()), self._given_up)
+            after = [one.job_id for one in loaded.values() if one.job is not None and one.job.options.after_jobs]
+            dependencies.recheck(session, after, self._now)
+            self._states.clear()
             self._given_up.clear()
 
-    def _apply_to_claimed(self, change: table.Change, plan: Plan) -> None:
-        if plan.node != self._node:
+    def _apply_to_claimed(self, change: table.Change, state: JobState) -> None:
+        if state.node != self._node:
             return
         if change.what == "cancel":
             self._cancel.add(change.job_id)
         else:
             self._recall.add(change.job_id)
 
-    def _apply_to_unclaimed(self, session: Session, change: table.Change, one: table.Standing) -> None:
+    def _apply_to_unclaimed(self, session: Session, change: table.Change, one: table.JobWithState) -> None:
         self._done.append(change.id)
-        plan = self._plans.get(change.job_id, one.plan or Plan(change.job_id))
+        state = self._states.get(change.job_id, one.state or JobState(change.job_id))
         job = one.job
-        if job is None or one.problem is not None or change.what == "changed" or plan.basis == UNSOUND:
-            new = lifecycle.replan(job, one.problem, plan, self._now, self._zone)
+        if job is None or one.problem is not None or change.what == "changed" or state.fingerprint == UNREADABLE:
+            new = lifecycle.after_row_change(job, one.problem, state, self._now, self._zone)
             if new.error is not None and not (job and job.deleted):
                 self._errors.append((job.name if job else f"job {change.job_id}", new.error))
-            self._replan(plan, new)
+            self._replan(state, new)
         elif change.what in ("back", "far back"):
-            self._plans[change.job_id] = lifecycle.put_back(
-                lifecycle.filled(job, self._defaults), plan, self._now, self._zone, change.what == "far back"
+            self._states[change.job_id] = lifecycle.after_clock_set_back(
+                lifecycle.with_defaults(job, self._defaults), state, self._now, self._zone, change.what == "far back"
             )
         elif change.what == "run" and not job.deleted:
-            new = lifecycle.plan(job, plan, self._now, self._zone)
-            self._replan(plan, new)
-            self._plans[change.job_id] = lifecycle.request(new, self._now)
-        elif change.what == "cancel" and (plan.attempt or plan.losses) and plan.due is not None:
-            step = lifecycle.cancel(lifecycle.filled(job, self._defaults), plan, self._now, self._zone)
-            table.record(session, [ClaimUpdate(0, plan.token, step.plan, step.run, ())])
-            self._plans[change.job_id] = step.plan
+            new = lifecycle.after_change(job, state, self._now, self._zone)
+            self._replan(state, new)
+            self._states[change.job_id] = lifecycle.request(new, self._now)
+        elif change.what == "cancel" and (state.attempt or state.losses) and state.due is not None:
+            decision = lifecycle.after_cancel(
+                lifecycle.with_defaults(job, self._defaults), state, self._now, self._zone
+            )
+            table.record(session, [ClaimUpdate(0, state.token, decision.state, decision.run, ())])
+            self._states[change.job_id] = decision.state
 
-    def _replan(self, old: Plan, new: Plan) -> None:
+    def _replan(self, old: JobState, new: JobState) -> None:
         """Have `new` written, and the run in hand that it leaves no room for."""
-        self._plans[new.job_id] = new
-        run = lifecycle.given_up(old, new, self._now)
+        self._states[new.job_id] = new
+        run = lifecycle.superseded_run(old, new, self._now)
         if run is not None:
             self._given_up.append(run)

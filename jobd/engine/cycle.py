@@ -14,6 +14,7 @@ from jobd.engine.messages import RunStarted
 from jobd.engine.queue import Claim
 from jobd.engine.share import Share, claims_to_add, share_of
 from jobd.engine.takeover import KnownStarts, UnregisteredNode, release_claims, unregistered_nodes
+from jobd.fingerprint import follows_another
 from jobd.job import Job
 from jobd.store import installation, nodes, output
 from jobd.store import schedule_table as table
@@ -21,7 +22,6 @@ from jobd.store.installation import ProposedZone
 from jobd.store.output import OutputPart
 from jobd.store.schedule_table import NOTHING, Claimed, ClaimUpdate, Without
 from jobd.store.store import Session
-from jobd.zoned import follows_another
 
 MAX_SHARED_CLAIMS = 500  # claims of a pool beside other nodes, so that all have their share to the end
 
@@ -102,7 +102,7 @@ def run_cycle(session: Session, work: CycleInput, settings: Settings) -> CycleRe
         result.declared_dead = True
         return result
     if work.pools is not None:
-        nodes.note_pools(session, work.node, work.pools)
+        nodes.record_pools(session, work.node, work.pools)
     if work.read_peers:
         result.live = nodes.live(session)
         result.zone = installation.zone(session)
@@ -115,7 +115,11 @@ def run_cycle(session: Session, work: CycleInput, settings: Settings) -> CycleRe
     if work.printed:  # before the outcomes, whose last words say which of it is to be dropped
         # A run of a claim that has passed on writes no more: the next attempt may have the same number.
         jobs = sorted({part.job_id for part in work.printed})
-        held = {job_id: plan.token for job_id, plan in table.plans(session, jobs).items() if plan.node == work.node}
+        held = {
+            job_id: state.token
+            for job_id, state in table.states_for_update(session, jobs).items()
+            if state.node == work.node
+        }
         output.save(session, [part for part in work.printed if held.get(part.job_id) == part.token])
     if work.updates:
         result.accepted = table.record(session, work.updates)
@@ -150,16 +154,16 @@ def _share(
     if not any(others):
         return None
     live_nodes, most = [row.id for row in live], MAX_SHARED_CLAIMS * len(live)
-    in_play = table.in_play(session, pool, live_nodes, work.until, most, _known_priorities(work, pool))
+    in_play = table.claimed_or_ready(session, pool, live_nodes, work.until, most, _known_priorities(work, pool))
     return share_of(in_play, settings.pools.get(pool, 0), others, work.shares.get(pool))
 
 
 def _refresh_moved(session: Session, updates: Sequence[ClaimUpdate], zone: str) -> None:
     """Have those jobs looked at whose run is over and whose next due time follows a zone of before."""
-    ended = [one.plan for one in updates if one.run is not None and not one.plan.node]
-    left = [plan.job_id for plan in ended if plan.due is not None and follows_another(plan.basis, zone)]
+    ended = [one.state for one in updates if one.run is not None and not one.state.node]
+    left = [state.job_id for state in ended if state.due is not None and follows_another(state.fingerprint, zone)]
     if left:
-        table.note_changes(session, left, "changed")
+        table.record_changes(session, left, "changed")
 
 
 def _compare_claims(session: Session, work: CycleInput, settings: Settings, result: CycleResult) -> None:
@@ -169,7 +173,7 @@ def _compare_claims(session: Session, work: CycleInput, settings: Settings, resu
     the lease, when the database forgot what it had committed, or when somebody edited the table by hand.
     """
     stored = table.tokens_of(session, work.node)
-    settled = {(one.plan.job_id, one.token) for one in work.updates if not one.plan.node}
+    settled = {(one.state.job_id, one.token) for one in work.updates if not one.state.node}
     held = {job_id: token for job_id, token in work.held.items() if (job_id, token) not in settled}
     # A run whose claim has another token is ended first. The job is given on when this node has let go of the claim.
     kept = {job_id: token for job_id, token in stored.items() if job_id in held}
@@ -250,24 +254,25 @@ def _accept_claims(
 ) -> None:
     """What has been claimed becomes claims, or is corrected."""
     corrections: list[ClaimUpdate] = []
-    result.claimed.update(one.plan.job_id for one in claimed)
+    result.claimed.update(one.state.job_id for one in claimed)
     for one in claimed:
-        job = lifecycle.filled(one.job, settings.defaults) if one.job is not None else None
-        step = _decide_start(job, one, work.wall, settings.timezone, result)
-        if job is not None and step.plan.node:
-            result.claims.append(Claim(job, step.plan))
-        if step != lifecycle.Step(one.plan):  # also a due time: a run that is lost is recorded with the one it was told
-            corrections.append(ClaimUpdate(work.node, one.plan.token, step.plan, step.run, ()))
+        job = lifecycle.with_defaults(one.job, settings.defaults) if one.job is not None else None
+        decision = _decide_start(job, one, work.wall, settings.timezone, result)
+        if job is not None and decision.state.node:
+            result.claims.append(Claim(job, decision.state))
+        # Also a due time: a run that is lost is recorded with the one it was told.
+        if decision != lifecycle.Decision(one.state):
+            corrections.append(ClaimUpdate(work.node, one.state.token, decision.state, decision.run, ()))
     if corrections:
         table.record(session, corrections)
 
 
-def _decide_start(job: Job | None, one: Claimed, wall: int, zone: str, result: CycleResult) -> lifecycle.Step:
+def _decide_start(job: Job | None, one: Claimed, wall: int, zone: str, result: CycleResult) -> lifecycle.Decision:
     if job is None or one.problem is not None:
         problem = one.problem or "its definition cannot be read"
-        result.errors.append((job.name if job else f"job {one.plan.job_id}", problem))
-        return lifecycle.Step(one.plan._replace(node=0, started=None, ready=None, error=problem))
-    step = lifecycle.take(job, one.plan, wall, zone)
-    if step.plan.error is not None and not step.plan.node:
-        result.errors.append((job.name, step.plan.error))
-    return step
+        result.errors.append((job.name if job else f"job {one.state.job_id}", problem))
+        return lifecycle.Decision(one.state._replace(node=0, started=None, ready=None, error=problem))
+    decision = lifecycle.after_claim(job, one.state, wall, zone)
+    if decision.state.error is not None and decision.releases:
+        result.errors.append((job.name, decision.state.error))
+    return decision

@@ -238,7 +238,7 @@ class Engine:
             "workers": sum(processor.workers.ready() for processor in processors),
             "running": len(running),
             "runs": [
-                {"job": run.claim.job.name, "run": run.claim.plan.number, "since": iso(run.started)} for run in running
+                {"job": run.claim.job.name, "run": run.claim.state.number, "since": iso(run.started)} for run in running
             ],
             "queued": sum(len(processor.queue) for processor in processors),
             "database": self.keeper.trouble or "ok",
@@ -303,7 +303,7 @@ class Engine:
 
     def _queue(self, new: NewClaims) -> None:
         for claim in new.claims:
-            self._processors[claim.plan.pool].queue.put(claim, claim.plan.ready or 0)
+            self._processors[claim.state.pool].queue.put(claim, claim.state.ready or 0)
         if self._state != "running":
             for processor in self._processors.values():
                 processor.give_back_all()

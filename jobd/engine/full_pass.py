@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from jobd import lifecycle
 from jobd.clock import SECOND
+from jobd.fingerprint import follows_another
 from jobd.schedule import is_at_start
-from jobd.schedule.zone import FAR, rules_version
+from jobd.schedule.zone import MAX_CLOCK_CORRECTION, rules_version
 from jobd.store import installation, slices
 from jobd.store import schedule_table as table
 from jobd.store.store import Session
-from jobd.zoned import follows_another
 
 JOBS_PER_SLICE = 2_000  # jobs at a time
 CLOCK_TOLERANCE = SECOND  # by less than this a clock is not put back, but kept right
@@ -50,7 +50,9 @@ def run_slice(session: Session, work: FullPass, now: int, zone: str) -> FullPass
     if work.wake:
         slices.wake_unresolved(session, work.after, until)
     if work.put_back:
-        slices.note_clock(session, now, "far back" if work.put_back >= FAR else "back", work.after, until)
+        slices.note_clock(
+            session, now, "far back" if work.put_back >= MAX_CLOCK_CORRECTION else "back", work.after, until
+        )
     if work.starting:
         _start_jobs(session, slices.due_at_start(session, work.after, until), now, zone)
     if work.zones:
@@ -83,31 +85,31 @@ def clock_set_back_by(session: Session, wall: Callable[[], int], instance: str) 
 
 def _start_jobs(session: Session, ids: list[int], now: int, zone: str) -> None:
     """Ask for a run, at `now`, of those of these jobs that are due at a start. What runs already is left alone."""
-    plans = []
-    for one in table.stand(session, ids) if ids else ():
+    states = []
+    for one in table.load_for_update(session, ids) if ids else ():
         job = one.job
         if job is None or one.problem is not None or job.options.paused or not is_at_start(job.interval):
             continue
-        plan = lifecycle.plan(job, one.plan, now, zone)
-        asked_for = plan.node or plan.manual or plan.attempt
-        if plan.error is None and not asked_for and not (job.runonce and plan.number > 1):
-            plans.append(lifecycle.request(plan, now))
-    if plans:
-        table.replan(session, plans)
+        state = lifecycle.after_change(job, one.state, now, zone)
+        asked_for = state.node or state.manual or state.attempt
+        if state.error is None and not asked_for and not (job.runonce and state.number > 1):
+            states.append(lifecycle.request(state, now))
+    if states:
+        table.save_states(session, states)
 
 
 def _move_jobs(session: Session, work: FullPass, until: int, now: int, zone: str) -> None:
     """Move those jobs of a slice to `zone` that follow another. What is claimed keeps its own until its run is over."""
-    found = slices.free_bases(session, work.after, until)
-    ids = [job_id for job_id, basis in found if follows_another(basis, zone, work.all_zones)]
-    plans = []
-    for one in table.stand(session, ids) if ids else ():
-        if one.job is None or one.problem is not None or one.plan is None or one.plan.node:
+    found = slices.unclaimed_fingerprints(session, work.after, until)
+    ids = [job_id for job_id, fingerprint in found if follows_another(fingerprint, zone, work.all_zones)]
+    states = []
+    for one in table.load_for_update(session, ids) if ids else ():
+        if one.job is None or one.problem is not None or one.state is None or one.state.node:
             continue
-        plan = lifecycle.plan(one.job, one.plan, now, zone)
+        state = lifecycle.after_change(one.job, one.state, now, zone)
         if work.all_zones:
-            plan = lifecycle.by_new_rules(one.job, plan, now, zone)
-        if plan != one.plan:
-            plans.append(plan)
-    if plans:
-        table.replan(session, plans)
+            state = lifecycle.after_zone_change(one.job, state, now, zone)
+        if state != one.state:
+            states.append(state)
+    if states:
+        table.save_states(session, states)

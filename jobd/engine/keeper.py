@@ -300,13 +300,13 @@ class Keeper:
 
         This node leaves it to them from now on, unless nobody takes it, or a person changes it.
         """
-        plan = update.plan
+        state = update.state
         if len(self._unknown_tasks) >= MAX_REMEMBERED_JOBS:
             return update
-        self._unknown_tasks[plan.job_id] = update.token
-        if self._shares.get(plan.pool) is None:
+        self._unknown_tasks[state.job_id] = update.token
+        if self._shares.get(state.pool) is None:
             return update
-        return update._replace(plan=plan._replace(ready=self._clock.wall()))
+        return update._replace(state=state._replace(ready=self._clock.wall()))
 
     def _request_cycle(self, at: int) -> None:
         self._cycle_at = at if self._cycle_at is None else min(at, self._cycle_at)
@@ -439,7 +439,7 @@ class Keeper:
 
     def _linger(self, outcome: ClaimUpdate) -> int:
         """How long this outcome still waits for company."""
-        ready, run = outcome.plan.ready, outcome.run
+        ready, run = outcome.state.ready, outcome.run
         if ready is None or ready >= (wall := self._clock.wall()) + CLAIM_AHEAD:
             return self._batch_window
         heard_after = max(0, wall - run.finished) if run is not None else 0
@@ -497,7 +497,7 @@ class Keeper:
 
     def _capacities(self, updates: list[ClaimUpdate]) -> dict[str, Capacity]:
         """How many claims each pool has room for."""
-        released = {one.plan.job_id for one in updates if not one.plan.node}
+        released = {one.state.job_id for one in updates if not one.state.node}
         capacities = {}
         calm = self._budget.calm  # else it would take more memory than it has to run more
         for pool, demand in self._demands.items():
@@ -516,19 +516,19 @@ class Keeper:
 
     def _release(self, updates: Sequence[ClaimUpdate], accepted: set[int]) -> None:
         for one in updates:
-            job_id = one.plan.job_id
+            job_id = one.state.job_id
             if job_id not in accepted:
                 logs.log("warning", f"a late result of job {job_id} was discarded: its claim is no longer valid")
             if self._held.get(job_id, (0, ""))[0] != one.token:
                 continue
-            if not one.plan.node:
+            if not one.state.node:
                 del self._held[job_id]
             elif job_id not in accepted:  # its next attempt has begun already
                 self._outbox.put(ClaimVanished(job_id, one.token))
 
     def _announce(self, result: CycleResult) -> None:
         for claim in result.claims:
-            self._held[claim.job.id] = (claim.plan.token, claim.plan.pool)
+            self._held[claim.job.id] = (claim.state.token, claim.state.pool)
         if result.claims or result.more:
             self._outbox.put(NewClaims(result.claims, frozenset(result.more)))
         self._next_ready.update(result.next_ready)
@@ -647,7 +647,7 @@ class Keeper:
         """
         dropped = False
         for one in updates:
-            job_id = one.plan.job_id
+            job_id = one.state.job_id
             try:
                 accepted = self._store.transact(partial(_record_one, one))
             except Exception as its:
@@ -684,13 +684,16 @@ class Keeper:
             # Claimed while the dispatch loop was already winding down: no run of these has begun. (Where one had, and
             # there was no time to say so, others record it as lost. A row that makes no sense they plan again.)
             left = [
-                plan
-                for plan, *_ in table.claims_of(session, self._node)
-                if plan.due is not None and plan.started is None and (plan.job_id, plan.token) not in self._known_starts
+                state
+                for state, *_ in table.claims_of(session, self._node)
+                if state.due is not None
+                and state.started is None
+                and (state.job_id, state.token) not in self._known_starts
             ]
             if left:
                 table.record(
-                    session, [ClaimUpdate(self._node, plan.token, lifecycle.give_back(plan), None, ()) for plan in left]
+                    session,
+                    [ClaimUpdate(self._node, state.token, lifecycle.give_back(state), None, ()) for state in left],
                 )
         nodes.leave(session, self._node, self._clock.wall())
 
@@ -705,9 +708,9 @@ def _proposed_zone(settings: Settings) -> ProposedZone:
 
 
 def _record_and_refresh(updates: Sequence[ClaimUpdate], session: Session) -> set[int]:
-    """Settle what an older jobd may have written, which knew less of a plan: these jobs are looked at again."""
+    """Settle what an older jobd may have written, which knew less of a state: these jobs are looked at again."""
     accepted = table.record(session, updates)
-    table.note_changes(session, sorted(accepted), "changed")
+    table.record_changes(session, sorted(accepted), "changed")
     return accepted
 
 

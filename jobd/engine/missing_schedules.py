@@ -1,4 +1,4 @@
-"""Jobs whose plan, the row of the table `schedule`, is missing or was made from another definition: they would run
+"""Jobs whose state, the row of the table `schedule`, is missing or was made from another definition: they would run
 never, or at the wrong time, so they are looked for. And rows without a job, which are dropped.
 
 Only a change by hand makes such jobs: DELETE FROM schedule, a lost row of job_change, a dump that is restored. So there
@@ -29,7 +29,7 @@ class MissingScheduleScan:
         self._after = LOWEST_ID  # the jobs up to this id have been counted
 
     def step(self, store: Store, zone: str) -> None:
-        """Count a slice, if it is time; have those looked at that have been without a fitting plan for long enough.
+        """Count a slice, if it is time; have those looked at that have been without a fitting state for long enough.
 
         `zone` is that of the installation.
         """
@@ -41,7 +41,7 @@ class MissingScheduleScan:
         answered = self._clock.monotonic()
         found = self._suspects.observe(asked, answered, [(job_id, None) for job_id in suspects])
         if found:
-            store.transact(lambda session: table.note_changes(session, found, "changed"))
+            store.transact(lambda session: table.record_changes(session, found, "changed"))
             what = "no row in the table `schedule`, or one of another definition"
             logs.log("warning", f"{len(found)} jobs had {what}, and are planned again")
         if len(found) < len(suspects):

@@ -52,7 +52,7 @@ class Outcomes:
 
     def add(self, one: ClaimUpdate) -> None:
         """This is to be written too, with what its run printed before: that shares its fate. It has been counted."""
-        job_id = one.plan.job_id
+        job_id = one.state.job_id
         if self._printed and (printed := self._printed.pop(job_id, None)):
             one = one._replace(output=(*printed, *one.output))
         size = weight(one)
@@ -94,7 +94,7 @@ class Outcomes:
         """Of these jobs nothing is to be written any more."""
         freed = 0
         for one in updates:
-            job_id = one.plan.job_id
+            job_id = one.state.job_id
             self._waiting.pop(job_id, None)
             self._places.pop(job_id, None)
             freed += self._weights.pop(job_id, 0)
@@ -164,7 +164,7 @@ class Outcomes:
                 self._strip(one)
         else:
             places = self._spool.add(fresh)
-        self._places.update(zip((one.plan.job_id for one in fresh), places, strict=True))
+        self._places.update(zip((one.state.job_id for one in fresh), places, strict=True))
         written = moved = sum(place.size for place in places)
         self._written += written
         if self._written > 2 * (live + written) + SPOOL_SLACK:
@@ -175,7 +175,7 @@ class Outcomes:
         self._keep_at = now + moved * SECOND // SPOOL_RATE
 
     def _strip(self, one: ClaimUpdate) -> None:
-        job_id, left = one.plan.job_id, self._without(one, without_text(one.output))
+        job_id, left = one.state.job_id, self._without(one, without_text(one.output))
         self._waiting[job_id], before = left, self._weights[job_id]
         self._weights[job_id] = weight(left)
         self._budget.add_waiting(self._weights[job_id] - before)
@@ -190,14 +190,14 @@ class Outcomes:
         for job_id, one in self._waiting.items():
             if self._budget.calm and not self._budget.crowded:
                 return
-            if isinstance(one, ClaimUpdate) and not one.plan.node and job_id in self._places:
+            if isinstance(one, ClaimUpdate) and not one.state.node and job_id in self._places:
                 self._waiting[job_id] = Spooled(self._places[job_id], one.token, one.run.started if one.run else None)
                 self._budget.add_waiting(-self._weights.pop(job_id))
 
     def _read(self, job_id: int, one: Spooled) -> ClaimUpdate | None:
         try:
             found = self._spool.read(one.place)
-            if (found.plan.job_id, found.token) != (job_id, one.token):
+            if (found.state.job_id, found.token) != (job_id, one.token):
                 raise ValueError("another outcome is in its place")
             return found
         except (OSError, ValueError, TypeError, KeyError) as error:

@@ -199,7 +199,7 @@ class Processor:
         self._clear_prefetched_of(job_id)
         claim = self._remove_waiting(job_id)
         if claim is not None:
-            self._report_update(claim, lifecycle.Step(lifecycle.give_back(claim.plan)))
+            self._report_update(claim, lifecycle.Decision(lifecycle.give_back(claim.state)))
         elif self._runs(job_id):
             self._recalled.add(job_id)
 
@@ -212,18 +212,18 @@ class Processor:
                 worker.terminate_run(CANCELLED, "cancelled", self._clock.monotonic())
         claim = self._remove_waiting(job_id)
         if claim is not None:
-            wall, plan = self._clock.wall(), claim.plan
-            if plan.attempt or plan.losses or (plan.due or 0) <= wall:
-                self._report_update(claim, lifecycle.cancel(claim.job, plan, wall, self._run_settings.zone))
+            wall, state = self._clock.wall(), claim.state
+            if state.attempt or state.losses or (state.due or 0) <= wall:
+                self._report_update(claim, lifecycle.after_cancel(claim.job, state, wall, self._run_settings.zone))
             else:
-                self._report_update(claim, lifecycle.Step(lifecycle.give_back(plan)))
+                self._report_update(claim, lifecycle.Decision(lifecycle.give_back(state)))
 
     def give_back_all(self) -> None:
         """Give back what has not started; start nothing more."""
         self.draining = True
         self._clear_all_prefetched()
         for claim in self._remove_all_waiting():
-            self._report_update(claim, lifecycle.Step(lifecycle.give_back(claim.plan)))
+            self._report_update(claim, lifecycle.Decision(lifecycle.give_back(claim.state)))
 
     def stop_runs(self, reason: str, grace: bool) -> None:
         """End every run in progress; they are recorded as lost."""
@@ -239,7 +239,7 @@ class Processor:
         """
         self._clear_all_prefetched()
         self._finish_ended()
-        waiting = {claim.job.id: (claim.plan.token, claim.plan.started) for claim in self._remove_all_waiting()}
+        waiting = {claim.job.id: (claim.state.token, claim.state.started) for claim in self._remove_all_waiting()}
         if waiting:
             self._report(Abandoned(waiting))
         for worker in self.workers.running():
@@ -249,11 +249,11 @@ class Processor:
         """This claim is gone: take the job out of the queue, or end its run, without a record."""
         self._clear_prefetched_of(job_id)
         claim = self._remove_waiting(job_id)
-        if claim is not None and claim.plan.token != token:
-            self.queue.put(claim, claim.plan.ready or 0)  # a newer claim
+        if claim is not None and claim.state.token != token:
+            self.queue.put(claim, claim.state.ready or 0)  # a newer claim
         for worker in self.workers.running():
-            plan = worker.execution and worker.execution.claim.plan
-            if plan and plan.job_id == job_id and plan.token == token:
+            state = worker.execution and worker.execution.claim.state
+            if state and state.job_id == job_id and state.token == token:
                 self._end_without_record(worker, reason)
 
     def close(self) -> None:
@@ -271,11 +271,11 @@ class Processor:
     def start_recorded(self, job_id: int, token: int, held: bool) -> None:
         """The beginning of a guarded run is on record: let it begin. With `held` false its claim has passed on."""
         claim = self._guarded.get(job_id)
-        if claim is not None and claim.plan.token == token:
+        if claim is not None and claim.state.token == token:
             del self._guarded[job_id]
             if held:
                 wall = self._clock.wall()
-                self.queue.put(Claim(claim.job, claim.plan._replace(started=wall)), claim.plan.ready or 0)
+                self.queue.put(Claim(claim.job, claim.state._replace(started=wall)), claim.state.ready or 0)
 
     # How it is done
 
@@ -306,7 +306,7 @@ class Processor:
         """What was held back, and whose forerunner is over, waits for a worker again."""
         for job_id in self._waiting_for_previous.keys() - self._in_flight:
             claim = self._waiting_for_previous.pop(job_id)
-            self.queue.put(claim, claim.plan.ready or 0)
+            self.queue.put(claim, claim.state.ready or 0)
 
     def _start_in_new_processes(self) -> None:
         """What waits for a new worker is given to those that have come, in turn."""
@@ -347,9 +347,9 @@ class Processor:
                 self._waiting_for_new.pop(claim.job.id, None)  # an older claim
             if claim.job.id in self._in_flight:
                 self._waiting_for_previous[claim.job.id] = claim
-            elif claim.plan.guarded and claim.plan.started is None:
+            elif claim.state.guarded and claim.state.started is None:
                 self._guarded[claim.job.id] = claim
-                self._report(RunStarted(claim.job.id, claim.plan.token, wall, before_start=True))
+                self._report(RunStarted(claim.job.id, claim.state.token, wall, before_start=True))
             elif not _fits(worker, claim):
                 self._waiting_for_new[claim.job.id] = claim
                 self._replace_for_new(worker)
@@ -370,9 +370,9 @@ class Processor:
             return
         late = list(iter(lambda: self.queue.pop(patient), None))
         for claim in late[:allowed]:
-            self.queue.put(claim, claim.plan.ready or 0)
+            self.queue.put(claim, claim.state.ready or 0)
         for claim in late[allowed:]:
-            self._report_update(claim, lifecycle.Step(lifecycle.give_back(claim.plan)))
+            self._report_update(claim, lifecycle.Decision(lifecycle.give_back(claim.state)))
         if not allowed:
             self.pace = max(self.pace, MAX_READY_WAIT)  # so long, at least, the runs in progress take
 
@@ -400,7 +400,7 @@ class Processor:
     def _start(self, worker: Worker, claim: Claim, wall: int, monotonic: int) -> bool:
         """Have a worker take a claim; False: it goes back into the queue."""
         self._serial += 1
-        self._record_start(claim.job.id, claim.plan.token, wall)
+        self._record_start(claim.job.id, claim.state.token, wall)
         if worker.execution is None:
             self.workers.mark_busy(worker)
         if worker.start(claim, _order(claim, self._serial, monotonic), wall, monotonic):
@@ -409,7 +409,7 @@ class Processor:
             return True
         if worker.execution is None:
             worker.end(monotonic)
-        self.queue.put(claim, claim.plan.ready or 0)
+        self.queue.put(claim, claim.state.ready or 0)
         return False
 
     def _read_worker(self, worker: Worker) -> None:
@@ -453,7 +453,7 @@ class Processor:
         for claim in worker.revoke_prefetched(self._clock.wall(), self._clock.monotonic()):
             self._in_flight.discard(claim.job.id)
             if not self._has_newer(claim.job.id):
-                self.queue.put(claim, claim.plan.ready or 0)
+                self.queue.put(claim, claim.state.ready or 0)
 
     def _clear_prefetched(self, worker: Worker) -> None:
         """What the worker has in hand after this, it is running."""
@@ -487,23 +487,23 @@ class Processor:
             done = Done(*execution.forced_outcome, None, True)
         log_output(claim, execution.last_lines())
         self.pace += (monotonic - execution.started_at - self.pace) // PACE_WEIGHT
-        step = self._decide(execution, done, wall, outdated)
+        decision = self._decide(execution, done, wall, outdated)
         if done.outcome == UNRESOLVED:
             # The number of an execution that has not taken place is the next one's: its output is in the log only.
-            update = _claim_update(claim, step, execution.retracted_parts())
+            update = _claim_update(claim, decision, execution.retracted_parts())
             self.has_unknown_task |= not outdated and claim.job.options.command is None
             self._budget.add_waiting(weight(update))
             self._report(update if outdated else Unresolved(update))
         else:
-            self._report_update(claim, step, execution.last_parts())
+            self._report_update(claim, decision, execution.last_parts())
         execution.close()
-        log_attempt(claim, step, done, wall)
-        if step.run is None and step.plan.node and step.plan.ready is not None:
-            retry = Claim(claim.job, step.plan)
+        log_attempt(claim, decision, done, wall)
+        if (retry_at := decision.retry_at) is not None:
+            retry = Claim(claim.job, decision.state)
             if self.draining or claim.job.id in self._recalled:
-                self._report_update(retry, lifecycle.Step(lifecycle.give_back(step.plan)))
+                self._report_update(retry, lifecycle.Decision(lifecycle.give_back(decision.state)))
             elif not self._has_newer(claim.job.id):
-                self.queue.put(retry, step.plan.ready)
+                self.queue.put(retry, retry_at)
         self._recalled.discard(claim.job.id)
 
     def _runs(self, job_id: int) -> bool:
@@ -515,20 +515,20 @@ class Processor:
         """Whether a newer claim of a job that was in hand is here: then the older one is of no more use."""
         return job_id in self._waiting_for_previous or job_id in self._waiting_for_new or job_id in self.queue
 
-    def _decide(self, execution: Execution, done: Done, wall: int, outdated: bool) -> lifecycle.Step:
-        job, plan = execution.claim
+    def _decide(self, execution: Execution, done: Done, wall: int, outdated: bool) -> lifecycle.Decision:
+        job, state = execution.claim
         if done.outcome == UNRESOLVED and outdated:
-            return lifecycle.Step(lifecycle.give_back(plan))
+            return lifecycle.Decision(lifecycle.give_back(state))
         if done.outcome == UNRESOLVED:
-            return lifecycle.Step(lifecycle.unresolved(plan, done.error or "unknown task", wall))
+            return lifecycle.Decision(lifecycle.unresolved(state, done.error or "unknown task", wall))
         if done.outcome == LOST:
-            plan = plan._replace(started=execution.started)
-            return lifecycle.lose(job, plan, wall, self._run_settings.zone, done.error or "lost")
+            state = state._replace(started=execution.started)
+            return lifecycle.after_loss(job, state, wall, self._run_settings.zone, done.error or "lost")
         ended = Ended(done.outcome, execution.started, wall, done.error, done.result)
-        return lifecycle.after_attempt(job, plan, ended, self._run_settings.zone, self._random())
+        return lifecycle.after_attempt(job, state, ended, self._run_settings.zone, self._random())
 
-    def _report_update(self, claim: Claim, step: lifecycle.Step, parts: tuple[OutputPart, ...] = ()) -> None:
-        update = _claim_update(claim, step, parts)
+    def _report_update(self, claim: Claim, decision: lifecycle.Decision, parts: tuple[OutputPart, ...] = ()) -> None:
+        update = _claim_update(claim, decision, parts)
         self._budget.add_waiting(weight(update))
         self._report(update)
 
@@ -543,9 +543,9 @@ class Processor:
         if worker.abandoned is not None:
             # Others stand in line still when what it told of them was not understood: they may have begun.
             for execution in (worker.abandoned, *worker.prefetched):
-                plan, started = execution.claim.plan, execution.started or self._clock.wall()
-                self._report(Abandoned({plan.job_id: (plan.token, started)}))
-                self._in_flight.discard(plan.job_id)
+                state, started = execution.claim.state, execution.started or self._clock.wall()
+                self._report(Abandoned({state.job_id: (state.token, started)}))
+                self._in_flight.discard(state.job_id)
                 execution.close()
             worker.prefetched.clear()
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
@@ -583,10 +583,10 @@ class Processor:
                 worker.execution.shrink()
 
     def _show_running(self, execution: Execution) -> None:
-        plan = execution.claim.plan
+        state = execution.claim.state
         if not execution.shown:
             execution.shown = True
-            self._report(RunStarted(plan.job_id, plan.token, execution.started))
+            self._report(RunStarted(state.job_id, state.token, execution.started))
         if not self._budget.calm:
             return  # what it prints stays with it
         for part in execution.next_parts():
@@ -603,13 +603,13 @@ class Processor:
                 logs.log(level, line)
 
 
-def _claim_update(claim: Claim, step: lifecycle.Step, parts: tuple[OutputPart, ...]) -> ClaimUpdate:
-    return ClaimUpdate(claim.plan.node, claim.plan.token, step.plan, step.run, parts)
+def _claim_update(claim: Claim, decision: lifecycle.Decision, parts: tuple[OutputPart, ...]) -> ClaimUpdate:
+    return ClaimUpdate(claim.state.node, claim.state.token, decision.state, decision.run, parts)
 
 
 def _may_prefetch(claim: Claim) -> bool:
     """Whether it may stand in line with others: not what takes long, nor what must not be begun for nothing."""
-    return claim.job.options.command is None and not _needs_fresh(claim) and not claim.plan.guarded
+    return claim.job.options.command is None and not _needs_fresh(claim) and not claim.state.guarded
 
 
 def _needs_fresh(claim: Claim) -> bool:
@@ -628,19 +628,19 @@ def _fits(worker: Worker, claim: Claim) -> bool:
 
 
 def _order(claim: Claim, serial: int, monotonic: int) -> Order:
-    job, plan = claim
+    job, state = claim
     options = job.options
     return Order(
         serial,
         job.name,
-        plan.number,
+        state.number,
         None if options.command else job.task,
         options.command,
         options.args,
-        plan.due or 0,
-        plan.attempt + 1,
+        state.due or 0,
+        state.attempt + 1,
         (monotonic + options.timeout) / SECOND if options.timeout else None,
-        plan.token,
+        state.token,
         _forks(claim),
     )
 

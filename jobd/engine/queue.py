@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import NamedTuple
 
-from jobd.job import Job, Plan
+from jobd.job import Job, JobState
 
 
 class Claim(NamedTuple):
-    """A claimed job: its definition as it was at the claim, and the plan to run by."""
+    """A claimed job: its definition as it was at the claim, and the state to run by."""
 
     job: Job
-    plan: Plan
+    state: JobState
 
 
 _Heap = list[tuple[int, int, Claim]]  # (moment, serial number, item)
@@ -42,7 +42,7 @@ class WorkQueue:
 
     def put(self, claim: Claim, moment: int) -> None:
         """Put `claim` in, to come out at `moment`. A job is in the queue at most once: the last one in counts."""
-        job_id, priority = claim.job.id, claim.plan.priority
+        job_id, priority = claim.job.id, claim.state.priority
         if job_id in self._live:
             self.remove(job_id)
         self._serial = serial = self._serial + 1
@@ -92,7 +92,7 @@ class WorkQueue:
             if self._has_live(heap) and heap[0][0] <= now:
                 claim = heapq.heappop(heap)[2]
                 del self._live[claim.job.id]
-                self._counts[claim.plan.priority] -= 1
+                self._counts[claim.state.priority] -= 1
                 return claim
         return None
 
@@ -102,7 +102,7 @@ class WorkQueue:
         if serial is None:
             return None
         claim = next(claim for _, number, claim in self._all() if number == serial)
-        self._counts[claim.plan.priority] -= 1
+        self._counts[claim.state.priority] -= 1
         return claim
 
     def take_all(self) -> list[Claim]:

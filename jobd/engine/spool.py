@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from zlib import crc32
 
 from jobd import logs
-from jobd.job import Plan, Run
+from jobd.job import JobState, Run
 from jobd.store.output import OutputPart
 from jobd.store.schedule_table import ClaimUpdate
 
@@ -58,7 +58,7 @@ class FileSpool:
         try:
             with open(os.open(self._path, _READ), "rb") as file:
                 for line in file:
-                    job_id = _decode(line).plan.job_id
+                    job_id = _decode(line).state.job_id
                     kept.pop(job_id, None)
                     kept[job_id] = Place(start, len(line))
                     start += len(line)
@@ -125,15 +125,15 @@ def _append(path: str, lines: Iterable[bytes]) -> list[Place]:
 
 
 def _encode(one: ClaimUpdate) -> bytes:
-    return json.dumps([FORMAT, one.node, one.token, one.plan, one.run, one.output]).encode() + b"\n"
+    return json.dumps([FORMAT, one.node, one.token, one.state, one.run, one.output]).encode() + b"\n"
 
 
 def _decode(line: bytes) -> ClaimUpdate:
-    number, node, token, plan, run, output = json.loads(line)
+    number, node, token, state, run, output = json.loads(line)
     if number != FORMAT:
         raise ValueError(f"format {number} is not known")
     parts = tuple(OutputPart(*part) for part in output)
-    return ClaimUpdate(node, token, Plan(*plan), None if run is None else Run(*run), parts)
+    return ClaimUpdate(node, token, JobState(*state), None if run is None else Run(*run), parts)
 
 
 def _sync_folder(folder: str) -> None:

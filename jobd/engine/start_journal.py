@@ -2,7 +2,7 @@
 
 To write each beginning to the database would cost more than the run, so only runs that last are shown there. This is a
 ring in a memory-mapped file: an entry costs 1 µs and survives the death of the process (not of the machine; what
-then follows from not knowing is decided in jobd.lifecycle.lose). An entry holds for one fencing token and is never
+then follows from not knowing is decided in lifecycle.after_loss). An entry holds for one fencing token and is never
 cleared: claims that are over have passed their token on.
 """
 

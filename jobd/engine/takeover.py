@@ -80,18 +80,18 @@ def release_claims(
     updates = []
     runs = 0
     for one in table.claims_of(session, node):
-        plan = one.plan
-        if kept.get(plan.job_id) == plan.token:
+        state = one.state
+        if kept.get(state.job_id) == state.token:
             continue
-        if plan.started is None:
-            plan = plan._replace(started=known_starts.get((plan.job_id, plan.token)))
+        if state.started is None:
+            state = state._replace(started=known_starts.get((state.job_id, state.token)))
         if one.job is None:
-            step = lifecycle.Step(plan._replace(node=0, started=None, ready=None, error=one.problem))
+            decision = lifecycle.Decision(state._replace(node=0, started=None, ready=None, error=one.problem))
         else:
-            job = lifecycle.filled(one.job, settings.defaults)
-            step = lifecycle.lose(job, plan, now, settings.timezone, reason)
-        runs += step.run is not None
-        updates.append(ClaimUpdate(node, plan.token, step.plan, step.run, ()))
+            job = lifecycle.with_defaults(one.job, settings.defaults)
+            decision = lifecycle.after_loss(job, state, now, settings.timezone, reason)
+        runs += decision.run is not None
+        updates.append(ClaimUpdate(node, state.token, decision.state, decision.run, ()))
     if updates:
         table.record(session, updates)
     table.drop_jobless(session, node)

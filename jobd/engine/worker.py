@@ -17,7 +17,7 @@ from jobd.engine.queue import Claim
 from jobd.engine.spawner import CHUNK, Child
 from jobd.engine.split import Chunk, Split
 from jobd.job import FAILED
-from jobd.store.output import LONGEST, OutputPart
+from jobd.store.output import MAX_PART, OutputPart
 from jobd.wire import Done, Order, WireError, decode, decode_done, decode_ready, encode_order, end_mark
 
 MAX_CHUNKS = 8  # read at one go while a run is in progress, so that one that floods delays nobody
@@ -76,12 +76,12 @@ class Execution:
         lost, text = self._output.lost, self._output.take()
         if not text and not lost:
             return ()
-        pieces = [text[start : start + LONGEST] for start in range(0, len(text) or 1, LONGEST)]
+        pieces = [text[start : start + MAX_PART] for start in range(0, len(text) or 1, MAX_PART)]
         first, self._parts = self._parts, self._parts + len(pieces)
         self._forget_first(len(text), len(pieces))
-        plan = self.claim.plan
+        state = self.claim.state
         one = OutputPart(
-            plan.job_id, plan.number, plan.attempt + 1, first, pieces[0], self._keep_from, plan.token, lost
+            state.job_id, state.number, state.attempt + 1, first, pieces[0], self._keep_from, state.token, lost
         )
         if len(pieces) == 1:
             return (one,)
@@ -108,9 +108,9 @@ class Execution:
 
     def retracted_parts(self) -> tuple[OutputPart, ...]:
         """It has not taken place: what drops the parts of its output that have been handed in."""
-        plan, count = self.claim.plan, self._parts
+        state, count = self.claim.state, self._parts
         return (
-            (OutputPart(plan.job_id, plan.number, plan.attempt + 1, count, "", keep_from=count, token=plan.token),)
+            (OutputPart(state.job_id, state.number, state.attempt + 1, count, "", keep_from=count, token=state.token),)
             if count
             else ()
         )

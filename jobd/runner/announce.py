@@ -1,4 +1,4 @@
-"""What the plugins offer, told line by line on a descriptor to the process that lists it (see listing.py): JSON arrays.
+"""What the plugins offer, told line by line on a descriptor to the process that lists it (task_list.py): JSON arrays.
 
 ["loading", source]   what follows, until the next such line, is about this plugin
 ["task", name, origin, kind, arguments, error]   arguments: [required, optional, others] or null
@@ -19,24 +19,24 @@ Load = Callable[[], list[Found]]
 def announce_tasks(catalogue: Catalogue, descriptor: int, skipped: list[str], asked: str | None) -> None:
     """Tell of every plugin but the `skipped`, and of the task `asked`, when that is given in full."""
 
-    def tell(*message: object) -> None:
+    def send(*message: object) -> None:
         os.write(descriptor, json.dumps(message).encode() + b"\n")
 
-    told: set[tuple[str, int]] = set()
+    announced: set[tuple[str, int]] = set()
     for source, load in _sources(catalogue, asked):
         if source in skipped:
             continue
-        tell("loading", source)
+        send("loading", source)
         try:
             for one in load():
-                if (one.name, id(one.function)) not in told:
-                    told.add((one.name, id(one.function)))
-                    tell("task", one.name, one.origin, one.kind, one.arguments, one.error)
+                if (one.name, id(one.function)) not in announced:
+                    announced.add((one.name, id(one.function)))
+                    send("task", one.name, one.origin, one.kind, one.arguments, one.error)
         except Unresolved as error:
-            tell("broken", str(error).removeprefix(f"{source}: ").removeprefix(f"unknown task {source!r}: "))
+            send("broken", str(error).removeprefix(f"{source}: ").removeprefix(f"unknown task {source!r}: "))
         else:
-            tell("loaded")
-    tell("end")
+            send("loaded")
+    send("end")
 
 
 def _sources(catalogue: Catalogue, asked: str | None) -> Iterator[tuple[str, Load]]:

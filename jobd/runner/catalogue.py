@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 from jobd.runner.entrypoints import EntryPoint, declared
 from jobd.runner.function import Arguments, Unrunnable, arguments_of, kind_of
-from jobd.runner.marked import marked_in, place_of
 from jobd.runner.snapshot import Snapshot, import_from
+from jobd.runner.task_functions import marked_in, place_of
 
 Function = Callable[..., Any]
 

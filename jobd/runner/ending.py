@@ -27,12 +27,12 @@ class Ending:
     def __init__(self) -> None:
         self.act: Callable[[], object] | None = None
         self.asked = False  # the run has been asked to end
-        self._handler = self._hear
-        self.listen()
+        self._handler = self._handle_signal
+        self.install_handler()
         self._mask: set[int] = set()
         os.register_at_fork(before=self._hold, after_in_parent=self._let_go, after_in_child=self._leave)
 
-    def listen(self) -> None:
+    def install_handler(self) -> None:
         """From now on the signal is this process's to hear."""
         signal.signal(signal.SIGTERM, self._handler)
 
@@ -46,7 +46,7 @@ class Ending:
             if self.act is act:
                 self.act = before
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         act, self.act = self.act, None
         if act is not None:
             self.asked = True

@@ -10,10 +10,10 @@ import traceback
 from jobd.runner.snapshot import show_source_of
 from jobd.wire import MAX_ERROR
 
-LONGEST_TEXT = 64 * 1024  # characters of an error that are looked at
-LONGEST_TRACEBACK = 16 * 1024
-MOST_FRAMES = 50
-MOST_LINKS = 100  # of causes, contexts and members of groups; with shared members a group can have 2**200
+MAX_TEXT = 64 * 1024  # characters of an error that are looked at
+MAX_TRACEBACK = 16 * 1024
+MAX_FRAMES = 50
+MAX_LINKS = 100  # of causes, contexts and members of groups; with shared members a group can have 2**200
 
 
 def summary(error: BaseException) -> str:
@@ -21,7 +21,7 @@ def summary(error: BaseException) -> str:
     name: str = type.__dict__["__name__"].__get__(type(error))  # a metaclass may have a property of this name
     try:
         # The method of str itself: what __str__ gives may be of a class of the task's own.
-        text = str.__getitem__(str(error), slice(LONGEST_TEXT))
+        text = str.__getitem__(str(error), slice(MAX_TEXT))
         shown = f"it called sys.exit({error.code!r})" if isinstance(error, SystemExit) else f"{name}: {text}"
     except BaseException:  # noqa: BLE001 - __str__ and __repr__ are the task's own code
         shown = f"{name}: (its text cannot be shown)"
@@ -39,21 +39,21 @@ def explanation(error: BaseException) -> str:
         for one in linked:
             for frame, _ in traceback.walk_tb(one.__traceback__):
                 show_source_of(frame)
-        if len(linked) == MOST_LINKS:  # to show all would take long
-            lines = ["Traceback (most recent call last):\n", *traceback.format_tb(frames, -MOST_FRAMES), summary(error)]
+        if len(linked) == MAX_LINKS:  # to show all would take long
+            lines = ["Traceback (most recent call last):\n", *traceback.format_tb(frames, -MAX_FRAMES), summary(error)]
         else:
-            lines = traceback.format_exception(type(error), error, frames, limit=-MOST_FRAMES)
-        return "".join(lines)[-LONGEST_TRACEBACK:].rstrip()
+            lines = traceback.format_exception(type(error), error, frames, limit=-MAX_FRAMES)
+        return "".join(lines)[-MAX_TRACEBACK:].rstrip()
     except BaseException:  # noqa: BLE001 - its attributes are the task's own code
         return ""
 
 
 def _linked(error: BaseException) -> list[BaseException]:
-    """It and what is linked to it, as often as it would be shown, but at most MOST_LINKS."""
+    """It and what is linked to it, as often as it would be shown, but at most MAX_LINKS."""
     found: list[BaseException] = []
     seen: set[int] = set()
     waiting = [error]
-    while waiting and len(found) < MOST_LINKS:
+    while waiting and len(found) < MAX_LINKS:
         one = waiting.pop()
         found.append(one)
         for link in (one.__cause__, one.__context__):

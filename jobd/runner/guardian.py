@@ -16,7 +16,7 @@ import time
 from jobd.runner import linux
 
 LEASE_OVER = b"lease over"  # what it says then
-PATIENCE = 10.0  # seconds for the killed to disappear
+EXIT_TIMEOUT = 10.0  # seconds for the killed to disappear
 
 
 def guard(worker: int, lifeline: int) -> None:
@@ -43,7 +43,7 @@ def guard(worker: int, lifeline: int) -> None:
             status = signal.SIGKILL
             with contextlib.suppress(OSError):
                 os.write(lifeline, LEASE_OVER)
-    linux.kill_descendants(PATIENCE)
+    linux.kill_descendants(EXIT_TIMEOUT)
     _end_like(status)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from jobd.runner import linux
 
-TRACKER_ENDS_WITHIN = 5.0  # seconds; it is a Python that may just have been started
+TRACKER_EXIT_TIMEOUT = 5.0  # seconds; it is a Python that may just have been started
 
 
 def end_children(seconds: float) -> bool:
@@ -29,7 +29,7 @@ def end_children(seconds: float) -> bool:
     tracker._fd = tracker._pid = None
     if is_ours:
         with contextlib.suppress(ProcessLookupError):
-            select.select([ended := os.pidfd_open(pid)], [], [], TRACKER_ENDS_WITHIN)
+            select.select([ended := os.pidfd_open(pid)], [], [], TRACKER_EXIT_TIMEOUT)
             os.close(ended)
     return linux.kill_descendants(seconds)
 

@@ -10,7 +10,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NAME, PR_GET_NAME, PR_SET_TIMERSLACK = 15, 16, 29
-MOST_TERMINATED = 10_000  # descendants; what forks without end gets SIGKILL soon enough
+MAX_TERMINATED = 10_000  # descendants; what forks without end gets SIGKILL soon enough
 _SYS_IOPRIO_GET = {"x86_64": 252, "aarch64": 31}.get(os.uname().machine)
 _libc = ctypes.CDLL(None, use_errno=True)
 _c_stdout = ctypes.c_void_p.in_dll(_libc, "stdout")
@@ -73,7 +73,7 @@ def terminate_other_groups() -> None:
     """
     group = os.getpgrp()
     known: set[int] = set()
-    while (fresh := _descendants() - known) and len(known) < MOST_TERMINATED:
+    while (fresh := _descendants() - known) and len(known) < MAX_TERMINATED:
         known |= fresh
     for pid in known:
         with contextlib.suppress(ProcessLookupError, PermissionError):

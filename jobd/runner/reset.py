@@ -2,7 +2,7 @@
 
     kernel.py      what the kernel holds of a process
     stdlib.py      what the standard library's setters set
-    patched.py     whether its functions are its own
+    patches.py     whether its functions are its own
     recorders.py   logging and loguru
     loops.py       asyncio's current loop
     helpers.py     multiprocessing's own processes
@@ -27,13 +27,13 @@ from jobd.runner.helpers import end_children
 from jobd.runner.kernel import Kernel
 from jobd.runner.loops import Loops
 from jobd.runner.output import Output
-from jobd.runner.patched import Functions
+from jobd.runner.patches import Functions
 from jobd.runner.recorders import Logging, Loguru
 from jobd.runner.stdlib import Standard
 
 GROWTH = 256 * 1024  # KiB
 THOROUGH_SHARE = 400
-CHILDREN_END_WITHIN = 1.0  # seconds
+CHILDREN_EXIT_TIMEOUT = 1.0  # seconds
 
 
 class State:
@@ -129,7 +129,7 @@ class State:
 
     def _is_intact(self) -> bool:
         return (
-            (not linux.has_children() or end_children(CHILDREN_END_WITHIN))
+            (not linux.has_children() or end_children(CHILDREN_EXIT_TIMEOUT))
             and self._kernel.put_back()
             and threading.active_count() == 1
             and len(sys._current_frames()) == 1

@@ -22,11 +22,11 @@ from jobd.runner import linux
 from jobd.runner.catalogue import Catalogue, Unresolved
 from jobd.runner.ending import Ending, cancel
 from jobd.runner.failure import explanation, summary
-from jobd.runner.forked import run_in_child
+from jobd.runner.fork import run_in_child
 from jobd.runner.function import PLAIN, Unrunnable, complete
 from jobd.runner.helpers import end_children
 from jobd.runner.output import Output, draw_secret
-from jobd.runner.reset import CHILDREN_END_WITHIN, State
+from jobd.runner.reset import CHILDREN_EXIT_TIMEOUT, State
 from jobd.wire import (
     MAX_ERROR,
     MAX_RESULT,
@@ -78,7 +78,7 @@ class Worker:
     def serve(self) -> None:
         """Take orders until the daemon is gone, or this process is not fit for another."""
         secret = draw_secret()
-        self._tell(encode("ready", VERSION, secret), secret)
+        self._send_answer(encode("ready", VERSION, secret), secret)
         while self._may_take():
             order = decode_order(decode(self._orders.get(self._taken)))
             self._taken += 1
@@ -104,9 +104,9 @@ class Worker:
         if self._state.restore():
             secret = draw_secret()
             with suppress(OSError):
-                self._tell(encode_done(order.serial, outcome, error, result, False, secret), secret)
+                self._send_answer(encode_done(order.serial, outcome, error, result, False, secret), secret)
                 return True
-        self._tell(encode_done(order.serial, outcome, error, result, True, None))
+        self._send_answer(encode_done(order.serial, outcome, error, result, True, None))
         return False
 
     def _execute(self, order: Order) -> tuple[str, str | None, str | None]:
@@ -149,7 +149,7 @@ class Worker:
         self._pid = os.getpid()
         self._socket.close()
         self._orders.close()
-        self._ending.listen()
+        self._ending.install_handler()
         ended = self._execute(order)
         if os.getpid() != self._pid:
             os._exit(0)
@@ -157,7 +157,7 @@ class Worker:
             self._output.restore()
         with suppress(Exception):
             self._let_children_clean_up()
-            end_children(CHILDREN_END_WITHIN)
+            end_children(CHILDREN_EXIT_TIMEOUT)
         return encode_done(order.serial, *ended, True, None)
 
     def _let_children_clean_up(self) -> None:
@@ -208,20 +208,20 @@ class Worker:
             text = None
         if text is None or len(text) > MAX_RESULT:
             reason = "is not JSON" if text is None else f"is longer than {MAX_RESULT} characters of JSON"
-            self._say("warning", f"[jobd: what the task returned {reason} and was dropped]")
+            self._add_notice("warning", f"[jobd: what the task returned {reason} and was dropped]")
             return None
         return text
 
     def _explain(self, error: BaseException) -> None:
         """Keep the traceback with what the run printed."""
         if text := explanation(error):
-            self._say("debug", text)
+            self._add_notice("debug", text)
 
-    def _say(self, level: str, message: str) -> None:
+    def _add_notice(self, level: str, message: str) -> None:
         with suppress(OSError, ValueError):  # the task has closed its output
             self._output.record(level, message)
 
-    def _tell(self, packet: bytes, secret: str | None = None) -> None:
+    def _send_answer(self, packet: bytes, secret: str | None = None) -> None:
         """Mark the end of the output, then send: with little between, or the daemon wakes for each of the two."""
         if secret is not None:
             self._output.mark_end(secret)

@@ -10,9 +10,9 @@ from jobd.schedule.base import Flaw, Moved, Schedule, in_time
 from jobd.schedule.zone import clock_time, find_zone, moment_of, moved_clock
 
 NEXT = "next"
-MOST = 1_000  # items of a list
-_MOST_DAYS = 4_000  # looked at from one due time
-_MOST_TIMES = 1_500
+MAX_DATES = 1_000  # items of a list
+_MAX_DAYS = 4_000  # looked at from one due time
+_MAX_TIMES = 1_500
 _ALLOWED = "write 2026-12-24, 2026-12-24..2027-01-01, or 12-25 for every year"
 _ONE_DAY = timedelta(days=1)
 
@@ -31,8 +31,8 @@ class Days:
 @lru_cache(maxsize=256)
 def parse_days(texts: tuple[str, ...]) -> Days:
     """The days that the items of a list mean. Raises Flaw."""
-    if len(texts) > MOST:
-        raise Flaw(f"there are {len(texts)} dates", 0, f"at most {MOST}; write ranges")
+    if len(texts) > MAX_DATES:
+        raise Flaw(f"there are {len(texts)} dates", 0, f"at most {MAX_DATES}; write ranges")
     ranges, yearly = [], []
     for text in texts:
         if re.fullmatch(r"[0-9]{2}-[0-9]{2}", text):
@@ -100,7 +100,7 @@ class Skipping(Schedule):
     def _end_of_block(self, due: int) -> int | None:
         """The beginning of the first day after `due` that is not one of the days; None: there is none any more."""
         day = clock_time(due, self.zone).date()
-        for _ in range(_MOST_DAYS):
+        for _ in range(_MAX_DAYS):
             if day not in self.days or day.year == MAXYEAR:
                 break
             day += _ONE_DAY
@@ -114,7 +114,7 @@ class Skipping(Schedule):
         """The same clock time on the next working day."""
         clock = clock_time(due, self.zone)
         day = clock.date() + _ONE_DAY
-        for _ in range(_MOST_DAYS):
+        for _ in range(_MAX_DAYS):
             if self._works(day) or day.year == MAXYEAR:
                 break
             day += _ONE_DAY
@@ -123,13 +123,13 @@ class Skipping(Schedule):
     def _moved_after(self, moment: int, anchor: int) -> int | None:
         """The first due time after `moment`, those among them that have been moved there from days before."""
         day = clock_time(moment, self.zone).date()
-        for _ in range(_MOST_DAYS):
+        for _ in range(_MAX_DAYS):
             if self._works(day - _ONE_DAY):
                 break
             day -= _ONE_DAY
         best: int | None = None
         due: int | None = moment_of(datetime.combine(day, time()), self.zone) - 1
-        for _ in range(_MOST_TIMES):
+        for _ in range(_MAX_TIMES):
             due = self.inner.after(due, anchor) if due is not None else None
             if due is None or (best is not None and due >= best):
                 break

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from jobd.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND, WEEK
 from jobd.schedule.base import Flaw
 
-LONGEST = 3_650 * DAY
+MAX_DURATION = 3_650 * DAY
 MAX_LENGTH = 64
 _UNITS = {"w": WEEK, "d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": MILLISECOND, "us": 1}
 _ISO_DATE = {"W": WEEK, "D": DAY}
@@ -37,8 +37,8 @@ def parse_duration(text: str) -> int:
     if len(text) > MAX_LENGTH:
         raise Flaw(f"the duration has {len(text)} characters", 0, _ALLOWED)
     total = _iso(text) if text[0] == "P" else _sum(text, 0, len(text), _UNITS)
-    if total > LONGEST:
-        raise Flaw(f"{text!a} is longer than ten years", 0, f"the longest is {LONGEST // DAY}d")
+    if total > MAX_DURATION:
+        raise Flaw(f"{text!a} is longer than ten years", 0, f"the longest is {MAX_DURATION // DAY}d")
     return total
 
 

@@ -4,7 +4,7 @@ from jobd.clock import MILLISECOND
 from jobd.schedule.base import Flaw, Schedule, in_time
 from jobd.schedule.duration import format_duration, parse_duration
 
-SHORTEST = 10 * MILLISECOND
+MIN_PERIOD = 10 * MILLISECOND
 
 
 class Every(Schedule):
@@ -37,7 +37,7 @@ class Every(Schedule):
 def parse_period(text: str) -> int:
     """The period in `text`. Raises Flaw when it is no duration, or too short."""
     period = parse_duration(text)
-    if period < SHORTEST:
+    if period < MIN_PERIOD:
         raise Flaw(f"{text!a} is shorter than 10 ms", 0, "the shortest interval is 10ms")
     return period
 

@@ -19,7 +19,9 @@ from jobd.schedule.base import NO_ZONES, Flaw, Moved, Schedule
 from jobd.schedule.rule import is_rule, zone_of_rule
 
 _NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*\Z")
-FAR = 3 * HOUR  # a clock that is moved by less is put right; one that is moved by more was wrong: Debian's cron(8)
+MAX_CLOCK_CORRECTION = (
+    3 * HOUR
+)  # a clock that is moved by less is put right; one that is moved by more was wrong: Debian's cron(8)
 _MICROSECOND = timedelta(microseconds=1)
 _NONE = timedelta()
 
@@ -143,7 +145,7 @@ def moved_clock(schedule: Schedule, due: int, was: ZoneInfo, zone: ZoneInfo, now
     same = moment_of(clock_time(due, was), zone)
     if same > now or due <= now:
         return Moved(schedule.after(same - 1, same))
-    if late and due - same < FAR:
+    if late and due - same < MAX_CLOCK_CORRECTION:
         return Moved(same)
     return Moved(schedule.after(now, now), schedule.count(same - 1, now, now))
 
@@ -152,7 +154,7 @@ def _by_new_rules(schedule: Schedule, due: int, now: int) -> int | None:
     """The due time in hand by rules that moved the clocks by an hour or three; one that would have passed stays."""
     if due <= now or schedule.after(due - 1, due) == due:
         return due
-    sooner = schedule.after(due - FAR, due)
+    sooner = schedule.after(due - MAX_CLOCK_CORRECTION, due)
     return sooner if sooner is None or sooner > now else due
 
 

@@ -11,15 +11,15 @@ from typing import Any
 
 from jobd import lifecycle
 from jobd.errors import BadValue, JobdError, spelt
-from jobd.job import PLAIN, Job, Plan
+from jobd.job import PLAIN, Job, JobState
 from jobd.store import dependencies, rows
 from jobd.store import schedule_table as table
 from jobd.store.names import no_such_job
-from jobd.store.schedule_table import Standing
-from jobd.store.store import MOST_IDS, Session, Store
+from jobd.store.schedule_table import JobWithState
+from jobd.store.store import MAX_IDS, Session, Store
 
-AT_ONCE = 500  # rows in one statement
-MOST_NAMED = 10  # jobs in an error
+BATCH = 500  # rows in one statement
+MAX_NAMED = 10  # jobs in an error
 
 
 def add(store: Store, jobs: Sequence[Job], now: int, zone: str, *, if_not_exists: bool = False) -> list[int]:
@@ -49,16 +49,16 @@ def change(store: Store, name: str, edit: Callable[[Job], Job], now: int, zone: 
     """
 
     def work(session: Session) -> Job:
-        (standing,) = standing_of(session, [name])
-        (before,) = dependencies.named(session, [defined(standing)])
-        job = edit(before)._replace(id=standing.job_id)
-        if standing.problem is None:
+        (loaded,) = load_named(session, [name])
+        (before,) = dependencies.named(session, [defined(loaded)])
+        job = edit(before)._replace(id=loaded.job_id)
+        if loaded.problem is None:
             write(session, [job], now, zone)
         else:
             (job,) = _resolved(session, [job])
             _write_difference(session, before, job, now)
             dependencies.write(session, [job])
-            replan_all(session, [job.id], now, zone)
+            update_all_states(session, [job.id], now, zone)
         return job
 
     return store.transact(work)
@@ -73,21 +73,21 @@ def delete(store: Store, names: Sequence[str], now: int, zone: str, agreed: Coll
     """
 
     def work(session: Session) -> list[str]:
-        standing = standing_of(session, names)
-        ids = [one.job_id for one in standing]
+        loaded = load_named(session, names)
+        ids = [one.job_id for one in loaded]
         if agreed is not None:
             left = dependencies.dependants(session, ids)
             if any(name not in agreed for _, name in left):
                 raise HasDependants(left)
         set_deleted(session, ids, True, now, zone)
-        return [one.job.name for one in standing if one.job and one.plan and _is_asked_for(one.plan)]
+        return [one.job.name for one in loaded if one.job and one.state and _is_asked_for(one.state)]
 
     return store.transact(work)
 
 
-def _is_asked_for(plan: Plan) -> bool:
+def _is_asked_for(state: JobState) -> bool:
     """Whether a person has asked for a run that no node has taken yet."""
-    return plan.manual and plan.ready is not None and not plan.node
+    return state.manual and state.ready is not None and not state.node
 
 
 class HasDependants(JobdError):
@@ -95,7 +95,7 @@ class HasDependants(JobdError):
 
     def __init__(self, left: Sequence[tuple[int, str]]) -> None:
         self.names = sorted({name for _, name in left})
-        shown = ", ".join(map(repr, self.names[:MOST_NAMED])) + (", …" if len(self.names) > MOST_NAMED else "")
+        shown = ", ".join(map(repr, self.names[:MAX_NAMED])) + (", …" if len(self.names) > MAX_NAMED else "")
         runs = "runs" if len(self.names) == 1 else "run"
         super().__init__(f"{shown} {runs} after what is to be deleted, and would never run by itself again")
 
@@ -119,11 +119,11 @@ def set_paused(store: Store, names: Sequence[str], paused: bool, now: int, zone:
     """Pause jobs, or let them go on. Raises JobdError when one is not there: then none is changed."""
 
     def work(session: Session) -> None:
-        ids = [one.job_id for one in standing_of(session, names)]
+        ids = [one.job_id for one in load_named(session, names)]
         touch(session, ids, now)
         states = [(job_id, int(paused)) for job_id in ids]
         session.write_rows("job_options", ("job_id", "paused"), states, key=("job_id",))
-        replan_all(session, ids, now, zone)
+        update_all_states(session, ids, now, zone)
 
     store.transact(work)
 
@@ -138,16 +138,16 @@ def find(session: Session, names: Sequence[str]) -> dict[str, tuple[int, bool]]:
     from jobd.store.models import JobModel
 
     found = {}
-    for start in range(0, len(names), AT_ONCE):
+    for start in range(0, len(names), BATCH):
         query = JobModel.select(JobModel.name, JobModel.id, JobModel.is_delete).where(
-            JobModel.name << names[start : start + AT_ONCE]
+            JobModel.name << names[start : start + BATCH]
         )
         for name, job_id, deleted in query.tuples().execute(session.database):
             found[name] = (job_id, bool(deleted))
     return found
 
 
-def standing_of(session: Session, names: Sequence[str]) -> list[Standing]:
+def load_named(session: Session, names: Sequence[str]) -> list[JobWithState]:
     """The live jobs of these names. Raises JobdError when one is not there."""
     found = find(session, names)
     for name in names:
@@ -155,14 +155,14 @@ def standing_of(session: Session, names: Sequence[str]) -> list[Standing]:
             raise no_such_job(name, some_names(session))
         if found[name][1]:
             raise JobdError(f"the job {name!r} is deleted", f"`jobd restore {spelt(name)}` brings it back")
-    return table.stand(session, [found[name][0] for name in dict.fromkeys(names)])
+    return table.load_for_update(session, [found[name][0] for name in dict.fromkeys(names)])
 
 
-def defined(standing: Standing) -> Job:
+def defined(loaded: JobWithState) -> Job:
     """The job, as far as its row can be read. Raises JobdError when it cannot be."""
-    if standing.job is None:
-        raise JobdError(f"the definition of job {standing.job_id} cannot be read: {standing.problem}")
-    return standing.job
+    if loaded.job is None:
+        raise JobdError(f"the definition of job {loaded.job_id} cannot be read: {loaded.problem}")
+    return loaded.job
 
 
 def touch(session: Session, ids: Sequence[int], now: int, **columns: Any) -> None:
@@ -170,19 +170,19 @@ def touch(session: Session, ids: Sequence[int], now: int, **columns: Any) -> Non
     from jobd.store.models import JobModel
 
     changes = JobModel.update(updated_time=rows.write_time(now), **columns)
-    for start in range(0, len(ids), AT_ONCE):
-        changes.where(JobModel.id << list(ids[start : start + AT_ONCE])).execute(session.database)
+    for start in range(0, len(ids), BATCH):
+        changes.where(JobModel.id << list(ids[start : start + BATCH])).execute(session.database)
 
 
 def set_deleted(session: Session, ids: Sequence[int], deleted: bool, now: int, zone: str) -> None:
     """Delete jobs or bring them back; their definitions are not looked at."""
     if ids:
         touch(session, ids, now, is_delete=int(deleted))
-        replan_all(session, ids, now, zone)
+        update_all_states(session, ids, now, zone)
 
 
 def write(session: Session, jobs: Sequence[Job], now: int, zone: str, deleted: Collection[str] = ()) -> list[int]:
-    """Write definitions, those with an id over the rows that are there, and plan them; the ids.
+    """Write definitions, those with an id over the rows that are there, and state them; the ids.
 
     A job may run after one that is deleted only when that is among `deleted`.
     """
@@ -196,7 +196,7 @@ def write(session: Session, jobs: Sequence[Job], now: int, zone: str, deleted: C
     concerned = [job for job in known if job.options.after_jobs] if len(new) == len(known) else known
     if concerned:
         dependencies.write(session, concerned)
-    _plan(session, known, now, zone)
+    _update_states(session, known, now, zone)
     return [job.id for job in known]
 
 
@@ -249,38 +249,38 @@ def _write_options(session: Session, jobs: Sequence[Job], inserted: int) -> None
         from jobd.store.models import OptionsModel
 
         ids = [job.id for job in jobs]
-        for start in range(0, len(ids), AT_ONCE):
-            OptionsModel.delete().where(OptionsModel.job_id << ids[start : start + AT_ONCE]).execute(session.database)
+        for start in range(0, len(ids), BATCH):
+            OptionsModel.delete().where(OptionsModel.job_id << ids[start : start + BATCH]).execute(session.database)
     session.write_rows("job_options", ("job_id", *rows.OPTIONS), [(job_id, *options) for job_id, options in written])
 
 
-def _plan(session: Session, jobs: Sequence[Job], now: int, zone: str) -> None:
+def _update_states(session: Session, jobs: Sequence[Job], now: int, zone: str) -> None:
     """Plan what nobody has claimed; ask the nodes to look at what they have."""
-    found = table.plans(session, [job.id for job in jobs])
-    _put(session, [Standing(job.id, job, None, found.get(job.id)) for job in jobs], now, zone)
+    found = table.states_for_update(session, [job.id for job in jobs])
+    _put(session, [JobWithState(job.id, job, None, found.get(job.id)) for job in jobs], now, zone)
 
 
-def replan_all(session: Session, ids: Sequence[int], now: int, zone: str) -> None:
-    """As `_plan`, from what the rows of these jobs say by now."""
-    _put(session, table.stand(session, ids), now, zone)
+def update_all_states(session: Session, ids: Sequence[int], now: int, zone: str) -> None:
+    """As `_update_states`, from what the rows of these jobs say by now."""
+    _put(session, table.load_for_update(session, ids), now, zone)
 
 
-def _put(session: Session, standing: Iterable[Standing], now: int, zone: str) -> None:
+def _put(session: Session, loaded: Iterable[JobWithState], now: int, zone: str) -> None:
     free, runs, after = [], [], []
-    for one in standing:
-        if one.plan is not None and one.plan.node:
-            table.note_change(session, one.job_id, "changed")
+    for one in loaded:
+        if one.state is not None and one.state.node:
+            table.notify_claim_holder(session, one.job_id, "changed")
             continue
-        free.append(lifecycle.replan(one.job, one.problem, one.plan or Plan(one.job_id), now, zone))
-        runs.append(lifecycle.given_up(one.plan, free[-1], now))
+        free.append(lifecycle.after_row_change(one.job, one.problem, one.state or JobState(one.job_id), now, zone))
+        runs.append(lifecycle.superseded_run(one.state, free[-1], now))
         if one.job is not None and one.job.options.after_jobs:
             after.append(one.job_id)
-    table.replan(session, free, [run for run in runs if run is not None])
-    dependencies.look_again(session, after, now)
-    forget_changes(session, [plan.job_id for plan in free])
+    table.save_states(session, free, [run for run in runs if run is not None])
+    dependencies.recheck(session, after, now)
+    forget_changes(session, [state.job_id for state in free])
 
 
 def forget_changes(session: Session, ids: Sequence[int]) -> None:
     """Nobody needs to look at these jobs, which have just been planned."""
-    for start in range(0, len(ids), MOST_IDS):
-        session.dialect.looked_at(session, ids[start : start + MOST_IDS])
+    for start in range(0, len(ids), MAX_IDS):
+        session.dialect.drop_seen_changes(session, ids[start : start + MAX_IDS])

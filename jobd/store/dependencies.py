@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from jobd.dependency import Dependency
 from jobd.errors import BadValue
-from jobd.job import LOST, SKIPPED, SUCCEEDED, Job, Plan, Run
+from jobd.job import LOST, SKIPPED, SUCCEEDED, Job, JobState, Run
 from jobd.store import parents
 from jobd.store.parents import Row
 from jobd.store.store import Session
@@ -47,7 +47,7 @@ def resolved(jobs: Sequence[Job], find: Callable[[list[str]], Mapping[str, int]]
 def named(session: Session, jobs: Sequence[Job]) -> list[Job]:
     """`jobs`, with the names that the jobs which they run after have now."""
     ids = [job.id for job in jobs if job.options.after_jobs]
-    found = parents.by_job(session.among(parents.SQL, "job_dependency.job_id", ids)) if ids else {}
+    found = parents.by_job(session.rows_where_in(parents.SQL, "job_dependency.job_id", ids)) if ids else {}
     return [parents.named(job, found.get(job.id, {})) for job in jobs]
 
 
@@ -58,9 +58,9 @@ def dependants(session: Session, job_ids: Sequence[int]) -> list[tuple[int, str]
         " WHERE job.is_delete = 0 AND "
     )
     ids = sorted(job_ids)
-    inside = {name for (name,) in session.among("SELECT name FROM job WHERE ", "id", ids)}
+    inside = {name for (name,) in session.rows_where_in("SELECT name FROM job WHERE ", "id", ids)}
     # served by the index job_dependency_on
-    found = session.among(sql, "job_dependency.on_job_id", ids)
+    found = session.rows_where_in(sql, "job_dependency.on_job_id", ids)
     return sorted({(on, name) for on, name in found if name not in inside}, key=lambda one: one[1])
 
 
@@ -77,7 +77,7 @@ def write(session: Session, jobs: Sequence[Job]) -> None:
     """
     wanted = {(job.id, one.job_id): int(one.any_outcome) for job in jobs for one in job.options.after_jobs}
     job_ids = sorted({job.id for job in jobs})
-    known = session.among(_WAITING.format(""), "job_id", job_ids)
+    known = session.rows_where_in(_WAITING.format(""), "job_id", job_ids)
     met = {(job_id, on): met for job_id, on, any_outcome, met in known if wanted.get((job_id, on)) == any_outcome}
     if known:
         for job_id in job_ids:
@@ -88,20 +88,22 @@ def write(session: Session, jobs: Sequence[Job]) -> None:
         _refuse_circle(session, {job.id: job.name for job in jobs})
 
 
-def ended(session: Session, ends: Iterable[tuple[Plan, Run]]) -> None:
-    """These runs have ended, and `Plan` is what followed: whoever waited for them and for nothing else is due."""
+def ended(session: Session, ends: Iterable[tuple[JobState, Run]]) -> None:
+    """These runs have ended, and `JobState` is what followed: whoever waited for them and for nothing else is due."""
     final: dict[int, Run] = {}
     idle: dict[int, Run] = {}  # these may have been waited for long enough meanwhile
-    for plan, run in ends:
-        if run.outcome != SKIPPED and not (run.outcome == LOST and plan.losses):  # else it is still to come
+    for state, run in ends:
+        if run.outcome != SKIPPED and not (run.outcome == LOST and state.losses):  # else it is still to come
             final[run.job_id] = run
-        if plan.due is None:
+        if state.due is None:
             idle[run.job_id] = run
     ids = sorted(final)
     if not (ids or idle) or not session.rows("SELECT 1 FROM job_dependency LIMIT 1"):
         return
     # served by the index job_dependency_on
-    waiting = [job_id for (job_id,) in session.among("SELECT job_id FROM job_dependency WHERE ", "on_job_id", ids)]
+    waiting = [
+        job_id for (job_id,) in session.rows_where_in("SELECT job_id FROM job_dependency WHERE ", "on_job_id", ids)
+    ]
     rows = _locked(session, {*waiting, *idle})
     now_met = [
         (job_id, on)
@@ -115,7 +117,7 @@ def ended(session: Session, ends: Iterable[tuple[Plan, Run]]) -> None:
         _make_due(session, job_id, max(run.finished for run in (final | idle).values()))
 
 
-def look_again(session: Session, job_ids: Iterable[int], now: int) -> None:
+def recheck(session: Session, job_ids: Iterable[int], now: int) -> None:
     """These jobs may have begun to take part again (restored, resumed, put right): due are those with all met."""
     rows = _locked(session, job_ids)
     unmet = {job_id for job_id, _, _, met in rows if not met}
@@ -126,7 +128,7 @@ def look_again(session: Session, job_ids: Iterable[int], now: int) -> None:
 def _locked(session: Session, job_ids: Iterable[int]) -> list[Row]:
     """The rows of these jobs. The lock makes two that each bring the last thing but one look one after the other."""
     sql = _WAITING.format(session.dialect.by_key)
-    return session.among(sql, "job_id", sorted(set(job_ids)), lock=True)
+    return session.rows_where_in(sql, "job_id", sorted(set(job_ids)), lock=True)
 
 
 def _make_due(session: Session, job_id: int, at: int) -> None:

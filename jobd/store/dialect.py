@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from jobd.store.store import Session
 
 # What an error means. After all but a conflict and a refused statement the session is closed: what is wrong may be its.
-AGAIN = "again"  # the transaction was rolled back by a conflict: repeat it whole
-LOST = "lost"  # the connection broke
-SESSION = "session"  # this session may not do it, or has lost its settings; another may be able to
-ALTERED = "altered"  # a table or a column is not to be seen: jobd makes nothing again that was there
-AWAY = "away"  # the database cannot be reached or written
-STATEMENT = "statement"  # the server refuses what is to be written, and takes other things
-MOST = 2**62  # a counter that somebody has put beyond this, or below 0, begins anew instead of ending all writes
+CONFLICT = "again"  # the transaction was rolled back by a conflict: repeat it whole
+CONNECTION_LOST = "lost"  # the connection broke
+BAD_SESSION = "session"  # this session may not do it, or has lost its settings; another may be able to
+TABLES_ALTERED = "altered"  # a table or a column is not to be seen: jobd makes nothing again that was there
+UNAVAILABLE = "away"  # the database cannot be reached or written
+STATEMENT_REFUSED = "statement"  # the server refuses what is to be written, and takes other things
+MAX_COUNTER = 2**62  # a counter that somebody has put beyond this, or below 0, begins anew instead of ending all writes
 
 
-class Asked(Protocol):
+class Executor(Protocol):
     """What runs a statement (jobd.store.store.Session)."""
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -28,14 +28,14 @@ class Asked(Protocol):
 
 
 class SettingsLost(Exception):
-    """The session is not set up as jobd has set it up. Each dialect classifies it as SESSION."""
+    """The session is not set up as jobd has set it up. Each dialect classifies it as BAD_SESSION."""
 
 
 # How each dialect explains a UnicodeError, whose words differ from Python to Python.
 NO_HOST = "the host cannot be looked up: a part of its name is empty or longer than 63 characters"
 
 
-class Into(NamedTuple):
+class Upsert(NamedTuple):
     """Where rows are written to: these columns of a table.
 
     With a `key`, rows that are there already are updated; then the columns `cleared`, which are not among those
@@ -96,18 +96,20 @@ class Dialect:
     def refusal(self, error: Exception, target: Target) -> DatabaseUnavailable:
         """The error that a person is shown for a driver's."""
         kind = self.classify(error)
-        if kind != ALTERED:
-            return (StatementRefused if kind == STATEMENT else DatabaseUnavailable)(*self.explain(error, target))
+        if kind != TABLES_ALTERED:
+            return (StatementRefused if kind == STATEMENT_REFUSED else DatabaseUnavailable)(
+                *self.explain(error, target)
+            )
         text = " ".join(str(error.args[-1]).split())
         hint = "somebody has changed them: undo that, or restore the database from a backup"
         return DatabaseAltered(f"the tables in {target.label} are not those that jobd made: {text}", hint)
 
-    def among(self, column: str) -> str:
-        """The condition that `column` is one of some numbers; `among_values` gives its parameters."""
+    def where_in(self, column: str) -> str:
+        """The condition that `column` is one of some numbers; `where_in_values` gives its parameters."""
         raise NotImplementedError
 
-    def among_values(self, ids: Sequence[int]) -> list[Any]:
-        """The parameters of `among`."""
+    def where_in_values(self, ids: Sequence[int]) -> list[Any]:
+        """The parameters of `where_in`."""
         raise NotImplementedError
 
     def delete(
@@ -115,13 +117,13 @@ class Dialect:
     ) -> None:
         """Delete the rows whose `columns`, the first ones of an index, are one of `keys`, and lock no others."""
         if len(columns) == 1:
-            condition, values = self.among(columns[0]), self.among_values([key for (key,) in keys])
+            condition, values = self.where_in(columns[0]), self.where_in_values([key for (key,) in keys])
         else:
             one = " AND ".join(f"{column} = ?" for column in columns)
             condition, values = " OR ".join([f"({one})"] * len(keys)), [value for key in keys for value in key]
         session.execute(f"DELETE FROM {table} WHERE ({condition}){also}", values)
 
-    def all_rows(self, session: "Asked", sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def all_rows(self, session: "Executor", sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """The rows that a SELECT gives, which may be many."""
         return session.rows(sql, parameters)
 
@@ -146,39 +148,39 @@ class Dialect:
         """What people and programs changed and nobody has looked at, oldest first: (id, job id, what)."""
         return session.rows("SELECT id, job_id, what FROM job_change ORDER BY id LIMIT ?", (limit,))
 
-    def looked_at(self, session: "Session", job_ids: Sequence[int]) -> None:
+    def drop_seen_changes(self, session: "Session", job_ids: Sequence[int]) -> None:
         """These rows of `job` are no longer among the changes."""
         self.delete(session, "job_change", [(job_id,) for job_id in job_ids], ("job_id",), " AND what = 'changed'")
 
-    def writes(self, into: Into, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
+    def writes(self, into: Upsert, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
         """The statements, in the driver's own spelling, with their parameters, that write `rows`."""
         raise NotImplementedError
 
 
-def grown(counter: str, anew: str) -> str:
-    """The expression that adds one to a counter, or begins with `anew`."""
-    return f"CASE WHEN {counter} >= 0 AND {counter} < {MOST} THEN {counter} + 1 ELSE {anew} END"
+def increment_or_restart(counter: str, restart_at: str) -> str:
+    """The expression that adds one to a counter, or begins with `restart_at`."""
+    return f"CASE WHEN {counter} >= 0 AND {counter} < {MAX_COUNTER} THEN {counter} + 1 ELSE {restart_at} END"
 
 
-def on_conflict(into: Into) -> str:
+def on_conflict(into: Upsert) -> str:
     """The end of an INSERT that updates what is there already, as the SQL of SQLite and PostgreSQL has it."""
     if not into.key:
         return ""
-    values = ", ".join(f'"{column}" = excluded."{column}"' for column in updated(into))
-    return f" ON CONFLICT ({listed(into.key)}) DO UPDATE SET {values}"
+    values = ", ".join(f'"{column}" = excluded."{column}"' for column in columns_to_update(into))
+    return f" ON CONFLICT ({quoted_list(into.key)}) DO UPDATE SET {values}"
 
 
-def updated(into: Into) -> list[str]:
+def columns_to_update(into: Upsert) -> list[str]:
     """The columns of a row that is there already which a write changes."""
     return [column for column in (*into.columns, *into.cleared) if column not in into.key]
 
 
-def listed(columns: Sequence[str]) -> str:
+def quoted_list(columns: Sequence[str]) -> str:
     """The columns, quoted, with commas."""
     return ", ".join(f'"{column}"' for column in columns)
 
 
-def halves(select: str) -> tuple[str, str]:
+def split_select(select: str) -> tuple[str, str]:
     """The columns of a SELECT, and what stands after its FROM."""
     columns, _, source = select.removeprefix("SELECT ").partition(" FROM ")
     return columns, source

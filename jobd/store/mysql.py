@@ -14,28 +14,28 @@ from typing import TYPE_CHECKING, Any
 from jobd.errors import ConfigError, DatabaseUnavailable
 from jobd.store import seal
 from jobd.store.dialect import (
-    AGAIN,
-    ALTERED,
-    AWAY,
-    LOST,
+    BAD_SESSION,
+    CONFLICT,
+    CONNECTION_LOST,
     NO_HOST,
-    SESSION,
-    STATEMENT,
-    Asked,
+    STATEMENT_REFUSED,
+    TABLES_ALTERED,
+    UNAVAILABLE,
     Dialect,
-    Into,
+    Executor,
     SettingsLost,
-    grown,
-    halves,
-    listed,
-    updated,
+    Upsert,
+    columns_to_update,
+    increment_or_restart,
+    quoted_list,
+    split_select,
 )
 from jobd.store.url import Target
 
 if TYPE_CHECKING:
     from jobd.store.store import Session
 
-MOST_ROWS = 500  # in one statement
+MAX_ROWS = 500  # in one statement
 DEADLINE = 10  # seconds for a call
 LOCK_WAIT = 5  # seconds for a row that another transaction holds
 IDLE = 4  # seconds that a transaction may stand still
@@ -56,20 +56,20 @@ _SETTINGS = (
 )
 # What an error number means. Below 1000 it is PyMySQL's, from 2000 to 2999 a client's, from 9000 on a proxy's.
 _MEANINGS = {
-    AGAIN: {
+    CONFLICT: {
         # read before another wrote; lock timeout; deadlock; another has added the same key meanwhile
         *(1020, 1205, 1213, 1062),
         # the table was altered meanwhile; it waits for another's; refused by the replication group
         *(1412, 1689, 3101),
     },
-    LOST: {
+    CONNECTION_LOST: {
         # the server stops, ends the connection, or has ended it for standing still
         *(1053, 1152, 1184, 1927, 3169, 4031),
         # packets out of order, broken, cut, late
         *range(1155, 1162),
         1180,  # an error during the commit
     },
-    SESSION: {
+    BAD_SESSION: {
         # not allowed: in, to the database, to a table, to a column; the password is too old; the account is locked
         *(1044, 1045, 1698, 1130, 1142, 1143, 1227, 1370, 1820, 1862, 3118, 4151),
         # the user that made the trigger is no user any more
@@ -83,8 +83,8 @@ _MEANINGS = {
         # what is written cannot stand in the binary log in the form that the session has (binlog_format)
         *(1598, *range(1661, 1668)),
     },
-    ALTERED: {1054, 1146},
-    AWAY: {
+    TABLES_ALTERED: {1054, 1146},
+    UNAVAILABLE: {
         # too many connections, users or queries; this host is shut out
         *(1040, 1203, 1226, 1129),
         # no space; no memory; no thread; too many locks
@@ -194,13 +194,13 @@ class Mysql(Dialect):
 
     def classify(self, error: Exception) -> str | None:
         if isinstance(error, SettingsLost):
-            return SESSION
+            return BAD_SESSION
         number = _number(error)
         if number is None:
-            return LOST if isinstance(error, OSError | UnicodeDecodeError) else None
+            return CONNECTION_LOST if isinstance(error, OSError | UnicodeDecodeError) else None
         # 2014 and the like: the client and the server are out of step
         broken = number < 1000 or 2000 <= number < 3000
-        return _MEANING.get(number, LOST if broken else AWAY if number >= 9000 else STATEMENT)
+        return _MEANING.get(number, CONNECTION_LOST if broken else UNAVAILABLE if number >= 9000 else STATEMENT_REFUSED)
 
     def explain(self, error: Exception, target: Target) -> tuple[str, str]:
         if isinstance(error, SettingsLost):
@@ -229,10 +229,10 @@ class Mysql(Dialect):
     # PyMySQL takes a row apart, and a parameter's quotes, in several Python calls a value: for a few values that is
     # nothing, for a thousand rows it took longer than all else of a turn. The next methods keep it from that.
 
-    def among(self, column: str) -> str:
+    def where_in(self, column: str) -> str:
         return f"{column} IN ?"
 
-    def among_values(self, ids: Sequence[int]) -> list[Any]:
+    def where_in_values(self, ids: Sequence[int]) -> list[Any]:
         return [list(ids)]
 
     def delete(
@@ -248,7 +248,7 @@ class Mysql(Dialect):
             [json.dumps(keys)],
         )
 
-    def all_rows(self, session: Asked, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def all_rows(self, session: Executor, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         try:
             found = None if self._garbled else _rows_as_json(session, sql, parameters)
         except UnicodeDecodeError:
@@ -256,12 +256,12 @@ class Mysql(Dialect):
             raise
         return session.rows(sql, parameters) if found is None else found
 
-    def writes(self, into: Into, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
-        head = f'INSERT INTO "{into.table}" ({listed(into.columns)}) VALUES '
+    def writes(self, into: Upsert, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
+        head = f'INSERT INTO "{into.table}" ({quoted_list(into.columns)}) VALUES '
         end = _on_duplicate_key(into)
-        for start in range(0, len(rows), MOST_ROWS):
+        for start in range(0, len(rows), MAX_ROWS):
             texts: list[Any] = []
-            yield head + ", ".join([_values(row, texts) for row in rows[start : start + MOST_ROWS]]) + end, texts
+            yield head + ", ".join([_values(row, texts) for row in rows[start : start + MAX_ROWS]]) + end, texts
 
     def claim(
         self, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, but: str = ""
@@ -278,7 +278,7 @@ class Mysql(Dialect):
             cursor.execute(
                 "UPDATE JSON_TABLE(%s, '$[*]' COLUMNS (id BIGINT PATH '$')) AS ready"
                 " STRAIGHT_JOIN schedule FORCE INDEX (PRIMARY) ON schedule.job_id = ready.id"
-                f" SET node_id = %s, token = {grown('token', '%s')}, started_time = NULL",
+                f" SET node_id = %s, token = {increment_or_restart('token', '%s')}, started_time = NULL",
                 (json.dumps(ids), node, until),
             )
         return ids
@@ -286,8 +286,8 @@ class Mysql(Dialect):
     def changes(self, session: "Session", limit: int) -> list[tuple[Any, ...]]:
         return seal.changes(session, limit) if self.sealed else super().changes(session, limit)
 
-    def looked_at(self, session: "Session", job_ids: Sequence[int]) -> None:
-        super().looked_at(session, job_ids)
+    def drop_seen_changes(self, session: "Session", job_ids: Sequence[int]) -> None:
+        super().drop_seen_changes(session, job_ids)
         if self.sealed:
             seal.seal(session, job_ids)
 
@@ -302,13 +302,13 @@ class Mysql(Dialect):
         )
 
 
-def _rows_as_json(session: Asked, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]] | None:
+def _rows_as_json(session: Executor, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]] | None:
     """The rows of a SELECT, each sent as a JSON array; None: what is in them cannot be sent so.
 
     It can be in the tables as jobd makes them, but people alter tables: then a column may hold JSON, which becomes part
     of the array, or bytes, or text that goes with no other. Raises UnicodeDecodeError when MySQL sends what is no text.
     """
-    columns, source = halves(sql)
+    columns, source = split_select(sql)
     try:
         texts = [text for (text,) in session.rows(f"SELECT JSON_ARRAY({columns}) FROM {source}", parameters)]
         document = f"[{','.join(texts)}]"  # TypeError: one is bytes, or NULL, being longer than MariaDB lets a text be
@@ -325,11 +325,11 @@ def _rows_as_json(session: Asked, sql: str, parameters: Sequence[Any]) -> list[t
     return None if any(sign in document for sign in _GARBLED) else found
 
 
-def _on_duplicate_key(into: Into) -> str:
+def _on_duplicate_key(into: Upsert) -> str:
     """The end of an INSERT that updates what is there already."""
     if not into.key:
         return ""
-    values = ", ".join(f'"{column}" = VALUES("{column}")' for column in updated(into))
+    values = ", ".join(f'"{column}" = VALUES("{column}")' for column in columns_to_update(into))
     return f" ON DUPLICATE KEY UPDATE {values}"
 
 

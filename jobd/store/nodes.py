@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from jobd.store.dialect import grown
+from jobd.store.dialect import increment_or_restart
 from jobd.store.rows import read_pools
 from jobd.store.store import Session
 
@@ -47,12 +47,13 @@ def register(
 
 def beat(session: Session, node: int) -> bool:
     """Move the heartbeat on; False when another node has declared this one dead."""
-    sql = f"UPDATE node SET heartbeat = {grown('heartbeat', 'started_time')} WHERE id = ? AND stopped_time IS NULL"
+    heartbeat = increment_or_restart("heartbeat", "started_time")
+    sql = f"UPDATE node SET heartbeat = {heartbeat} WHERE id = ? AND stopped_time IS NULL"
     cursor = session.execute(sql, (node,))
     return bool(cursor.rowcount == 1)
 
 
-def note_pools(session: Session, node: int, pools: Mapping[str, int]) -> None:
+def record_pools(session: Session, node: int, pools: Mapping[str, int]) -> None:
     """Let the others know how many workers the node has in each pool by now."""
     session.execute("UPDATE node SET pools = ? WHERE id = ?", (json.dumps(dict(pools)), node))
 
@@ -75,7 +76,7 @@ def live(session: Session) -> list[NodeRow]:
 
 def look_up(session: Session, ids: Sequence[int]) -> dict[int, tuple[int, str]]:
     """The heartbeat counter and the instance of these nodes, as far as they are there."""
-    found = session.among("SELECT id, heartbeat, instance FROM node WHERE ", "id", ids)
+    found = session.rows_where_in("SELECT id, heartbeat, instance FROM node WHERE ", "id", ids)
     return {node: (heartbeat, instance) for node, heartbeat, instance in found}
 
 

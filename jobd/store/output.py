@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from jobd.store.store import Session
 
-LOST = "[jobd: {:,} bytes of output were dropped here: too much waited for the database]\n"
+DROPPED_NOTICE = "[jobd: {:,} bytes of output were dropped here: too much waited for the database]\n"
 COLUMNS = ("job_id", "number", "attempt", "part", "text")
 PART = 250  # bytes that a part takes in memory without its text
-LONGEST = 256 * 1024  # characters of a part: servers take so much at a time, also when most letters are four bytes
-MOST_AT_ONCE = 2**20  # characters in a statement
+MAX_PART = 256 * 1024  # characters of a part: servers take so much at a time, also when most letters are four bytes
+MAX_BATCH = 2**20  # characters in a statement
 
 
 class OutputPart(NamedTuple):
@@ -26,7 +26,7 @@ class OutputPart(NamedTuple):
 
     def shown(self) -> str:
         """The text, headed by a line that says what is missing."""
-        return LOST.format(self.lost) + self.text if self.lost else self.text
+        return DROPPED_NOTICE.format(self.lost) + self.text if self.lost else self.text
 
 
 def kept_beside(new: OutputPart, parts: Iterable[OutputPart]) -> list[OutputPart]:
@@ -75,7 +75,7 @@ def _groups(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
     group: list[_Row] = []
     size = 0
     for row in rows:
-        if group and size + len(row[4]) > MOST_AT_ONCE:
+        if group and size + len(row[4]) > MAX_BATCH:
             yield group
             group, size = [], 0
         group.append(row)

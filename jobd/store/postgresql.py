@@ -10,22 +10,22 @@ from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
 from jobd.store.dialect import (
-    AGAIN,
-    ALTERED,
-    AWAY,
-    LOST,
+    BAD_SESSION,
+    CONFLICT,
+    CONNECTION_LOST,
     NO_HOST,
-    SESSION,
-    STATEMENT,
+    STATEMENT_REFUSED,
+    TABLES_ALTERED,
+    UNAVAILABLE,
     Dialect,
-    Into,
-    grown,
-    listed,
+    Upsert,
+    increment_or_restart,
     on_conflict,
+    quoted_list,
 )
 from jobd.store.url import Target
 
-MOST_ROWS = 2_000  # in one statement
+MAX_ROWS = 2_000  # in one statement
 DEADLINE = 10  # seconds for a statement, as the server sees it; the client's own is in jobd.store.pgconnection
 LOCK_WAIT = 5  # seconds for a row that another transaction holds
 IDLE = 4  # seconds that a transaction may stand still: a frozen node must not hold its locks until it is found dead
@@ -36,16 +36,16 @@ _SETTINGS = (
 # What an SQLSTATE means: the first of these that it begins with.
 _MEANINGS = (
     # statement completion unknown; connection; the server ends sessions, or those that stand still; protocol
-    (LOST, ("40003", "08", "57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04")),
+    (CONNECTION_LOST, ("40003", "08", "57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04")),
     # conflict; lock timeout; another has added the same key meanwhile
-    (AGAIN, ("40", "55P03", "23505")),
-    (ALTERED, ("42P01", "42703")),  # no such table, no such column; a lost search_path shows so too
+    (CONFLICT, ("40", "55P03", "23505")),
+    (TABLES_ALTERED, ("42P01", "42703")),  # no such table, no such column; a lost search_path shows so too
     # read-only, or in no transaction that it should be in; not allowed; no such schema; a prepared statement or cursor
     # that is not known, known already, or of another table; a standby
-    (SESSION, ("25", "28", "42501", "3F", "26", "34", "42P03", "42P05", "0A000")),
+    (BAD_SESSION, ("25", "28", "42501", "3F", "26", "34", "42P03", "42P05", "0A000")),
     # resources; not in the state for it; ended by a person or the deadline; the operating system; configuration;
     # the database is gone; a bug or a damaged file in the server
-    (AWAY, ("53", "55", "57", "58", "F0", "3D", "XX")),
+    (UNAVAILABLE, ("53", "55", "57", "58", "F0", "3D", "XX")),
 )
 
 
@@ -103,8 +103,8 @@ class Postgresql(Dialect):
     def classify(self, error: Exception) -> str | None:
         state = getattr(error, "sqlstate", None)
         if not state:  # not the server has said so
-            return LOST if type(error).__name__ in ("OperationalError", "InterfaceError") else None
-        return next((meaning for meaning, begins in _MEANINGS if state.startswith(begins)), STATEMENT)
+            return CONNECTION_LOST if type(error).__name__ in ("OperationalError", "InterfaceError") else None
+        return next((meaning for meaning, begins in _MEANINGS if state.startswith(begins)), STATEMENT_REFUSED)
 
     def explain(self, error: Exception, target: Target) -> tuple[str, str]:
         if isinstance(error, UnicodeError):
@@ -132,19 +132,19 @@ class Postgresql(Dialect):
             hint = "jobd needs the primary, and a session that may write"
         return f"{target.label}: {text}", hint
 
-    def among(self, column: str) -> str:
+    def where_in(self, column: str) -> str:
         return f"{column} = ANY(?)"
 
-    def among_values(self, ids: Sequence[int]) -> list[Any]:
+    def where_in_values(self, ids: Sequence[int]) -> list[Any]:
         return [list(ids)]
 
-    def writes(self, into: Into, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
+    def writes(self, into: Upsert, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
         # One parameter for all rows: psycopg parses a statement of thousands of placeholders anew each time, which
         # takes longer than all else of a write.
         table, columns = into.table, into.columns
-        names, end = listed(columns), on_conflict(into)
-        for start in range(0, len(rows), MOST_ROWS):
-            document = json.dumps([dict(zip(columns, row, strict=True)) for row in rows[start : start + MOST_ROWS]])
+        names, end = quoted_list(columns), on_conflict(into)
+        for start in range(0, len(rows), MAX_ROWS):
+            document = json.dumps([dict(zip(columns, row, strict=True)) for row in rows[start : start + MAX_ROWS]])
             source = f'SELECT {names} FROM json_populate_recordset(NULL::"{table}", %s::json)'
             yield f'INSERT INTO "{table}" ({names}) {source}{end}', [document]
 
@@ -153,7 +153,7 @@ class Postgresql(Dialect):
     ) -> list[int]:
         cursor.execute(
             # served by the index schedule_claim
-            f"UPDATE schedule SET node_id = %s, token = {grown('token', '%s')}, started_time = NULL"
+            f"UPDATE schedule SET node_id = %s, token = {increment_or_restart('token', '%s')}, started_time = NULL"
             " WHERE job_id IN (SELECT job_id FROM schedule WHERE pool = %s AND node_id = 0 AND priority = %s"
             f" AND ready_time <= %s{but} ORDER BY ready_time LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING job_id",
             (node, until, pool, priority, until, limit),

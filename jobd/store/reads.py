@@ -9,10 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from jobd.errors import JobdError
-from jobd.job import MAX_BIGINT, Job, Plan, Run
+from jobd.job import MAX_BIGINT, Job, JobState, Run
 from jobd.store import parents, rows, schema
 from jobd.store.connect import dialect_of
-from jobd.store.dialect import ALTERED, LOST, SESSION
+from jobd.store.dialect import BAD_SESSION, CONNECTION_LOST, TABLES_ALTERED
 from jobd.store.names import no_such_job
 from jobd.store.parents import Parent
 from jobd.store.rows import read_pools
@@ -38,15 +38,15 @@ _RUNS = (
 # The page is made, through the index on name, before the rest is joined to it: else a planner may join all jobs first.
 _PAGE_OF_JOBS = _JOBS.format("(SELECT * FROM job WHERE {} ORDER BY name LIMIT ?) AS job") + " ORDER BY job.name"
 _KEY_AT, _NUMBER_AT, _FINISHED_AT = slice(2, 4), 3, 2 + rows.RUN.index("finished_time")  # in _RUNS
-_PLAN_AT = len(rows.JOB) + len(rows.OPTIONS)
-_RUN_AT = _PLAN_AT + len(rows.SCHEDULE)
+_STATE_AT = len(rows.JOB) + len(rows.OPTIONS)
+_RUN_AT = _STATE_AT + len(rows.SCHEDULE)
 
 
-class Listed(NamedTuple):
+class JobOverview(NamedTuple):
     """A job as `list` and `show` have it. `problem`: why its row makes no sense."""
 
     job: Job
-    plan: Plan | None = None
+    state: JobState | None = None
     last: Run | None = None
     problem: str | None = None
     lost: bool = False  # its row of `schedule` is gone, and not yet made anew
@@ -54,7 +54,7 @@ class Listed(NamedTuple):
     unreadable: str | None = None  # why its definition can be read in part only
 
 
-class History(NamedTuple):
+class RecordedRun(NamedTuple):
     """A run with the names of its job and of its node."""
 
     job: str
@@ -83,25 +83,25 @@ class Reader:
         self._connect()
         self._guarded(partial(schema.check_version, self._cursor, self._dialect, target))
 
-    def jobs(self, deleted: bool) -> Iterator[Listed]:
+    def jobs(self, deleted: bool) -> Iterator[JobOverview]:
         """The jobs by name; with `deleted`, the deleted ones too."""
         live = "" if deleted else " AND is_delete <> 1"
         page = self._rows(_PAGE_OF_JOBS.format(f"1 = 1{live}"), (PAGE,))
         while page:
-            yield from self._with_parents(list(map(_listed, page)))
+            yield from self._with_parents(list(map(_overview, page)))
             page = self._rows(_PAGE_OF_JOBS.format(f"name > ?{live}"), (page[-1][1], PAGE))
 
-    def job(self, name: str) -> Listed:
+    def job(self, name: str) -> JobOverview:
         """One job, deleted or not. Raises JobdError when there is none of this name."""
         found = self._rows(f"{_JOBS.format('job')} WHERE job.name = ?", (name,))
         if not found:
             raise self._no_such_job(name)
-        return self._with_parents([_listed(found[0])])[0]
+        return self._with_parents([_overview(found[0])])[0]
 
-    def job_of(self, job_id: int) -> Listed | None:
+    def job_of(self, job_id: int) -> JobOverview | None:
         """The job with this id, also under another name."""
         found = self._rows(f"{_JOBS.format('job')} WHERE job.id = ?", (job_id,))
-        return self._with_parents([_listed(found[0])])[0] if found else None
+        return self._with_parents([_overview(found[0])])[0] if found else None
 
     def names(self, prefix: str, limit: int) -> list[str]:
         """The names of live jobs that begin with `prefix`."""
@@ -124,11 +124,11 @@ class Reader:
         found = self._rows("SELECT value FROM installation WHERE name = 'timezone'")
         return found[0][0] or None if found else None
 
-    def runs(self, job_id: int | None) -> Iterator[History]:
+    def runs(self, job_id: int | None) -> Iterator[RecordedRun]:
         """The runs of one job, or of all, newest first."""
         return self._all_runs() if job_id is None else self._runs_of(job_id)
 
-    def run(self, job_id: int, number: int) -> History | None:
+    def run(self, job_id: int, number: int) -> RecordedRun | None:
         """One finished run."""
         found = self._rows(f"{_RUNS} WHERE run.job_id = ? AND run.number = ?", (job_id, number))
         return _history(found[0]) if found else None
@@ -161,7 +161,7 @@ class Reader:
         with contextlib.suppress(Exception):  # a broken one may refuse even that
             self._connection.close()
 
-    def _runs_of(self, job_id: int) -> Iterator[History]:
+    def _runs_of(self, job_id: int) -> Iterator[RecordedRun]:
         sql = f"{_RUNS} WHERE run.job_id = ? AND run.number <= ? ORDER BY run.number DESC LIMIT ?"
         last = MAX_BIGINT
         while True:
@@ -171,7 +171,7 @@ class Reader:
                 return
             last = page[-1][_NUMBER_AT] - 1
 
-    def _all_runs(self) -> Iterator[History]:
+    def _all_runs(self) -> Iterator[RecordedRun]:
         sql = f"{_RUNS} WHERE run.finished_time <= ? ORDER BY run.finished_time DESC LIMIT ?"
         last, seen = MAX_BIGINT, set[tuple[int, int]]()
         while True:
@@ -184,14 +184,14 @@ class Reader:
             last = fresh[-1][_FINISHED_AT]
             seen = {row[_KEY_AT] for row in page if row[_FINISHED_AT] == last}
 
-    def _with_parents(self, page: list[Listed]) -> list[Listed]:
+    def _with_parents(self, page: list[JobOverview]) -> list[JobOverview]:
         """The jobs of `page`, with what has become of those that they run after."""
-        ids = [listed.job.id for listed in page if listed.job.options.after_jobs]
+        ids = [overview.job.id for overview in page if overview.job.options.after_jobs]
         if not ids:
             return page
-        condition = self._dialect.among("job_dependency.job_id")
-        found = parents.by_job(self._rows(parents.SQL + condition, self._dialect.among_values(ids)))
-        return [_with_parents(listed, found.get(listed.job.id, {})) for listed in page]
+        condition = self._dialect.where_in("job_dependency.job_id")
+        found = parents.by_job(self._rows(parents.SQL + condition, self._dialect.where_in_values(ids)))
+        return [_with_parents(overview, found.get(overview.job.id, {})) for overview in page]
 
     def _no_such_job(self, name: str) -> JobdError:
         names = self._rows("SELECT name FROM job WHERE is_delete = 0 LIMIT 10000")
@@ -220,7 +220,7 @@ class Reader:
             kind = self._dialect.classify(error)
             if kind is None:
                 raise
-            if not self._proven or kind not in (LOST, SESSION, ALTERED):
+            if not self._proven or kind not in (CONNECTION_LOST, BAD_SESSION, TABLES_ALTERED):
                 raise self._dialect.refusal(error, self._target) from None
         else:
             self._proven = True
@@ -235,20 +235,20 @@ def open_reader(settings: "Settings") -> Reader:
     return Reader(parse_url(settings.database, settings.password))
 
 
-def _listed(row: tuple[Any, ...]) -> Listed:
-    job, unreadable = rows.read_job(row[:_PLAN_AT])
+def _overview(row: tuple[Any, ...]) -> JobOverview:
+    job, unreadable = rows.read_job(row[:_STATE_AT])
     problem = unreadable
-    plan = rows.read_plan(row[_PLAN_AT:_RUN_AT]) if row[_PLAN_AT] is not None else None
-    if plan is not None and plan.basis == rows.UNSOUND:
-        problem = problem or plan.error
+    state = rows.read_state(row[_STATE_AT:_RUN_AT]) if row[_STATE_AT] is not None else None
+    if state is not None and state.fingerprint == rows.UNREADABLE:
+        problem = problem or state.error
     last = rows.read_run(row[_RUN_AT:]) if row[_RUN_AT] is not None else None
-    return Listed(job or Job(f"(job {row[0]})", id=row[0]), plan, last, problem, unreadable=unreadable)
+    return JobOverview(job or Job(f"(job {row[0]})", id=row[0]), state, last, problem, unreadable=unreadable)
 
 
-def _with_parents(listed: Listed, its: Mapping[int, Parent]) -> Listed:
-    return listed._replace(job=parents.named(listed.job, its), missing=parents.missing(listed.job, its))
+def _with_parents(overview: JobOverview, its: Mapping[int, Parent]) -> JobOverview:
+    return overview._replace(job=parents.named(overview.job, its), missing=parents.missing(overview.job, its))
 
 
-def _history(row: tuple[Any, ...]) -> History:
+def _history(row: tuple[Any, ...]) -> RecordedRun:
     run = rows.read_run(row[2:])
-    return History(row[0] or f"(job {run.job_id})", run, f"{run.node}@{row[1]}" if row[1] else str(run.node))
+    return RecordedRun(row[0] or f"(job {run.job_id})", run, f"{run.node}@{row[1]}" if row[1] else str(run.node))

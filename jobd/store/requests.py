@@ -7,7 +7,7 @@ the job. A run that is to end has no further attempt, however its present one en
 from jobd import lifecycle
 from jobd.errors import JobdError, spelt
 from jobd.store import schedule_table as table
-from jobd.store.definitions import defined, forget_changes, standing_of
+from jobd.store.definitions import defined, forget_changes, load_named
 from jobd.store.store import Session, Store
 
 
@@ -15,25 +15,25 @@ def request_run(store: Store, name: str, now: int, zone: str) -> int:
     """Ask for a run of a job now; the number that it will have. Raises JobdError when the job runs already."""
 
     def work(session: Session) -> int:
-        (standing,) = standing_of(session, [name])
-        job, plan = defined(standing), standing.plan
-        if standing.problem is not None:
-            raise _invalid(name, standing.problem)
-        if plan is not None and plan.node:
-            if plan.started is not None:
+        (loaded,) = load_named(session, [name])
+        job, state = defined(loaded), loaded.state
+        if loaded.problem is not None:
+            raise _invalid(name, loaded.problem)
+        if state is not None and state.node:
+            if state.started is not None:
                 raise JobdError(
-                    f"the job {name!r} is running already (run {plan.number})", f"see `jobd show {spelt(name)}`"
+                    f"the job {name!r} is running already (run {state.number})", f"see `jobd show {spelt(name)}`"
                 )
-            table.note_change(session, job.id, "run")
-            return plan.number
-        new = lifecycle.plan(job, plan, now, zone)
+            table.notify_claim_holder(session, job.id, "run")
+            return state.number
+        new = lifecycle.after_change(job, state, now, zone)
         if new.error is not None and new.due is None:
             raise _invalid(name, new.error)
-        run = lifecycle.given_up(plan, new, now)
-        plan = lifecycle.request(new, now)
-        table.replan(session, [plan], [run] if run is not None else [])
+        run = lifecycle.superseded_run(state, new, now)
+        state = lifecycle.request(new, now)
+        table.save_states(session, [state], [run] if run is not None else [])
         forget_changes(session, [job.id])
-        return plan.number
+        return state.number
 
     return store.transact(work)
 
@@ -42,13 +42,13 @@ def request_cancel(store: Store, name: str, now: int, zone: str) -> None:
     """Ask for the end of the run in progress. Raises JobdError when there is none."""
 
     def work(session: Session) -> None:
-        (standing,) = standing_of(session, [name])
-        plan = standing.plan
+        (loaded,) = load_named(session, [name])
+        state = loaded.state
         # What a node has claimed ahead of its due time has not begun, and nobody knows it as a run yet.
-        begun = plan is not None and (plan.started or plan.losses or (plan.due or 0) <= now)
-        if plan is None or not (plan.attempt or (plan.node and begun)):
+        begun = state is not None and (state.started or state.losses or (state.due or 0) <= now)
+        if state is None or not (state.attempt or (state.node and begun)):
             raise JobdError(f"the job {name!r} is not running", "there is nothing to cancel")
-        table.note_change(session, standing.job_id, "cancel")
+        table.notify_claim_holder(session, loaded.job_id, "cancel")
 
     store.transact(work)
 

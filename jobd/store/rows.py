@@ -17,8 +17,8 @@ from jobd.job import (
     MAX_BIGINT,
     PLAIN,
     Job,
+    JobState,
     Options,
-    Plan,
     Run,
     check_name,
     check_options,
@@ -46,9 +46,9 @@ SCHEDULE = (
     "job_id", "due_time", "ready_time", "attempt", "losses", "number", "anchor", "resume_time", "manual",
     "pool", "missed", "basis", "error", "guarded", "node_id", "token", "started_time", "priority",
 )  # fmt: skip
-# What differs from run to run when all goes well; AS_EVER is at its default then, and the rest stays.
-SHIFTED = ("job_id", "due_time", "ready_time", "number", "anchor", "missed")
-AS_EVER = ("attempt", "losses", "resume_time", "manual", "error", "guarded", "node_id", "started_time")
+# What differs from run to run when all goes well; RESET_ON_SUCCESS is at its default then, and the rest stays.
+ADVANCING = ("job_id", "due_time", "ready_time", "number", "anchor", "missed")
+RESET_ON_SUCCESS = ("attempt", "losses", "resume_time", "manual", "error", "guarded", "node_id", "started_time")
 RUN = (
     "job_id", "number", "due_time", "started_time", "finished_time", "attempts", "outcome", "node_id",
     "error", "result", "missed",
@@ -59,11 +59,13 @@ _MOMENT_NAMES = ("due_time", "ready_time", "anchor", "resume_time", "started_tim
 _moments = itemgetter(*(SCHEDULE.index(name) for name in _MOMENT_NAMES))
 _TEXTS = {"pool", "basis", "error"}
 MAX_NUMBER = 2**62
-UNSOUND = "unsound"  # the basis of a plan whose row made no sense (planned anew as soon as may be), a run's outcome
+UNREADABLE = (
+    "unsound"  # the fingerprint of a state whose row made no sense (planned anew as soon as may be), a run's outcome
+)
 _FIRST = from_datetime(datetime(1, 1, 3, tzinfo=UTC))  # with the next one: what exists in every time zone
 _LAST = from_datetime(datetime(9999, 12, 29, tzinfo=UTC))
 CACHED = 256  # values of each kind: in a long list the same ones come again and again
-MAX_PLAN_ERROR = 500
+MAX_STATE_ERROR = 500
 MAX_ERROR = 2_000
 
 
@@ -219,24 +221,24 @@ def options_row(options: Options) -> tuple[Any, ...]:
     )
 
 
-def read_plan(row: Sequence[Any]) -> Plan:
-    """The plan, from the SCHEDULE columns. Of a row that makes no sense the claim is left, and why it makes none."""
-    plan = Plan._make((*row[:8], bool(row[8]), *row[9:13], bool(row[13]), *row[14:]))
-    flaw = _flaw(row, plan)
+def read_state(row: Sequence[Any]) -> JobState:
+    """The state, from the SCHEDULE columns. Of a row that makes no sense the claim is left, and why it makes none."""
+    state = JobState._make((*row[:8], bool(row[8]), *row[9:13], bool(row[13]), *row[14:]))
+    flaw = _flaw(row, state)
     if flaw is None:
-        return plan
-    return Plan(
-        plan.job_id,
-        pool=plan.pool if isinstance(plan.pool, str) else DEFAULT_POOL,
-        basis=UNSOUND,
+        return state
+    return JobState(
+        state.job_id,
+        pool=state.pool if isinstance(state.pool, str) else DEFAULT_POOL,
+        fingerprint=UNREADABLE,
         error=f"its row of the table `schedule` makes no sense: {flaw}",
-        guarded=plan.guarded,
-        node=plan.node if type(plan.node) is int else 0,
-        token=plan.token,
+        guarded=state.guarded,
+        node=state.node if type(state.node) is int else 0,
+        token=state.token,
     )
 
 
-def _flaw(row: Sequence[Any], plan: Plan) -> str | None:
+def _flaw(row: Sequence[Any], state: JobState) -> str | None:
     """What makes no sense in a row of `schedule`."""
     shape = tuple(map(type, row))
     if shape not in _shapes:
@@ -247,13 +249,13 @@ def _flaw(row: Sequence[Any], plan: Plan) -> str | None:
     for moment in _moments(row):
         if moment is not None and not 0 <= moment <= LATEST:
             return f"{_MOMENT_NAMES[_moments(row).index(moment)]} is {moment}"
-    if not 1 <= plan.number <= MAX_NUMBER:
-        return f"number is {plan.number}"
-    if not (0 <= plan.attempt <= MAX_NUMBER and 0 <= plan.losses <= MAX_NUMBER and 0 <= plan.missed <= MAX_NUMBER):
+    if not 1 <= state.number <= MAX_NUMBER:
+        return f"number is {state.number}"
+    if not (0 <= state.attempt <= MAX_NUMBER and 0 <= state.losses <= MAX_NUMBER and 0 <= state.missed <= MAX_NUMBER):
         return "a count is negative, or beyond all counting"
-    if not 0 <= plan.token <= MAX_NUMBER:
-        return f"token is {plan.token}"
-    if plan.due is None and (plan.ready is not None or plan.started is not None):
+    if not 0 <= state.token <= MAX_NUMBER:
+        return f"token is {state.token}"
+    if state.due is None and (state.ready is not None or state.started is not None):
         return "due_time is missing"
     return None
 
@@ -262,25 +264,34 @@ _NULLABLE = {"due_time", "ready_time", "anchor", "resume_time", "error", "starte
 _shapes: set[tuple[type, ...]] = set()  # the types of rows that were found to be right
 
 
-def plan_row(plan: Plan) -> tuple[Any, ...]:
+def state_row(state: JobState) -> tuple[Any, ...]:
     """The values of the SCHEDULE columns."""
-    error = plan.error and plan.error[:MAX_PLAN_ERROR]
-    return (*plan[:8], int(plan.manual), plan.pool, plan.missed, plan.basis[:600], error, int(plan.guarded), *plan[14:])
-
-
-def is_shifted(plan: Plan) -> bool:
-    """Whether this plan, which follows from a run, differs from that run's in the columns SHIFTED at most.
-
-    (The pool, the priority, the basis and the token stay as they were in the run, unless there is an error.)
-    """
-    return not (plan.node or plan.attempt or plan.losses or plan.manual or plan.guarded) and (
-        plan.resume is None and plan.error is None and plan.started is None
+    error = state.error and state.error[:MAX_STATE_ERROR]
+    return (
+        *state[:8],
+        int(state.manual),
+        state.pool,
+        state.missed,
+        state.fingerprint[:600],
+        error,
+        int(state.guarded),
+        *state[14:],
     )
 
 
-def shifted_row(plan: Plan) -> tuple[Any, ...]:
-    """The values of the SHIFTED columns."""
-    return plan.job_id, plan.due, plan.ready, plan.number, plan.anchor, plan.missed
+def only_advanced(state: JobState) -> bool:
+    """Whether this state, which follows from a run, differs from that run's in the columns ADVANCING at most.
+
+    (The pool, the priority, the fingerprint and the token stay as they were in the run, unless there is an error.)
+    """
+    return not (state.node or state.attempt or state.losses or state.manual or state.guarded) and (
+        state.resume is None and state.error is None and state.started is None
+    )
+
+
+def advancing_row(state: JobState) -> tuple[Any, ...]:
+    """The values of the ADVANCING columns."""
+    return state.job_id, state.due, state.ready, state.number, state.anchor, state.missed
 
 
 def run_row(run: Run) -> tuple[Any, ...]:
@@ -296,7 +307,7 @@ def read_run(row: Sequence[Any]) -> Run:
         return run
     job_id, number = (value if type(value) is int else 0 for value in row[:2])
     reason = f"its row of the table `run` makes no sense: {flaw}"
-    return Run(job_id, number, 0, None, 0, 0, UNSOUND, 0, reason)
+    return Run(job_id, number, 0, None, 0, 0, UNREADABLE, 0, reason)
 
 
 def _flaw_of_run(run: Run) -> str | None:

@@ -9,47 +9,48 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jobd.clock import LATEST
-from jobd.job import MAX_PRIORITY, SKIPPED, Job, Plan, Run
+from jobd.job import MAX_PRIORITY, SKIPPED, Job, JobState, Run
 from jobd.store import dependencies, output, rows
 from jobd.store.output import OutputPart
-from jobd.store.store import MOST_IDS, Session
+from jobd.store.store import MAX_IDS, Session
 
-_PLAN = rows.columns("schedule", rows.SCHEDULE)
+_STATE = rows.columns("schedule", rows.SCHEDULE)
 _DEFINITION = f"{rows.columns('job', rows.JOB)}, {rows.columns('job_options', rows.OPTIONS)}"
 # A run needs no times of the definition, and reading them costs as much as all else of it.
 _UNTIMED = re.sub(r'job\."\w+_time"', "NULL", _DEFINITION)
 _JOINED = (
-    f"SELECT {_PLAN}, {_UNTIMED} FROM schedule JOIN job ON job.id = schedule.job_id"
+    f"SELECT {_STATE}, {_UNTIMED} FROM schedule JOIN job ON job.id = schedule.job_id"
     " LEFT JOIN job_options ON job_options.job_id = schedule.job_id WHERE "
 )
 _WIDTH = len(rows.SCHEDULE)
-MOST_SINCE = 100_000  # by more claims no token has moved: its row was made again (a tenth of a second later, at least)
+# A token that has moved by more belongs to a row that was made again (a tenth of a second later, at least).
+MAX_CLAIMS_SINCE = 100_000
 DEFINITIONS = f"SELECT {_DEFINITION} FROM job LEFT JOIN job_options ON job_options.job_id = job.id"
 
 
 class Claimed(NamedTuple):
     """A job that has just been claimed; `problem` says why its definition makes no sense."""
 
-    plan: Plan
+    state: JobState
     job: Job | None
     problem: str | None
 
 
-class Standing(NamedTuple):
-    """A job as it stands; `plan` is None when nobody has planned it yet."""
+class JobWithState(NamedTuple):
+    """A job as it stands; `state` is None when no node has planned it yet."""
 
     job_id: int
     job: Job | None
     problem: str | None
-    plan: Plan | None
+    state: JobState | None
 
 
 class ClaimUpdate(NamedTuple):
-    """What became of a claim: the plan as it is now (`plan.node` 0: the job is free again), and what is to be kept."""
+    """What became of a claim: the state as it is now (`node` 0: the job is free again), and what is to be kept."""
 
     node: int
     token: int
-    plan: Plan
+    state: JobState
     run: Run | None
     output: tuple[OutputPart, ...]
 
@@ -79,7 +80,7 @@ class Without(NamedTuple):
             return ""
         ids = ", ".join(map(str, self.jobs))
         since = " ".join(
-            f"WHEN {job_id} THEN token BETWEEN {token + 1} AND {token + MOST_SINCE}"
+            f"WHEN {job_id} THEN token BETWEEN {token + 1} AND {token + MAX_CLAIMS_SINCE}"
             for job_id, token in self.jobs.items()
         )
         changed = f"error IS NULL AND NOT CASE job_id {since} END"
@@ -107,10 +108,10 @@ def claim(
         if ready is not None and ready <= until and len(ids) < limit:
             left = limit - len(ids)
             ids += session.dialect.claim(session.cursor, node, pool, priority, until, left, without.condition())
-    claimed = _numbered(session, [_claimed(row) for row in session.among(_JOINED, "schedule.job_id", ids)])
+    claimed = _numbered(session, [_claimed(row) for row in session.rows_where_in(_JOINED, "schedule.job_id", ids)])
     if len(claimed) < len(ids):
-        _drop(session, sorted({*ids} - {one.plan.job_id for one in claimed}))
-    return sorted(claimed, key=lambda one: (-one.plan.priority, one.plan.ready or 0))
+        _drop(session, sorted({*ids} - {one.state.job_id for one in claimed}))
+    return sorted(claimed, key=lambda one: (-one.state.priority, one.state.ready or 0))
 
 
 def drop_jobless(session: Session, node: int) -> None:
@@ -153,26 +154,28 @@ def tokens_of(session: Session, node: int) -> dict[int, int]:
 def record(session: Session, updates: Sequence[ClaimUpdate]) -> set[int]:
     """Write what became of claims; the ids of the jobs whose claim still held. At most one update a job."""
     updates = sorted(updates, key=_job_of)  # one order everywhere, so that none deadlock
-    ids, by_key = [one.plan.job_id for one in updates], session.dialect.by_key
-    found = session.among(f"SELECT job_id, node_id, token FROM schedule{by_key} WHERE ", "job_id", ids, lock=True)
+    ids, by_key = [one.state.job_id for one in updates], session.dialect.by_key
+    found = session.rows_where_in(
+        f"SELECT job_id, node_id, token FROM schedule{by_key} WHERE ", "job_id", ids, lock=True
+    )
     held = set(found)
-    good = [one for one in updates if (one.plan.job_id, one.node, one.token) in held]
+    good = [one for one in updates if (one.state.job_id, one.node, one.token) in held]
     runs = [one.run for one in good if one.run is not None]
     # A number that is taken can only be that of a run which somebody has put back by hand.
     session.write_rows("run", rows.RUN, [rows.run_row(run) for run in runs], key=("job_id", "number"))
     output.save(session, [part for one in good if one.output for part in one.output])
-    shifted, others = [], []
+    advanced, others = [], []
     for one in good:
-        if one.run is not None and rows.is_shifted(one.plan):
-            shifted.append(rows.shifted_row(one.plan))
+        if one.run is not None and rows.only_advanced(one.state):
+            advanced.append(rows.advancing_row(one.state))
         else:
-            others.append(one.plan)
-    session.write_rows("schedule", rows.SHIFTED, shifted, key=("job_id",), cleared=rows.AS_EVER)
-    _write_plans(session, others)
-    _tell_of(session, [(one.plan, one.run) for one in good if one.run is not None])
-    accepted = {one.plan.job_id for one in good}
+            others.append(one.state)
+    session.write_rows("schedule", rows.ADVANCING, advanced, key=("job_id",), cleared=rows.RESET_ON_SUCCESS)
+    _write_states(session, others)
+    _publish_ends(session, [(one.state, one.run) for one in good if one.run is not None])
+    accepted = {one.state.job_id for one in good}
     if len(accepted) < len(updates):
-        accepted |= _recorded_before(session, [one for one in updates if one.plan.job_id not in accepted])
+        accepted |= _recorded_before(session, [one for one in updates if one.state.job_id not in accepted])
     return accepted
 
 
@@ -194,7 +197,7 @@ def give_up(session: Session, one: ClaimUpdate, reason: str) -> None:
     session.execute(
         "UPDATE schedule SET node_id = 0, started_time = NULL, ready_time = NULL, error = ?"
         " WHERE job_id = ? AND node_id = ? AND token = ?",
-        (reason[: rows.MAX_PLAN_ERROR], one.plan.job_id, one.node, one.token),
+        (reason[: rows.MAX_STATE_ERROR], one.state.job_id, one.node, one.token),
     )
 
 
@@ -232,7 +235,7 @@ def ready_by(session: Session, pool: str, firsts: Mapping[int, int | None], unti
     return int(moments[count - 1]) if 0 < count <= len(moments) else until
 
 
-def in_play(
+def claimed_or_ready(
     session: Session, pool: str, nodes: Sequence[int], until: int, most: int, priorities: Sequence[int] = (0,)
 ) -> int:
     """How many jobs of `pool` these nodes have claimed or may claim by `until`; of the latter up to `most` count."""
@@ -272,83 +275,83 @@ def last_finished(session: Session, instance: str, after: int) -> int:
     return int(found[0][0]) if found else 0
 
 
-def note_changes(session: Session, job_ids: Sequence[int], what: str) -> None:
+def record_changes(session: Session, job_ids: Sequence[int], what: str) -> None:
     """Have these jobs looked at."""
     session.write_rows("job_change", ("job_id", "what"), [(job_id, what) for job_id in job_ids])
 
 
-def note_change(session: Session, job_id: int, what: str) -> None:
+def notify_claim_holder(session: Session, job_id: int, what: str) -> None:
     """Ask whoever has claimed a job to look at it."""
     session.execute("INSERT INTO job_change (job_id, what) VALUES (?, ?)", (job_id, what))
 
 
-def stand(session: Session, job_ids: Sequence[int]) -> list[Standing]:
-    """Definitions and plans of these jobs; their plans stay as they are until the transaction ends."""
-    known = plans(session, job_ids)
-    standing = []
-    for row in session.among(DEFINITIONS + " WHERE ", "job.id", job_ids):
+def load_for_update(session: Session, job_ids: Sequence[int]) -> list[JobWithState]:
+    """Definitions and states of these jobs; their states stay as they are until the transaction ends."""
+    known = states_for_update(session, job_ids)
+    loaded = []
+    for row in session.rows_where_in(DEFINITIONS + " WHERE ", "job.id", job_ids):
         job, problem = rows.read_job(row)
-        standing.append(Standing(row[0], job, problem, known.get(row[0])))
-    return standing
+        loaded.append(JobWithState(row[0], job, problem, known.get(row[0])))
+    return loaded
 
 
-def plans(session: Session, job_ids: Sequence[int]) -> dict[int, Plan]:
-    """The plans of these jobs, as far as they have any; they stay as they are until the transaction ends.
+def states_for_update(session: Session, job_ids: Sequence[int]) -> dict[int, JobState]:
+    """The states of these jobs, as far as they have any; they stay as they are until the transaction ends.
 
     A job without one that has a history (somebody has deleted its row) goes on with the number after its last run.
     """
-    sql = f"SELECT {_PLAN} FROM schedule{session.dialect.by_key} WHERE "
-    found = {row[0]: rows.read_plan(row) for row in session.among(sql, "job_id", sorted(job_ids), lock=True)}
-    unsure = [job_id for job_id in job_ids if job_id not in found or found[job_id].basis == rows.UNSOUND]
+    sql = f"SELECT {_STATE} FROM schedule{session.dialect.by_key} WHERE "
+    found = {row[0]: rows.read_state(row) for row in session.rows_where_in(sql, "job_id", sorted(job_ids), lock=True)}
+    unsure = [job_id for job_id in job_ids if job_id not in found or found[job_id].fingerprint == rows.UNREADABLE]
     for job_id, number in _last_numbers(session, unsure).items():
-        found[job_id] = found.get(job_id, Plan(job_id))._replace(number=number + 1)
+        found[job_id] = found.get(job_id, JobState(job_id))._replace(number=number + 1)
     return found
 
 
 def _last_numbers(session: Session, job_ids: Sequence[int]) -> dict[int, int]:
     """job id → the number of its last run, of those that have one."""
     found: dict[int, int] = {}
-    for start in range(0, len(job_ids), MOST_IDS):
-        some = job_ids[start : start + MOST_IDS]
-        condition = session.dialect.among("job_id")
+    for start in range(0, len(job_ids), MAX_IDS):
+        some = job_ids[start : start + MAX_IDS]
+        condition = session.dialect.where_in("job_id")
         sql = f"SELECT job_id, max(number) FROM run WHERE {condition} GROUP BY job_id"
-        found |= dict(session.rows(sql, session.dialect.among_values(some)))
+        found |= dict(session.rows(sql, session.dialect.where_in_values(some)))
     return found
 
 
 def _numbered(session: Session, claimed: list[Claimed]) -> list[Claimed]:
     """`claimed`, with those whose row made no sense numbered after their history."""
-    unsound = [one.plan.job_id for one in claimed if one.plan.basis == rows.UNSOUND]
+    unsound = [one.state.job_id for one in claimed if one.state.fingerprint == rows.UNREADABLE]
     if not unsound:
         return claimed
     last = _last_numbers(session, unsound)
     return [
-        one._replace(plan=one.plan._replace(number=last.get(one.plan.job_id, 0) + 1))
-        if one.plan.basis == rows.UNSOUND
+        one._replace(state=one.state._replace(number=last.get(one.state.job_id, 0) + 1))
+        if one.state.fingerprint == rows.UNREADABLE
         else one
         for one in claimed
     ]
 
 
-def replan(session: Session, changed: Sequence[Plan], given_up: Sequence[Run] = ()) -> None:
-    """Write plans of jobs that `stand` has shown, in this transaction, to be unclaimed, and runs given up for them."""
-    _write_plans(session, changed)
+def save_states(session: Session, changed: Sequence[JobState], given_up: Sequence[Run] = ()) -> None:
+    """Write states of jobs that `load_for_update` has shown to be unclaimed, and the runs given up for them."""
+    _write_states(session, changed)
     if given_up:
         session.write_rows("run", rows.RUN, [rows.run_row(run) for run in given_up], key=("job_id", "number"))
-        plans = {plan.job_id: plan for plan in changed}
-        _tell_of(session, [(plans[run.job_id], run) for run in given_up])
+        states = {state.job_id: state for state in changed}
+        _publish_ends(session, [(states[run.job_id], run) for run in given_up])
 
 
-def _tell_of(session: Session, ends: Sequence[tuple[Plan, Run]]) -> None:
-    """These runs have ended, and their plans are written: tell the jobs that wait for them, and the table `job`."""
+def _publish_ends(session: Session, ends: Sequence[tuple[JobState, Run]]) -> None:
+    """These runs have ended, and their states are written: tell the jobs that wait for them, and the table `job`."""
     dependencies.ended(session, ends)
     finished = [(run.job_id, rows.write_time(run.finished)) for _, run in ends if run.outcome != SKIPPED]
     if finished:
         session.dialect.stamp_finished(session.cursor, finished)
 
 
-def _write_plans(session: Session, changed: Iterable[Plan]) -> None:
-    session.write_rows("schedule", rows.SCHEDULE, [rows.plan_row(plan) for plan in changed], key=("job_id",))
+def _write_states(session: Session, changed: Iterable[JobState]) -> None:
+    session.write_rows("schedule", rows.SCHEDULE, [rows.state_row(state) for state in changed], key=("job_id",))
 
 
 def _recorded_before(session: Session, rest: Sequence[ClaimUpdate]) -> set[int]:
@@ -368,9 +371,9 @@ def _recorded_before(session: Session, rest: Sequence[ClaimUpdate]) -> set[int]:
 
 
 def _job_of(one: ClaimUpdate) -> int:
-    return one.plan.job_id
+    return one.state.job_id
 
 
 def _claimed(row: tuple[Any, ...]) -> Claimed:
     job, problem = rows.read_job(row[_WIDTH:])
-    return Claimed(rows.read_plan(row[:_WIDTH]), job, problem)
+    return Claimed(rows.read_state(row[:_WIDTH]), job, problem)

@@ -255,13 +255,13 @@ def _eighth(kind: str) -> Sequence[str | Callable[[Any], None]]:
 
 def _seal(cursor: Any) -> None:
     if _is_mysql_proper(cursor):
-        for statement in seal.STEPS:
+        for statement in seal.STATEMENTS:
             _execute(cursor, "mysql", statement)
         seal.drop_triggers(cursor)
 
 
 def _ninth(kind: str) -> Sequence[str | Callable[[Any], None]]:
-    """The priority of each job in its plan, and in the index by which jobs are claimed."""
+    """The priority of each job in its state, and in the index by which jobs are claimed."""
     columns = "(node_id, pool, priority, ready_time, job_id)"
     fill = (
         "UPDATE schedule SET priority = (SELECT priority FROM job_options WHERE job_options.job_id = schedule.job_id)"
@@ -281,7 +281,7 @@ def _index_priority(columns: str, cursor: Any) -> None:
         cursor.execute(f"ALTER TABLE schedule DROP INDEX schedule_claim, ADD INDEX schedule_claim {columns}")
 
 
-STEPS: list[Callable[[str], Sequence[str | Callable[[Any], None]]]] = [
+MIGRATIONS: list[Callable[[str], Sequence[str | Callable[[Any], None]]]] = [
     _first,
     _second,
     _third,
@@ -292,7 +292,7 @@ STEPS: list[Callable[[str], Sequence[str | Callable[[Any], None]]]] = [
     _eighth,
     _ninth,
 ]
-VERSION = len(STEPS)
+VERSION = len(MIGRATIONS)
 
 
 def upgrade(connection: Any, dialect: Dialect, target: Target) -> None:
@@ -309,7 +309,7 @@ def upgrade(connection: Any, dialect: Dialect, target: Target) -> None:
     try:
         version = _version(cursor, kind, label)
         cursor.execute("CREATE TABLE IF NOT EXISTS jobd_schema (version BIGINT NOT NULL PRIMARY KEY)")
-        for number, step in enumerate(STEPS[version:], version + 1):
+        for number, step in enumerate(MIGRATIONS[version:], version + 1):
             for statement in step(kind):
                 if isinstance(statement, str):
                     _execute(cursor, kind, statement)

@@ -40,7 +40,7 @@ _NO_RIGHT = (1419, 1142, 1227)
 
 
 # The step of the schema.
-STEPS = (
+STATEMENTS = (
     # Not UTC in every session, but it moves at once; the next poll puts it right.
     "ALTER TABLE job MODIFY updated_time DATETIME(6) NOT NULL DEFAULT (UTC_TIMESTAMP(6))"
     " ON UPDATE CURRENT_TIMESTAMP(6)",
@@ -84,7 +84,7 @@ def _note(session: "Session", ids: Sequence[int]) -> None:
         return
     session.write_rows("job_change", ("job_id", "what"), [(job_id, "changed") for job_id, _ in found])
     if fresh := [job_id for job_id, is_fresh in found if is_fresh]:
-        # The plan of another job that had this id and was removed. One that is claimed waits until its node lets go.
+        # The state of another job that had this id and was removed. One that is claimed waits until its node lets go.
         session.dialect.delete(session, "schedule", [(job_id,) for job_id in fresh], ("job_id",), " AND node_id = 0")
     session.execute(_SET.format(_NOW), [str([job_id for job_id, _ in found])])
 

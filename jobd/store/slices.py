@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
+from jobd.fingerprint import follows_another
 from jobd.job import DEFAULT_POOL, without_zone
-from jobd.store.rows import UNSOUND
+from jobd.store.rows import UNREADABLE
 from jobd.store.store import Session
-from jobd.zoned import follows_another
 
 
 def slice_end(session: Session, after: int, count: int) -> tuple[int, bool]:
@@ -35,8 +35,8 @@ def due_at_start(session: Session, after: int, until: int) -> list[int]:
     return [job_id for (job_id,) in session.rows(sql, (after, until, "%@reboot%"))]
 
 
-def free_bases(session: Session, after: int, until: int) -> list[tuple[int, str]]:
-    """What the plans of the unclaimed jobs of a slice were made from: (job id, basis)."""
+def unclaimed_fingerprints(session: Session, after: int, until: int) -> list[tuple[int, str]]:
+    """What the states of the unclaimed jobs of a slice were made from: (job id, fingerprint)."""
     # served by the primary key, not by schedule_claim
     sql = "SELECT job_id, basis FROM schedule WHERE job_id > ? AND job_id <= ? AND node_id + 0 = 0"
     return session.rows(sql, (after, until))
@@ -54,7 +54,7 @@ def jobs_without_schedule(session: Session, after: int, until: int) -> list[int]
 
 
 class _Compared(NamedTuple):
-    """What a definition says, and the plan that was made from it."""
+    """What a definition says, and the state that was made from it."""
 
     job_id: int
     runonce: int
@@ -63,28 +63,28 @@ class _Compared(NamedTuple):
     paused: int
     pool: str | None
     priority: int
-    basis: str
+    fingerprint: str
     due: int | None
     ready: int | None
     begun: int  # attempts and losses of the run in hand
-    planned_pool: str
-    planned_priority: int
+    fitting_pool: str
+    fitting_priority: int
 
     def fits(self, zone: str) -> bool:
-        """Whether the plan is by this definition, and by the zone of the installation."""
+        """Whether the state is by this definition, and by the zone of the installation."""
         if self.deleted:
             return self.ready is None
-        if (self.pool or DEFAULT_POOL, self.priority) != (self.planned_pool, self.planned_priority):
+        if (self.pool or DEFAULT_POOL, self.priority) != (self.fitting_pool, self.fitting_priority):
             return False
-        if not self.begun and self.due is not None and follows_another(self.basis, zone):
+        if not self.begun and self.due is not None and follows_another(self.fingerprint, zone):
             return False  # what has begun keeps its zone to its end
-        known = f"{without_zone(self.basis)}|"
+        known = f"{without_zone(self.fingerprint)}|"
         waits = self.ready is not None or self.due is None or bool(self.paused)
         return waits and known.startswith(f"{int(self.runonce)}||{self.interval or ''}|")
 
 
 def jobs_with_outdated_schedule(session: Session, after: int, until: int, zone: str) -> list[int]:
-    """The ids of the jobs of a slice whose plan, which nobody has claimed, was made from another definition, or for
+    """The ids of the jobs of a slice whose state, which nobody has claimed, was made from another definition, or for
     another zone of the installation than `zone`.
 
     So it is where rows were written in a way that is not noticed: a dump restored while triggers were off, or (on
@@ -100,12 +100,12 @@ def jobs_with_outdated_schedule(session: Session, after: int, until: int, zone: 
         " WHERE job.id > ? AND job.id <= ? AND schedule.node_id + 0 = 0 AND error IS NULL AND basis <> ?"
         " AND NOT EXISTS (SELECT 1 FROM job_change WHERE job_id = job.id)"  # it is about to be looked at
     )
-    counted = map(_Compared._make, session.rows(sql, (*(after, until) * 2, UNSOUND)))
+    counted = map(_Compared._make, session.rows(sql, (*(after, until) * 2, UNREADABLE)))
     return sorted(one.job_id for one in counted if not one.fits(zone))
 
 
 def drop_jobless(session: Session, after: int, until: int, limit: int) -> None:
-    """Forget the plans of a slice whose job has been removed, those that nobody has claimed."""
+    """Forget the states of a slice whose job has been removed, those that nobody has claimed."""
     # served by the primary keys
     sql = (
         "SELECT schedule.job_id FROM schedule LEFT JOIN job ON job.id = schedule.job_id AND job.id > ? AND job.id <= ?"

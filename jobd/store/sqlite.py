@@ -15,18 +15,18 @@ from typing import Any, TypeVar
 
 from jobd.errors import ConfigError, DatabaseUnavailable
 from jobd.store.dialect import (
-    AGAIN,
-    ALTERED,
-    AWAY,
-    SESSION,
-    STATEMENT,
-    Asked,
+    BAD_SESSION,
+    CONFLICT,
+    STATEMENT_REFUSED,
+    TABLES_ALTERED,
+    UNAVAILABLE,
     Dialect,
-    Into,
-    grown,
-    halves,
-    listed,
+    Executor,
+    Upsert,
+    increment_or_restart,
     on_conflict,
+    quoted_list,
+    split_select,
 )
 from jobd.store.url import Target
 
@@ -35,9 +35,9 @@ BUSY_SECONDS = 5.0
 # Text as a foreign program may have left it: SQLite takes any bytes, and one such row must hide no other.
 _text = methodcaller("decode", "utf-8", "replace")
 _MEANINGS = {
-    AGAIN: (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL),
-    SESSION: (sqlite3.SQLITE_READONLY,),  # what was opened when the file could only be read stays so
-    AWAY: (
+    CONFLICT: (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL),
+    BAD_SESSION: (sqlite3.SQLITE_READONLY,),  # what was opened when the file could only be read stays so
+    UNAVAILABLE: (
         *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB),
         *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_NOMEM),
         *(sqlite3.SQLITE_NOLFS, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_INTERNAL),
@@ -142,8 +142,8 @@ class Sqlite(Dialect):
         if not isinstance(error, sqlite3.Error) or not hasattr(error, "sqlite_errorcode"):
             return None
         if str(error).startswith(("no such table", "no such column", "table job")):
-            return ALTERED
-        return _MEANING.get(error.sqlite_errorcode & 0xFF, STATEMENT)
+            return TABLES_ALTERED
+        return _MEANING.get(error.sqlite_errorcode & 0xFF, STATEMENT_REFUSED)
 
     def explain(self, error: Exception, target: Target) -> tuple[str, str]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -163,18 +163,18 @@ class Sqlite(Dialect):
                 return f"{path} cannot be opened: {error}", "check that this user may read and write it"
         return f"{path}: {error}", ""
 
-    def among(self, column: str) -> str:
+    def where_in(self, column: str) -> str:
         return f"{column} IN (SELECT value FROM json_each(?))"
 
-    def among_values(self, ids: Sequence[int]) -> list[Any]:
+    def where_in_values(self, ids: Sequence[int]) -> list[Any]:
         return [str(list(ids))]
 
-    def all_rows(self, session: Asked, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def all_rows(self, session: Executor, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         # Python's driver lets go of the interpreter's lock for each row, and has to get it back from the other thread:
         # under load that took longer than all else of a read. So all rows come as one.
         import json  # here, because a list of jobs does without
 
-        columns, source = halves(sql)
+        columns, source = split_select(sql)
         try:
             ((text,),) = session.rows(f"SELECT json_group_array(json_array({columns})) FROM {source}", parameters)
         except sqlite3.OperationalError as error:
@@ -196,7 +196,7 @@ class Sqlite(Dialect):
         )
         (ids,) = cursor.fetchone()
         cursor.execute(
-            f"UPDATE schedule SET node_id = ?, token = {grown('token', '?')}, started_time = NULL"
+            f"UPDATE schedule SET node_id = ?, token = {increment_or_restart('token', '?')}, started_time = NULL"
             " WHERE job_id IN (SELECT value FROM json_each(?))",
             (node, until, ids),
         )
@@ -206,7 +206,7 @@ class Sqlite(Dialect):
         for some in _groups(finished):
             cursor.execute(_stamp(len(some)), [value for pair in some for value in pair])
 
-    def writes(self, into: Into, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
+    def writes(self, into: Upsert, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
         for some in _groups(rows):
             yield _insert(into, len(some)), [value for row in some for value in row]
 
@@ -229,10 +229,12 @@ def _groups(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 
 
 @lru_cache(maxsize=256)
-def _insert(into: Into, rows: int) -> str:
+def _insert(into: Upsert, rows: int) -> str:
     """An INSERT of `rows` rows."""
     one = f"({', '.join('?' * len(into.columns))})"
-    return f'INSERT INTO "{into.table}" ({listed(into.columns)}) VALUES {", ".join([one] * rows)}{on_conflict(into)}'
+    return (
+        f'INSERT INTO "{into.table}" ({quoted_list(into.columns)}) VALUES {", ".join([one] * rows)}{on_conflict(into)}'
+    )
 
 
 @lru_cache(maxsize=8)

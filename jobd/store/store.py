@@ -18,14 +18,22 @@ from jobd.config import Settings
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
 from jobd.store import schema
 from jobd.store.connect import dialect_of
-from jobd.store.dialect import AGAIN, ALTERED, LOST, SESSION, STATEMENT, Dialect, Into
+from jobd.store.dialect import (
+    BAD_SESSION,
+    CONFLICT,
+    CONNECTION_LOST,
+    STATEMENT_REFUSED,
+    TABLES_ALTERED,
+    Dialect,
+    Upsert,
+)
 from jobd.store.orm import open_database
 from jobd.store.url import Target, parse_url
 
 Result = TypeVar("Result")
 TRIES = 6  # of a transaction that conflicts with others
 PAUSE = 0.02  # seconds before the second try; each further pause is twice as long
-PATIENCE = 5.0  # seconds after which there is no further try
+RETRY_TIMEOUT = 5.0  # seconds after which there is no further try
 
 
 class Session:
@@ -45,14 +53,14 @@ class Session:
         """The rows that a statement gives."""
         return list(self.execute(sql, parameters).fetchall())
 
-    def among(self, sql: str, column: str, ids: Sequence[int], lock: bool = False) -> list[tuple[Any, ...]]:
+    def rows_where_in(self, sql: str, column: str, ids: Sequence[int], lock: bool = False) -> list[tuple[Any, ...]]:
         """The rows of `sql`, which ends in WHERE, for which `column` is one of `ids`; `lock` them until the end."""
         dialect = self.dialect
         found: list[tuple[Any, ...]] = []
-        for start in range(0, len(ids), MOST_IDS):
-            some = ids[start : start + MOST_IDS]
-            condition = dialect.among(column) + (f" ORDER BY {column}{dialect.for_update}" if lock else "")
-            found += dialect.all_rows(self, sql + condition, dialect.among_values(some))
+        for start in range(0, len(ids), MAX_IDS):
+            some = ids[start : start + MAX_IDS]
+            condition = dialect.where_in(column) + (f" ORDER BY {column}{dialect.for_update}" if lock else "")
+            found += dialect.all_rows(self, sql + condition, dialect.where_in_values(some))
         return found
 
     def write_rows(
@@ -64,11 +72,11 @@ class Session:
         cleared: Sequence[str] = (),
     ) -> None:
         """Write rows, many a statement; what `key` and `cleared` mean stands at Into."""
-        for sql, parameters in self.dialect.writes(Into(table, tuple(columns), tuple(key), tuple(cleared)), rows):
+        for sql, parameters in self.dialect.writes(Upsert(table, tuple(columns), tuple(key), tuple(cleared)), rows):
             self.cursor.execute(sql, parameters)
 
 
-MOST_IDS = 5_000  # in one condition
+MAX_IDS = 5_000  # in one condition
 
 
 @lru_cache(maxsize=256)
@@ -95,7 +103,7 @@ class Store:
 
         Raises DatabaseUnavailable (nothing was changed) or OutcomeUnknown (the connection broke during the commit).
         """
-        give_up = self._monotonic() + PATIENCE
+        give_up = self._monotonic() + RETRY_TIMEOUT
         for attempt in range(TRIES):
             if attempt:
                 self._sleep(PAUSE * 2**attempt)
@@ -108,7 +116,7 @@ class Store:
                 kind = self.dialect.classify(_cause(error))
                 if kind is None:
                     raise
-                again = kind in (AGAIN, LOST) or (kind in (SESSION, ALTERED) and proven)
+                again = kind in (CONFLICT, CONNECTION_LOST) or (kind in (BAD_SESSION, TABLES_ALTERED) and proven)
                 if not again or attempt == TRIES - 1 or self._monotonic() > give_up:
                     raise self._unavailable(error) from None
         raise DatabaseUnavailable(f"{self.target.label}: the transaction could not be done in {TRIES} tries")
@@ -156,7 +164,7 @@ class Store:
         except Exception as error:
             kind = self.dialect.classify(_cause(error))
             self._roll_back(session, error)
-            if kind == LOST:
+            if kind == CONNECTION_LOST:
                 raise OutcomeUnknown(
                     f"the connection broke during the commit: {error}", "look before repeating"
                 ) from None
@@ -173,7 +181,11 @@ class Store:
     def _roll_back(self, session: Session, error: BaseException) -> None:
         """End the transaction, or close a session that has gone bad."""
         try:
-            if not isinstance(error, Exception) or self.dialect.classify(_cause(error)) in (None, AGAIN, STATEMENT):
+            if not isinstance(error, Exception) or self.dialect.classify(_cause(error)) in (
+                None,
+                CONFLICT,
+                STATEMENT_REFUSED,
+            ):
                 session.execute("ROLLBACK")
                 return
         except Exception:  # noqa: BLE001, S110 - whatever it is, the connection is of no more use
@@ -187,7 +199,7 @@ class Store:
             self._database._state.reset()
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        give_up = self._monotonic() + PATIENCE
+        give_up = self._monotonic() + RETRY_TIMEOUT
         for attempt in range(TRIES):
             try:
                 return work()
@@ -195,7 +207,7 @@ class Store:
                 self._discard()
                 raise
             except Exception as error:  # noqa: BLE001 - drivers have no common base class; explained in one place
-                again = self.dialect.classify(_cause(error)) == AGAIN
+                again = self.dialect.classify(_cause(error)) == CONFLICT
                 if not again or attempt == TRIES - 1 or self._monotonic() > give_up:
                     self._discard()
                     raise self._unavailable(error) from None

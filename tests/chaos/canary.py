@@ -1,6 +1,6 @@
 """The tasks of a chaos run: each writes down, durably and by itself, when it began, that it goes on, when it ended.
 
-It is copied into the plugins folder of every house. A line: what, job, run, due time, attempt, token, monotonic
+It is copied into the plugins folder of every installation. A line: what, job, run, due time, attempt, token, monotonic
 seconds.
 """
 
@@ -9,14 +9,14 @@ import time
 
 import jobd
 
-HOUSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+INSTALLATION = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def note(what: str) -> None:
     """Write a line, and have it on the disk before going on."""
     run = jobd.current_run()
     line = f"{what} {run.job} {run.run} {run.due_time} {run.attempt} {run.token} {time.monotonic():.6f}\n"
-    descriptor = os.open(f"{HOUSE}/canary.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    descriptor = os.open(f"{INSTALLATION}/canary.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(descriptor, line.encode())
     os.fsync(descriptor)
     os.close(descriptor)

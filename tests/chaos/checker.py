@@ -14,7 +14,7 @@ SLACK = 0.02
 class Execution(NamedTuple):
     """One execution, as its task wrote it down. Times are monotonic seconds of this machine."""
 
-    house: int
+    installation: int
     job: str
     run: int
     due: str
@@ -25,9 +25,9 @@ class Execution(NamedTuple):
 
 
 class Freeze(NamedTuple):
-    """A house stood still, daemon or all of it."""
+    """An installation stood still, daemon or all of it."""
 
-    house: int
+    installation: int
     began: float
     ended: float
 
@@ -43,7 +43,7 @@ class Acknowledged(NamedTuple):
 def executions(logs: Sequence[Path]) -> list[Execution]:
     """All executions, in the order in which they began."""
     found = []
-    for house, log in enumerate(logs):
+    for installation, log in enumerate(logs):
         current: dict[tuple[str, str, str], Execution] = {}
         for line in log.read_text().splitlines() if log.exists() else ():
             what, job, run, due, attempt, token, moment = line.split()
@@ -51,7 +51,7 @@ def executions(logs: Sequence[Path]) -> list[Execution]:
             if what == "began":
                 if key in current:
                     found.append(current.pop(key))
-                current[key] = Execution(house, job, int(run), due, int(token), at, at, False)
+                current[key] = Execution(installation, job, int(run), due, int(token), at, at, False)
             else:
                 current[key] = current[key]._replace(last=at, ended=what == "ended")
         found += current.values()
@@ -106,7 +106,7 @@ def _overlaps(job: str, runs: Sequence[Execution], freezes: Sequence[Freeze]) ->
 def _excused(earlier: Execution, later: Execution, freezes: Sequence[Freeze]) -> bool:
     """Whether one of the two was on a machine that was frozen meanwhile, and ended soon after it thawed."""
     return any(
-        freeze.house in (earlier.house, later.house)
+        freeze.installation in (earlier.installation, later.installation)
         and freeze.began <= later.began + 60
         and freeze.ended + THAW >= min(earlier.last, later.last)
         and freeze.ended >= earlier.began

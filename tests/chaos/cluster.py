@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tests import servers
 from tests.chaos.checker import Execution, executions
 from tests.chaos.proxy import Proxy
-from tests.house import House
+from tests.installation import Installation
 
 MORE = 'poll = "200ms"\nlease = "5s"\nstop_timeout = "2s"\non_db_loss = "kill"\n'
 COUNT = 3
@@ -20,22 +20,22 @@ COUNT = 3
 class Cluster(NamedTuple):
     """Daemons that are up, and all that they stand on."""
 
-    houses: list[House]
+    installations: list[Installation]
     server: servers.Server | None  # None: SQLite
-    proxies: list[Proxy]  # by house, its way to the server
-    disks: list[Path]  # small ones: of the SQLite file, or by house of its state; empty when they cannot be had
-    clocks: list[Path]  # by house, what its wall clock is wrong by; empty when clocks are left alone
+    proxies: list[Proxy]  # by installation, its way to the server
+    disks: list[Path]  # small ones: of the SQLite file, or by installation of its state; empty when they cannot be had
+    clocks: list[Path]  # by installation, what its wall clock is wrong by; empty when clocks are left alone
 
     def executions(self) -> list[Execution]:
         """What the tasks have written down."""
-        return executions([house.folder / "canary.log" for house in self.houses])
+        return executions([installation.folder / "canary.log" for installation in self.installations])
 
     def complaints(self) -> list[str]:
         """What the daemons have logged that no fault may bring about."""
         return [
             line
-            for house in self.houses
-            for line in house.log().splitlines()
+            for installation in self.installations
+            for line in installation.log().splitlines()
             if "Traceback" in line or "a bug in jobd" in line
         ]
 
@@ -48,37 +48,43 @@ def cluster(kind: str, folder: Path, clocks: bool = False, disk: str = "8m") -> 
         disks = [_small_disk(folder / f"disk{number}", disk, stack) for number in range(COUNT if server else 1)]
         url = servers.sqlite_url(disks[0]) if server is None else server.new_database()
         proxies = [] if server is None else [Proxy(server.port) for _ in range(COUNT)]
-        houses = []
+        installations = []
         for number in range(COUNT):
             its = url.replace(f":{server.port}/", f":{proxies[number].port}/") if server is not None else url
-            house = House(folder / f"house{number}", its, (Path(__file__).parent / "canary.py").read_text())
+            installation = Installation(
+                folder / f"home{number}", its, (Path(__file__).parent / "canary.py").read_text()
+            )
             if server is not None:
-                house.state = disks[number]
-            house.configure("", 3, MORE + f'state_dir = "{house.state}"\n')
+                installation.state = disks[number]
+            installation.configure("", 3, MORE + f'state_dir = "{installation.state}"\n')
             if clocks:
-                house.environ |= _faked(house.folder / "clock")
-                house.environ["PYTHONPATH"] += f":{_sleeper(folder / 'sleeper')}"
-            stack.callback(house.close)
-            houses.append(house)
+                installation.environ |= _faked(installation.folder / "clock")
+                installation.environ["PYTHONPATH"] += f":{_sleeper(folder / 'sleeper')}"
+            stack.callback(installation.close)
+            installations.append(installation)
         for proxy in proxies:
             stack.callback(proxy.close)
-        for house in houses:
-            start(house)
-        dials = [house.folder / "clock" for house in houses] if clocks else []
-        yield Cluster(houses, server, proxies, disks if os.geteuid() == 0 else [], dials)
+        for installation in installations:
+            start(installation)
+        dials = [installation.folder / "clock" for installation in installations] if clocks else []
+        yield Cluster(installations, server, proxies, disks if os.geteuid() == 0 else [], dials)
 
 
-def start(house: House) -> None:
+def start(installation: Installation) -> None:
     """Start a daemon, as systemd would: again and again, while the database is not there."""
     for _ in range(60):
-        with (house.folder / "log").open("a") as log:
+        with (installation.folder / "log").open("a") as log:
             process = subprocess.Popen(
-                house.command("start", "--foreground"), env=house.environ, stdout=log, stderr=log, text=True
+                installation.command("start", "--foreground"),
+                env=installation.environ,
+                stdout=log,
+                stderr=log,
+                text=True,
             )
-        house.processes.append(process)
+        installation.processes.append(process)
         deadline = time.monotonic() + 30
         while process.poll() is None and time.monotonic() < deadline:
-            if house.status().get("pid") == process.pid:
+            if installation.status().get("pid") == process.pid:
                 return
             time.sleep(0.05)
         if process.poll() is None:

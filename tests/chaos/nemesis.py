@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 
 from tests.chaos.checker import Freeze
 from tests.chaos.cluster import Cluster, start
-from tests.house import House
+from tests.installation import Installation
 from tests.processes import children, family
 from tests.servers import Server
 
 
 class Nemesis:
-    """Breaks one thing after the other for a while: a house has a disk, a way to the database, a clock."""
+    """Breaks one thing after the other for a while: an installation has a disk, a way to the database, a clock."""
 
     def __init__(self, seed: int, cluster: Cluster, immortal: int | None = None) -> None:
         self.freezes: list[Freeze] = []
@@ -29,7 +29,7 @@ class Nemesis:
         self._random = random.Random(seed)
         self._cluster = cluster
         self._immortal = immortal  # the daemon that is neither killed nor stopped
-        self._houses, self._proxies, self._server = cluster.houses, cluster.proxies, cluster.server
+        self._installations, self._proxies, self._server = cluster.installations, cluster.proxies, cluster.server
         self._faults: list[Callable[[], None]] = [self._kill, self._kill, self._kill_alone, self._stop]
         self._faults += [self._freeze, self._freeze_all]
         if cluster.server is not None:
@@ -53,7 +53,7 @@ class Nemesis:
             thread.join()
         for proxy in self._proxies:
             proxy.heal()
-        for number in range(len(self._houses)):
+        for number in range(len(self._installations)):
             self._is_up(number)
 
     # Daemons
@@ -62,11 +62,11 @@ class Nemesis:
         with self._one(mortal=True) as number:
             if number is not None:
                 self._say(f"kill -9 of daemon {number}")
-                house = self._is_up(number)
-                house.processes[-1].kill()
-                house.processes[-1].wait()
+                installation = self._is_up(number)
+                installation.processes[-1].kill()
+                installation.processes[-1].wait()
                 time.sleep(self._random.choice([0.0, 1.0, 8.0]))
-                start(house)
+                start(installation)
 
     def _kill_alone(self) -> None:
         """What the daemon ran goes on for a while, since its guardians stand still: nobody may begin it meanwhile."""
@@ -80,23 +80,23 @@ class Nemesis:
                 daemon.wait()
                 time.sleep(self._random.choice([0.5, 2.0]))  # the lease is 5 s
                 _signal(guardians, signal.SIGCONT)
-                start(self._houses[number])
+                start(self._installations[number])
 
     def _stop(self) -> None:
         with self._one(mortal=True) as number:
             if number is not None:
                 self._say(f"SIGTERM to daemon {number}")
-                house = self._is_up(number)
-                house.processes[-1].terminate()
+                installation = self._is_up(number)
+                installation.processes[-1].terminate()
                 if self._random.random() < 0.5:
                     time.sleep(0.2)
-                    house.processes[-1].terminate()
+                    installation.processes[-1].terminate()
                 try:
-                    house.processes[-1].wait(30)
+                    installation.processes[-1].wait(30)
                 except subprocess.TimeoutExpired:
-                    house.processes[-1].kill()
-                    house.processes[-1].wait()
-                start(house)
+                    installation.processes[-1].kill()
+                    installation.processes[-1].wait()
+                start(installation)
 
     def _freeze(self) -> None:
         self._freeze_some("daemon", lambda pid: [pid])
@@ -108,7 +108,7 @@ class Nemesis:
         with self._one() as number:
             if number is None:
                 return
-            pids = whom(self._houses[number].processes[-1].pid)
+            pids = whom(self._installations[number].processes[-1].pid)
             seconds = self._random.choice([1, 4, 8, 12])
             self._say(f"{what} {number} is frozen for {seconds} s")
             began = time.monotonic()
@@ -185,19 +185,19 @@ class Nemesis:
 
     # Inside
 
-    def _is_up(self, number: int) -> House:
-        """The house of a daemon that is up, as it must be, unless it was just this moment being broken."""
-        house = self._houses[number]
-        code = house.processes[-1].poll()
+    def _is_up(self, number: int) -> Installation:
+        """The installation of a daemon that is up, as it must be, unless it was just this moment being broken."""
+        installation = self._installations[number]
+        code = installation.processes[-1].poll()
         if code is not None:
             self.wrong.append(f"daemon {number} has ended by itself with exit code {code}")
-            start(house)
-        return house
+            start(installation)
+        return installation
 
     @contextlib.contextmanager
     def _one(self, mortal: bool = False) -> Iterator[int | None]:
         """A daemon to which nothing is being done; None when there is none."""
-        free = {*range(len(self._houses))} - self._busy - ({self._immortal} if mortal else set())
+        free = {*range(len(self._installations))} - self._busy - ({self._immortal} if mortal else set())
         number = self._random.choice(sorted(free)) if free else None
         if number is not None:
             self._busy.add(number)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tests.chaos.checker import Acknowledged, judge
 from tests.chaos.cluster import cluster
 from tests.chaos.nemesis import Nemesis
-from tests.house import House
+from tests.installation import Installation
 
 REST = 25  # seconds for everything to be made good when the faults are over
 INTERVALS = {"every1": 1.0, "every2": 2.0, "often": 0.5}
@@ -35,33 +35,35 @@ class Report(NamedTuple):
 def chaos(kind: str, seconds: float, seed: int, folder: Path, clocks: bool = False) -> Report:
     """Three daemons on a database of this kind; with `clocks` theirs are put forward and back too."""
     with cluster(kind, folder, clocks) as breakable:
-        house = breakable.houses[0]
-        _define(house)
-        person = _Person(breakable.houses)
+        installation = breakable.installations[0]
+        _define(installation)
+        person = _Person(breakable.installations)
         nemesis = Nemesis(seed, breakable)
         nemesis.rage(seconds)
         person.rest()
         time.sleep(REST)
         finished_at = time.monotonic()
-        history = _history(house, person)
+        history = _history(installation, person)
         runs = breakable.executions()
         wrong = judge(runs, person.acknowledged, nemesis.freezes, INTERVALS, history, finished_at, clocks)
         return Report(nemesis.wrong + breakable.complaints() + wrong, nemesis.done, len(runs), len(person.acknowledged))
 
 
-def _define(house: House) -> None:
+def _define(installation: Installation) -> None:
     every = {"every1": "1s", "every2": "2s", "often": "500ms"}
     for name, step in every.items():
-        house.fine("add", name, "--task", "brief", "--every", step, "--catch-up", "all")
+        installation.fine("add", name, "--task", "brief", "--every", step, "--catch-up", "all")
     for number in range(3):
-        house.fine("add", f"lasting{number}", "--task", "lasting", "--every", "4s", "--arg", f"seconds={number + 1}")
+        installation.fine(
+            "add", f"lasting{number}", "--task", "lasting", "--every", "4s", "--arg", f"seconds={number + 1}"
+        )
 
 
-def _history(house: House, person: "_Person") -> dict[str, list[tuple[str, str]]]:
+def _history(installation: Installation, person: "_Person") -> dict[str, list[tuple[str, str]]]:
     names = [*INTERVALS, *(f"lasting{number}" for number in range(3))]
     names += [one.job for one in person.acknowledged if one.what == "add"][:40]
     return {
-        name: [(run["due_time"], run["outcome"]) for run in house.fine("history", name, "-n", "10000", "--json")]
+        name: [(run["due_time"], run["outcome"]) for run in installation.fine("history", name, "-n", "10000", "--json")]
         for name in names
     }
 
@@ -69,10 +71,10 @@ def _history(house: House, person: "_Person") -> dict[str, list[tuple[str, str]]
 class _Person:
     """Adds jobs to be run once, and removes some, and notes what was acknowledged."""
 
-    def __init__(self, houses: list[House]) -> None:
+    def __init__(self, installations: list[Installation]) -> None:
         self.acknowledged: list[Acknowledged] = []
         self.others: Counter[int] = Counter()  # exit codes that acknowledge nothing
-        self._houses = houses
+        self._installations = installations
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._work)
         self._thread.start()
@@ -86,16 +88,16 @@ class _Person:
         number = 0
         while not self._done.wait(0.5):
             number += 1
-            house = self._houses[number % len(self._houses)]
+            installation = self._installations[number % len(self._installations)]
             name = f"once{number}"
             if number % 5 == 0:
-                if self._do(house, "add", name, "--task", "brief", "--in", "30s"):
-                    self._do(house, "rm", name)
+                if self._do(installation, "add", name, "--task", "brief", "--in", "30s"):
+                    self._do(installation, "rm", name)
             else:
-                self._do(house, "add", name, "--task", "brief", "--once")
+                self._do(installation, "add", name, "--task", "brief", "--once")
 
-    def _do(self, house: House, what: str, name: str, *more: str) -> bool:
-        answer = house.jobd(what, name, *more)
+    def _do(self, installation: Installation, what: str, name: str, *more: str) -> bool:
+        answer = installation.jobd(what, name, *more)
         assert "Traceback" not in answer.stderr, answer.stderr
         if answer.returncode == 0:
             self.acknowledged.append(Acknowledged(what, name, time.monotonic()))

@@ -62,8 +62,8 @@ class Gauge:
         while not self._done.wait(EVERY):
             for wal in self._cluster.disks[:1] if self._cluster.server is None else ():
                 self.wal = max(self.wal, (wal / "jobd.db-wal").stat().st_size)
-            for house in self._cluster.houses:
-                process = house.processes[-1]
+            for installation in self._cluster.installations:
+                process = installation.processes[-1]
                 if process.poll() is None:
                     self._look(process.pid)
 
@@ -88,7 +88,7 @@ def main() -> None:
             f'[job.soak{number}]\ntask = "brief"\ninterval = "1s"\ncatch_up = "all"\n' for number in range(JOBS)
         )
         (folder / "jobs.toml").write_text(jobs)
-        breakable.houses[0].fine("apply", str(folder / "jobs.toml"), "--yes")
+        breakable.installations[0].fine("apply", str(folder / "jobs.toml"), "--yes")
         gauge = Gauge(breakable)
         nemesis = Nemesis(seed, breakable, immortal=0)
         nemesis.rage(60 * minutes, (20, 20))

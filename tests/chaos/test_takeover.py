@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.checker import Execution, executions
-from tests.house import House
+from tests.installation import Installation
 from tests.processes import family
 from tests.servers import Server
 
@@ -19,13 +19,13 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
-def houses(tmp_path: Path, mariadb: Server) -> Iterator[list[House]]:
+def installations(tmp_path: Path, mariadb: Server) -> Iterator[list[Installation]]:
     canary = (Path(__file__).parent / "canary.py").read_text()
     database = mariadb.new_database()
-    houses = [House(tmp_path / f"house{number}", database, canary) for number in range(2)]
-    yield houses
-    for house in houses:
-        house.close()
+    installations = [Installation(tmp_path / f"home{number}", database, canary) for number in range(2)]
+    yield installations
+    for installation in installations:
+        installation.close()
 
 
 def kill(daemon: int) -> None:
@@ -40,27 +40,29 @@ def freeze(daemon: int) -> None:
 
 @pytest.mark.parametrize(("how", "promised"), [(freeze, PROMISED), (kill, NEXT_DOOR)])
 def test_a_dead_daemons_run_begins_elsewhere_within_the_default_lease_or_at_once_next_door(
-    houses: list[House], how: Callable[[int], None], promised: float
+    installations: list[Installation], how: Callable[[int], None], promised: float
 ) -> None:
-    for house in houses:
-        house.foreground()
-    houses[0].fine("add", "lasting", "--once", "--arg", 'seconds="120"')
-    first = awaited(houses, lambda runs: runs[:1], 20)
+    for installation in installations:
+        installation.foreground()
+    installations[0].fine("add", "lasting", "--once", "--arg", 'seconds="120"')
+    first = awaited(installations, lambda runs: runs[:1], 20)
     time.sleep(2)
-    how(houses[first.house].processes[-1].pid)
+    how(installations[first.installation].processes[-1].pid)
     killed = time.monotonic()
-    second = awaited(houses, lambda runs: runs[1:], promised + 10)
-    assert second.house != first.house
+    second = awaited(installations, lambda runs: runs[1:], promised + 10)
+    assert second.installation != first.installation
     print(f"taken over after {second.began - killed:.1f} s")
     assert second.began - killed <= promised
-    history = houses[second.house].history("lasting")
+    history = installations[second.installation].history("lasting")
     assert [run["outcome"] for run in history] == ["lost"]
 
 
-def awaited(houses: list[House], choose: Callable[[list[Execution]], list[Execution]], within: float) -> Execution:
+def awaited(
+    installations: list[Installation], choose: Callable[[list[Execution]], list[Execution]], within: float
+) -> Execution:
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
-        if found := choose(executions([house.folder / "canary.log" for house in houses])):
+        if found := choose(executions([installation.folder / "canary.log" for installation in installations])):
             return found[0]
         time.sleep(0.05)
     raise AssertionError(f"no run within {within} s")

@@ -36,7 +36,7 @@ class Answer(NamedTuple):
         return json.loads(self.out)
 
 
-class Person:
+class Cli:
     """Types commands in a folder with a jobd.toml and a plugins folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -82,12 +82,12 @@ class Person:
 
 
 @pytest.fixture
-def jobd(tmp_path: Path) -> Person:
-    return Person(tmp_path)
+def jobd(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
 
 
 @pytest.fixture
-def refused(jobd: Person) -> Callable[..., str]:
+def refused(jobd: Cli) -> Callable[..., str]:
     """Type something wrong; one line on stderr, perhaps with a picture of the place, and nothing has changed."""
 
     def refuse(*words: str, code: int = 2, stdin: str | None = None) -> str:

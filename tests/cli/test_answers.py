@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from jobd.clock import SECOND
-from tests.cli.conftest import Person
+from tests.cli.conftest import Cli
 
 NOON = 1_798_761_600 * SECOND
 
 
-def test_show_prints_arguments_and_lists_as_json(jobd: Person) -> None:
+def test_show_prints_arguments_and_lists_as_json(jobd: Cli) -> None:
     (jobd.folder / "days").write_text("2026-12-25\n")
     words = ["--arg", 'n={"x": [1, true, null]}', "--arg", "token=é", "--skip-dates", "days"]
     jobd.fine("add", "hello", "--every", "1h", *words)
@@ -22,7 +22,7 @@ def test_show_prints_arguments_and_lists_as_json(jobd: Person) -> None:
     assert 'skip_dates ["2026-12-25"]\n' in shown
 
 
-def test_a_tasks_result_is_shown_where_its_run_is(jobd: Person) -> None:
+def test_a_tasks_result_is_shown_where_its_run_is(jobd: Cli) -> None:
     jobd.fine("add", "hello", "--every", "1h")
     run = 'INSERT INTO "run" (job_id, number, due_time, finished_time, attempts, outcome, node_id, result)'
     jobd.sql(f"{run} VALUES (1, 1, {NOON}, {NOON}, 1, 'succeeded', 1, '{{\"sent\": 3}}')")
@@ -34,7 +34,7 @@ def test_a_tasks_result_is_shown_where_its_run_is(jobd: Person) -> None:
     assert '{"sent": 3}' in jobd.fine("history").out
 
 
-def test_a_pool_that_is_not_configured_here_is_pointed_out(jobd: Person) -> None:
+def test_a_pool_that_is_not_configured_here_is_pointed_out(jobd: Cli) -> None:
     words = ["hello", "--every", "1h"]
     assert jobd.fine("add", *words).err == ""
     for answer in (jobd.fine("set", "hello", "--pool", "nope"), jobd.fine("add", "report", *words[1:], "--pool", "no")):
@@ -44,7 +44,7 @@ def test_a_pool_that_is_not_configured_here_is_pointed_out(jobd: Person) -> None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
-def test_init_on_a_full_disk_names_the_file_and_leaves_nothing(jobd: Person, tmp_path: Path) -> None:
+def test_init_on_a_full_disk_names_the_file_and_leaves_nothing(jobd: Cli, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", disk], check=True)
@@ -67,7 +67,7 @@ def test_init_on_a_full_disk_names_the_file_and_leaves_nothing(jobd: Person, tmp
         ('[log]\nfile = "nowhere/x.log"', "cannot write the log {0}/nowhere/x.log: there is no folder {0}/nowhere"),
     ],
 )
-def test_a_bad_path_in_the_configuration_is_named_for_what_it_is(jobd: Person, config: str, words: str) -> None:
+def test_a_bad_path_in_the_configuration_is_named_for_what_it_is(jobd: Cli, config: str, words: str) -> None:
     (jobd.folder / "jobd.toml").write_text(config)
     for more in ([], ["--foreground"]):
         answer = jobd("start", *more)

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cli.conftest import Person
+from tests.cli.conftest import Cli
 
 Refuse = Callable[..., str]
 
 
 @pytest.fixture(autouse=True)
-def _a_job(jobd: Person) -> None:
+def _a_job(jobd: Cli) -> None:
     jobd.fine("add", "hello", "--every", "1h")
 
 
@@ -105,12 +105,12 @@ def test_what_cannot_be_done_is_told_in_one_line(refused: Refuse, words: list[st
     assert told in refused(*words, code=1)
 
 
-def test_force_stores_a_job_whose_task_is_unknown(jobd: Person):
+def test_force_stores_a_job_whose_task_is_unknown(jobd: Cli):
     jobd.fine("add", "later", "--every", "10s", "--force")
     assert [job["name"] for job in jobd.fine("list", "--json").json] == ["hello", "later"]
 
 
-def test_names_are_plain_text_however_they_look(jobd: Person):
+def test_names_are_plain_text_however_they_look(jobd: Cli):
     names = ["x'; DROP TABLE job;--", "%s", "{0}", "$(id)", "NULL", "0", "../../etc/passwd", "a\\b", "j😀b", "Hello"]
     for name in names:
         jobd.fine("add", name, "--every", "1h", "--task", "hello")
@@ -127,7 +127,7 @@ def test_names_are_plain_text_however_they_look(jobd: Person):
         ("workers = \n", "line 1"),
     ],
 )
-def test_a_bad_configuration_is_78_and_names_file_and_key(jobd: Person, content: str, told: str):
+def test_a_bad_configuration_is_78_and_names_file_and_key(jobd: Cli, content: str, told: str):
     (jobd.folder / "jobd.toml").write_text(content)
     for words in (["list"], ["list", "-a", "--json", "x"], ["add", "x", "--every", "10s"], ["show", "hello"]):
         answer = jobd(*words)
@@ -136,7 +136,7 @@ def test_a_bad_configuration_is_78_and_names_file_and_key(jobd: Person, content:
         assert told in answer.err
 
 
-def test_a_configuration_that_is_not_there_is_78(jobd: Person):
+def test_a_configuration_that_is_not_there_is_78(jobd: Cli):
     answer = jobd("--config", "nosuch.toml", "list")
     assert answer.code == 78, answer
     assert "nosuch.toml" in answer.err
@@ -145,7 +145,7 @@ def test_a_configuration_that_is_not_there_is_78(jobd: Person):
 READ_COMMANDS = (["list"], ["list", "*", "--json"], ["show", "hello"], ["history"], ["next"], ["logs", "hello"])
 
 
-def test_a_database_that_is_missing_is_4_and_is_not_created_by_looking(jobd: Person):
+def test_a_database_that_is_missing_is_4_and_is_not_created_by_looking(jobd: Cli):
     (jobd.folder / "jobd.db").unlink()
     for words in READ_COMMANDS:
         answer = jobd(*words)
@@ -154,7 +154,7 @@ def test_a_database_that_is_missing_is_4_and_is_not_created_by_looking(jobd: Per
     assert not (jobd.folder / "jobd.db").exists()
 
 
-def test_a_file_that_is_no_database_is_4(jobd: Person):
+def test_a_file_that_is_no_database_is_4(jobd: Cli):
     for leftover in jobd.folder.glob("jobd.db*"):
         leftover.unlink()
     (jobd.folder / "jobd.db").write_bytes(b"this is no database at all, " * 100)
@@ -164,7 +164,7 @@ def test_a_file_that_is_no_database_is_4(jobd: Person):
         assert "jobd.db" in answer.err
 
 
-def test_an_empty_file_is_4_for_looking(jobd: Person):
+def test_an_empty_file_is_4_for_looking(jobd: Cli):
     for leftover in jobd.folder.glob("jobd.db*"):
         leftover.unlink()
     (jobd.folder / "jobd.db").touch()
@@ -173,14 +173,14 @@ def test_an_empty_file_is_4_for_looking(jobd: Person):
     assert jobd("list").code == 0
 
 
-def test_a_newer_schema_is_78(jobd: Person):
+def test_a_newer_schema_is_78(jobd: Cli):
     jobd.sql("UPDATE jobd_schema SET version = version + 1")
     for words in (["list"], ["show", "hello"], ["add", "report", "--every", "10s"]):
         answer = jobd(*words)
         assert (answer.code, answer.err.count("\n")) == (78, 1), answer
 
 
-def test_a_locked_database_is_4_within_its_deadline(jobd: Person):
+def test_a_locked_database_is_4_within_its_deadline(jobd: Cli):
     connection = sqlite3.connect(jobd.folder / "jobd.db", isolation_level=None)
     connection.execute("BEGIN EXCLUSIVE")
     try:
@@ -193,14 +193,14 @@ def test_a_locked_database_is_4_within_its_deadline(jobd: Person):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_database_is_4(jobd: Person):
+def test_a_read_only_database_is_4(jobd: Cli):
     (jobd.folder / "jobd.db").chmod(0o444)
     answer = jobd("add", "report", "--every", "10s")
     assert (answer.code, answer.err.count("\n")) == (4, 1), answer
 
 
 @pytest.mark.parametrize("url", ["mysql://u:geheim@127.0.0.1:1/jobd", "postgresql://u:geheim@127.0.0.1:1/jobd"])
-def test_a_server_that_is_not_reachable_is_4_and_its_password_is_not_shown(jobd: Person, url: str):
+def test_a_server_that_is_not_reachable_is_4_and_its_password_is_not_shown(jobd: Cli, url: str):
     for words in (["list"], ["add", "report", "--every", "10s"]):
         answer = jobd(*words, JOBD_DATABASE=url)
         assert (answer.code, answer.err.count("\n")) == (4, 1), answer
@@ -208,7 +208,7 @@ def test_a_server_that_is_not_reachable_is_4_and_its_password_is_not_shown(jobd:
         assert "geheim" not in answer.err + answer.out
 
 
-def test_rows_edited_to_nonsense_are_shown_as_invalid_and_hurt_no_other(jobd: Person):
+def test_rows_edited_to_nonsense_are_shown_as_invalid_and_hurt_no_other(jobd: Cli):
     jobd.sql("""INSERT INTO job (name, "interval") VALUES ('often', 'now and then')""")
     jobd.sql("INSERT INTO job (name) VALUES ('never')")
     jobd.sql("""INSERT INTO job (name, "interval") VALUES (?, '10s')""", "bad\nname")
@@ -225,7 +225,7 @@ def test_rows_edited_to_nonsense_are_shown_as_invalid_and_hurt_no_other(jobd: Pe
     assert "now and then" in jobd.fine("show", "often").out
 
 
-def test_a_reader_that_leaves_is_141_and_a_full_disk_one_line(jobd: Person):
+def test_a_reader_that_leaves_is_141_and_a_full_disk_one_line(jobd: Cli):
     import subprocess
     import sys
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.cli.conftest import Person
+from tests.cli.conftest import Cli
 
 ADD = ("add", "report", "--every", "1h")
 RAW = re.compile(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")  # control bytes, but for the ends of lines
@@ -35,26 +35,26 @@ class Said(NamedTuple):
     err: bytes
 
 
-def told(jobd: Person, words: tuple[str | bytes, ...], stdin: bytes = b"", **env: str | bytes) -> Said:
+def run_cli(jobd: Cli, words: tuple[str | bytes, ...], stdin: bytes = b"", **env: str | bytes) -> Said:
     """What `jobd WORDS` answers; no control byte, no traceback and no apology for a bug is ever in it."""
     given = {os.fsencode(key): os.fsencode(value) for key, value in (jobd.env | env).items()}
     done = subprocess.run([*RUN, *words], cwd=jobd.folder, env=given, input=stdin, capture_output=True, timeout=60)
-    said = Said(done.returncode, done.stdout, done.stderr)
-    assert not RAW.search(said.out + said.err), said
-    assert b"Traceback" not in said.err, said
-    assert b"a bug in jobd" not in said.err, said
-    return said
+    answer = Said(done.returncode, done.stdout, done.stderr)
+    assert not RAW.search(answer.out + answer.err), answer
+    assert b"Traceback" not in answer.err, answer
+    assert b"a bug in jobd" not in answer.err, answer
+    return answer
 
 
-def one_line(said: Said) -> str:
+def one_line(answer: Said) -> str:
     """The one line on stderr; below it there may be the picture of a place, two lines with a caret."""
-    line, *picture = said.err.decode().splitlines()
-    assert line.startswith("jobd: error: "), said
-    assert not picture or (len(picture) == 2 and picture[1].strip() == "^"), said
+    line, *picture = answer.err.decode().splitlines()
+    assert line.startswith("jobd: error: "), answer
+    assert not picture or (len(picture) == 2 and picture[1].strip() == "^"), answer
     return line
 
 
-def content(jobd: Person) -> list[str]:
+def content(jobd: Cli) -> list[str]:
     """All that is in the database, but for the notes to the daemon."""
     connection = sqlite3.connect(jobd.folder / "jobd.db")
     try:
@@ -64,9 +64,9 @@ def content(jobd: Person) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Person:
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     """A folder with a job, a deleted one and some odd files, which no test of this module changes."""
-    person = Person(tmp_path_factory.mktemp("untouched"))
+    person = Cli(tmp_path_factory.mktemp("untouched"))
     person.fine("add", "hello", "--every", "1h")
     person.fine("add", "gone", "--task", "hello", "--every", "1h")
     person.fine("rm", "gone")
@@ -181,19 +181,19 @@ REFUSED: list[tuple[str, tuple[str | bytes, ...], int, str]] = [
     ("row", "words", "code", "line"), REFUSED, ids=[f"{row}-{n}" for n, (row, *_) in enumerate(REFUSED)]
 )
 def test_each_row_is_one_clear_line_and_changes_nothing(
-    untouched: Person, row: str, words: tuple[str | bytes, ...], code: int, line: str
+    untouched: Cli, row: str, words: tuple[str | bytes, ...], code: int, line: str
 ):
     before = content(untouched)
-    said = told(untouched, words)
-    assert (said.code, said.out) == (code, b""), said
-    assert re.search(line, one_line(said)), said
+    answer = run_cli(untouched, words)
+    assert (answer.code, answer.out) == (code, b""), answer
+    assert re.search(line, one_line(answer)), answer
     assert content(untouched) == before
 
 
-def test_no_command_at_all_gets_the_help(untouched: Person):  # C1
-    said = told(untouched, ())
-    assert said.code == 2
-    assert b"Usage: jobd" in said.err
+def test_no_command_at_all_gets_the_help(untouched: Cli):  # C1
+    answer = run_cli(untouched, ())
+    assert answer.code == 2
+    assert b"Usage: jobd" in answer.err
 
 
 ACCEPTED: list[tuple[str, tuple[str, ...], dict[str, Any]]] = [
@@ -213,33 +213,33 @@ ACCEPTED: list[tuple[str, tuple[str, ...], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("row", "words", "stored"), ACCEPTED, ids=[f"{row}-{w[0]}" for row, w, _ in ACCEPTED])
 def test_what_only_looks_odd_is_stored_and_shown_as_it_is(
-    jobd: Person, row: str, words: tuple[str, ...], stored: dict[str, Any]
+    jobd: Cli, row: str, words: tuple[str, ...], stored: dict[str, Any]
 ):
     jobd.fine("add", "hello", "--every", "1h")
     jobd.fine("add", "gone", "--task", "hello", "--every", "1h")
     jobd.fine("rm", "gone")
-    assert told(jobd, ("add", *words, "--task", "hello", "--every", "1h")).code == 0
+    assert run_cli(jobd, ("add", *words, "--task", "hello", "--every", "1h")).code == 0
     shown = jobd.fine("show", words[0], "--json").json
     assert {key: shown[key] for key in stored} == stored
     for look in (("list",), ("show", words[0]), ("next",), ("export",)):
-        assert told(jobd, look).code == 0
+        assert run_cli(jobd, look).code == 0
 
 
-def test_a_time_in_the_gap_of_summer_time_is_told_as_the_time_after_it(jobd: Person):  # C37, C38
-    said = told(jobd, ("next", "--at", "2029-03-25T02:30"))
-    assert said.code == 0
-    assert b"2029-03-25 03:00:00+02:00" in said.out
+def test_a_time_in_the_gap_of_summer_time_is_told_as_the_time_after_it(jobd: Cli):  # C37, C38
+    answer = run_cli(jobd, ("next", "--at", "2029-03-25T02:30"))
+    assert answer.code == 0
+    assert b"2029-03-25 03:00:00+02:00" in answer.out
 
 
-def test_a_secret_may_come_through_a_pipe_and_is_not_asked_for_aloud(jobd: Person):  # C46
-    said = told(jobd, ("add", "hello", "--every", "1h", "--secret-arg", "token"), stdin=b"geheim\n")
-    assert (said.code, said.err) == (0, b"")
+def test_a_secret_may_come_through_a_pipe_and_is_not_asked_for_aloud(jobd: Cli):  # C46
+    answer = run_cli(jobd, ("add", "hello", "--every", "1h", "--secret-arg", "token"), stdin=b"geheim\n")
+    assert (answer.code, answer.err) == (0, b"")
     assert jobd.sql("SELECT args FROM job_options") == [('{"token": "geheim"}',)]
 
 
-def test_a_file_from_windows_is_read(jobd: Person):  # C68, K4
+def test_a_file_from_windows_is_read(jobd: Cli):  # C68, K4
     text = '[job.hello]\r\ninterval = "1h"\r\n'.encode("utf-8-sig")
-    assert told(jobd, ("apply", "-", "--yes"), stdin=text).code == 0
+    assert run_cli(jobd, ("apply", "-", "--yes"), stdin=text).code == 0
     (jobd.folder / "jobd.toml").write_bytes('database = "sqlite:///jobd.db"\r\n'.encode("utf-8-sig"))
     assert [job["name"] for job in jobd.fine("list", "--json").json] == ["hello"]
 
@@ -251,7 +251,7 @@ def test_a_file_from_windows_is_read(jobd: Person):  # C68, K4
     "command",
     ["list", "list --json", "show hello", "next", "history", "tasks", "export", "add report --every 1h", "--help"],
 )
-def test_a_full_device_is_one_line(jobd: Person, command: str):  # C59
+def test_a_full_device_is_one_line(jobd: Cli, command: str):  # C59
     jobd.fine("add", "hello", "--every", "1h")
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
@@ -261,7 +261,7 @@ def test_a_full_device_is_one_line(jobd: Person, command: str):  # C59
 
 
 @pytest.mark.parametrize("where", ["/dev/full", "a reader that has gone"])
-def test_the_exit_code_is_right_even_when_nobody_can_be_told(untouched: Person, where: str):  # C58, C59
+def test_the_exit_code_is_right_even_when_nobody_can_be_told(untouched: Cli, where: str):  # C58, C59
     if where == "/dev/full":
         descriptor = os.open(where, os.O_WRONLY)
     else:
@@ -274,7 +274,7 @@ def test_the_exit_code_is_right_even_when_nobody_can_be_told(untouched: Person, 
 
 
 @pytest.mark.parametrize("words", [["list"], ["list", "--json"], ["export"], ["show", "hello"]])
-def test_a_reader_that_has_gone_ends_it_quietly(untouched: Person, words: list[str]):  # C58
+def test_a_reader_that_has_gone_ends_it_quietly(untouched: Cli, words: list[str]):  # C58
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -285,7 +285,7 @@ def test_a_reader_that_has_gone_ends_it_quietly(untouched: Person, words: list[s
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_hurt_nobody(jobd: Person, closed: str):
+def test_closed_streams_hurt_nobody(jobd: Cli, closed: str):
     jobd.fine("add", "hello", "--every", "1h")
     commands = ["list", "list --json", "show hello", "next", "history", "tasks", "export", "add report --every 1h"]
     script = "\n".join(f"'{sys.executable}' -m jobd {command} {closed}; echo $? >&9" for command in commands)
@@ -316,18 +316,18 @@ def test_closed_streams_hurt_nobody(jobd: Person, closed: str):
         {"PYTHONIOENCODING": "latin-1"},
     ],
 )
-def test_a_terminal_that_cannot_show_a_name_gets_it_escaped(jobd: Person, env: dict[str, str]):  # C60
+def test_a_terminal_that_cannot_show_a_name_gets_it_escaped(jobd: Cli, env: dict[str, str]):  # C60
     jobd.fine("add", "j😀b", "--task", "hello", "--every", "1h")
     for words in (("list",), ("list", "--json"), ("next",), ("export",), ("list", "j*"), ("list", "😀")):
-        said = told(jobd, words, **env)
-        assert (said.code, said.err) == (0, b""), said
-    assert re.search(r"^j(😀|\\U0001f600)b ".encode(), told(jobd, ("list",), **env).out, re.MULTILINE)
-    said = told(jobd, ("show", "j😀b"), **env)
-    assert said.code in (0, 2), "in a locale of ASCII the word is no text"
+        answer = run_cli(jobd, words, **env)
+        assert (answer.code, answer.err) == (0, b""), answer
+    assert re.search(r"^j(😀|\\U0001f600)b ".encode(), run_cli(jobd, ("list",), **env).out, re.MULTILINE)
+    answer = run_cli(jobd, ("show", "j😀b"), **env)
+    assert answer.code in (0, 2), "in a locale of ASCII the word is no text"
 
 
 @pytest.fixture
-def interrupted(jobd: Person) -> Iterator[subprocess.Popen[bytes]]:
+def interrupted(jobd: Cli) -> Iterator[subprocess.Popen[bytes]]:
     """A `jobd add` that waits for another program's lock on the database, when Ctrl-C is pressed."""
     jobd.fine("add", "hello", "--every", "1h")
     lock = sqlite3.connect(jobd.folder / "jobd.db", isolation_level=None)
@@ -358,7 +358,7 @@ def _open_files(pid: int) -> list[str]:
     return found
 
 
-def test_ctrl_c_during_add_says_whether_it_was_added(jobd: Person, interrupted: subprocess.Popen[bytes]):  # C67
+def test_ctrl_c_during_add_says_whether_it_was_added(jobd: Cli, interrupted: subprocess.Popen[bytes]):  # C67
     _, err = interrupted.communicate(timeout=30)
     assert interrupted.returncode in (75, 130)
     assert err.count(b"\n") <= 1
@@ -384,7 +384,7 @@ sys.exit(finish(lambda: run(["list"])))
 def test_another_user_is_refused_and_leaves_nothing_behind():
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
-        jobd = Person(Path(folder))
+        jobd = Cli(Path(folder))
         jobd.fine("add", "hello", "--every", "1h")
         files = sorted(os.listdir(folder))
         done = subprocess.run(
@@ -396,7 +396,7 @@ def test_another_user_is_refused_and_leaves_nothing_behind():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can do this")
-def test_root_leaves_no_files_of_its_own_beside_another_users_database(jobd: Person):
+def test_root_leaves_no_files_of_its_own_beside_another_users_database(jobd: Cli):
     jobd.fine("add", "hello", "--every", "1h")
     for path in (jobd.folder, *jobd.folder.glob("jobd.db*")):
         os.chown(path, 65534, 65534)
@@ -454,33 +454,33 @@ CONFIGURED: list[tuple[str, bytes, str]] = [
 @pytest.mark.parametrize(
     ("row", "data", "line"), CONFIGURED, ids=[f"{row}-{n}" for n, (row, *_) in enumerate(CONFIGURED)]
 )
-def test_each_wrong_configuration_is_one_line_that_names_the_place(jobd: Person, row: str, data: bytes, line: str):
+def test_each_wrong_configuration_is_one_line_that_names_the_place(jobd: Cli, row: str, data: bytes, line: str):
     (jobd.folder / "jobd.toml").write_bytes(data)
-    said = told(jobd, ("list",))
-    assert (said.code, said.out) == (78, b""), said
-    assert re.search(line, one_line(said)), said
-    assert b"geheim" not in said.err
+    answer = run_cli(jobd, ("list",))
+    assert (answer.code, answer.out) == (78, b""), answer
+    assert re.search(line, one_line(answer)), answer
+    assert b"geheim" not in answer.err
     assert not (jobd.folder / "jobd.db").exists()
 
 
-def test_a_configuration_is_a_regular_file_of_bounded_size(jobd: Person):  # K2
+def test_a_configuration_is_a_regular_file_of_bounded_size(jobd: Cli):  # K2
     (jobd.folder / "jobd.toml").unlink()
     os.mkfifo(jobd.folder / "pipe")
     (jobd.folder / "large").write_bytes(b"#" * (2**20 + 1))
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(jobd.folder / "sock"))
     for name, word in ((".", "directory"), ("pipe", "regular"), ("sock", "device"), ("large", "1 MiB")):
-        said = told(jobd, ("--config", name, "list"))
-        assert said.code == 78, said
-        assert word in one_line(said)
+        answer = run_cli(jobd, ("--config", name, "list"))
+        assert answer.code == 78, answer
+        assert word in one_line(answer)
     listener.close()
 
 
-def test_a_long_line_does_not_keep_anybody_waiting(jobd: Person):
+def test_a_long_line_does_not_keep_anybody_waiting(jobd: Cli):
     """Regression: looking for the line of a key took the cube of a line's length."""
     (jobd.folder / "jobd.toml").write_bytes(b"timezone = 'UTC'\nx = [\n" + b" " * 100_000 + b"]\n")
     before = os.times().children_user
-    assert told(jobd, ("list",)).code == 78
+    assert run_cli(jobd, ("list",)).code == 78
     assert os.times().children_user - before < 5
 
 
@@ -501,33 +501,31 @@ VARIABLES: list[tuple[str, str, str | bytes, int, str]] = [
 
 
 @pytest.mark.parametrize(("row", "name", "value", "code", "line"), VARIABLES, ids=[f"{v[0]}-{v[1]}" for v in VARIABLES])
-def test_each_wrong_variable_is_one_line(
-    untouched: Person, row: str, name: str, value: str | bytes, code: int, line: str
-):
-    said = told(untouched, ("list",), **{name: value})
-    assert (said.code, said.out) == (code, b""), said
-    assert re.search(line, one_line(said)), said
-    assert b"geheim" not in said.err
+def test_each_wrong_variable_is_one_line(untouched: Cli, row: str, name: str, value: str | bytes, code: int, line: str):
+    answer = run_cli(untouched, ("list",), **{name: value})
+    assert (answer.code, answer.out) == (code, b""), answer
+    assert re.search(line, one_line(answer)), answer
+    assert b"geheim" not in answer.err
 
 
-def test_what_others_put_into_the_environment_is_no_mistake(untouched: Person):  # K17, K18
-    assert told(untouched, ("list",), JOBD_PORT="tcp://10.0.0.1:80", JOBD_SERVICE_HOST="10.0.0.1").code == 0
-    assert told(untouched, ("list",), TZ=b"\xff", COLUMNS="9" * 30).code == 0
+def test_what_others_put_into_the_environment_is_no_mistake(untouched: Cli):  # K17, K18
+    assert run_cli(untouched, ("list",), JOBD_PORT="tcp://10.0.0.1:80", JOBD_SERVICE_HOST="10.0.0.1").code == 0
+    assert run_cli(untouched, ("list",), TZ=b"\xff", COLUMNS="9" * 30).code == 0
 
 
-def test_a_plugins_folder_that_cannot_be_read_is_one_line(untouched: Person):  # K21
+def test_a_plugins_folder_that_cannot_be_read_is_one_line(untouched: Cli):  # K21
     loop = untouched.folder / "loop"
     loop.symlink_to(loop)
     for folder in ("nosuch", "jobd.toml", "loop", "pipe"):
-        said = told(untouched, ("tasks",), JOBD_PLUGINS=folder)
-        assert said.code == 1, said
-        assert "plugins folder" in one_line(said)
-        said = told(untouched, ADD, JOBD_PLUGINS=folder)
-        assert said.code == 2, said
-        assert "plugins folder" in one_line(said)
+        answer = run_cli(untouched, ("tasks",), JOBD_PLUGINS=folder)
+        assert answer.code == 1, answer
+        assert "plugins folder" in one_line(answer)
+        answer = run_cli(untouched, ADD, JOBD_PLUGINS=folder)
+        assert answer.code == 2, answer
+        assert "plugins folder" in one_line(answer)
 
 
-def test_a_working_folder_that_is_gone_is_told_as_such(jobd: Person):
+def test_a_working_folder_that_is_gone_is_told_as_such(jobd: Cli):
     gone = jobd.folder / "gone"
     gone.mkdir()
     script = f"cd '{gone}' && rmdir '{gone}' && exec '{sys.executable}' -P -m jobd list"
@@ -557,7 +555,7 @@ FOUND: list[tuple[str, str, str]] = [
 ]
 
 
-def loosen(jobd: Person) -> None:
+def loosen(jobd: Cli) -> None:
     """Have the tables take nonsense after all."""
     with contextlib.closing(sqlite3.connect(jobd.folder / "jobd.db")) as connection:
         connection.execute("PRAGMA writable_schema = ON")
@@ -567,7 +565,7 @@ def loosen(jobd: Person) -> None:
 
 @pytest.mark.parametrize(("row", "statement", "why"), FOUND, ids=[f"{row}-{n}" for n, (row, *_) in enumerate(FOUND)])
 def test_a_value_that_makes_no_sense_is_shown_with_its_reason_and_hides_no_other_job(
-    jobd: Person, row: str, statement: str, why: str
+    jobd: Cli, row: str, statement: str, why: str
 ):
     jobd.fine("add", "hello", "--every", "1h")
     jobd.fine("add", "report", "--every", "1h")
@@ -577,52 +575,52 @@ def test_a_value_that_makes_no_sense_is_shown_with_its_reason_and_hides_no_other
     assert why in jobs["report"]["error"]
     assert (jobs["report"]["state"], jobs["hello"]["state"]) == ("invalid", "waiting")
     for words in (("list",), ("show", "report"), ("next",), ("export",), ("history",)):
-        assert told(jobd, words).code == 0
+        assert run_cli(jobd, words).code == 0
 
 
 @pytest.mark.parametrize("time", ["0001-01-01 00:00:00", "9999-12-31 23:59:59", "0001-01-01T00:00:00+14:00"])
 @pytest.mark.parametrize("column", ["created_time", "updated_time", "lastFinished_time"])
-def test_a_time_that_cannot_be_shown_is_left_out(jobd: Person, column: str, time: str):  # T10
+def test_a_time_that_cannot_be_shown_is_left_out(jobd: Cli, column: str, time: str):  # T10
     jobd.fine("add", "report", "--every", "1h")
     jobd.sql(f'UPDATE job SET "{column}" = ?', time)
     (job,) = jobd.fine("list", "--json").json
     assert (job["state"], job[column], job.get("error")) == ("waiting", None, None)
     for words in (("list",), ("show", "report"), ("next",), ("export",), ("history",)):
-        assert told(jobd, words).code == 0
+        assert run_cli(jobd, words).code == 0
 
 
-def test_a_run_that_makes_no_sense_is_told_with_its_reason(jobd: Person):
+def test_a_run_that_makes_no_sense_is_told_with_its_reason(jobd: Cli):
     jobd.fine("add", "report", "--every", "1h")
     loosen(jobd)
     run = "INSERT INTO run VALUES (?, ?, 1, 1, ?, 1, 'succeeded', 1, NULL, NULL, 0)"
     for number, finished in enumerate((1_800_000_000_000_000, 4 * 10**18, -5, "abc"), 1):
         jobd.sql(run, 1, number, finished)
     for words in (("history", "report", "--json"), ("show", "report", "--json")):
-        runs = json.loads(told(jobd, words).out)
+        runs = json.loads(run_cli(jobd, words).out)
         runs = runs["runs"] if isinstance(runs, dict) else runs
         assert [one["outcome"] for one in runs] == ["unsound"] * 3 + ["succeeded"]
         assert "finished_time is 'abc'" in runs[0]["error"]
     for words in (("list",), ("show", "report"), ("history",), ("history", "report"), ("history", "--json")):
-        assert told(jobd, words).code == 0
+        assert run_cli(jobd, words).code == 0
 
 
-def test_a_damaged_version_is_one_line(jobd: Person):
+def test_a_damaged_version_is_one_line(jobd: Cli):
     jobd.fine("add", "report", "--every", "1h")
     for statement in ("UPDATE jobd_schema SET version = 'abc'", "DELETE FROM jobd_schema"):
         jobd.sql(statement)
         for words in (("list",), ADD, ("start", "-f")):
-            said = told(jobd, words)
-            assert said.code == 78, said
-            assert "jobd_schema" in one_line(said)
+            answer = run_cli(jobd, words)
+            assert answer.code == 78, answer
+            assert "jobd_schema" in one_line(answer)
 
 
-def test_a_table_that_is_not_ours_is_told_and_one_with_more_columns_will_do(jobd: Person):  # T16
+def test_a_table_that_is_not_ours_is_told_and_one_with_more_columns_will_do(jobd: Cli):  # T16
     jobd.fine("add", "hello", "--every", "1h")
     jobd.sql("ALTER TABLE job ADD COLUMN owner TEXT")
     assert [job["name"] for job in jobd.fine("list", "--json").json] == ["hello"]
     jobd.fine("set", "hello", "--retry", "1")
     jobd.sql('ALTER TABLE job RENAME COLUMN "interval" TO every')
     for words in (("list",), ("add", "report", "--every", "1h")):
-        said = told(jobd, words)
-        assert said.code == 78, said
-        assert "interval" in one_line(said)
+        answer = run_cli(jobd, words)
+        assert answer.code == 78, answer
+        assert "interval" in one_line(answer)

@@ -1,9 +1,9 @@
 """`add`, `set` and their relatives, as typed."""
 
-from tests.cli.conftest import Person
+from tests.cli.conftest import Cli
 
 
-def test_retries_that_are_not_given_are_those_of_the_configuration(jobd: Person) -> None:
+def test_retries_that_are_not_given_are_those_of_the_configuration(jobd: Cli) -> None:
     with (jobd.folder / "jobd.toml").open("a") as config:
         config.write("[defaults]\nretry_times = 2\n")
     (jobd.folder / "jobs.toml").write_text('[job.filed]\ntask = "hello"\ninterval = "1d"\n')

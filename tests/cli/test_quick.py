@@ -10,7 +10,7 @@ import pytest
 from jobd.cli import finish, group
 from jobd.cli.group import COMMANDS
 from jobd.cli.quick import NAMED, plain_completion, plain_list, quick
-from tests.cli.conftest import Person
+from tests.cli.conftest import Cli
 
 SLOW = {"click", "tomllib", "zoneinfo", "urllib.parse", "json", "inspect", "difflib", "peewee", "jobd.lifecycle"}
 NAMES = ("hello", "helper", "other job", "ümlaut", "a:b", "x,y")
@@ -18,9 +18,9 @@ Answers = tuple[tuple[int, bytes, bytes], tuple[int, bytes, bytes]]
 
 
 @pytest.fixture(scope="module")
-def named(tmp_path_factory: pytest.TempPathFactory) -> Person:
+def named(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     """A person with some jobs, one of them deleted. Nobody changes them."""
-    jobd = Person(tmp_path_factory.mktemp("named"))
+    jobd = Cli(tmp_path_factory.mktemp("named"))
     table = "".join(f'[job."{name}"]\ninterval = "1h"\n' for name in (*NAMES, "hellish"))
     jobd.fine("apply", "-", "--yes", stdin=table)
     jobd.fine("rm", "hellish")
@@ -29,7 +29,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Person:
 
 @pytest.fixture
 def both(
-    named: Person, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+    named: Cli, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> Callable[..., Answers]:
     """What the two paths answer to words and an environment; the quick one is click itself where there is none."""
     monkeypatch.chdir(named.folder)
@@ -144,7 +144,7 @@ def test_list_answers_as_click_does(both: Callable[..., Answers], words: tuple[s
         ([], tab("jobd show h", 2), set()),
     ],
 )
-def test_the_quick_path_loads_little(named: Person, words: list[str], more: dict[str, str], needed: set[str]) -> None:
+def test_the_quick_path_loads_little(named: Cli, words: list[str], more: dict[str, str], needed: set[str]) -> None:
     program = "import sys, os; from jobd.__main__ import run; run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", program, *words],
@@ -158,7 +158,7 @@ def test_the_quick_path_loads_little(named: Person, words: list[str], more: dict
     assert SLOW & set(done.stderr.split()) == needed
 
 
-def test_a_long_list_is_one_json_document_with_a_job_on_each_line(jobd: Person) -> None:
+def test_a_long_list_is_one_json_document_with_a_job_on_each_line(jobd: Cli) -> None:
     jobd.fine("apply", "-", "--yes", stdin="".join(f'[job.j{n:04}]\ninterval = "1h"\n' for n in range(2_500)))
     jobd.sql("UPDATE job SET \"interval\" = '1 banana' WHERE name = 'j0007'")
     answer = jobd.fine("list", "--json")
@@ -167,7 +167,7 @@ def test_a_long_list_is_one_json_document_with_a_job_on_each_line(jobd: Person) 
     assert answer.out.count("\n") == 2_500
 
 
-def test_jobs_in_a_list_are_told_each_with_its_own_options(jobd: Person) -> None:
+def test_jobs_in_a_list_are_told_each_with_its_own_options(jobd: Cli) -> None:
     options = ['args = {pin = "x", to = "ann"}\nsecrets = ["pin"]', "", 'args = {to = "ben"}', 'pool = "default"']
     table = "".join(f'[job.j{n}]\ntask = "hello"\ninterval = "1h"\n{options[n // 2]}\n' for n in range(8))
     jobd.fine("apply", "-", "--yes", stdin=table)
@@ -179,7 +179,7 @@ def test_jobs_in_a_list_are_told_each_with_its_own_options(jobd: Person) -> None
         assert job == shown
 
 
-def test_a_list_that_is_cut_off_in_the_middle_ends_as_it_should(named: Person) -> None:
+def test_a_list_that_is_cut_off_in_the_middle_ends_as_it_should(named: Cli) -> None:
     read, write = os.pipe()
     os.close(read)
     for words in (["list"], ["list", "--json"]):
@@ -195,7 +195,7 @@ def test_a_list_that_is_cut_off_in_the_middle_ends_as_it_should(named: Person) -
     os.close(write)
 
 
-def test_help_loads_neither_database_nor_configuration(named: Person) -> None:
+def test_help_loads_neither_database_nor_configuration(named: Cli) -> None:
     program = (
         "import sys; from jobd.__main__ import run\n"
         f"for word in {[*COMMANDS]}:\n"

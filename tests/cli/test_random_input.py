@@ -21,11 +21,11 @@ from jobd.config import Settings, load
 from jobd.engine.changes import ChangeApplier
 from jobd.errors import ConfigError
 from jobd.job import PLAIN, Job
-from jobd.lifecycle import filled, take
+from jobd.lifecycle import after_claim, with_defaults
 from jobd.store import schedule_table as table
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
-from tests.engine.world import START, World
+from tests.engine.harness import START, NodeHarness
 
 SEED = settings(
     derandomize=True,
@@ -197,11 +197,11 @@ CHANGES = st.lists(st.tuples(PLACE, STORED), min_size=1, max_size=3)
 @pytest.fixture
 def base(folder: Path) -> Path:
     """A database with two jobs, `good` and `bad`, that have run twice; a copy is spoilt in each example."""
-    world = World(folder, poll=SECOND)
-    world.add(Job("good", "10s"), Job("bad", "10s", retry_times=2, options=PLAIN._replace(timeout=SECOND)))
-    world.pass_time(15 * SECOND)
-    world.stop()
-    world.store.close()
+    harness = NodeHarness(folder, poll=SECOND)
+    harness.add(Job("good", "10s"), Job("bad", "10s", retry_times=2, options=PLAIN._replace(timeout=SECOND)))
+    harness.pass_time(15 * SECOND)
+    harness.stop()
+    harness.store.close()
     with contextlib.closing(sqlite3.connect(folder / "jobd.db")) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return Path(shutil.copy(folder / "jobd.db", folder / "base.db"))
@@ -274,7 +274,7 @@ def test_whatever_stands_in_a_row_can_be_planned_and_claimed_with_the_others(
         claimed = table.claim(session, 1, "default", later, 10)
         for one in claimed:
             if one.job is not None and one.problem is None:
-                take(filled(one.job, PLAIN), one.plan, later, "UTC")
+                after_claim(with_defaults(one.job, PLAIN), one.state, later, "UTC")
         return [one.job.name for one in claimed if one.job is not None]
 
     store = Store(parse_url(f"sqlite:///{folder}/jobd.db"))
@@ -287,11 +287,11 @@ def test_whatever_stands_in_a_row_can_be_planned_and_claimed_with_the_others(
 @spoilt
 def test_a_daemon_lives_with_whatever_stands_in_a_row(folder: Path, base: Path, changes: list[Any]):
     spoil(folder, changes)
-    world = World(folder, poll=SECOND)
+    harness = NodeHarness(folder, poll=SECOND)
     try:
-        world.clock.ahead += 20 * SECOND
-        world.pass_time(30 * SECOND)
-        assert [ran.job for ran in world.ran].count("good") >= 3
+        harness.clock.ahead += 20 * SECOND
+        harness.pass_time(30 * SECOND)
+        assert [ran.job for ran in harness.ran].count("good") >= 3
     finally:
-        world.stop()
-        world.store.close()
+        harness.stop()
+        harness.store.close()

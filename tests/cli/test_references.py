@@ -10,20 +10,20 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cli.conftest import Person
+from tests.cli.conftest import Cli
 
 REPORT = ("--task", "hello")
 
 
 @pytest.fixture
-def family(jobd: Person) -> Person:
+def family(jobd: Cli) -> Cli:
     """`p`, and `c` that runs after it."""
     jobd.fine("add", "p", *REPORT, "--every", "1h")
     jobd.fine("add", "c", *REPORT, "--after-job", "p")
     return jobd
 
 
-def test_a_job_whose_predecessor_is_gone_is_shown_as_such_and_can_be_removed(family: Person) -> None:
+def test_a_job_whose_predecessor_is_gone_is_shown_as_such_and_can_be_removed(family: Cli) -> None:
     family.fine("rm", "p", "--yes")
     line = next(line for line in family.fine("list").out.splitlines() if line.startswith("c "))
     assert "blocked" in line
@@ -38,7 +38,7 @@ def test_a_job_whose_predecessor_is_gone_is_shown_as_such_and_can_be_removed(fam
     assert family.fine("list", "--json").json == []
 
 
-def test_what_puts_a_blocked_job_right_can_be_copied_into_a_shell(jobd: Person) -> None:
+def test_what_puts_a_blocked_job_right_can_be_copied_into_a_shell(jobd: Cli) -> None:
     jobd.fine("add", "the parent", *REPORT, "--every", "1h")
     jobd.fine("add", "it's", *REPORT, "--after-job", "the parent")
     jobd.fine("rm", "the parent", "--yes")
@@ -48,14 +48,14 @@ def test_what_puts_a_blocked_job_right_can_be_copied_into_a_shell(jobd: Person) 
     assert change == ["set", "it's", "--after-job", "…"]
 
 
-def test_a_parent_without_a_row_is_not_said_to_be_restorable(family: Person) -> None:
+def test_a_parent_without_a_row_is_not_said_to_be_restorable(family: Cli) -> None:
     family.sql("DELETE FROM job WHERE name = 'p'")
     shown = family.fine("show", "c").out
     assert "jobd set c --after-job" in shown
     assert "restore" not in shown
 
 
-def test_rm_names_those_it_leaves_behind_and_needs_yes(family: Person, refused: Callable[..., str]) -> None:
+def test_rm_names_those_it_leaves_behind_and_needs_yes(family: Cli, refused: Callable[..., str]) -> None:
     assert "'c' runs after what is to be deleted" in refused("rm", "p", code=1)
     assert "--yes" in refused("rm", "p", code=1)
     answer = family.fine("rm", "p", "--yes")
@@ -64,7 +64,7 @@ def test_rm_names_those_it_leaves_behind_and_needs_yes(family: Person, refused: 
     assert family.fine("rm", "c", "p").err == ""
 
 
-def test_rm_says_that_a_run_which_was_asked_for_is_dropped(jobd: Person) -> None:
+def test_rm_says_that_a_run_which_was_asked_for_is_dropped(jobd: Cli) -> None:
     jobd.fine("add", "hello", "--cron", "0 0 1 1 *")
     jobd.fine("run", "hello")
     assert "the run of 'hello' that was requested is dropped" in jobd.fine("rm", "hello").err
@@ -74,7 +74,7 @@ def test_rm_says_that_a_run_which_was_asked_for_is_dropped(jobd: Person) -> None
 
 
 @pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 130)])
-def test_rm_asks_at_a_terminal(family: Person, typed: str, code: int) -> None:
+def test_rm_asks_at_a_terminal(family: Cli, typed: str, code: int) -> None:
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "jobd", "rm", "p"],
@@ -94,7 +94,7 @@ def test_rm_asks_at_a_terminal(family: Person, typed: str, code: int) -> None:
     assert out == ("deleted p\n" if code == 0 else "")
 
 
-def test_a_rename_says_what_it_did(family: Person, refused: Callable[..., str]) -> None:
+def test_a_rename_says_what_it_did(family: Cli, refused: Callable[..., str]) -> None:
     family.fine("add", "hello", "--every", "1h")
     assert family.fine("rename", "hello", "greet").out == "renamed hello to greet; it runs the task hello\n"
     assert family.fine("rename", "p", "first", "--json").json["name"] == "first"
@@ -108,7 +108,7 @@ def test_a_rename_says_what_it_did(family: Person, refused: Callable[..., str]) 
 
 
 @pytest.mark.parametrize("name", ["x:finished", "x:succeeded"])
-def test_a_job_whose_name_looks_like_a_reference_can_be_run_after(jobd: Person, name: str) -> None:
+def test_a_job_whose_name_looks_like_a_reference_can_be_run_after(jobd: Cli, name: str) -> None:
     jobd.fine("add", name, *REPORT, "--every", "1h")
     jobd.fine("add", "c", *REPORT, "--after-job", f"{name}:succeeded")
     jobd.fine("add", "d", *REPORT, "--after-job", f"{name}:finished")
@@ -117,7 +117,7 @@ def test_a_job_whose_name_looks_like_a_reference_can_be_run_after(jobd: Person, 
     assert jobd.fine("apply", "-", "--yes", stdin=text).out == "nothing to do\n"
 
 
-def test_what_is_exported_is_applied_to_an_empty_database(family: Person) -> None:
+def test_what_is_exported_is_applied_to_an_empty_database(family: Cli) -> None:
     family.fine("rm", "p", "--yes")
     family.fine("add", "bad", *REPORT, "--every", "1h")
     family.fine("add", "worse", *REPORT, "--every", "1h")
@@ -137,7 +137,7 @@ def test_what_is_exported_is_applied_to_an_empty_database(family: Person) -> Non
     assert family.fine("show", "c", "--json").json["state"] == "waiting"
 
 
-def test_an_invalid_job_can_be_set_although_it_stays_invalid(jobd: Person, refused: Callable[..., str]) -> None:
+def test_an_invalid_job_can_be_set_although_it_stays_invalid(jobd: Cli, refused: Callable[..., str]) -> None:
     jobd.fine("add", "x", *REPORT, "--every", "1h")
     jobd.sql("UPDATE job SET \"interval\" = 'nonsense' WHERE name = 'x'")
     answer = jobd.fine("set", "x", "--timeout", "1h")
@@ -147,7 +147,7 @@ def test_an_invalid_job_can_be_set_although_it_stays_invalid(jobd: Person, refus
 
 
 @pytest.mark.parametrize("name", ["a\nb", " x", "-x", "x\u200b"])
-def test_a_job_with_a_name_that_jobd_would_refuse_can_be_named(jobd: Person, name: str) -> None:
+def test_a_job_with_a_name_that_jobd_would_refuse_can_be_named(jobd: Cli, name: str) -> None:
     jobd.fine("add", "hello", "--every", "1h")
     jobd.sql("INSERT INTO job (name, \"interval\") VALUES (?, '1h')", name)
     assert "invalid" in jobd.fine("show", "--", name).out
@@ -158,7 +158,7 @@ def test_a_job_with_a_name_that_jobd_would_refuse_can_be_named(jobd: Person, nam
     assert jobd.fine("show", "good", "--json").json["state"] == "paused"
 
 
-def test_a_dry_run_refuses_what_apply_refuses_and_changes_nothing(jobd: Person, refused: Callable[..., str]) -> None:
+def test_a_dry_run_refuses_what_apply_refuses_and_changes_nothing(jobd: Cli, refused: Callable[..., str]) -> None:
     jobd.fine("add", "x", *REPORT, "--every", "1h")
     (jobd.folder / "jobs.toml").write_text('[job.a]\nafter_jobs = ["b"]\n[job.b]\nafter_jobs = ["a"]\n')
     assert "would wait for itself" in refused("apply", "jobs.toml", "--dry-run")

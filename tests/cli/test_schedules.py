@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cli.conftest import Person
+from tests.cli.conftest import Cli
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from tests.cli.conftest import Person
     ],
 )
 def test_what_was_understood_is_stored_and_echoed_with_the_next_times(
-    jobd: Person, words: list[str], interval: str
+    jobd: Cli, words: list[str], interval: str
 ) -> None:
     told = jobd.fine("add", "hello", *words).out
     assert interval in told
@@ -32,14 +32,14 @@ def test_what_was_understood_is_stored_and_echoed_with_the_next_times(
     "words",
     [["--once", "--", "x\udcff"], ["--once", "--task", "\udcff", "--force"], ["--once", "--pool", "\udcff"]],
 )
-def test_what_is_no_utf_8_is_refused(jobd: Person, words: list[str]) -> None:
+def test_what_is_no_utf_8_is_refused(jobd: Cli, words: list[str]) -> None:
     answer = jobd("add", "hello", *words)
     assert (answer.code, "is not UTF-8" in answer.err) == (2, True), answer
     for options in (["--cron", "\udcff * * * *"], ["--arg", "a=\udcff", "--once"], ["--calendar", "\udcff"]):
         assert jobd("add", "hello", *options).code == 2
 
 
-def test_a_day_and_a_time(jobd: Person) -> None:
+def test_a_day_and_a_time(jobd: Cli) -> None:
     assert "next due" in jobd.fine("add", "hello", "--at", "tomorrow 09:00").out
     assert jobd.fine("show", "hello", "--json").json["next_due"][11:16] in ("08:00", "07:00")
 
@@ -68,7 +68,7 @@ def test_a_day_and_a_time(jobd: Person) -> None:
         (["--at", "yesterday"], 3, "2026-12-24"),
     ],
 )
-def test_what_is_not_understood_is_shown_with_its_place(jobd: Person, words: list[str], caret: int, hint: str) -> None:
+def test_what_is_not_understood_is_shown_with_its_place(jobd: Cli, words: list[str], caret: int, hint: str) -> None:
     answer = jobd("add", "hello", *words)
     assert answer.code == 2
     message, _, place = answer.err.splitlines()
@@ -77,7 +77,7 @@ def test_what_is_not_understood_is_shown_with_its_place(jobd: Person, words: lis
     assert jobd("show", "hello").code != 0
 
 
-def test_what_is_past_or_never_due_is_stored_only_when_forced(jobd: Person) -> None:
+def test_what_is_past_or_never_due_is_stored_only_when_forced(jobd: Cli) -> None:
     for words in (["--at", "2020-01-01T00:00"], ["--cron", "0 0 1 1 *", "--end", "2026-12-01T00:00"]):
         assert jobd("add", "hello", *words).code == 2
     assert (
@@ -87,7 +87,7 @@ def test_what_is_past_or_never_due_is_stored_only_when_forced(jobd: Person) -> N
     assert "due at once" in jobd.fine("add", "hello", "--at", "2020-01-01T00:00", "--force").out
 
 
-def test_next_computes_what_no_job_has(jobd: Person) -> None:
+def test_next_computes_what_no_job_has(jobd: Cli) -> None:
     words = ["next", "--cron", "30 2 * * *", "--tz", "Europe/Berlin", "--from", "2027-03-27T12:00", "-n", "2"]
     assert [one["due"][:16] for one in jobd.fine(*words, "--json").json] == ["2027-03-28T01:00", "2027-03-29T00:30"]
     told = jobd.fine(*words).out
@@ -103,7 +103,7 @@ def test_next_computes_what_no_job_has(jobd: Person) -> None:
     assert len(jobd.fine("next", "hello", "--from", "2030-01-01T00:00", "-n", "3", "--json").json) == 3
 
 
-def test_days_to_skip_come_from_a_file_or_a_calendar(jobd: Person) -> None:
+def test_days_to_skip_come_from_a_file_or_a_calendar(jobd: Cli) -> None:
     with (jobd.folder / "jobd.toml").open("a") as config:
         config.write('[calendar.holidays]\ndates = ["2026-12-24..2027-01-01"]\n')
     (jobd.folder / "days.txt").write_text("# closed\n2026-12-25  # Christmas\n\n05-01\n")
@@ -121,7 +121,7 @@ def test_days_to_skip_come_from_a_file_or_a_calendar(jobd: Person) -> None:
     assert "skip_dates" not in jobd.fine("show", "report", "--json").json
 
 
-def test_jobs_after_jobs(jobd: Person) -> None:
+def test_jobs_after_jobs(jobd: Cli) -> None:
     jobd.fine("add", "hello", "--every", "day at 9")
     assert "when hello has succeeded" in jobd.fine("add", "report", "--after-job", "hello").out
     assert "it is due when hello has succeeded" in jobd.fine("next", "report").out
@@ -135,7 +135,7 @@ def test_jobs_after_jobs(jobd: Person) -> None:
 
 
 @pytest.mark.parametrize("words", [["--every", "3650d"], ["--interval", "after 3650d"], ["--cron", "0 0 31 12 *"]])
-def test_a_job_whose_due_times_reach_the_last_year_ends_no_command(jobd: Person, words: list[str]) -> None:
+def test_a_job_whose_due_times_reach_the_last_year_ends_no_command(jobd: Cli, words: list[str]) -> None:
     jobd.fine("add", "far", "--task", "hello", *words, "--start", "9998-12-30T00:00", "--jitter", "3h")
     jobd.fine("add", "near", "--task", "hello", "--every", "1h")
     assert "near" in jobd.fine("list").out
@@ -145,11 +145,11 @@ def test_a_job_whose_due_times_reach_the_last_year_ends_no_command(jobd: Person,
 
 
 @pytest.mark.parametrize("zone", ["", "localtime", "UTC+2"])
-def test_a_zone_that_is_none_is_refused_also_where_nothing_is_stored(jobd: Person, zone: str) -> None:
+def test_a_zone_that_is_none_is_refused_also_where_nothing_is_stored(jobd: Cli, zone: str) -> None:
     answer = jobd("next", "--cron", "0 9 * * *", "--tz", zone)
     assert (answer.code, "there is no time zone" in answer.err, "localtime?" in answer.err) == (2, True, False), answer
 
 
-def test_a_cron_expression_may_be_separated_by_tabs(jobd: Person) -> None:
+def test_a_cron_expression_may_be_separated_by_tabs(jobd: Cli) -> None:
     jobd.fine("add", "hello", "--cron", "0\t9\t*\t*\t*")
     assert "09:00" in jobd.fine("show", "hello").out

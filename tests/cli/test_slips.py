@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Person
-from tests.house import House
+from tests.cli.conftest import Cli
+from tests.installation import Installation
 
 PLUGIN = """
 import functools, jobd
@@ -34,7 +34,7 @@ Refused = Callable[..., str]
 
 
 @pytest.fixture
-def mailer(jobd: Person) -> Person:
+def mailer(jobd: Cli) -> Cli:
     (jobd.folder / "plugins" / "mail.py").write_text(PLUGIN)
     return jobd
 
@@ -62,17 +62,17 @@ RIGHT = [
 
 @pytest.mark.parametrize(("words", "why"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
 def test_arguments_that_a_task_does_not_take_are_refused(
-    mailer: Person, refused: Refused, words: tuple[str, ...], why: str
+    mailer: Cli, refused: Refused, words: tuple[str, ...], why: str
 ) -> None:
     assert why in refused("add", "x", "--every", "1h", *words)
 
 
 @pytest.mark.parametrize("words", RIGHT, ids=" ".join)
-def test_arguments_that_it_may_take_are_taken(mailer: Person, words: tuple[str, ...]) -> None:
+def test_arguments_that_it_may_take_are_taken(mailer: Cli, words: tuple[str, ...]) -> None:
     assert mailer.fine("add", "x", "--every", "1h", *words).err == ""
 
 
-def test_a_change_that_touches_them_is_looked_at_and_no_other(mailer: Person, refused: Refused) -> None:
+def test_a_change_that_touches_them_is_looked_at_and_no_other(mailer: Cli, refused: Refused) -> None:
     mailer.fine("add", "x", "--task", "send_mail", "--every", "1h", "--force")
     mailer.fine("set", "x", "--retry", "2")
     assert "needs the argument 'to'" in refused("set", "x", "--arg", "copies=2")
@@ -83,7 +83,7 @@ def test_a_change_that_touches_them_is_looked_at_and_no_other(mailer: Person, re
 
 
 @pytest.mark.parametrize("option", ["--retry", "--priority"])
-def test_a_zero_is_a_change(mailer: Person, option: str) -> None:
+def test_a_zero_is_a_change(mailer: Cli, option: str) -> None:
     mailer.fine("add", "nothing", "--every", "1h", option, "3")
     mailer.fine("set", "nothing", option, "0")
 
@@ -102,7 +102,7 @@ SHELL = [
 
 @pytest.mark.parametrize(("words", "what", "line"), SHELL, ids=[words[0] for words, *_ in SHELL])
 def test_words_for_a_shell_are_warned_of_with_the_rewrite(
-    jobd: Person, words: tuple[str, ...], what: str, line: str
+    jobd: Cli, words: tuple[str, ...], what: str, line: str
 ) -> None:
     import shlex
 
@@ -114,7 +114,7 @@ def test_words_for_a_shell_are_warned_of_with_the_rewrite(
         assert shlex.split(rewrite) == ["sh", "-c", line] or shlex.split(rewrite)[2].split() == line.split()
 
 
-def test_a_program_that_is_not_there_is_warned_of(jobd: Person) -> None:
+def test_a_program_that_is_not_there_is_warned_of(jobd: Cli) -> None:
     said = jobd.fine("add", "x", "--every", "1h", "--", "no-such-program").err
     assert said == "jobd: warning: there is no program 'no-such-program' here\n"
     for word in ("/bin/sh", "true"):
@@ -127,51 +127,53 @@ OURS = "import os, jobd\nopen('marker')\nos.environ['API_KEY']\n@jobd.task\ndef 
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def installation(tmp_path: Path) -> Iterator[Installation]:
     """A daemon that has the variable, the file and the PATH that its plugin and program need; its shell has not."""
-    house = House(tmp_path)
-    (house.folder / "plugins" / "ours.py").write_text(OURS)
-    (house.folder / "bin").mkdir()
-    (house.folder / "bin" / "our-program").write_text("#!/bin/sh\n")
-    (house.folder / "bin" / "our-program").chmod(0o755)
-    house.state.mkdir(mode=0o700)
-    (house.state / "jobd.pid").touch()
-    (house.state / "marker").touch()
-    outside = dict(house.environ)
-    house.environ |= {"API_KEY": "x", "PATH": f"{house.folder}/bin:{outside['PATH']}"}
-    house.foreground()
-    house.environ = outside
-    yield house
-    house.close()
+    installation = Installation(tmp_path)
+    (installation.folder / "plugins" / "ours.py").write_text(OURS)
+    (installation.folder / "bin").mkdir()
+    (installation.folder / "bin" / "our-program").write_text("#!/bin/sh\n")
+    (installation.folder / "bin" / "our-program").chmod(0o755)
+    installation.state.mkdir(mode=0o700)
+    (installation.state / "jobd.pid").touch()
+    (installation.state / "marker").touch()
+    outside = dict(installation.environ)
+    installation.environ |= {"API_KEY": "x", "PATH": f"{installation.folder}/bin:{outside['PATH']}"}
+    installation.foreground()
+    installation.environ = outside
+    yield installation
+    installation.close()
 
 
-def test_the_daemon_is_asked_which_tasks_and_programs_there_are(house: House) -> None:
-    answer = house.jobd("tasks", "--json")
+def test_the_daemon_is_asked_which_tasks_and_programs_there_are(installation: Installation) -> None:
+    answer = installation.jobd("tasks", "--json")
     assert '"ours"' in answer.stdout
     assert (answer.stderr, 'error":"' in answer.stdout) == ("", False)
-    house.fine("add", "ours", "--every", "1h")
-    house.fine("add", "full", "--task", "ours:ours", "--every", "1h")
-    assert "takes no argument 'm'" in house.jobd("add", "more", "--task", "ours", "--once", "--arg", "m=1").stderr
-    assert house.jobd("add", "program", "--every", "1h", "--", "our-program").stderr == ""
-    said = house.jobd("add", "other", "--every", "1h", "--", "other-program").stderr
+    installation.fine("add", "ours", "--every", "1h")
+    installation.fine("add", "full", "--task", "ours:ours", "--every", "1h")
+    assert (
+        "takes no argument 'm'" in installation.jobd("add", "more", "--task", "ours", "--once", "--arg", "m=1").stderr
+    )
+    assert installation.jobd("add", "program", "--every", "1h", "--", "our-program").stderr == ""
+    said = installation.jobd("add", "other", "--every", "1h", "--", "other-program").stderr
     assert said == "jobd: warning: there is no program 'other-program' for the daemon\n"
 
 
-def test_without_a_daemon_it_is_said_that_the_shell_was_asked(house: House) -> None:
-    house.fine("stop")
-    answer = house.jobd("tasks")
+def test_without_a_daemon_it_is_said_that_the_shell_was_asked(installation: Installation) -> None:
+    installation.fine("stop")
+    answer = installation.jobd("tasks")
     assert answer.stdout.endswith(
         "no daemon answers, so the plugins were loaded here, with this shell's environment and user\n"
     )
     assert "KeyError" in answer.stdout
-    assert "no daemon answers" in house.jobd("tasks", "--json").stderr
-    answer = house.jobd("add", "ours", "--every", "1h")
+    assert "no daemon answers" in installation.jobd("tasks", "--json").stderr
+    answer = installation.jobd("add", "ours", "--every", "1h")
     assert answer.returncode == 2
     assert "no daemon answers" in answer.stderr
 
 
-def test_a_task_that_the_daemon_cannot_load_is_refused_with_the_reason(house: House) -> None:
-    (house.state / "marker").unlink()
-    answer = house.jobd("add", "ours", "--every", "1h")
+def test_a_task_that_the_daemon_cannot_load_is_refused_with_the_reason(installation: Installation) -> None:
+    (installation.state / "marker").unlink()
+    answer = installation.jobd("add", "ours", "--every", "1h")
     assert answer.returncode == 2
     assert "plugins/ours.py did not load: FileNotFoundError" in answer.stderr

@@ -20,7 +20,7 @@ from tests.combine.record import Record
 from tests.combine.scenario import Scenario, from_json
 from tests.combine.shrink import shrink
 from tests.combine.situations import SITUATIONS, draw
-from tests.house import ROOT
+from tests.installation import ROOT
 
 New = Callable[[Path], str]  # gives the URL of an empty database
 

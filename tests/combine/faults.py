@@ -27,11 +27,11 @@ class Fault(NamedTuple):
 ASKED = "return current if current.manual and current.ready is not None else current._replace(ready=None)"
 KEPT_REQUEST = (
     "    if current.manual and current.ready is not None:\n"
-    "        return current._replace(basis=basis, anchor=first, resume=first)\n"
+    "        return current._replace(fingerprint=fingerprint, anchor=first, resume=first)\n"
 )
 FINISH_ENDED = "        self._finish_ended()  # an attempt that has just ended is followed by no other\n"
 CANCEL = "            self._cancel.add(change.job_id)\n"
-WAITS_FOR_RETRY = "(plan.attempt or plan.losses) and plan.due is not None:"
+WAITS_FOR_RETRY = "(state.attempt or state.losses) and state.due is not None:"
 TIMERS = "        signal.setitimer(signal.ITIMER_VIRTUAL, 0)\n        signal.setitimer(signal.ITIMER_PROF, 0)\n"
 ALARM = "        signal.alarm(0)  # the same timer as ITIMER_REAL\n"
 FIRSTS = "(first_ready(session, pool, without=without) if firsts is None else firsts).items()"
@@ -91,7 +91,7 @@ FAULTS = {
     "13.5 a run that waits for its next attempt cannot be cancelled": Fault(
         ("cancelled",),
         ("stubborn",),
-        (Edit("engine/changes.py", WAITS_FOR_RETRY, "plan.losses and plan.due is not None:"),),
+        (Edit("engine/changes.py", WAITS_FOR_RETRY, "state.losses and state.due is not None:"),),
     ),
     "13.6 a request is dropped with the old schedule": Fault(
         ("requests",),
@@ -164,7 +164,7 @@ FAULTS = {
     "13.14 run --wait waits for a job that was removed": Fault(
         ("waits",),
         ("odd", "busy"),
-        (Edit("cli/waiting.py", "if self._clock.monotonic() >= look_at:", "if False:"),),
+        (Edit("cli/waiting.py", "if self._clock.monotonic() >= check_at:", "if False:"),),
     ),
     "13.15 due times go beyond the calendar": Fault(
         ("answers",),

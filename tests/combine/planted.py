@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.combine.__main__ import New, Session
 from tests.combine.faults import FAULTS, Fault
 from tests.combine.play import databases
-from tests.house import ROOT
+from tests.installation import ROOT
 
 
 def plant(fault: Fault, folder: Path) -> Path:

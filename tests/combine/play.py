@@ -19,7 +19,7 @@ from tests.combine.errand import Errands
 from tests.combine.gather import Database, gather
 from tests.combine.record import REFUSED, Command, Record
 from tests.combine.scenario import MARK, TOGETHER, JobPlan, Scenario, Step
-from tests.house import ROOT, House
+from tests.installation import ROOT, Installation
 
 MORE = 'poll = "500ms"\nlease = "6s"\nstop_timeout = "5s"\n'
 TABLES = "[pool.second]\nworkers = 1\n[history]\nkeep_per_job = 1000000\n"
@@ -49,24 +49,26 @@ class Player:
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._plugin = (Path(__file__).parent / "witness.py").read_text()
-        self._houses = [self._house(folder / f"node{n}", url, code, ahead) for n, ahead in enumerate(scenario.clocks)]
-        self._locks = [threading.Lock() for _ in self._houses]
-        environ = {key: value for key, value in self._houses[0].environ.items() if key != "TZ"}
+        self._installations = [
+            self._installation(folder / f"node{n}", url, code, ahead) for n, ahead in enumerate(scenario.clocks)
+        ]
+        self._locks = [threading.Lock() for _ in self._installations]
+        environ = {key: value for key, value in self._installations[0].environ.items() if key != "TZ"}
         self._errands = Errands(folder / "errands", environ | {"PYTHONPATH": f"{code}:{ROOT}"})
         self._until = 0.0
 
-    def _house(self, folder: Path, url: str, code: Path, ahead: float) -> House:
-        house = House(folder, url, self._plugin)
+    def _installation(self, folder: Path, url: str, code: Path, ahead: float) -> Installation:
+        installation = Installation(folder, url, self._plugin)
         (folder / "plugins" / "spare.py").touch()
         deep = folder / "plugins" / "deep"
         deep.mkdir()
         (deep / "__init__.py").touch()
         (deep / "broken.py").write_text(BROKEN)
-        house.configure(TABLES, self._scenario.workers, MORE)
-        house.environ |= {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1", "TZ": ZONE}
+        installation.configure(TABLES, self._scenario.workers, MORE)
+        installation.environ |= {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1", "TZ": ZONE}
         if ahead:
-            house.environ |= _faked(folder, code, ahead)
-        return house
+            installation.environ |= _faked(folder, code, ahead)
+        return installation
 
     def play(self) -> Record:
         """Run all of it. The daemons are stopped at the end, whatever happens."""
@@ -74,23 +76,23 @@ class Player:
             return self._play()
         finally:
             self._errands.close()
-            for house in self._houses:
+            for installation in self._installations:
                 with contextlib.suppress(OSError):
-                    house.close()
+                    installation.close()
 
     def _play(self) -> Record:
         started = time.monotonic()
         ahead = time.time() - started
-        for house in self._houses:
-            house.foreground()
+        for installation in self._installations:
+            installation.foreground()
         self._take_steps(time.monotonic())
-        taken = [_taken(house.processes[-1].pid) for house in self._houses]
+        taken = [_taken(installation.processes[-1].pid) for installation in self._installations]
         stopped = time.monotonic()
-        for number, _ in enumerate(self._houses):
+        for number, _ in enumerate(self._installations):
             self._command("stop", "", node=number)
         names = {later: first for first, later in self._called.items()}
         names |= {one.words[0]: one.job for one in self._commands if one.what == "rename"}
-        logs = "".join(house.log() for house in self._houses)
+        logs = "".join(installation.log() for installation in self._installations)
         seen = gather(self._database, self._folder / "witness", self._look, names)
         return Record(
             scenario=self._scenario,
@@ -206,7 +208,7 @@ class Player:
     def _write_plugins(self, node: int, refused: bool = False) -> None:
         """The tasks in their present version; `refused`: in one that must not run, because another plugin is broken."""
         version = self._versions[node] + refused / 2
-        plugins = self._houses[node].folder / "plugins"
+        plugins = self._installations[node].folder / "plugins"
         (plugins / "tasks.py").write_text(self._plugin.replace("VERSION = 0", f"VERSION = {version}"))
         (plugins / "spare.py").write_text("this is no Python\n" if refused else "")
 
@@ -220,17 +222,17 @@ class Player:
         as_json = ["--json"] if what in ("add", "set", "run") else []
         named = [self._called[job]] if job and what != "apply" else []
         command = list(words) if what == "look" else [what, *named, *as_json, *words]
-        config = str(self._houses[node].folder / "jobd.toml")
+        config = str(self._installations[node].folder / "jobd.toml")
         zone = SHELLS[len(self._commands) % len(SHELLS)]
         asked = time.monotonic()
         code, output, errors = self._errands.run(
-            ["--config", config, *command], self._houses[node].folder, patience, zone
+            ["--config", config, *command], self._installations[node].folder, patience, zone
         )
         return self._note(Command(what, job, words, asked, time.monotonic(), code, output, errors, mark, node))
 
     def _look(self, *words: str) -> object:
         """What a command answers in JSON, after the play."""
-        config = str(self._houses[0].folder / "jobd.toml")
+        config = str(self._installations[0].folder / "jobd.toml")
         code, output, errors = self._errands.run(["--config", config, *words, "--json"], self._folder, PATIENCE)
         assert code == 0, errors
         return json.loads(output)
@@ -248,17 +250,17 @@ class Player:
 
     def _again(self, what: str, node: int, number: int, down: float = 0.0) -> None:
         """End a daemon and start it once more."""
-        house = self._houses[node]
+        installation = self._installations[node]
         with self._locks[node]:
             asked = time.monotonic()
-            process = house.processes[-1]
+            process = installation.processes[-1]
             process.send_signal(number)
             process.wait(PATIENCE)
             time.sleep(down)
             self._write_plugins(node)  # a daemon that starts takes what lies there
             with contextlib.suppress(AssertionError):
-                house.foreground()
-            code = house.processes[-1].poll() or 0
+                installation.foreground()
+            code = installation.processes[-1].poll() or 0
             self._note(Command(what, "", (), asked, time.monotonic(), code, "", "", node=node))
 
     def _sql(self, what: str, job: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from jobd.clock import SECOND, iso
-from jobd.store.output import LOST
+from jobd.store.output import DROPPED_NOTICE
 from tests.combine.case import DEADLINE
 from tests.combine.errand import NEVER
 from tests.combine.judge import judge
@@ -469,7 +469,7 @@ def test_a_daemon_that_was_killed_excuses_what_it_did_not_record() -> None:
 
 def test_lines_that_were_dropped_for_want_of_room_are_not_missing_where_the_run_says_so() -> None:
     record = clean()
-    record.output["a", 1] = [(1, LOST.format(5))]
+    record.output["a", 1] = [(1, DROPPED_NOTICE.format(5))]
     assert judge(record) == []
 
 

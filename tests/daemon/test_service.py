@@ -15,66 +15,66 @@ import pytest
 
 from jobd.daemon.control import ask
 from jobd.daemon.pidfile import holder
-from tests.house import PLUGIN, House, until
+from tests.installation import PLUGIN, Installation, until
 
 
-def test_a_job_whose_task_is_unknown_is_offered_again_and_logged_once(house: House) -> None:
-    house.foreground()
-    house.fine("add", "nothing", "--task", "not-there", "--once", "--force")
+def test_a_job_whose_task_is_unknown_is_offered_again_and_logged_once(installation: Installation) -> None:
+    installation.foreground()
+    installation.fine("add", "nothing", "--task", "not-there", "--once", "--force")
 
     def offered() -> tuple[int, int]:
         """The number of the last claim, and the node that holds the job."""
-        with sqlite3.connect(house.folder / "jobd.db") as database:
+        with sqlite3.connect(installation.folder / "jobd.db") as database:
             token, node = database.execute("SELECT token, node_id FROM schedule").fetchone()
             return token, node
 
-    until(lambda: "nothing cannot run" in house.log(), "the line")
+    until(lambda: "nothing cannot run" in installation.log(), "the line")
     for _ in range(2):
         # A worker with the new plugins answers for a job that is claimed during the reload: no other claim follows.
         until(lambda: offered()[1] == 0, "the job being given back")
         before = offered()[0]
-        house.fine("reload")
+        installation.fine("reload")
         until(lambda before=before: offered()[0] > before, "another claim")
-    house.fine("stop")
-    assert house.log().count("cannot run") == 1
+    installation.fine("stop")
+    assert installation.log().count("cannot run") == 1
 
 
-def test_start_returns_when_the_daemon_is_up_and_stop_when_it_is_gone(house: House) -> None:
-    started = house.jobd("start")
+def test_start_returns_when_the_daemon_is_up_and_stop_when_it_is_gone(installation: Installation) -> None:
+    started = installation.jobd("start")
     assert started.returncode == 0, started.stderr
-    status = json.loads(house.jobd("status", "--json").stdout)
+    status = json.loads(installation.jobd("status", "--json").stdout)
     assert (status["state"], status["database"]) == ("running", "ok")
     assert {"state", "pid", "node", "since", "workers", "running", "queued", "database"} <= set(status)
     assert f"pid {status['pid']}" in started.stdout
-    assert house.jobd("status").returncode == 0
+    assert installation.jobd("status").returncode == 0
     assert os.getsid(status["pid"]) != os.getsid(0)
-    stopped = house.jobd("stop")
+    stopped = installation.jobd("stop")
     assert (stopped.returncode, stopped.stderr) == (0, "")
-    assert holder(str(house.state)) is None
+    assert holder(str(installation.state)) is None
 
 
-def test_status_and_stop_say_with_3_that_nothing_runs(house: House) -> None:
+def test_status_and_stop_say_with_3_that_nothing_runs(installation: Installation) -> None:
     for words in (["status"], ["stop"], ["reload"]):
-        answer = house.jobd(*words)
+        answer = installation.jobd(*words)
         assert (answer.returncode, answer.stderr) == (3, "jobd: error: jobd is not running\n")
-    answer = house.jobd("status", "--json")
+    answer = installation.jobd("status", "--json")
     assert (answer.returncode, json.loads(answer.stdout)) == (3, {"state": "stopped"})
 
 
-def test_a_second_daemon_is_refused_with_the_pid_of_the_first(house: House) -> None:
-    process = house.foreground()
+def test_a_second_daemon_is_refused_with_the_pid_of_the_first(installation: Installation) -> None:
+    process = installation.foreground()
     for words in (["start"], ["start", "-f"]):
-        refused = house.jobd(*words)
+        refused = installation.jobd(*words)
         assert refused.returncode == 1
-        assert f"already running in {house.state} (pid {process.pid})" in refused.stderr
+        assert f"already running in {installation.state} (pid {process.pid})" in refused.stderr
 
 
-def test_after_a_kill_the_next_start_works(house: House) -> None:
-    process = house.foreground()
+def test_after_a_kill_the_next_start_works(installation: Installation) -> None:
+    process = installation.foreground()
     process.kill()
     process.wait()
-    assert house.jobd("status").returncode == 3
-    house.foreground()
+    assert installation.jobd("status").returncode == 3
+    installation.foreground()
 
 
 @pytest.mark.parametrize(
@@ -84,131 +84,135 @@ def test_after_a_kill_the_next_start_works(house: House) -> None:
         ("", 4, "no-such-folder"),
     ],
 )
-def test_why_a_start_failed_reaches_the_terminal(house: House, config: str, code: int, reason: str) -> None:
-    house.configure(config)
+def test_why_a_start_failed_reaches_the_terminal(
+    installation: Installation, config: str, code: int, reason: str
+) -> None:
+    installation.configure(config)
     if code == 4:
-        house.environ["JOBD_DATABASE"] = f"sqlite:///{house.folder}/no-such-folder/jobd.db"
-    foreground, detached = house.jobd("start", "-f"), house.jobd("start")
+        installation.environ["JOBD_DATABASE"] = f"sqlite:///{installation.folder}/no-such-folder/jobd.db"
+    foreground, detached = installation.jobd("start", "-f"), installation.jobd("start")
     assert (foreground.returncode, detached.returncode) == (code, code)
     for answer in (foreground, detached):
         assert reason in answer.stderr
         assert "Traceback" not in answer.stderr
-    assert house.jobd("status", "--json").returncode in (3, 78)
+    assert installation.jobd("status", "--json").returncode in (3, 78)
 
 
-def test_a_missing_plugins_folder_is_named(house: House) -> None:
-    (house.folder / "jobd.toml").write_text('plugins = "elsewhere"')
-    answer = house.jobd("start", "-f")
+def test_a_missing_plugins_folder_is_named(installation: Installation) -> None:
+    (installation.folder / "jobd.toml").write_text('plugins = "elsewhere"')
+    answer = installation.jobd("start", "-f")
     assert answer.returncode == 78
-    assert f"{house.folder}/elsewhere" in answer.stderr
+    assert f"{installation.folder}/elsewhere" in answer.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root refuses it")
-def test_root_refuses_plugins_that_anybody_can_write(house: House) -> None:
-    os.chmod(house.folder / "plugins", 0o777)
-    answer = house.jobd("start", "-f")
+def test_root_refuses_plugins_that_anybody_can_write(installation: Installation) -> None:
+    os.chmod(installation.folder / "plugins", 0o777)
+    answer = installation.jobd("start", "-f")
     assert answer.returncode == 78
     assert "world-writable" in answer.stderr
 
 
-def test_what_the_daemon_writes_is_its_users_alone(house: House) -> None:
-    house.state.mkdir(mode=0o755)
-    assert house.jobd("start").returncode == 0
-    assert stat.S_IMODE(house.state.stat().st_mode) == 0o700
-    for path in (house.state / "jobd.log", house.state / "jobd.pid", house.folder / "jobd.db"):
+def test_what_the_daemon_writes_is_its_users_alone(installation: Installation) -> None:
+    installation.state.mkdir(mode=0o755)
+    assert installation.jobd("start").returncode == 0
+    assert stat.S_IMODE(installation.state.stat().st_mode) == 0o700
+    for path in (installation.state / "jobd.log", installation.state / "jobd.pid", installation.folder / "jobd.db"):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
-    assert house.jobd("stop").returncode == 0
+    assert installation.jobd("stop").returncode == 0
 
 
-def test_status_shows_local_times(house: House) -> None:
-    house.environ["TZ"] = "Asia/Kolkata"
-    house.foreground()
-    assert re.search(r", since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+05:30\n", house.fine("status"))
+def test_status_shows_local_times(installation: Installation) -> None:
+    installation.environ["TZ"] = "Asia/Kolkata"
+    installation.foreground()
+    assert re.search(r", since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+05:30\n", installation.fine("status"))
 
 
-def test_a_socket_that_somebody_removed_is_made_anew(house: House) -> None:
-    house.configure("", more='poll = "100ms"\nlease = "5s"\n')
-    process = house.foreground()
-    (house.state / "jobd.sock").unlink()
-    answer = house.jobd("status")
+def test_a_socket_that_somebody_removed_is_made_anew(installation: Installation) -> None:
+    installation.configure("", more='poll = "100ms"\nlease = "5s"\n')
+    process = installation.foreground()
+    (installation.state / "jobd.sock").unlink()
+    answer = installation.jobd("status")
     assert answer.returncode == 0 or "its socket" in answer.stderr
-    until(lambda: house.status().get("pid") == process.pid, "a new socket")
+    until(lambda: installation.status().get("pid") == process.pid, "a new socket")
 
 
 @pytest.mark.parametrize("command", ["reload", "status"])
-def test_a_stopped_daemon_is_said_to_be(house: House, command: str) -> None:
-    process = house.foreground()
+def test_a_stopped_daemon_is_said_to_be(installation: Installation, command: str) -> None:
+    process = installation.foreground()
     process.send_signal(signal.SIGSTOP)
     began = time.monotonic()
-    answer = house.jobd(command)
+    answer = installation.jobd(command)
     assert time.monotonic() - began < 20
     assert answer.returncode == 1
     hint = f"`kill -CONT {process.pid}` resumes it"
     assert answer.stderr == f"jobd: error: jobd (pid {process.pid}) has been stopped by a signal; {hint}\n"
 
 
-def test_sigterm_ends_it_with_0(house: House) -> None:
-    process = house.foreground()
+def test_sigterm_ends_it_with_0(installation: Installation) -> None:
+    process = installation.foreground()
     process.terminate()
     assert process.wait(20) == 0
-    assert not (house.state / "jobd.sock").exists()
+    assert not (installation.state / "jobd.sock").exists()
 
 
-def test_ctrl_c_ends_it_with_0(house: House) -> None:
-    process = house.foreground()
+def test_ctrl_c_ends_it_with_0(installation: Installation) -> None:
+    process = installation.foreground()
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
 
 
-def test_the_log_says_little(house: House) -> None:
-    process = house.foreground()
+def test_the_log_says_little(installation: Installation) -> None:
+    process = installation.foreground()
     process.terminate()
     process.wait(20)
-    messages = [json.loads(line)["msg"] for line in house.log().splitlines()]
+    messages = [json.loads(line)["msg"] for line in installation.log().splitlines()]
     assert len(messages) == 3
     assert "is up" in messages[0]
 
 
-def test_a_reload_puts_new_settings_into_effect(house: House) -> None:
-    house.foreground()
-    house.configure("context = true")
-    answer = house.jobd("reload")
+def test_a_reload_puts_new_settings_into_effect(installation: Installation) -> None:
+    installation.foreground()
+    installation.configure("context = true")
+    answer = installation.jobd("reload")
     assert (answer.returncode, answer.stdout) == (0, "reloaded\n")
-    assert "reloaded" in house.log()
+    assert "reloaded" in installation.log()
 
 
-def test_a_reload_of_a_bad_configuration_is_refused_in_one_line(house: House) -> None:
-    process = house.foreground()
-    house.configure("colour = 1\nsize = 2")
-    answer = house.jobd("reload")
+def test_a_reload_of_a_bad_configuration_is_refused_in_one_line(installation: Installation) -> None:
+    process = installation.foreground()
+    installation.configure("colour = 1\nsize = 2")
+    answer = installation.jobd("reload")
     assert answer.returncode == 78  # the command reads the file itself
     process.send_signal(signal.SIGHUP)
-    until(lambda: "refused" in house.log())
-    assert len([line for line in house.log().splitlines() if "colour" in line]) == 1
-    assert house.status()["state"] == "running"
+    until(lambda: "refused" in installation.log())
+    assert len([line for line in installation.log().splitlines() if "colour" in line]) == 1
+    assert installation.status()["state"] == "running"
 
 
-def test_a_plugin_that_no_longer_loads_is_refused_and_the_old_goes_on(house: House) -> None:
-    house.foreground()
-    assert house.jobd("reload").returncode == 0
-    (house.folder / "plugins" / "tasks.py").write_text("import no_such_module\n")
+def test_a_plugin_that_no_longer_loads_is_refused_and_the_old_goes_on(installation: Installation) -> None:
+    installation.foreground()
+    assert installation.jobd("reload").returncode == 0
+    (installation.folder / "plugins" / "tasks.py").write_text("import no_such_module\n")
     for _ in range(2):
-        answer = house.jobd("reload")
+        answer = installation.jobd("reload")
         assert (answer.returncode, answer.stdout) == (1, "")
         assert "plugins/tasks.py does not load any more: ModuleNotFoundError" in answer.stderr
-    (house.folder / "plugins" / "tasks.py").write_text("import jobd\n@jobd.task\ndef hello():\n    yield\n")
-    assert "hello of plugins/tasks.py:2 does not load any more: it is a generator" in house.jobd("reload").stderr
+    (installation.folder / "plugins" / "tasks.py").write_text("import jobd\n@jobd.task\ndef hello():\n    yield\n")
+    assert "hello of plugins/tasks.py:2 does not load any more: it is a generator" in installation.jobd("reload").stderr
 
 
 @pytest.mark.parametrize("text", ["import no_such_module\n", "import jobd\n@jobd.task\ndef fresh():\n    yield\n"])
-def test_a_plugin_that_never_loaded_is_named_each_time_and_the_rest_takes_effect(house: House, text: str) -> None:
-    (house.folder / "plugins" / "old.py").write_text("import no_such_module_1\n")
-    house.foreground()
-    until(lambda: "no_such_module_1" in house.log(), "the word about the plugin that does not load")
-    (house.folder / "plugins" / "fresh.py").write_text(text)
-    house.fine("tasks")  # to look changes nothing
+def test_a_plugin_that_never_loaded_is_named_each_time_and_the_rest_takes_effect(
+    installation: Installation, text: str
+) -> None:
+    (installation.folder / "plugins" / "old.py").write_text("import no_such_module_1\n")
+    installation.foreground()
+    until(lambda: "no_such_module_1" in installation.log(), "the word about the plugin that does not load")
+    (installation.folder / "plugins" / "fresh.py").write_text(text)
+    installation.fine("tasks")  # to look changes nothing
     for _ in range(2):
-        answer = house.jobd("reload")
+        answer = installation.jobd("reload")
         assert (answer.returncode, answer.stdout) == (1, "reloaded\n")
         named = [line.partition(": ")[2] for line in answer.stderr.splitlines()]
         assert [line.partition(" does not load: ")[0].partition(":2")[0] for line in named] == [
@@ -216,72 +220,72 @@ def test_a_plugin_that_never_loaded_is_named_each_time_and_the_rest_takes_effect
             "warning: plugins/old.py",
         ]
     for name in ("old", "fresh"):
-        (house.folder / "plugins" / f"{name}.py").unlink()
-    answer = house.jobd("reload")
+        (installation.folder / "plugins" / f"{name}.py").unlink()
+    answer = installation.jobd("reload")
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, "reloaded\n", "")
 
 
-def test_a_new_task_that_takes_the_name_of_one_that_ran_is_refused(house: House) -> None:
-    house.foreground()
-    house.fine("reload")
-    (house.folder / "plugins" / "other.py").write_text(PLUGIN)
-    answer = house.jobd("reload")
+def test_a_new_task_that_takes_the_name_of_one_that_ran_is_refused(installation: Installation) -> None:
+    installation.foreground()
+    installation.fine("reload")
+    (installation.folder / "plugins" / "other.py").write_text(PLUGIN)
+    answer = installation.jobd("reload")
     assert answer.returncode == 1
     assert "the task hello of plugins/tasks.py:3 does not load any more: the name is taken twice" in answer.stderr
 
 
-def test_a_reload_cannot_move_the_database(house: House) -> None:
-    house.foreground()
-    text = (house.folder / "jobd.toml").read_text().replace("jobd.db", "other.db")
-    (house.folder / "jobd.toml").write_text(text)
-    answer = house.jobd("reload")
+def test_a_reload_cannot_move_the_database(installation: Installation) -> None:
+    installation.foreground()
+    text = (installation.folder / "jobd.toml").read_text().replace("jobd.db", "other.db")
+    (installation.folder / "jobd.toml").write_text(text)
+    answer = installation.jobd("reload")
     assert answer.returncode == 1
     assert "cannot change database" in answer.stderr
 
 
-def test_sigusr1_puts_the_status_into_the_log(house: House) -> None:
-    process = house.foreground()
+def test_sigusr1_puts_the_status_into_the_log(installation: Installation) -> None:
+    process = installation.foreground()
     process.send_signal(signal.SIGUSR1)
-    line = until(lambda: next((line for line in house.log().splitlines() if "status: " in line), None))
+    line = until(lambda: next((line for line in installation.log().splitlines() if "status: " in line), None))
     assert json.loads(json.loads(line)["msg"].removeprefix("status: "))["pid"] == process.pid
 
 
-def test_changed_is_answered_when_the_change_is_in_effect(house: House) -> None:
-    house.foreground()
-    assert ask(str(house.state), {"do": "changed"}, 5) == {"database": "ok"}
-    assert "error" in (ask(str(house.state), {"do": "dance"}, 5) or {})
+def test_changed_is_answered_when_the_change_is_in_effect(installation: Installation) -> None:
+    installation.foreground()
+    assert ask(str(installation.state), {"do": "changed"}, 5) == {"database": "ok"}
+    assert "error" in (ask(str(installation.state), {"do": "dance"}, 5) or {})
 
 
-def test_restart_makes_a_new_process_of_the_same_instance(house: House) -> None:
-    assert house.jobd("start").returncode == 0
-    first, instance = house.status(), (house.state / "instance").read_text()
-    assert house.jobd("restart").returncode == 0
-    assert house.status()["pid"] != first["pid"]
-    assert (house.state / "instance").read_text() == instance
-    assert house.jobd("stop").returncode == 0
-    with sqlite3.connect(house.folder / "jobd.db") as database:
+def test_restart_makes_a_new_process_of_the_same_instance(installation: Installation) -> None:
+    assert installation.jobd("start").returncode == 0
+    first, instance = installation.status(), (installation.state / "instance").read_text()
+    assert installation.jobd("restart").returncode == 0
+    assert installation.status()["pid"] != first["pid"]
+    assert (installation.state / "instance").read_text() == instance
+    assert installation.jobd("stop").returncode == 0
+    with sqlite3.connect(installation.folder / "jobd.db") as database:
         (instances,) = database.execute("SELECT count(DISTINCT instance) FROM node").fetchone()
     assert instances == 1
 
 
-def test_stop_now_ends_a_daemon_that_hangs(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jobd.cli import service
+def test_stop_now_ends_a_daemon_that_hangs(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobd.cli import daemon
     from jobd.cli.context import Context
 
-    process = house.foreground()
+    process = installation.foreground()
     process.send_signal(signal.SIGSTOP)
-    monkeypatch.setattr(service, "NOW", 1.0)
-    monkeypatch.setattr(service, "ANSWER_WITHIN", 0.2)
-    assert service._stop(Context(str(house.folder / "jobd.toml")), True, None)
+    monkeypatch.setattr(daemon, "KILL_TIMEOUT", 1.0)
+    monkeypatch.setattr(daemon, "ANSWER_WITHIN", 0.2)
+    assert daemon._stop(Context(str(installation.folder / "jobd.toml")), True, None)
     assert process.wait(5) == -signal.SIGKILL
 
 
-def test_systemd_hears_that_it_is_ready_alive_reloading_and_stopping(house: House) -> None:
+def test_systemd_hears_that_it_is_ready_alive_reloading_and_stopping(installation: Installation) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(house.folder / "notify"))
+        manager.bind(str(installation.folder / "notify"))
         manager.settimeout(20)
-        house.environ |= {"NOTIFY_SOCKET": str(house.folder / "notify"), "WATCHDOG_USEC": "300000"}
-        process = house.foreground()
+        installation.environ |= {"NOTIFY_SOCKET": str(installation.folder / "notify"), "WATCHDOG_USEC": "300000"}
+        process = installation.foreground()
         assert manager.recv(1000).startswith(b"READY=1")
         for _ in range(3):
             assert manager.recv(1000) == b"WATCHDOG=1"
@@ -294,7 +298,7 @@ def test_systemd_hears_that_it_is_ready_alive_reloading_and_stopping(house: Hous
         process.send_signal(signal.SIGHUP)
         assert b"MONOTONIC_USEC=" in heard(b"RELOADING=1")
         assert heard(b"READY=1") == b"READY=1"
-        assert house.jobd("restart").returncode == 1, "systemd's daemon is systemd's to restart"
+        assert installation.jobd("restart").returncode == 1, "systemd's daemon is systemd's to restart"
         manager.setblocking(False)
         with contextlib.suppress(BlockingIOError):  # what the watchdog was told meanwhile: it fills the queue
             while True:
@@ -305,22 +309,22 @@ def test_systemd_hears_that_it_is_ready_alive_reloading_and_stopping(house: Hous
         assert process.wait(20) == 0
 
 
-def test_closed_standard_streams_do_no_harm(house: House) -> None:
-    words = " ".join(f"'{word}'" for word in house.command("start"))
-    done = subprocess.run(["/bin/sh", "-c", f"{words} <&- >&- 2>&-"], env=house.environ, timeout=60, check=False)
+def test_closed_standard_streams_do_no_harm(installation: Installation) -> None:
+    words = " ".join(f"'{word}'" for word in installation.command("start"))
+    done = subprocess.run(["/bin/sh", "-c", f"{words} <&- >&- 2>&-"], env=installation.environ, timeout=60, check=False)
     assert done.returncode == 0
-    assert house.status()["state"] == "running"
-    assert house.jobd("stop").returncode == 0
+    assert installation.status()["state"] == "running"
+    assert installation.jobd("stop").returncode == 0
 
 
-def test_init_start_stop_work_in_an_empty_folder(house: House) -> None:
-    fresh = house.folder / "fresh"
-    written = house.jobd("init", str(fresh))
+def test_init_start_stop_work_in_an_empty_folder(installation: Installation) -> None:
+    fresh = installation.folder / "fresh"
+    written = installation.jobd("init", str(fresh))
     assert written.returncode == 0, written.stderr
-    again = house.jobd("init", str(fresh))
+    again = installation.jobd("init", str(fresh))
     assert again.returncode == 1
     assert "is there already" in again.stderr
-    house.folder, house.state = fresh, fresh / "state"
-    started = house.jobd("start")
+    installation.folder, installation.state = fresh, fresh / "state"
+    started = installation.jobd("start")
     assert started.returncode == 0, started.stderr
-    assert house.jobd("stop").returncode == 0
+    assert installation.jobd("stop").returncode == 0

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine.world import WORLDS
+from tests.engine.harness import HARNESSES
 
 
 @pytest.fixture(autouse=True)
-def _worlds_end() -> Iterator[None]:
+def _harnesses_end() -> Iterator[None]:
     yield
-    while WORLDS:
-        world = WORLDS.pop()
-        world.stop()
-        world.store.close()
+    while HARNESSES:
+        harness = HARNESSES.pop()
+        harness.stop()
+        harness.store.close()

@@ -14,10 +14,20 @@ from jobd.clock import DAY, HOUR, MINUTE, SECOND, from_datetime, iso
 from jobd.engine.buffers import Budget, weight
 from jobd.engine.processor import Processor, RunSettings
 from jobd.engine.queue import Claim
-from jobd.job import PLAIN, Job, Options, Plan
+from jobd.job import PLAIN, Job, JobState, Options
 from jobd.schedule import parse
 from jobd.store.schedule_table import ClaimUpdate
-from tests.engine.world import BARELY, START, HandClock, Puppet, Ran, Stage, World, forget, listen
+from tests.engine.harness import (
+    BARELY,
+    START,
+    FakeSpawner,
+    FakeWorker,
+    ManualClock,
+    NodeHarness,
+    Ran,
+    forget,
+    read_workers,
+)
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia")
 
@@ -44,16 +54,18 @@ class Calendar:
     """A year in memory: plans in a heap instead of a table, run through the real WorkQueue and Processor."""
 
     def __init__(self, jobs: list[Job]) -> None:
-        self.clock = HandClock(START)
+        self.clock = ManualClock(START)
         self.ran: list[Ran] = []
-        self.puppets: list[Puppet] = []
-        self._jobs = {job.id: lifecycle.filled(job, PLAIN) for job in jobs}
-        self._waiting = [(plan.ready, plan) for job in jobs if (plan := lifecycle.plan(job, None, START, "UTC")).ready]
+        self.fake_workers: list[FakeWorker] = []
+        self._jobs = {job.id: lifecycle.with_defaults(job, PLAIN) for job in jobs}
+        self._waiting = [
+            (state.ready, state) for job in jobs if (state := lifecycle.after_change(job, None, START, "UTC")).ready
+        ]
         heapq.heapify(self._waiting)
         self._budget = Budget()
-        run_settings, stage, settle = RunSettings("UTC", 1024), Stage(self), self._settle
+        run_settings, spawner, settle = RunSettings("UTC", 1024), FakeSpawner(self), self._settle
         self._processor = Processor(
-            8, run_settings, stage, self.clock, lambda: 0.5, settle, forget, budget=self._budget
+            8, run_settings, spawner, self.clock, lambda: 0.5, settle, forget, budget=self._budget
         )
 
     def takes(self, order: object) -> int:
@@ -63,18 +75,24 @@ class Calendar:
         """Until that moment of the wall clock, from event to event."""
         while (now := self.clock.wall()) <= until:
             while self._claimable():
-                plan = heapq.heappop(self._waiting)[1]
-                step = lifecycle.take(self._jobs[plan.job_id], plan._replace(node=1, token=plan.token + 1), now, "UTC")
-                assert step.run is None
-                self._processor.queue.put(Claim(self._jobs[plan.job_id], step.plan), step.plan.ready or 0)
-            for puppet in self.puppets:
-                if puppet.done_at is not None and puppet.done_at <= self.clock.passed:
-                    puppet.finish()
-            listen(self._processor)
+                state = heapq.heappop(self._waiting)[1]
+                decision = lifecycle.after_claim(
+                    self._jobs[state.job_id], state._replace(node=1, token=state.token + 1), now, "UTC"
+                )
+                assert decision.run is None
+                self._processor.queue.put(Claim(self._jobs[state.job_id], decision.state), decision.state.ready or 0)
+            for fake_worker in self.fake_workers:
+                if fake_worker.done_at is not None and fake_worker.done_at <= self.clock.passed:
+                    fake_worker.finish()
+            read_workers(self._processor)
             self._processor.step()
-            busy = [puppet.done_at - self.clock.passed for puppet in self.puppets if puppet.done_at is not None]
+            busy = [
+                fake_worker.done_at - self.clock.passed
+                for fake_worker in self.fake_workers
+                if fake_worker.done_at is not None
+            ]
             timeout = self._processor.timeout()
-            at_once = any(puppet.speaks for puppet in self.puppets) or self._claimable()
+            at_once = any(fake_worker.speaks for fake_worker in self.fake_workers) or self._claimable()
             soon = 0 if at_once else HOUR
             self.clock.passed += max(1, min(*busy, soon, HOUR if timeout is None else timeout))
 
@@ -84,8 +102,8 @@ class Calendar:
     def _settle(self, message: object) -> None:
         assert isinstance(message, ClaimUpdate)
         self._budget.add_waiting(-weight(message))
-        if message.plan.ready is not None:
-            heapq.heappush(self._waiting, (message.plan.ready, message.plan))
+        if message.state.ready is not None:
+            heapq.heappush(self._waiting, (message.state.ready, message.state))
 
 
 @pytest.mark.timeout(600)  # seconds: it only computes, 10 of them on a quiet machine
@@ -112,14 +130,14 @@ def test_a_year_of_a_thousand_jobs_runs_exactly_what_is_due() -> None:
     assert latest < SECOND  # a hundred jobs may be due in one minute, and there are eight workers
 
 
-def due_times(world: World, job: str) -> list[str]:
+def due_times(harness: NodeHarness, job: str) -> list[str]:
     """The due times of the runs of a job, without the seconds."""
-    return [one.due[:16] for one in world.ran if one.job == job]
+    return [one.due[:16] for one in harness.ran if one.job == job]
 
 
-def missed(world: World, job: str) -> int:
+def missed(harness: NodeHarness, job: str) -> int:
     sql = "SELECT missed FROM schedule JOIN job ON job.id = job_id WHERE name = ?"
-    return int(world.store.transact(lambda session: session.rows(sql, (job,)))[0][0])
+    return int(harness.store.transact(lambda session: session.rows(sql, (job,)))[0][0])
 
 
 def days(*numbers: int) -> list[str]:
@@ -134,121 +152,123 @@ NOON = "0 12 * * *"
     [("once", days(1, 2, 3, 8), 4), ("none", days(1, 2, 8), 5), ("all", days(1, 2, 3, 4, 5, 6, 7, 8), 0)],
 )
 def test_what_fell_due_while_no_daemon_ran(tmp_path: Path, catch_up: str, expected: list[str], not_run: int) -> None:
-    world = World(tmp_path)
-    world.add(Job("noon", NOON, options=Options(catch_up=catch_up)))
-    world.pass_time(2 * DAY)
-    world.stop()
-    world.clock.passed += 5 * DAY
-    world.start()
-    world.pass_time(DAY)
-    assert due_times(world, "noon") == expected
-    assert missed(world, "noon") == not_run
+    harness = NodeHarness(tmp_path)
+    harness.add(Job("noon", NOON, options=Options(catch_up=catch_up)))
+    harness.pass_time(2 * DAY)
+    harness.stop()
+    harness.clock.passed += 5 * DAY
+    harness.start()
+    harness.pass_time(DAY)
+    assert due_times(harness, "noon") == expected
+    assert missed(harness, "noon") == not_run
     sql = "SELECT sum(missed) + sum(outcome = 'skipped') FROM run"
-    assert world.store.transact(lambda session: session.rows(sql)) == [(not_run,)]  # and the history knows of each
+    assert harness.store.transact(lambda session: session.rows(sql)) == [(not_run,)]  # and the history knows of each
 
 
 def test_what_is_older_than_the_grace_is_skipped(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.add(Job("strict", NOON, options=Options(grace=HOUR)), Job("lenient", NOON, options=Options(grace=20 * HOUR)))
-    world.stop()
-    world.clock.passed += DAY
-    world.start()
-    world.pass_time(DAY)
-    assert due_times(world, "strict") == days(2)
-    assert due_times(world, "lenient") == days(1, 2)
-    assert missed(world, "strict") == 1
+    harness = NodeHarness(tmp_path)
+    harness.add(
+        Job("strict", NOON, options=Options(grace=HOUR)), Job("lenient", NOON, options=Options(grace=20 * HOUR))
+    )
+    harness.stop()
+    harness.clock.passed += DAY
+    harness.start()
+    harness.pass_time(DAY)
+    assert due_times(harness, "strict") == days(2)
+    assert due_times(harness, "lenient") == days(1, 2)
+    assert missed(harness, "strict") == 1
 
 
 def test_an_interval_keeps_its_grid_through_restarts_and_long_runs(tmp_path: Path) -> None:
-    world = World(tmp_path, poll=SECOND)
-    world.takes = lambda order: 25 * SECOND if order.number == 3 else BARELY
-    world.add(Job("often", "10s"))
-    world.pass_time(55 * SECOND)
-    world.stop()
-    world.clock.passed += 33 * SECOND
-    world.start()
-    world.pass_time(30 * SECOND)
-    seconds = [one.due[14:19] for one in world.ran]
+    harness = NodeHarness(tmp_path, poll=SECOND)
+    harness.takes = lambda order: 25 * SECOND if order.number == 3 else BARELY
+    harness.add(Job("often", "10s"))
+    harness.pass_time(55 * SECOND)
+    harness.stop()
+    harness.clock.passed += 33 * SECOND
+    harness.start()
+    harness.pass_time(30 * SECOND)
+    seconds = [one.due[14:19] for one in harness.ran]
     assert seconds == ["00:00", "00:10", "00:20", "00:50", "01:00", "01:30", "01:40", "01:50"]
 
 
 def test_a_clock_put_forward_misses_what_it_passes_over(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.add(Job("noon", NOON), Job("hourly", "1h"))
-    world.pass_time(90 * MINUTE)
-    world.set_wall(2 * DAY)
-    world.pass_time(DAY)
-    assert due_times(world, "noon") == days(1, 3)
-    assert due_times(world, "hourly")[:5] == [
+    harness = NodeHarness(tmp_path)
+    harness.add(Job("noon", NOON), Job("hourly", "1h"))
+    harness.pass_time(90 * MINUTE)
+    harness.set_wall(2 * DAY)
+    harness.pass_time(DAY)
+    assert due_times(harness, "noon") == days(1, 3)
+    assert due_times(harness, "hourly")[:5] == [
         f"2027-01-0{day}" for day in ("1T00:00", "1T01:00", "1T02:00", "3T02:00", "3T03:00")
     ]
 
 
 @pytest.mark.parametrize("by", [2 * SECOND, 10 * MINUTE, 2 * HOUR])
 def test_a_clock_put_back_a_little_makes_no_clock_time_due_twice(tmp_path: Path, by: int) -> None:
-    world = World(tmp_path)
-    world.add(Job("noon", NOON))
-    world.pass_time(12 * HOUR + SECOND)
-    assert due_times(world, "noon") == days(1)
-    world.set_wall(-by)
-    world.pass_time(DAY + by)
-    assert due_times(world, "noon") == days(1, 2)
+    harness = NodeHarness(tmp_path)
+    harness.add(Job("noon", NOON))
+    harness.pass_time(12 * HOUR + SECOND)
+    assert due_times(harness, "noon") == days(1)
+    harness.set_wall(-by)
+    harness.pass_time(DAY + by)
+    assert due_times(harness, "noon") == days(1, 2)
 
 
 @pytest.mark.parametrize("by", [2 * HOUR, 400 * DAY])
 def test_an_interval_does_not_wait_for_a_past_clock_to_come_round_again(tmp_path: Path, by: int) -> None:
-    world = World(tmp_path, poll=SECOND)
-    world.add(Job("often", "10s"), Job("later", "after 10s"))
-    world.pass_time(60 * SECOND)
+    harness = NodeHarness(tmp_path, poll=SECOND)
+    harness.add(Job("often", "10s"), Job("later", "after 10s"))
+    harness.pass_time(60 * SECOND)
     for job in ("often", "later"):
-        assert len(due_times(world, job)) >= 6
-    before = Counter(one.job for one in world.ran)
-    world.set_wall(-by)
-    world.pass_time(60 * SECOND)
-    after = Counter(one.job for one in world.ran)
+        assert len(due_times(harness, job)) >= 6
+    before = Counter(one.job for one in harness.ran)
+    harness.set_wall(-by)
+    harness.pass_time(60 * SECOND)
+    after = Counter(one.job for one in harness.ran)
     for job in ("often", "later"):
         assert after[job] - before[job] >= 5
-    gaps = [later.monotonic - earlier.monotonic for earlier, later in pairwise(world.ran)]
+    gaps = [later.monotonic - earlier.monotonic for earlier, later in pairwise(harness.ran)]
     assert max(gaps) <= 11 * SECOND
 
 
 def test_a_clock_that_was_wrong_by_years_is_followed_by_everything(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.add(Job("noon", NOON))
-    world.pass_time(DAY)
-    world.set_wall(-365 * DAY)
-    world.pass_time(2 * DAY)
-    assert due_times(world, "noon") == [*days(1), "2026-01-02T12:00", "2026-01-03T12:00"]
+    harness = NodeHarness(tmp_path)
+    harness.add(Job("noon", NOON))
+    harness.pass_time(DAY)
+    harness.set_wall(-365 * DAY)
+    harness.pass_time(2 * DAY)
+    assert due_times(harness, "noon") == [*days(1), "2026-01-02T12:00", "2026-01-03T12:00"]
 
 
 def test_a_clock_put_back_while_no_daemon_ran_is_noticed_at_the_start(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.add(Job("noon", NOON))
-    world.pass_time(DAY)
-    world.stop()
-    world.set_wall(-365 * DAY)
-    world.start()
-    world.pass_time(DAY)
-    assert due_times(world, "noon") == [*days(1), "2026-01-02T12:00"]
+    harness = NodeHarness(tmp_path)
+    harness.add(Job("noon", NOON))
+    harness.pass_time(DAY)
+    harness.stop()
+    harness.set_wall(-365 * DAY)
+    harness.start()
+    harness.pass_time(DAY)
+    assert due_times(harness, "noon") == [*days(1), "2026-01-02T12:00"]
 
 
 def test_a_back_off_does_not_wait_for_a_past_clock(tmp_path: Path) -> None:
     job, now = Job("a", NOON, options=Options(backoff_max=HOUR)), START
-    waiting = Plan(1, due=now, ready=now + 400 * DAY, attempt=1)
-    assert lifecycle.put_back(job, waiting, now, "UTC", far=True).ready == now + HOUR
+    waiting = JobState(1, due=now, ready=now + 400 * DAY, attempt=1)
+    assert lifecycle.after_clock_set_back(job, waiting, now, "UTC", far=True).ready == now + HOUR
 
 
 @pytest.mark.parametrize("frozen", [25 * SECOND, 3 * HOUR])
 def test_a_daemon_that_was_frozen_goes_on_where_it_is(tmp_path: Path, frozen: int) -> None:
     """SIGSTOP, or a machine that stood still: time passes, and nobody turns the loop."""
-    world = World(tmp_path, poll=SECOND)
-    world.add(Job("often", "10s"), Job("strict", "10s", options=Options(catch_up="none")))
-    world.pass_time(5 * SECOND)
-    world.clock.passed += frozen
-    world.pass_time(26 * SECOND)
+    harness = NodeHarness(tmp_path, poll=SECOND)
+    harness.add(Job("often", "10s"), Job("strict", "10s", options=Options(catch_up="none")))
+    harness.pass_time(5 * SECOND)
+    harness.clock.passed += frozen
+    harness.pass_time(26 * SECOND)
     for job in ("often", "strict"):
-        assert len(due_times(world, job)) == len({one.due for one in world.ran if one.job == job})
-    ends = [one.monotonic for one in world.ran if one.job == "often"]
+        assert len(due_times(harness, job)) == len({one.due for one in harness.ran if one.job == job})
+    ends = [one.monotonic for one in harness.ran if one.job == "often"]
     assert ends[1] - (5 * SECOND + frozen) < 2 * SECOND  # one run at once
     assert {end // SECOND % 10 for end in ends[2:]} == {0}  # then on the grid
-    assert missed(world, "often") == (5 * SECOND + frozen) // (10 * SECOND) - 1
+    assert missed(harness, "often") == (5 * SECOND + frozen) // (10 * SECOND) - 1

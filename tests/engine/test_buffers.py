@@ -22,10 +22,10 @@ from jobd.engine.queue import Claim
 from jobd.engine.spool import FORMAT, FileSpool, Place
 from jobd.engine.worker import Execution
 from jobd.errors import DatabaseUnavailable
-from jobd.job import Job, Plan, Run
-from jobd.store.output import LONGEST, OutputPart, bounded, kept_beside
+from jobd.job import Job, JobState, Run
+from jobd.store.output import MAX_PART, OutputPart, bounded, kept_beside
 from jobd.store.schedule_table import ClaimUpdate
-from tests.engine.world import World
+from tests.engine.harness import NodeHarness
 
 
 def part(attempt: int, text: str, number: int = 0, keep_from: int = 0, job: int = 1) -> OutputPart:
@@ -35,15 +35,15 @@ def part(attempt: int, text: str, number: int = 0, keep_from: int = 0, job: int 
 def over(job: int, result: str = "", *parts: OutputPart) -> ClaimUpdate:
     """A run that has ended, and its job is free again."""
     run = Run(job, 1, 0, 5, 10, 1, "succeeded", 1, None, result or None)
-    return ClaimUpdate(1, 1, Plan(job, 20, 20, number=2, token=1), run, parts)
+    return ClaimUpdate(1, 1, JobState(job, 20, 20, number=2, token=1), run, parts)
 
 
 def retried(attempt: int, text: str) -> ClaimUpdate:
     """An attempt that has ended, and the next one follows at once."""
-    return ClaimUpdate(1, 1, Plan(1, 20, 20, attempt=attempt, node=1, token=1), None, (part(attempt, text),))
+    return ClaimUpdate(1, 1, JobState(1, 20, 20, attempt=attempt, node=1, token=1), None, (part(attempt, text),))
 
 
-class Scene:
+class Rig:
     """Outcomes, and the file that they are kept in."""
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -151,9 +151,9 @@ def test_pieces_of_records_that_never_end_take_little(pieces: int) -> None:
     assert budget.printing < 300 * 1024
 
 
-@pytest.mark.parametrize("limit", [1_000, 2 * LONGEST])
+@pytest.mark.parametrize("limit", [1_000, 2 * MAX_PART])
 def test_the_parts_of_an_output_stay_within_the_limit_together_and_each_is_one_that_a_server_takes(limit: int) -> None:
-    execution = Execution(Claim(Job("job", "1h", id=1), Plan(1)), 1, limit, Budget())
+    execution = Execution(Claim(Job("job", "1h", id=1), JobState(1)), 1, limit, Budget())
     kept: list[OutputPart] = []
     for number in range(40):
         execution.output.feed(b"%d " % number + b"x" * (limit // 3 if number % 10 else 2 * limit) + b"\n")
@@ -161,7 +161,7 @@ def test_the_parts_of_an_output_stay_within_the_limit_together_and_each_is_one_t
         for each in parts:
             kept = [*kept_beside(each, kept), each]
         assert [each.part for each in kept] == list(range(kept[0].part, kept[-1].part + 1))
-        assert all(len(each.text) <= LONGEST for each in kept)
+        assert all(len(each.text) <= MAX_PART for each in kept)
         text = "".join(each.text for each in kept)
         assert len(text) <= limit + 100  # and the line that says what was cut
         assert text.endswith("x\n")
@@ -174,63 +174,63 @@ def test_the_parts_of_an_output_stay_within_the_limit_together_and_each_is_one_t
 
 
 def test_an_outcome_counts_until_it_is_written(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, LIMIT)
+    rig = Rig(tmp_path, LIMIT)
     for job in range(100):
-        scene.add(over(job, "result"))
-    assert scene.budget.waiting == 100 * weight(over(1, "result"))
-    assert len(scene.written()) == 100
-    assert scene.budget.used == 0
+        rig.add(over(job, "result"))
+    assert rig.budget.waiting == 100 * weight(over(1, "result"))
+    assert len(rig.written()) == 100
+    assert rig.budget.used == 0
 
 
 def test_what_a_run_has_printed_shares_the_fate_of_its_outcome(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, LIMIT)
-    scene.print(part(1, "one\n", 0))
-    scene.print(part(1, "two\n", 1))
-    scene.print(part(1, "three\n", 2, keep_from=1))
-    scene.add(over(1, "", part(1, "four\n", 3)))
-    (one,) = scene.written()
+    rig = Rig(tmp_path, LIMIT)
+    rig.print(part(1, "one\n", 0))
+    rig.print(part(1, "two\n", 1))
+    rig.print(part(1, "three\n", 2, keep_from=1))
+    rig.add(over(1, "", part(1, "four\n", 3)))
+    (one,) = rig.written()
     assert [each.text for each in one.output] == ["two\n", "three\n", "four\n"]
-    assert scene.budget.used == 0
+    assert rig.budget.used == 0
 
 
 def test_a_transaction_has_a_bounded_part_of_what_waits(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, 2**40)
+    rig = Rig(tmp_path, 2**40)
     for job in range(20):
-        scene.add(over(job, "", part(1, "x" * 1_000_000, job=job)))
-        scene.print(part(1, "y" * 1_000_000, job=100 + job))
-    assert sum(map(weight, scene.outcomes.first(1_000))) <= MAX_TRANSACTION
-    some = scene.outcomes.printed()
+        rig.add(over(job, "", part(1, "x" * 1_000_000, job=job)))
+        rig.print(part(1, "y" * 1_000_000, job=100 + job))
+    assert sum(map(weight, rig.outcomes.first(1_000))) <= MAX_TRANSACTION
+    some = rig.outcomes.printed()
     assert weight_of(some) <= MAX_TRANSACTION
     count = 0
     more = True
     while more:
         count += len(some)
-        more = scene.outcomes.drop_printed(some)
-        some = scene.outcomes.printed()
+        more = rig.outcomes.drop_printed(some)
+        some = rig.outcomes.printed()
     assert count == 20
-    assert len(scene.written()) == 20
-    assert scene.budget.used == 0
+    assert len(rig.written()) == 20
+    assert rig.budget.used == 0
 
 
 def test_what_is_larger_than_a_transaction_is_written_all_the_same(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, 2**40)
-    scene.add(over(1, "", part(1, "x" * 2 * MAX_TRANSACTION)))
-    assert len(scene.outcomes.first(10)) == 1
+    rig = Rig(tmp_path, 2**40)
+    rig.add(over(1, "", part(1, "x" * 2 * MAX_TRANSACTION)))
+    assert len(rig.outcomes.first(10)) == 1
 
 
 def test_attempts_without_end_take_no_more_than_one_job_may(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, LIMIT)
+    rig = Rig(tmp_path, LIMIT)
     for attempt in range(1, 1_000):
-        scene.add(retried(attempt, "é" * 10_000))
-    assert scene.budget.waiting < MAX_RUN_WAITING + 100_000
-    (one,) = scene.written()
+        rig.add(retried(attempt, "é" * 10_000))
+    assert rig.budget.waiting < MAX_RUN_WAITING + 100_000
+    (one,) = rig.written()
     first, *rest = one.output
     assert rest[-1].text == "é" * 10_000
     assert [each.attempt for each in rest] == list(range(first.attempt + 1, 1_000))
     assert (first.text, first.lost) == ("", first.attempt * 20_000)
-    assert str(scene.budget.dropped_notice(0)).startswith(f"{first.lost:,} bytes of what runs printed are dropped")
+    assert str(rig.budget.dropped_notice(0)).startswith(f"{first.lost:,} bytes of what runs printed are dropped")
     assert first.shown().startswith(f"[jobd: {first.attempt * 20_000:,} bytes of output were dropped here")
-    assert scene.budget.used == 0
+    assert rig.budget.used == 0
 
 
 def test_of_the_last_attempt_nothing_is_dropped_and_what_it_drops_itself_is() -> None:
@@ -243,61 +243,61 @@ def test_of_the_last_attempt_nothing_is_dropped_and_what_it_drops_itself_is() ->
 
 
 def test_a_newer_claim_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, LIMIT)
-    scene.add(over(1, "older"))
+    rig = Rig(tmp_path, LIMIT)
+    rig.add(over(1, "older"))
     newer = over(1, "newer")._replace(token=2)
-    scene.add(newer)
-    assert scene.budget.waiting == weight(newer)
-    assert scene.written() == [newer]
-    assert scene.budget.used == 0
+    rig.add(newer)
+    assert rig.budget.waiting == weight(newer)
+    assert rig.written() == [newer]
+    assert rig.budget.used == 0
 
 
 def test_nothing_is_counted_any_more_when_nothing_is_to_be_written(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, LIMIT)
-    scene.add(over(1, "x"))
-    scene.print(part(1, "y", job=2))
-    scene.outcomes.clear()
-    assert scene.budget.used == 0
-    assert scene.written() == []
+    rig = Rig(tmp_path, LIMIT)
+    rig.add(over(1, "x"))
+    rig.print(part(1, "y", job=2))
+    rig.outcomes.clear()
+    assert rig.budget.used == 0
+    assert rig.written() == []
 
 
 # The spool
 
 
 def test_beyond_a_bound_outcomes_are_in_the_spool_alone_and_none_is_lost(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, 100_000)
+    rig = Rig(tmp_path, 100_000)
     expected = [over(job, f'"{job}"' + "r" * 4_000, part(1, f"{job}\n", job=job)) for job in range(500)]
     for one in expected:
-        scene.add(one)
-    assert scene.budget.full
-    scene.outcomes.keep(0)
-    assert scene.budget.calm
-    assert len(scene.outcomes) == 500
-    assert scene.written() == expected
-    assert scene.budget.used == 0
+        rig.add(one)
+    assert rig.budget.full
+    rig.outcomes.keep(0)
+    assert rig.budget.calm
+    assert len(rig.outcomes) == 500
+    assert rig.written() == expected
+    assert rig.budget.used == 0
 
 
 def test_what_goes_on_here_stays_in_memory(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, 1_000)
-    scene.add(retried(1, "one"))
-    scene.outcomes.keep(0)
-    scene.add(retried(2, "two"))
-    (one,) = scene.written()
+    rig = Rig(tmp_path, 1_000)
+    rig.add(retried(1, "one"))
+    rig.outcomes.keep(0)
+    rig.add(retried(2, "two"))
+    (one,) = rig.written()
     assert [each.text for each in one.output] == ["one", "two"]
 
 
 def test_the_spool_stays_as_small_as_what_is_of_use_in_it(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, LIMIT)
-    scene.add(over(2, "kept"))
+    rig = Rig(tmp_path, LIMIT)
+    rig.add(over(2, "kept"))
     now = largest = 0
     for attempt in range(1, 2_000):
-        scene.add(retried(attempt, "x" * 60_000))
+        rig.add(retried(attempt, "x" * 60_000))
         now += 10 * SECOND
-        scene.outcomes.keep(now)
-        largest = max(largest, scene.path.stat().st_size)
+        rig.outcomes.keep(now)
+        largest = max(largest, rig.path.stat().st_size)
     assert largest < 12 * 2**20
-    left = [one for group in Outcomes(FileSpool(str(scene.path)), Budget()).load_spooled() for one in group]
-    assert {one.plan.job_id: one for one in left} == {1: scene.written()[-1], 2: over(2, "kept")}
+    left = [one for group in Outcomes(FileSpool(str(rig.path)), Budget()).load_spooled() for one in group]
+    assert {one.state.job_id: one for one in left} == {1: rig.written()[-1], 2: over(2, "kept")}
 
 
 def test_the_disk_is_written_at_a_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,13 +313,13 @@ def test_the_disk_is_written_at_a_pace(tmp_path: Path, monkeypatch: pytest.Monke
 
     for name in ("add", "rewrite"):
         monkeypatch.setattr(FileSpool, name, counted(getattr(FileSpool, name)))
-    scene = Scene(tmp_path, LIMIT)
+    rig = Rig(tmp_path, LIMIT)
     for attempt in range(1, 2_000):  # in ten seconds
-        scene.add(retried(attempt, "x" * 60_000))
-        scene.outcomes.keep(attempt * 5_000)
+        rig.add(retried(attempt, "x" * 60_000))
+        rig.outcomes.keep(attempt * 5_000)
     assert sum(written) < 10 * SPOOL_RATE + 2 * MAX_RUN_WAITING
-    scene.outcomes.keep(10 * SECOND, hurry=True)
-    assert [one for group in scene.outcomes.load_spooled() for one in group] == scene.written()
+    rig.outcomes.keep(10 * SECOND, hurry=True)
+    assert [one for group in rig.outcomes.load_spooled() for one in group] == rig.written()
 
 
 def test_a_spool_that_cannot_be_written_keeps_outcomes_in_memory(
@@ -327,36 +327,36 @@ def test_a_spool_that_cannot_be_written_keeps_outcomes_in_memory(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(logs, "log", lambda level, message, *about: said.append(message))
-    scene = Scene(tmp_path / "missing", 1_000)
-    scene.add(over(1, "x" * 4_000))
+    rig = Rig(tmp_path / "missing", 1_000)
+    rig.add(over(1, "x" * 4_000))
     for now in range(3):
-        scene.outcomes.keep(now)
+        rig.outcomes.keep(now)
     assert len(said) == 1
-    assert scene.budget.full
-    assert scene.written() == [over(1, "x" * 4_000)]
+    assert rig.budget.full
+    assert rig.written() == [over(1, "x" * 4_000)]
 
 
 def test_an_outcome_that_cannot_be_read_back_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(logs, "log", lambda level, message, *about: said.append(message))
-    scene = Scene(tmp_path, 1_000)
+    rig = Rig(tmp_path, 1_000)
     for job in (1, 2):
-        scene.add(over(job, "x" * 4_000))
-    scene.outcomes.keep(0)
-    scene.path.write_bytes(b"[" + scene.path.read_bytes()[1:].replace(b"\n", b"]", 1))
-    assert scene.outcomes.first(10) == [over(2, "x" * 4_000)]
-    assert {job: (one.token, one.started) for job, one in scene.outcomes.unreadable.items()} == {1: (1, 5)}
+        rig.add(over(job, "x" * 4_000))
+    rig.outcomes.keep(0)
+    rig.path.write_bytes(b"[" + rig.path.read_bytes()[1:].replace(b"\n", b"]", 1))
+    assert rig.outcomes.first(10) == [over(2, "x" * 4_000)]
+    assert {job: (one.token, one.started) for job, one in rig.outcomes.unreadable.items()} == {1: (1, 5)}
     assert "an outcome of job 1 cannot be read back" in said[0]
 
 
 def test_what_a_daemon_that_died_left_by_half_hides_nothing_that_comes_later(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, LIMIT)
-    scene.path.write_bytes(b'[1, 1, 1, ["half a')
-    assert list(scene.outcomes.load_spooled()) == []
-    scene.outcomes.empty_spool()  # as a start does when it has handed in what was left
-    scene.add(over(1))
-    scene.outcomes.keep(0)
-    left = Scene(tmp_path, LIMIT).outcomes.load_spooled()
+    rig = Rig(tmp_path, LIMIT)
+    rig.path.write_bytes(b'[1, 1, 1, ["half a')
+    assert list(rig.outcomes.load_spooled()) == []
+    rig.outcomes.empty_spool()  # as a start does when it has handed in what was left
+    rig.add(over(1))
+    rig.outcomes.keep(0)
+    left = Rig(tmp_path, LIMIT).outcomes.load_spooled()
     assert [one for group in left for one in group] == [over(1)]
 
 
@@ -365,8 +365,8 @@ def test_what_the_spool_has_no_room_for_is_dropped_once_and_told_once(
 ) -> None:
     monkeypatch.setattr(logs, "log", lambda *words: None)
     monkeypatch.setattr(outcomes, "MAX_SPOOLED_OUTPUT", -1)
-    scene = Scene(tmp_path, LIMIT)
-    scene.add(over(1, "result", part(1, "x" * 1_000)))
+    rig = Rig(tmp_path, LIMIT)
+    rig.add(over(1, "result", part(1, "x" * 1_000)))
     add = FileSpool.add
 
     def full(self: FileSpool, updates: Iterable[ClaimUpdate]) -> list[Place]:
@@ -374,31 +374,31 @@ def test_what_the_spool_has_no_room_for_is_dropped_once_and_told_once(
 
     monkeypatch.setattr(FileSpool, "add", full)
     for now in range(5):
-        scene.outcomes.keep(now)
-    assert scene.budget.dropped_notice(0) is None, "nothing has been dropped: it is in memory"
+        rig.outcomes.keep(now)
+    assert rig.budget.dropped_notice(0) is None, "nothing has been dropped: it is in memory"
     monkeypatch.setattr(FileSpool, "add", add)
-    scene.outcomes.keep(5)
-    assert str(scene.budget.dropped_notice(0)).startswith("1,000 bytes")
-    (one,) = scene.written()
+    rig.outcomes.keep(5)
+    assert str(rig.budget.dropped_notice(0)).startswith("1,000 bytes")
+    (one,) = rig.written()
     assert (one.run, [(each.text, each.lost) for each in one.output]) == (over(1, "result").run, [("", 1_000)])
-    assert scene.budget.used == 0
+    assert rig.budget.used == 0
 
 
 def test_the_spool_takes_output_up_to_a_bound_and_outcomes_beyond_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outcomes, "MAX_SPOOLED_OUTPUT", 2**20)
-    scene = Scene(tmp_path, LIMIT)
+    rig = Rig(tmp_path, LIMIT)
     for job in range(400):
-        scene.add(over(job, "result", part(1, "x" * 10_000, job=job)))
-        scene.outcomes.keep(job * SECOND)
-    assert scene.path.stat().st_size < 2**20 + 400 * 500
-    written = scene.written()
+        rig.add(over(job, "result", part(1, "x" * 10_000, job=job)))
+        rig.outcomes.keep(job * SECOND)
+    assert rig.path.stat().st_size < 2**20 + 400 * 500
+    written = rig.written()
     assert [one.run for one in written] == [over(job, "result").run for job in range(400)]
     whole = [one for one in written if one.output[0].text]
     assert 90 < len(whole) < 120
     assert all(one.output[0].lost == 10_000 for one in written[len(whole) :])
-    assert str(scene.budget.dropped_notice(0)).startswith(f"{(400 - len(whole)) * 10_000:,} bytes")
+    assert str(rig.budget.dropped_notice(0)).startswith(f"{(400 - len(whole)) * 10_000:,} bytes")
 
 
 class Died(BaseException):
@@ -435,63 +435,63 @@ def test_what_stands_in_the_place_of_an_outcome_is_not_taken_for_it(
 ) -> None:
     """Somebody has removed the spool, and another outcome has been written to a new one."""
     monkeypatch.setattr(logs, "log", lambda *words: None)
-    scene = Scene(tmp_path, 1_000)
-    scene.add(over(1, "x" * 4_000))
-    scene.outcomes.keep(0)
-    scene.path.unlink()
-    scene.add(over(2, "y" * 4_000))
-    scene.outcomes.keep(10 * SECOND)
-    assert scene.outcomes.first(10) == [over(2, "y" * 4_000)]
-    assert list(scene.outcomes.unreadable) == [1]
+    rig = Rig(tmp_path, 1_000)
+    rig.add(over(1, "x" * 4_000))
+    rig.outcomes.keep(0)
+    rig.path.unlink()
+    rig.add(over(2, "y" * 4_000))
+    rig.outcomes.keep(10 * SECOND)
+    assert rig.outcomes.first(10) == [over(2, "y" * 4_000)]
+    assert list(rig.outcomes.unreadable) == [1]
 
 
 # A node
 
 
 def test_nothing_is_claimed_while_much_waits_and_no_run_begins_while_all_is_in_use(tmp_path: Path) -> None:
-    world = World(tmp_path, workers=2, poll=SECOND)
-    world.add(*(Job(f"job{number}", "1s") for number in range(5)))
+    harness = NodeHarness(tmp_path, workers=2, poll=SECOND)
+    harness.add(*(Job(f"job{number}", "1s") for number in range(5)))
 
     def runs_in(seconds: int) -> int:
-        before = len(world.ran)
-        world.look()  # as the dispatch loop asks for claims
-        world.pass_time(seconds * SECOND)
-        return len(world.ran) - before
+        before = len(harness.ran)
+        harness.look()  # as the dispatch loop asks for claims
+        harness.pass_time(seconds * SECOND)
+        return len(harness.ran) - before
 
     assert runs_in(3) >= 10
-    world.budget.add_waiting(LIMIT // 2)
+    harness.budget.add_waiting(LIMIT // 2)
     assert runs_in(3) < 10, "what has been claimed runs"
     assert runs_in(3) == 0
-    world.budget.add_waiting(-LIMIT // 2)
+    harness.budget.add_waiting(-LIMIT // 2)
     assert runs_in(3) >= 10
-    world.budget.add_waiting(LIMIT)
-    assert len(world._processor.queue) > 0
+    harness.budget.add_waiting(LIMIT)
+    assert len(harness._processor.queue) > 0
     assert runs_in(1) < 5, "what workers have in hand"
     assert runs_in(3) == 0
-    world.budget.add_waiting(-LIMIT)
+    harness.budget.add_waiting(-LIMIT)
     assert runs_in(3) >= 10
-    assert world.budget.used < 10_000
+    assert harness.budget.used < 10_000
 
 
 def test_a_run_whose_outcome_cannot_be_read_back_is_told_as_lost_and_run_again(tmp_path: Path) -> None:
-    world = World(tmp_path, workers=2, poll=SECOND)
-    world.add(Job("job", "1 0 1 1 *"))
-    world.pass_time(MINUTE - SECOND)
+    harness = NodeHarness(tmp_path, workers=2, poll=SECOND)
+    harness.add(Job("job", "1 0 1 1 *"))
+    harness.pass_time(MINUTE - SECOND)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world._keeper._store, "transact", _away)
-        world.pass_time(2 * SECOND)
-        assert len(world.ran) == 1
-        world.budget.add_waiting(LIMIT)  # so its outcome is in the spool alone
-        world.pass_time(SECOND)
-        Path(world._spool._path).write_text("nonsense")  # type: ignore[attr-defined]
-        world.budget.add_waiting(-LIMIT)
-    world.pass_time(10 * SECOND)
-    assert len(world.ran) == 2
+        patch.setattr(harness._keeper._store, "transact", _away)
+        harness.pass_time(2 * SECOND)
+        assert len(harness.ran) == 1
+        harness.budget.add_waiting(LIMIT)  # so its outcome is in the spool alone
+        harness.pass_time(SECOND)
+        Path(harness._spool._path).write_text("nonsense")  # type: ignore[attr-defined]
+        harness.budget.add_waiting(-LIMIT)
+    harness.pass_time(10 * SECOND)
+    assert len(harness.ran) == 2
     with contextlib.closing(sqlite3.connect(tmp_path / "jobd.db")) as database:
         told = database.execute("SELECT number, outcome FROM run ORDER BY number").fetchall()
         assert told == [(1, "lost"), (2, "succeeded")]
         assert database.execute("SELECT count(*) FROM schedule WHERE node_id <> 0").fetchone() == (0,)
-    assert world.budget.used == 0
+    assert harness.budget.used == 0
 
 
 def _away(work: object) -> None:
@@ -500,25 +500,25 @@ def _away(work: object) -> None:
 
 def test_what_an_older_jobd_has_left_in_the_spool_is_written_with_its_output(tmp_path: Path) -> None:
     """Its parts do not say what was lost before them."""
-    world = World(tmp_path)
-    world.add(*(Job(f"job{number}", runonce=True, interval="1 0 1 1 *") for number in range(20)))
-    world.stop()
+    harness = NodeHarness(tmp_path)
+    harness.add(*(Job(f"job{number}", runonce=True, interval="1 0 1 1 *") for number in range(20)))
+    harness.stop()
     with contextlib.closing(sqlite3.connect(tmp_path / "jobd.db")) as database:
-        plans = database.execute("SELECT job_id, node_id, token FROM schedule").fetchall()
+        states = database.execute("SELECT job_id, node_id, token FROM schedule").fetchall()
     lines = []
-    for job, node, token in plans:
+    for job, node, token in states:
         one = over(job, "", OutputPart(job, 1, 1, 0, f"{job}" * 300_000, 0, token))._replace(node=node, token=token)
         output = [part[:7] for part in one.output]
-        lines.append(json.dumps([FORMAT, one.node, one.token, one.plan._replace(token=token), one.run, output]))
-    Path(world._spool._path).write_text("".join(line + "\n" for line in lines))  # type: ignore[attr-defined]
-    world.start()
+        lines.append(json.dumps([FORMAT, one.node, one.token, one.state._replace(token=token), one.run, output]))
+    Path(harness._spool._path).write_text("".join(line + "\n" for line in lines))  # type: ignore[attr-defined]
+    harness.start()
     with contextlib.closing(sqlite3.connect(tmp_path / "jobd.db")) as database:
         assert database.execute("SELECT count(*), sum(length(text)) FROM output").fetchone() == (
             20,
-            sum(len(str(job)) * 300_000 for job, _, _ in plans),
+            sum(len(str(job)) * 300_000 for job, _, _ in states),
         )
-    assert world.budget.used == 0
-    assert not Path(world._spool._path).exists()  # type: ignore[attr-defined]
+    assert harness.budget.used == 0
+    assert not Path(harness._spool._path).exists()  # type: ignore[attr-defined]
 
 
 # What else waits for the database

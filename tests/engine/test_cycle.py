@@ -5,7 +5,7 @@ from pathlib import Path
 from jobd.clock import SECOND
 from jobd.engine.cycle import Capacity, CycleInput, run_cycle
 from jobd.engine.takeover import take_over
-from jobd.job import DEFAULT_POOL, Job, Plan, Run
+from jobd.job import DEFAULT_POOL, Job, JobState, Run
 from jobd.store import definitions, nodes
 from jobd.store import schedule_table as table
 from jobd.store.output import OutputPart
@@ -13,7 +13,7 @@ from jobd.store.schedule_table import ClaimUpdate
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
 from tests import servers
-from tests.engine.world import settings
+from tests.engine.harness import settings
 
 NOTHING_TO_DO = CycleInput(
     node=0, wall=0, until=0, urgent=0, call=0, beat=False, read_peers=False, find_unregistered=False,
@@ -25,18 +25,18 @@ NOTHING_TO_DO = CycleInput(
 def test_what_was_printed_last_drops_what_was_printed_before_it_in_the_same_turn(tmp_path: Path) -> None:
     store = Store(parse_url(servers.sqlite_url(tmp_path)))
 
-    def claimed(session: Session) -> tuple[int, Plan]:
+    def claimed(session: Session) -> tuple[int, JobState]:
         node = nodes.register(session, "host", 1, "1", "here", 1)
         session.execute("INSERT INTO job (name, runonce) VALUES ('prints', 1)")
-        table.replan(session, [Plan(1, due=10, ready=10, anchor=10)])
+        table.save_states(session, [JobState(1, due=10, ready=10, anchor=10)])
         session.execute("DELETE FROM job_change")
-        return node, table.claim(session, node, "default", 20, 1)[0].plan
+        return node, table.claim(session, node, "default", 20, 1)[0].state
 
-    node, plan = store.transact(claimed)
+    node, state = store.transact(claimed)
     run = Run(1, 1, 10, 20, 30, 1, "succeeded", node)
-    after = plan._replace(node=0, ready=None, number=2)
-    end = ClaimUpdate(node, plan.token, after, run, (OutputPart(1, 1, 1, 1, "the end", keep_from=1),))
-    before = OutputPart(1, 1, 1, 0, "before", token=plan.token)
+    after = state._replace(node=0, ready=None, number=2)
+    end = ClaimUpdate(node, state.token, after, run, (OutputPart(1, 1, 1, 1, "the end", keep_from=1),))
+    before = OutputPart(1, 1, 1, 0, "before", token=state.token)
     work = NOTHING_TO_DO._replace(node=node, wall=40, until=50, updates=[end], printed=[before])
     store.transact(lambda session: run_cycle(session, work, settings(tmp_path, poll=1_000_000)))
     assert store.transact(lambda session: session.rows("SELECT text FROM output")) == [("the end",)]
@@ -54,13 +54,13 @@ def test_a_lost_run_is_recorded_with_the_due_time_that_its_task_was_told(tmp_pat
         capacities={DEFAULT_POOL: Capacity(1, 1, 0, 0)},
     )  # fmt: skip
     [claim] = store.transact(lambda session: run_cycle(session, work, chosen)).claims
-    begun = {(claim.plan.job_id, claim.plan.token): claimed_at}
+    begun = {(claim.state.job_id, claim.state.token): claimed_at}
 
     def dies(session: Session) -> None:
         [row] = nodes.live(session)
         take_over(session, row, begun, claimed_at + SECOND, chosen, "its node died")
 
     store.transact(dies)
-    assert claim.plan.due == claimed_at
+    assert claim.state.due == claimed_at
     assert store.transact(lambda session: session.rows("SELECT due_time, outcome FROM run")) == [(claimed_at, "lost")]
     store.close()

@@ -15,8 +15,8 @@ from jobd.engine.nodelock import NodeLock
 from jobd.errors import DatabaseUnavailable
 from jobd.store.store import Store
 from jobd.store.url import Target
-from tests.engine.world import Stage, settings
-from tests.house import until
+from tests.engine.harness import FakeSpawner, settings
+from tests.installation import until
 
 POLL = 5 * MINUTE
 
@@ -52,11 +52,11 @@ class Rig:
             store.transact = disturbed_transact  # type: ignore[method-assign]
             return store
 
-        stage = Stage(SimpleNamespace(puppets=[], clock=self.clock))
+        spawner = FakeSpawner(SimpleNamespace(fake_workers=[], clock=self.clock))
         self.engine = Engine(
             settings(folder, POLL),
             "instance",
-            lambda settings: stage,
+            lambda settings: spawner,
             NodeLock(),
             self.clock,
             store=disturbed,

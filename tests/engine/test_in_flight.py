@@ -9,16 +9,16 @@ from jobd.engine.buffers import Budget
 from jobd.engine.messages import Abandoned, Unresolved
 from jobd.engine.processor import Processor, RunSettings
 from jobd.engine.queue import Claim
-from jobd.job import Job, Options, Plan
+from jobd.job import Job, JobState, Options
 from jobd.lifecycle import UNRESOLVED_PAUSE
 from jobd.store.schedule_table import ClaimUpdate
 from jobd.wire import UNRESOLVED, Order
-from tests.engine.world import START, HandClock, Puppet, Ran, Stage, World, forget, listen
+from tests.engine.harness import START, FakeSpawner, FakeWorker, ManualClock, NodeHarness, Ran, forget, read_workers
 
 TAKES = 3 * SECOND
 
 
-class Watched(World):
+class Watched(NodeHarness):
     """A world in which every beginning is watched."""
 
     def __init__(self, folder: Path) -> None:
@@ -27,7 +27,7 @@ class Watched(World):
         self.takes = self._begin
 
     def _begin(self, order: Order) -> int:
-        inhand = [one.order.job for one in self.puppets if one.order is not None]
+        inhand = [one.order.job for one in self.fake_workers if one.order is not None]
         assert inhand.count(order.job) == 1, f"{order.job} overlaps itself"
         self.began.append(order)
         return TAKES
@@ -52,42 +52,50 @@ REMOVALS = {
 
 @pytest.mark.parametrize("how", REMOVALS)
 def test_a_job_whose_rows_are_exchanged_under_its_run_waits_for_its_end(tmp_path: Path, how: str) -> None:
-    world = Watched(tmp_path)
-    world.add(Job("slow", "1s"))
-    world.pass_time(SECOND)
+    harness = Watched(tmp_path)
+    harness.add(Job("slow", "1s"))
+    harness.pass_time(SECOND)
     for _ in range(2):
-        world.write(*REMOVALS[how])
-        world.pass_time(2 * SECOND)
-    world.pass_time(4 * TAKES)
-    tokens = [order.token for order in world.began]
+        harness.write(*REMOVALS[how])
+        harness.pass_time(2 * SECOND)
+    harness.pass_time(4 * TAKES)
+    tokens = [order.token for order in harness.began]
     assert len(tokens) >= 4, "it goes on"
     assert tokens == sorted(set(tokens)), "tokens only grow"
 
 
 def test_a_run_whose_job_is_removed_ends_in_peace_and_leaves_only_its_history(tmp_path: Path) -> None:
-    world = Watched(tmp_path)
-    world.add(Job("slow", "1s"))
-    world.pass_time(SECOND)
-    world.write("DELETE FROM job")
-    world.pass_time(4 * TAKES)
-    assert len(world.began) == 1
-    assert world.one("SELECT count(*) FROM run WHERE outcome = 'succeeded'") == 1
-    assert world.one("SELECT count(*) FROM schedule") == 0
+    harness = Watched(tmp_path)
+    harness.add(Job("slow", "1s"))
+    harness.pass_time(SECOND)
+    harness.write("DELETE FROM job")
+    harness.pass_time(4 * TAKES)
+    assert len(harness.began) == 1
+    assert harness.one("SELECT count(*) FROM run WHERE outcome = 'succeeded'") == 1
+    assert harness.one("SELECT count(*) FROM schedule") == 0
 
 
 class Pools:
     """Two pools of one node, each with one worker, and what they report."""
 
     def __init__(self) -> None:
-        self.clock = HandClock(START)
+        self.clock = ManualClock(START)
         self.ran: list[Ran] = []
-        self.puppets: list[Puppet] = []
+        self.fake_workers: list[FakeWorker] = []
         self.reports: list[object] = []
         self.hands: set[int] = set()
         run_settings = RunSettings("UTC", 1024)
         self.first, self.second = (
             Processor(
-                1, run_settings, Stage(self), self.clock, lambda: 0.5, self.reports.append, forget, Budget(), self.hands
+                1,
+                run_settings,
+                FakeSpawner(self),
+                self.clock,
+                lambda: 0.5,
+                self.reports.append,
+                forget,
+                Budget(),
+                self.hands,
             )
             for _ in range(2)
         )
@@ -99,23 +107,23 @@ class Pools:
     def give(self, pool: Processor, token: int, **options: object) -> None:
         """A job, claimed under this token, is due."""
         job = Job("slow", "1s", retry_times=9, id=1, options=Options(**options))  # type: ignore[arg-type]
-        pool.queue.put(Claim(job, Plan(1, START, START, anchor=START, node=1, token=token)), START)
+        pool.queue.put(Claim(job, JobState(1, START, START, anchor=START, node=1, token=token)), START)
         self.step()
 
     def step(self) -> None:
         for pool in (self.first, self.second):
-            listen(pool)
+            read_workers(pool)
             pool.step()
-            listen(pool)
+            read_workers(pool)
             pool.step()
 
     def running(self) -> list[int]:
         """The tokens of what runs."""
-        return [one.order.token for one in self.puppets if one.order is not None]
+        return [one.order.token for one in self.fake_workers if one.order is not None]
 
     def end(self, outcome: str = "succeeded") -> None:
         """What runs ends."""
-        for one in self.puppets:
+        for one in self.fake_workers:
             if one.order is not None:
                 one.finish(outcome)
         self.step()
@@ -163,7 +171,7 @@ def test_what_waits_for_the_end_of_a_run_is_given_back_like_what_waits_for_its_m
         assert report == Abandoned({1: (2, None)})
     else:
         assert isinstance(report, ClaimUpdate)
-        assert (report.token, report.plan.node) == (2, 0)
+        assert (report.token, report.state.node) == (2, 0)
     assert pools.second.holding() == 0
     pools.end()
     assert pools.running() == []
@@ -187,14 +195,14 @@ def test_what_a_worker_had_begun_that_talked_nonsense_is_in_hand_until_its_proce
     pools.first.pace = 10  # µs: a worker is given the second order while it runs the first
     for job_id in (1, 2):
         job = Job(f"job{job_id}", "1s", id=job_id)
-        pools.first.queue.put(Claim(job, Plan(job_id, START, START, anchor=START, node=1, token=job_id)), START)
+        pools.first.queue.put(Claim(job, JobState(job_id, START, START, anchor=START, node=1, token=job_id)), START)
     pools.step()
     (worker,) = pools.first.workers
-    (puppet,) = (one for one in pools.puppets if one.order is not None)
-    puppet.finish()
-    puppet.talk(b"nonsense")
+    (fake_worker,) = (one for one in pools.fake_workers if one.order is not None)
+    fake_worker.finish()
+    fake_worker.talk(b"nonsense")
     assert pools.running() == [2]
-    listen(pools.first)
+    read_workers(pools.first)
     pools.reports.clear()
     pools.first.abandon_all("the lease is over")
     pools.first.handle(worker, "ended")
@@ -209,26 +217,26 @@ def test_a_task_that_only_a_worker_of_before_a_reload_does_not_know_is_offered_a
     pools = Pools()
     pools.give(pools.first, 1)
     if reloaded:
-        pools.first.renew_workers(1, RunSettings("UTC", 1024), Stage(pools))
+        pools.first.renew_workers(1, RunSettings("UTC", 1024), FakeSpawner(pools))
     pools.reports.clear()
     pools.end(UNRESOLVED)
     (report,) = pools.reports
     if reloaded:
         assert isinstance(report, ClaimUpdate)
-        assert (report.plan.node, report.plan.ready, report.plan.error) == (0, START, None)
+        assert (report.state.node, report.state.ready, report.state.error) == (0, START, None)
     else:
         assert isinstance(report, Unresolved)
-        assert report.update.plan.ready == pools.clock.wall() + UNRESOLVED_PAUSE
+        assert report.update.state.ready == pools.clock.wall() + UNRESOLVED_PAUSE
 
 
 def test_what_a_worker_said_before_a_reload_is_told_before_it() -> None:
     pools = Pools()
     pools.give(pools.first, 1)
     pools.reports.clear()
-    (puppet,) = (one for one in pools.puppets if one.order is not None)
-    puppet.finish(UNRESOLVED)
-    listen(pools.first)
-    pools.first.renew_workers(1, RunSettings("UTC", 1024), Stage(pools))
+    (fake_worker,) = (one for one in pools.fake_workers if one.order is not None)
+    fake_worker.finish(UNRESOLVED)
+    read_workers(pools.first)
+    pools.first.renew_workers(1, RunSettings("UTC", 1024), FakeSpawner(pools))
     (report,) = pools.reports
     assert isinstance(report, Unresolved)
 
@@ -238,8 +246,8 @@ def test_a_task_is_unknown_whatever_is_seen_first_of_the_end_of_its_worker() -> 
     pools.give(pools.first, 1)
     pools.reports.clear()
     (worker,) = pools.first.workers
-    (puppet,) = (one for one in pools.puppets if one.order is not None)
-    puppet.finish(UNRESOLVED)
+    (fake_worker,) = (one for one in pools.fake_workers if one.order is not None)
+    fake_worker.finish(UNRESOLVED)
     pools.first.handle(worker, "ended")
     pools.step()
     (report,) = pools.reports

@@ -8,42 +8,42 @@ import pytest
 from jobd.clock import MILLISECOND, SECOND, iso
 from jobd.job import Job
 from jobd.store import schedule_table as table
-from tests.engine.world import BARELY, World
+from tests.engine.harness import BARELY, NodeHarness
 
 
 def test_many_rows_of_a_foreign_program_are_planned_within_a_poll(tmp_path: Path) -> None:
-    world = World(tmp_path, poll=SECOND)
+    harness = NodeHarness(tmp_path, poll=SECOND)
     rows = [(f"job{number}", "0 0 1 1 *") for number in range(1_700)]
-    world.store.transact(lambda session: session.write_rows("job", ("name", "interval"), rows))
-    world.pass_time(SECOND + 10 * MILLISECOND)
-    counted = world.store.transact(lambda session: session.rows("SELECT count(*) FROM schedule WHERE due_time > 0"))
+    harness.store.transact(lambda session: session.write_rows("job", ("name", "interval"), rows))
+    harness.pass_time(SECOND + 10 * MILLISECOND)
+    counted = harness.store.transact(lambda session: session.rows("SELECT count(*) FROM schedule WHERE due_time > 0"))
     assert counted == [(1_700,)]
 
 
 def test_what_is_soon_due_again_is_written_soon_whatever_else_gathers(tmp_path: Path) -> None:
-    world = World(tmp_path, poll=SECOND)
-    world.add(Job("often", "20ms"), *(Job(f"calm{n}", f"{60_000 + 7 * n}ms") for n in range(200)))
-    world.pass_time(2 * SECOND)
-    world.ran.clear()
-    world.pass_time(SECOND)
-    assert sum(one.job == "often" for one in world.ran) == 50
+    harness = NodeHarness(tmp_path, poll=SECOND)
+    harness.add(Job("often", "20ms"), *(Job(f"calm{n}", f"{60_000 + 7 * n}ms") for n in range(200)))
+    harness.pass_time(2 * SECOND)
+    harness.ran.clear()
+    harness.pass_time(SECOND)
+    assert sum(one.job == "often" for one in harness.ran) == 50
 
 
 def test_what_is_due_now_and_then_is_claimed_in_few_groups_and_begins_on_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = World(tmp_path, poll=SECOND)
-    start = world.clock.wall() // SECOND * SECOND + 2 * SECOND
-    world.add(*(Job(f"job{n}", f"at {iso(start + n * 20 * MILLISECOND)}") for n in range(500)))
+    harness = NodeHarness(tmp_path, poll=SECOND)
+    start = harness.clock.wall() // SECOND * SECOND + 2 * SECOND
+    harness.add(*(Job(f"job{n}", f"at {iso(start + n * 20 * MILLISECOND)}") for n in range(500)))
     claims: list[int] = []
     real = table.claim
 
     def counted(*arguments: Any) -> list[table.Claimed]:
-        claims.append(world.clock.wall())
+        claims.append(harness.clock.wall())
         return real(*arguments)
 
     monkeypatch.setattr(table, "claim", counted)
-    world.pass_time(13 * SECOND)
-    assert len(world.ran) == 500
-    assert [one.wall for one in world.ran] == [start + n * 20 * MILLISECOND + BARELY for n in range(500)]
+    harness.pass_time(13 * SECOND)
+    assert len(harness.ran) == 500
+    assert [one.wall for one in harness.ran] == [start + n * 20 * MILLISECOND + BARELY for n in range(500)]
     assert len(claims) <= 14, "about one a poll"

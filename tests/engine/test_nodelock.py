@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from jobd.engine.nodelock import NodeLock
-from tests.house import ROOT, until
+from tests.installation import ROOT, until
 
 ASK = "from jobd.engine.nodelock import NodeLock; import sys; print(NodeLock().is_held(sys.argv[1]))"
 

@@ -17,10 +17,10 @@ from jobd.engine.buffers import Budget
 from jobd.engine.output import Output
 from jobd.engine.processor import Processor, RunSettings
 from jobd.engine.queue import Claim
-from jobd.job import Job, Plan
+from jobd.job import Job, JobState
 from jobd.store.schedule_table import ClaimUpdate
 from jobd.wire import MARK_HEAD, VERSION, Order, decode, decode_order, encode, encode_done, end_mark
-from tests.engine.world import HandClock, forget
+from tests.engine.harness import ManualClock, forget
 
 LIMIT = 1_000_000
 OWN = "<{}>"  # what only this job prints
@@ -36,14 +36,14 @@ DEEDS = st.lists(st.sampled_from(["work"] * 6 + ["line", "output", "output", "st
 class Process:
     """A worker process: each `work` is one write, one word or the beginning of the next run."""
 
-    def __init__(self, pid: int, stage: Any) -> None:
+    def __init__(self, pid: int, spawner: Any) -> None:
         self.pid = self.messages = pid
         self.output, self.ended = pid + 1_000, pid + 2_000
         self.lease_expired = False
         self.dead = False
         self.pipe = bytearray()
         self.running: Order | None = None
-        self._stage = stage
+        self._rig = spawner
         self._sent: list[Order] = []
         self._said: list[bytes] = []
         self._left: list[bytes] = []  # to be printed by the run in progress
@@ -60,7 +60,7 @@ class Process:
         elif self._left:
             text = self._left.pop(0)
             self.pipe += text
-            self._stage.printed[self.running.job] += text
+            self._rig.printed[self.running.job] += text
         else:
             self._tell.append(encode_done(self.running.serial, "succeeded", None, None, False, self._mark()))
             self.running = None
@@ -68,12 +68,12 @@ class Process:
     def _begin(self) -> None:
         if self._sent:
             self.running = self._sent.pop(0)
-            self._left = list(self._stage.prints[self.running.job])
-            self._stage.printed[self.running.job] = b""  # of this attempt
+            self._left = list(self._rig.prints[self.running.job])
+            self._rig.printed[self.running.job] = b""  # of this attempt
 
     def _mark(self) -> str:
-        secret = f"{self._stage.marks:032x}"
-        self._stage.marks += 1
+        secret = f"{self._rig.marks:032x}"
+        self._rig.marks += 1
         self.pipe += end_mark(secret)
         return secret
 
@@ -89,18 +89,18 @@ class Process:
         return count
 
     def receive(self) -> list[bytes]:
-        self._stage.go_on()
+        self._rig.go_on()
         said, self._said = self._said, []
         return said
 
     def read_output(self) -> bytes | None:
-        self._stage.go_on()
-        data = bytes(self.pipe[: self._stage.chunk])
-        del self.pipe[: self._stage.chunk]
+        self._rig.go_on()
+        data = bytes(self.pipe[: self._rig.chunk])
+        del self.pipe[: self._rig.chunk]
         return data or None
 
     def unread(self) -> int:
-        self._stage.go_on()
+        self._rig.go_on()
         return len(self.pipe)
 
     def reap(self) -> int:
@@ -113,7 +113,7 @@ class Process:
         pass
 
 
-class Stage:
+class OutputRig:
     """One worker at a time, some jobs, each run once. `meanwhile`: what the process does while the daemon looks."""
 
     def __init__(self, prints: list[list[bytes]], chunk: int, meanwhile: list[list[str]]) -> None:
@@ -127,14 +127,14 @@ class Stage:
         self.printed = dict.fromkeys(self.prints, b"")
         self.kept: dict[str, str] = {}
         self.processes: list[Process] = []
-        self._clock = HandClock(1_000)
+        self._clock = ManualClock(1_000)
         self.processor = Processor(
             1, RunSettings("UTC", LIMIT), self, self._clock, lambda: 0.5, self._report, forget, Budget()  # type: ignore[arg-type]
         )  # fmt: skip
         self.processor.pace = 1
         for number in range(len(prints)):
             job = Job(f"job{number}", id=number + 1, runonce=True)
-            self.processor.queue.put(Claim(job, Plan(number + 1, node=1, due=0, ready=0)), 0)
+            self.processor.queue.put(Claim(job, JobState(number + 1, node=1, due=0, ready=0)), 0)
         self.processor.step()
 
     def start(self) -> Process:
@@ -146,7 +146,7 @@ class Stage:
 
     def _report(self, message: object) -> None:
         if isinstance(message, ClaimUpdate) and message.run is not None:
-            name = f"job{message.plan.job_id - 1}"
+            name = f"job{message.state.job_id - 1}"
             assert name not in self.kept
             self.kept[name] = "".join(part.text for part in message.output)
 
@@ -195,13 +195,13 @@ def expected(printed: bytes) -> str:
     return output.take()
 
 
-def played(prints: list[list[bytes]], chunk: int, meanwhile: list[list[str]], deeds: list[str]) -> Stage:
+def played(prints: list[list[bytes]], chunk: int, meanwhile: list[list[str]], deeds: list[str]) -> OutputRig:
     with mock.patch.object(worker_module, "CHUNK", chunk):
-        stage = Stage(prints, chunk, meanwhile)
+        spawner = OutputRig(prints, chunk, meanwhile)
         for deed in deeds:
-            stage.do(deed)
-        stage.finish()
-    return stage
+            spawner.do(deed)
+        spawner.finish()
+    return spawner
 
 
 RUNS = st.lists(PRINTS, min_size=2, max_size=8)
@@ -215,8 +215,8 @@ THEFTS = st.sampled_from(["steal1", "steal20", "steal39", "steal40", "steal45", 
 def test_each_run_has_what_it_printed(
     prints: list[list[bytes]], chunk: int, meanwhile: list[list[str]], deeds: list[str]
 ) -> None:
-    stage = played(prints, chunk, meanwhile, deeds)
-    assert stage.kept == {name: expected(printed) for name, printed in stage.printed.items()}
+    spawner = played(prints, chunk, meanwhile, deeds)
+    assert spawner.kept == {name: expected(printed) for name, printed in spawner.printed.items()}
 
 
 @settings(max_examples=400, deadline=None)
@@ -232,11 +232,11 @@ def test_each_run_has_what_it_printed(
 def test_a_process_that_dies_at_any_moment_costs_no_run_its_output(
     prints: list[list[bytes]], chunk: int, meanwhile: list[list[str]], before: list[str], after: list[str], twice: bool
 ) -> None:
-    stage = played(prints, chunk, meanwhile, [*before, "die", *after, *(["die"] if twice else [])])
-    assert stage.kept.keys() == stage.printed.keys()
-    for name, printed in stage.printed.items():
+    spawner = played(prints, chunk, meanwhile, [*before, "die", *after, *(["die"] if twice else [])])
+    assert spawner.kept.keys() == spawner.printed.keys()
+    for name, printed in spawner.printed.items():
         # What looks like a mark, as the very last that a process has printed, is taken for one.
-        assert stage.kept[name] in (expected(printed), expected(printed.removesuffix(FORGED)))
+        assert spawner.kept[name] in (expected(printed), expected(printed.removesuffix(FORGED)))
 
 
 @settings(max_examples=1_000, deadline=None)
@@ -247,7 +247,7 @@ def test_a_task_that_takes_bytes_out_of_the_pipe_gives_no_run_the_output_of_anot
     for _ in range(data.draw(st.integers(1, 4))):
         thief = data.draw(st.sampled_from([deeds, *meanwhile]))
         thief.insert(data.draw(st.integers(0, len(thief))), data.draw(THEFTS))
-    stage = played(prints, chunk, meanwhile, deeds)
-    assert stage.kept.keys() == stage.prints.keys(), "an end that was never found was waited for"
-    for name, text in stage.kept.items():
+    spawner = played(prints, chunk, meanwhile, deeds)
+    assert spawner.kept.keys() == spawner.prints.keys(), "an end that was never found was waited for"
+    for name, text in spawner.kept.items():
         assert set(re.findall(r"<(\d+)>", text)) <= {name[3:]}

@@ -9,10 +9,10 @@ from jobd.engine.buffers import Budget
 from jobd.engine.processor import MAX_PREFETCH
 from jobd.engine.queue import Claim
 from jobd.engine.worker import Worker
-from jobd.job import Job, Options, Plan
+from jobd.job import Job, JobState, Options
 from jobd.ring import MAX_ORDER, PLACES
 from jobd.wire import Order, decode, decode_order, encode, encode_order
-from tests.engine.world import World
+from tests.engine.harness import NodeHarness
 
 QUICK, SLOW = MILLISECOND // 10, SECOND
 
@@ -49,7 +49,7 @@ class Line:
 
 
 def claim(number: int) -> Claim:
-    return Claim(Job(f"job{number}", id=number), Plan(number, due=0, ready=0))
+    return Claim(Job(f"job{number}", id=number), JobState(number, due=0, ready=0))
 
 
 def worker_with(count: int) -> tuple[Worker, Any]:
@@ -116,13 +116,13 @@ def test_an_order_that_was_never_taken_is_taken_back_although_it_was_the_first()
 
 
 def test_what_a_worker_does_not_take_goes_to_another(tmp_path: Path) -> None:
-    world = World(tmp_path, workers=2)
-    world.add(*(Job(f"quick{number}", runonce=True) for number in range(300)))
-    world.pass_time(SECOND)  # so that lines are formed
-    world.puppets[0].deaf = True
-    world.add(*(Job(f"late{number}", runonce=True) for number in range(60)))
-    world.pass_time(SECOND)
-    assert len({one.job for one in world.ran}) == len(world.ran) == 360
+    harness = NodeHarness(tmp_path, workers=2)
+    harness.add(*(Job(f"quick{number}", runonce=True) for number in range(300)))
+    harness.pass_time(SECOND)  # so that lines are formed
+    harness.fake_workers[0].deaf = True
+    harness.add(*(Job(f"late{number}", runonce=True) for number in range(60)))
+    harness.pass_time(SECOND)
+    assert len({one.job for one in harness.ran}) == len(harness.ran) == 360
 
 
 def test_the_time_of_a_run_in_line_is_counted_from_when_it_begins() -> None:
@@ -130,7 +130,7 @@ def test_the_time_of_a_run_in_line_is_counted_from_when_it_begins() -> None:
     job = Job("job", id=1, options=Options(timeout=SECOND))
     for serial in (1, 2):
         order = Order(serial, "job", 1, "task", None, {}, 0, 1, None, 1)
-        worker.start(Claim(job, Plan(1)), order, 10, 20)
+        worker.start(Claim(job, JobState(1)), order, 10, 20)
     line.takes()
     line.ends(1)
     assert worker.parse_message(line.said.popleft()) is not None
@@ -148,43 +148,43 @@ def test_every_order_fits_into_a_packet() -> None:
 
 
 def test_a_slow_task_delays_none_behind_it(tmp_path: Path) -> None:
-    world = World(tmp_path, workers=2)
-    world.takes = lambda order: SLOW if order.job == "slow" else QUICK
-    world.add(*(Job(f"quick{number}", runonce=True) for number in range(300)))
-    world.pass_time(SECOND)
-    assert len(world.ran) == 300
-    began = world.clock.monotonic()
-    world.add(*(Job(name, runonce=True) for name in ("a", "slow", *(f"late{number}" for number in range(40)))))
-    world.pass_time(2 * SECOND)
-    late = [one.monotonic - began for one in world.ran if one.job.startswith("late")]
+    harness = NodeHarness(tmp_path, workers=2)
+    harness.takes = lambda order: SLOW if order.job == "slow" else QUICK
+    harness.add(*(Job(f"quick{number}", runonce=True) for number in range(300)))
+    harness.pass_time(SECOND)
+    assert len(harness.ran) == 300
+    began = harness.clock.monotonic()
+    harness.add(*(Job(name, runonce=True) for name in ("a", "slow", *(f"late{number}" for number in range(40)))))
+    harness.pass_time(2 * SECOND)
+    late = [one.monotonic - began for one in harness.ran if one.job.startswith("late")]
     assert len(late) == 40
     assert max(late) < 20 * MILLISECOND
-    assert any(worker.line_was for worker in world.puppets), "nobody ever stood in line: this test shows nothing"
+    assert any(worker.line_was for worker in harness.fake_workers), "nobody ever stood in line: this test shows nothing"
 
 
 def test_what_was_taken_back_from_behind_a_slow_run_does_not_go_there_again(tmp_path: Path) -> None:
-    world = World(tmp_path, workers=1)
-    world.takes = lambda order: SLOW if order.job == "slow" else QUICK
-    world.add(*(Job(f"quick{number}", runonce=True) for number in range(300)))
-    world.pass_time(SECOND)
-    (puppet,) = world.puppets
-    told = puppet.told
-    world.add(*(Job(name, runonce=True) for name in ("slow", *(f"late{number}" for number in range(40)))))
-    world.pass_time(3 * SECOND)
-    assert len(world.ran) == 341
-    assert puppet.told - told <= 41 + MAX_PREFETCH
+    harness = NodeHarness(tmp_path, workers=1)
+    harness.takes = lambda order: SLOW if order.job == "slow" else QUICK
+    harness.add(*(Job(f"quick{number}", runonce=True) for number in range(300)))
+    harness.pass_time(SECOND)
+    (fake_worker,) = harness.fake_workers
+    told = fake_worker.told
+    harness.add(*(Job(name, runonce=True) for name in ("slow", *(f"late{number}" for number in range(40)))))
+    harness.pass_time(3 * SECOND)
+    assert len(harness.ran) == 341
+    assert fake_worker.told - told <= 41 + MAX_PREFETCH
 
 
 def test_what_must_not_begin_for_nothing_stands_in_no_line(tmp_path: Path) -> None:
-    world = World(tmp_path, workers=1)
-    world.takes = lambda order: QUICK
-    world.add(*(Job(f"quick{number}", runonce=True) for number in range(200)))
-    world.pass_time(SECOND)
-    for puppet in world.puppets:
-        puppet.line_was = 0
+    harness = NodeHarness(tmp_path, workers=1)
+    harness.takes = lambda order: QUICK
+    harness.add(*(Job(f"quick{number}", runonce=True) for number in range(200)))
+    harness.pass_time(SECOND)
+    for fake_worker in harness.fake_workers:
+        fake_worker.line_was = 0
     careful = [Job(f"careful{number}", runonce=True, options=Options(on_lost="fail")) for number in range(20)]
     fresh = [Job(f"fresh{number}", runonce=True, options=Options(isolation="fresh")) for number in range(3)]
     program = [Job(f"program{number}", runonce=True, options=Options(command=("true",))) for number in range(20)]
-    world.add(*careful, *program, *fresh)
-    world.pass_time(SECOND)
-    assert not any(puppet.line_was for puppet in world.puppets)
+    harness.add(*careful, *program, *fresh)
+    harness.pass_time(SECOND)
+    assert not any(fake_worker.line_was for fake_worker in harness.fake_workers)

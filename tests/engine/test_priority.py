@@ -11,13 +11,13 @@ from jobd.job import DEFAULT_POOL, Job, Options
 from jobd.store import definitions, requests
 from jobd.store import schedule_table as table
 from jobd.wire import Order
-from tests.engine.world import World
+from tests.engine.harness import NodeHarness
 
 LATER = "1 0 1 1 *"  # a minute after the start of these worlds
 PLAIN = 400
 
 
-class Narrow(World):
+class Narrow(NodeHarness):
     """A world with few workers, whose node claims no more than they can use."""
 
     def __init__(self, folder: Path, length: int) -> None:
@@ -32,8 +32,8 @@ class Narrow(World):
         return self._length
 
     def priority(self, job_id: int) -> int:
-        """Of a job, in its plan."""
-        return self.store.transact(lambda session: table.plans(session, [job_id]))[job_id].priority
+        """Of a job, in its state."""
+        return self.store.transact(lambda session: table.states_for_update(session, [job_id]))[job_id].priority
 
 
 def jobs(kind: str, count: int, priority: int, interval: str = LATER) -> list[Job]:
@@ -42,102 +42,105 @@ def jobs(kind: str, count: int, priority: int, interval: str = LATER) -> list[Jo
 
 @pytest.mark.parametrize("length", [100, 10 * MILLISECOND, SECOND])
 def test_of_what_is_due_at_once_the_urgent_begin_first_and_the_unimportant_last(tmp_path: Path, length: int) -> None:
-    world = Narrow(tmp_path, length)
-    world.add(*jobs("unimportant", 10, -5), *jobs("plain", PLAIN, 0), *jobs("urgent", 20, 5))
-    world.pass_time(MINUTE + (PLAIN + 50) * (length + MILLISECOND))
-    assert world.begun == ["urgent"] * 20 + ["plain"] * PLAIN + ["unimportant"] * 10
+    harness = Narrow(tmp_path, length)
+    harness.add(*jobs("unimportant", 10, -5), *jobs("plain", PLAIN, 0), *jobs("urgent", 20, 5))
+    harness.pass_time(MINUTE + (PLAIN + 50) * (length + MILLISECOND))
+    assert harness.begun == ["urgent"] * 20 + ["plain"] * PLAIN + ["unimportant"] * 10
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["alone", "beside other nodes"])
 def test_what_becomes_urgent_overtakes_what_waits_also_what_is_in_hand(tmp_path: Path, shared: bool) -> None:
-    world = Narrow(tmp_path, 40 * MILLISECOND if shared else SECOND)
-    world.add(*jobs("plain", 50, 0))
-    world.pass_time(MINUTE + 100 * MILLISECOND)
-    world._processor.shared = shared
-    before = len(world.begun)
+    harness = Narrow(tmp_path, 40 * MILLISECOND if shared else SECOND)
+    harness.add(*jobs("plain", 50, 0))
+    harness.pass_time(MINUTE + 100 * MILLISECOND)
+    harness._processor.shared = shared
+    before = len(harness.begun)
     assert before < 10
-    world.add(*jobs("urgent", 2, 1, interval="1h"))
-    world.pass_time(2 * SECOND)
-    assert world.begun[before : before + 2] == ["urgent"] * 2
+    harness.add(*jobs("urgent", 2, 1, interval="1h"))
+    harness.pass_time(2 * SECOND)
+    assert harness.begun[before : before + 2] == ["urgent"] * 2
 
 
 def test_what_becomes_due_and_urgent_while_all_workers_are_busy_is_next(tmp_path: Path) -> None:
-    world = Narrow(tmp_path, 10 * MINUTE)
-    world.add(*jobs("plain", 50, 0), *jobs("urgent", 1, 5, "30 1 0 1 1 *"))
-    world.pass_time(12 * MINUTE)
-    assert len(world.begun) == 4
-    assert "urgent" in world.begun[2:4]
+    harness = Narrow(tmp_path, 10 * MINUTE)
+    harness.add(*jobs("plain", 50, 0), *jobs("urgent", 1, 5, "30 1 0 1 1 *"))
+    harness.pass_time(12 * MINUTE)
+    assert len(harness.begun) == 4
+    assert "urgent" in harness.begun[2:4]
 
 
 @pytest.mark.parametrize("phase", range(0, 1_000, 50))
 def test_what_is_urgent_and_due_soon_keeps_nothing_waiting_that_is_due_sooner(tmp_path: Path, phase: int) -> None:
-    world = Narrow(tmp_path, HOUR)
-    world.set_wall(-phase * MILLISECOND)
-    world.add(*jobs("urgent", 4, 5, "1 1 0 1 1 *"), *jobs("plain", 1, 0, "0 1 0 1 1 *"))
-    world.pass_time(MINUTE + SECOND // 2 + phase * MILLISECOND)
-    assert world.begun == ["plain"]
-    world.pass_time(SECOND)
-    assert world.begun == ["plain", "urgent"]
+    harness = Narrow(tmp_path, HOUR)
+    harness.set_wall(-phase * MILLISECOND)
+    harness.add(*jobs("urgent", 4, 5, "1 1 0 1 1 *"), *jobs("plain", 1, 0, "0 1 0 1 1 *"))
+    harness.pass_time(MINUTE + SECOND // 2 + phase * MILLISECOND)
+    assert harness.begun == ["plain"]
+    harness.pass_time(SECOND)
+    assert harness.begun == ["plain", "urgent"]
 
 
 def test_a_job_whose_priority_is_changed_while_it_waits_is_claimed_by_the_new_one(tmp_path: Path) -> None:
-    world = Narrow(tmp_path, SECOND)
-    world.add(*jobs("plain", 50, 0), *jobs("late", 1, -1))
-    world.pass_time(MINUTE + 5 * SECOND)
+    harness = Narrow(tmp_path, SECOND)
+    harness.add(*jobs("plain", 50, 0), *jobs("late", 1, -1))
+    harness.pass_time(MINUTE + 5 * SECOND)
     change = Options(priority=1)
-    definitions.change(world.store, "late 0", lambda job: job._replace(options=change), world.clock.wall(), "UTC")
-    world.look()
-    before = len(world.begun)
-    world.pass_time(3 * SECOND)
-    assert "late" in world.begun[before : before + 2]
+    definitions.change(harness.store, "late 0", lambda job: job._replace(options=change), harness.clock.wall(), "UTC")
+    harness.look()
+    before = len(harness.begun)
+    harness.pass_time(3 * SECOND)
+    assert "late" in harness.begun[before : before + 2]
 
 
 def test_a_job_that_was_paused_and_resumed_while_it_waited_keeps_its_priority(tmp_path: Path) -> None:
-    world = Narrow(tmp_path, SECOND)
-    world.add(*jobs("plain", 50, 0), *jobs("urgent", 1, 5, "2 1 0 1 1 *"))
-    world.pass_time(MINUTE + SECOND)
+    harness = Narrow(tmp_path, SECOND)
+    harness.add(*jobs("plain", 50, 0), *jobs("urgent", 1, 5, "2 1 0 1 1 *"))
+    harness.pass_time(MINUTE + SECOND)
 
     def change(**options: bool) -> None:
         definitions.change(
-            world.store,
+            harness.store,
             "urgent 0",
             lambda job: job._replace(options=job.options._replace(**options)),  # type: ignore[arg-type]
-            world.clock.wall(),
+            harness.clock.wall(),
             "UTC",
         )
-        world.look()
+        harness.look()
 
     change(paused=True)
-    world.pass_time(3 * SECOND)
-    assert "urgent" not in world.begun
+    harness.pass_time(3 * SECOND)
+    assert "urgent" not in harness.begun
     change(paused=False)
-    requests.request_run(world.store, "urgent 0", world.clock.wall(), "UTC")
-    world.look()
-    before = len(world.begun)
-    world.pass_time(3 * SECOND)
-    assert "urgent" in world.begun[before : before + 3]
-    assert world.priority(51) == 5
+    requests.request_run(harness.store, "urgent 0", harness.clock.wall(), "UTC")
+    harness.look()
+    before = len(harness.begun)
+    harness.pass_time(3 * SECOND)
+    assert "urgent" in harness.begun[before : before + 3]
+    assert harness.priority(51) == 5
 
 
 def test_rows_whose_priority_was_changed_by_hand_are_not_hoarded(tmp_path: Path) -> None:
-    world = Narrow(tmp_path, MINUTE)
-    world.add(*jobs("plain", 500, 0))
-    world.pass_time(SECOND)
-    world.store.transact(lambda session: session.execute("UPDATE job_options SET priority = -3") and None)
-    world.store.transact(lambda session: session.execute("UPDATE schedule SET priority = 3") and None)
-    world.pass_time(MINUTE + 30 * SECOND)
-    assert len(world._processor.queue) < 150, "what a node takes that does not know yet how long runs are"
+    harness = Narrow(tmp_path, MINUTE)
+    harness.add(*jobs("plain", 500, 0))
+    harness.pass_time(SECOND)
+    harness.store.transact(lambda session: session.execute("UPDATE job_options SET priority = -3") and None)
+    harness.store.transact(lambda session: session.execute("UPDATE schedule SET priority = 3") and None)
+    harness.pass_time(MINUTE + 30 * SECOND)
+    assert len(harness._processor.queue) < 150, "what a node takes that does not know yet how long runs are"
 
 
 def test_an_outcome_that_an_older_jobd_could_not_write_costs_no_job_its_priority(tmp_path: Path) -> None:
-    world = Narrow(tmp_path, HOUR)
-    world.add(*jobs("urgent", 1, 50, interval="1h"))
-    plan = world.store.transact(lambda session: table.plans(session, [1]))[1]
-    assert plan.node, "it runs"
-    world.stop()
-    again = plan._replace(node=0, attempt=1, ready=world.clock.wall() + HOUR, started=None)
-    line = json.dumps([FORMAT, plan.node, plan.token, again[:-1], None, []])  # without the priority, as it was
-    Path(world._spool._path).write_text(line + "\n")  # type: ignore[attr-defined]
-    world.start()
-    world.pass_time(SECOND)
-    assert (world.priority(1), world.store.transact(lambda s: table.plans(s, [1]))[1].attempt) == (50, 1)
+    harness = Narrow(tmp_path, HOUR)
+    harness.add(*jobs("urgent", 1, 50, interval="1h"))
+    state = harness.store.transact(lambda session: table.states_for_update(session, [1]))[1]
+    assert state.node, "it runs"
+    harness.stop()
+    again = state._replace(node=0, attempt=1, ready=harness.clock.wall() + HOUR, started=None)
+    line = json.dumps([FORMAT, state.node, state.token, again[:-1], None, []])  # without the priority, as it was
+    Path(harness._spool._path).write_text(line + "\n")  # type: ignore[attr-defined]
+    harness.start()
+    harness.pass_time(SECOND)
+    assert (harness.priority(1), harness.store.transact(lambda s: table.states_for_update(s, [1]))[1].attempt) == (
+        50,
+        1,
+    )

@@ -11,7 +11,7 @@ from jobd.job import Run
 from jobd.store.rows import RUN, run_row
 from jobd.store.store import Store
 from jobd.store.url import Target
-from tests.engine.world import START, HandClock
+from tests.engine.harness import START, ManualClock
 
 HISTORY = HistorySettings(keep=1_000 * SECOND, keep_per_job=100, output=1024)
 
@@ -19,7 +19,7 @@ HISTORY = HistorySettings(keep=1_000 * SECOND, keep_per_job=100, output=1024)
 class SlowStore:
     """A store in which a batch takes as long as its rows do."""
 
-    def __init__(self, store: Store, clock: HandClock, each: int) -> None:
+    def __init__(self, store: Store, clock: ManualClock, each: int) -> None:
         self.batches: list[int] = []
         self.each = each
         self._store, self._clock = store, clock
@@ -31,9 +31,9 @@ class SlowStore:
         return rows
 
 
-class Scene:
+class Rig:
     def __init__(self, folder: Path, each: int = 10) -> None:
-        self.clock = HandClock(START)
+        self.clock = ManualClock(START)
         self.store = Store(Target("sqlite", str(folder / "jobd.db")))
         self.store._database.connection().execute("PRAGMA synchronous = OFF")
         self.slow: Any = SlowStore(self.store, self.clock, each)
@@ -58,14 +58,14 @@ class Scene:
 
 
 def test_what_is_too_old_is_forgotten_within_seconds_and_then_nothing_is_asked_for_a_minute(tmp_path: Path) -> None:
-    scene = Scene(tmp_path)
-    scene.record(1, range(1, 10_001), 2_000 * SECOND)
-    scene.record(2, range(1, 51), 10 * SECOND)
-    scene.pass_time(3 * SECOND)
-    assert (scene.left(1), scene.left(2)) == (0, 50)
-    asked = len(scene.slow.batches)
-    scene.pass_time(MINUTE // 2)
-    assert len(scene.slow.batches) == asked
+    rig = Rig(tmp_path)
+    rig.record(1, range(1, 10_001), 2_000 * SECOND)
+    rig.record(2, range(1, 51), 10 * SECOND)
+    rig.pass_time(3 * SECOND)
+    assert (rig.left(1), rig.left(2)) == (0, 50)
+    asked = len(rig.slow.batches)
+    rig.pass_time(MINUTE // 2)
+    assert len(rig.slow.batches) == asked
 
 
 def test_a_batch_takes_milliseconds_however_slow_the_database_and_most_of_the_time_is_left_to_others(
@@ -73,31 +73,31 @@ def test_a_batch_takes_milliseconds_however_slow_the_database_and_most_of_the_ti
 ) -> None:
     for each in (2, 50, 400):
         (tmp_path / str(each)).mkdir()
-        scene = Scene(tmp_path / str(each), each)
-        scene.record(1, range(1, 5_001), 2_000 * SECOND)
-        scene.pass_time(2 * SECOND)
-        took = [MILLISECOND // 2 + rows * each for rows in scene.slow.batches if rows]
+        rig = Rig(tmp_path / str(each), each)
+        rig.record(1, range(1, 5_001), 2_000 * SECOND)
+        rig.pass_time(2 * SECOND)
+        took = [MILLISECOND // 2 + rows * each for rows in rig.slow.batches if rows]
         assert max(took[1:]) <= 2 * TARGET_BATCH_TIME
-        assert max(scene.slow.batches) <= MAX_BATCH
+        assert max(rig.slow.batches) <= MAX_BATCH
         assert sum(took) * (1 + PAUSE_FACTOR) <= 2 * SECOND
 
 
 def test_every_job_that_has_grown_too_many_runs_is_found_whenever_it_ran(tmp_path: Path) -> None:
-    scene = Scene(tmp_path)
+    rig = Rig(tmp_path)
     for job in range(1, 31):
-        runs = scene.record(job, range(1, 151), 30 * SECOND)
-        scene.pruner.runs_ended(runs[-1:], HISTORY)
-    scene.record(31, range(1, 151), 0)  # these are the latest of all
-    scene.pass_time(3 * SECOND)
-    assert {scene.left(job) for job in range(1, 31)} == {100}
+        runs = rig.record(job, range(1, 151), 30 * SECOND)
+        rig.pruner.runs_ended(runs[-1:], HISTORY)
+    rig.record(31, range(1, 151), 0)  # these are the latest of all
+    rig.pass_time(3 * SECOND)
+    assert {rig.left(job) for job in range(1, 31)} == {100}
 
 
 def test_pruning_by_number_keeps_up_with_a_thousand_runs_a_second(tmp_path: Path) -> None:
-    scene = Scene(tmp_path)
+    rig = Rig(tmp_path)
     for job in range(1, 1_001):
-        scene.record(job, range(1, 101), 10 * SECOND)
+        rig.record(job, range(1, 101), 10 * SECOND)
     for second in range(1, 4):
         for job in range(1, 1_001):
-            scene.pruner.runs_ended(scene.record(job, range(100 + second, 101 + second), 0), HISTORY)
-        scene.pass_time(2 * SECOND)
-        assert {scene.left(job) for job in range(1, 1_001, 97)} == {100}
+            rig.pruner.runs_ended(rig.record(job, range(100 + second, 101 + second), 0), HISTORY)
+        rig.pass_time(2 * SECOND)
+        assert {rig.left(job) for job in range(1, 1_001, 97)} == {100}

@@ -1,11 +1,11 @@
 """The WorkQueue: what goes in with a moment comes out at that moment."""
 
 from jobd.engine.queue import Claim, WorkQueue
-from jobd.job import Job, Plan
+from jobd.job import Job, JobState
 
 
 def claim(job_id: int, priority: int = 0) -> Claim:
-    return Claim(Job(f"job{job_id}", id=job_id), Plan(job_id, priority=priority))
+    return Claim(Job(f"job{job_id}", id=job_id), JobState(job_id, priority=priority))
 
 
 def drained(queue: WorkQueue, now: int) -> list[int]:

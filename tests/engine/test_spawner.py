@@ -14,7 +14,7 @@ from jobd.engine.spawner import ProcessChild, ProcessSpawner
 from jobd.ring import PLACES
 from jobd.runner.snapshot import Snapshot
 from jobd.wire import VERSION, Order, WireError, decode, encode_order, end_mark
-from tests.house import until
+from tests.installation import until
 
 PATIENCE = 20 * SECOND
 

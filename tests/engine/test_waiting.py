@@ -6,10 +6,10 @@ from jobd.clock import MILLISECOND, SECOND
 from jobd.engine.buffers import Budget
 from jobd.engine.processor import Demand, Processor, RunSettings
 from jobd.engine.queue import Claim
-from jobd.job import Job, Plan
+from jobd.job import Job, JobState
 from jobd.store.schedule_table import ClaimUpdate
 from jobd.wire import Order
-from tests.engine.world import START, HandClock, Puppet, Ran, Stage, forget, listen
+from tests.engine.harness import START, FakeSpawner, FakeWorker, ManualClock, Ran, forget, read_workers
 
 POLL = SECOND
 LONG = 10 * SECOND
@@ -19,36 +19,43 @@ class Pool:
     """A Processor with two workers, beside other nodes or not."""
 
     def __init__(self, shared: bool, takes: int = LONG) -> None:
-        self.clock = HandClock(START)
-        self.puppets: list[Puppet] = []
+        self.clock = ManualClock(START)
+        self.fake_workers: list[FakeWorker] = []
         self.ran: list[Ran] = []
         self.takes: Callable[[Order], int] = lambda order: takes
         self.reported: list[object] = []
         self.processor = Processor(
-            2, RunSettings("UTC", 1024), Stage(self), self.clock, lambda: 0.5, self.reported.append, forget, Budget()
+            2,
+            RunSettings("UTC", 1024),
+            FakeSpawner(self),
+            self.clock,
+            lambda: 0.5,
+            self.reported.append,
+            forget,
+            Budget(),
         )
         self.processor.shared = shared
         self.pass_time(10 * MILLISECOND)
 
     def claim(self, *numbers: int, ready: int = START) -> None:
         for number in numbers:
-            plan = Plan(number, due=ready, ready=ready, anchor=ready, node=1, token=1)
-            self.processor.queue.put(Claim(Job(f"job{number}", "1h", id=number), plan), ready)
+            state = JobState(number, due=ready, ready=ready, anchor=ready, node=1, token=1)
+            self.processor.queue.put(Claim(Job(f"job{number}", "1h", id=number), state), ready)
 
     def pass_time(self, duration: int) -> None:
         for _ in range(duration // MILLISECOND):
             self.clock.passed += MILLISECOND
-            for puppet in self.puppets:
-                if puppet.done_at is not None and puppet.done_at <= self.clock.passed:
-                    puppet.finish()
-            listen(self.processor)
+            for fake_worker in self.fake_workers:
+                if fake_worker.done_at is not None and fake_worker.done_at <= self.clock.passed:
+                    fake_worker.finish()
+            read_workers(self.processor)
             self.processor.step()
 
     def given_back(self) -> list[int]:
         return [
-            one.plan.job_id
+            one.state.job_id
             for one in self.reported
-            if isinstance(one, ClaimUpdate) and one.run is None and not one.plan.node
+            if isinstance(one, ClaimUpdate) and one.run is None and not one.state.node
         ]
 
 

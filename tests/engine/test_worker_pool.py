@@ -4,20 +4,20 @@ from typing import Any
 
 from jobd.engine.buffers import Budget
 from jobd.engine.worker_pool import WorkerPool
-from tests.engine.world import HandClock, Stage
+from tests.engine.harness import FakeSpawner, ManualClock
 
 
 class Show:
     """What the stage of a worker pool needs of its world."""
 
     def __init__(self) -> None:
-        self.clock = HandClock(0)
-        self.puppets: list[Any] = []
+        self.clock = ManualClock(0)
+        self.fake_workers: list[Any] = []
 
 
 def test_the_keeper_can_ask_for_the_load_while_workers_come_and_go() -> None:
     show = Show()
-    workers = WorkerPool(3, 1024, Stage(show), show.clock, Budget())
+    workers = WorkerPool(3, 1024, FakeSpawner(show), show.clock, Budget())
     for _ in range(3):
         workers.spawn()
 

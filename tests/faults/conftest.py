@@ -5,26 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.scene import FAST, PLUGIN
-from tests.house import House
+from tests.faults.helpers import FAST, PLUGIN
+from tests.installation import Installation
 
 
 @pytest.fixture
-def make_house(tmp_path: Path) -> Iterator[Callable[[str], House]]:
-    """Makes houses; those of one database share the work."""
-    houses: list[House] = []
+def make_installation(tmp_path: Path) -> Iterator[Callable[[str], Installation]]:
+    """Makes installations; those of one database share the work."""
+    installations: list[Installation] = []
 
-    def make(database: str = "sqlite:///jobd.db", more: str = FAST, workers: int = 1) -> House:
-        house = House(tmp_path / f"house{len(houses)}", database, PLUGIN)
-        house.configure("", workers, more)
-        houses.append(house)
-        return house
+    def make(database: str = "sqlite:///jobd.db", more: str = FAST, workers: int = 1) -> Installation:
+        installation = Installation(tmp_path / f"house{len(installations)}", database, PLUGIN)
+        installation.configure("", workers, more)
+        installations.append(installation)
+        return installation
 
     yield make
-    for house in houses:
-        house.close()
+    for installation in installations:
+        installation.close()
 
 
 @pytest.fixture
-def house(make_house: Callable[[], House]) -> House:
-    return make_house()
+def installation(make_installation: Callable[[], Installation]) -> Installation:
+    return make_installation()

@@ -11,8 +11,8 @@ import pytest
 from jobd.clock import SECOND
 from jobd.errors import DatabaseUnavailable
 from jobd.store.store import Store
-from tests.faults.scene import PLUGIN, noted
-from tests.house import House, until
+from tests.faults.helpers import PLUGIN, noted
+from tests.installation import Installation, until
 
 JOBS, EVERY = 20, "500ms"
 PROMISED = 2.0  # seconds, until the jobs of a dead neighbour run again
@@ -26,22 +26,22 @@ pytestmark = pytest.mark.quiet
 class Three:
     """Three daemons, of which the first one has all the work when the others come."""
 
-    def __init__(self, houses: list[House], store: Store) -> None:
-        self.houses = houses
+    def __init__(self, installations: list[Installation], store: Store) -> None:
+        self.installations = installations
         self._store = store
 
     def begin(self, pools: str = "", last_pools: str = "", pool: str = "default") -> None:
         """Start them; what `pools` says of all but the last one's workers, `last_pools` says of its."""
-        for house in self.houses:
-            house.configure(last_pools if house is self.houses[-1] else pools, 2)
+        for installation in self.installations:
+            installation.configure(last_pools if installation is self.installations[-1] else pools, 2)
         jobs = "".join(
             f'[job.job{number}]\ntask = "quick"\ninterval = "{EVERY}"\npool = "{pool}"\n' for number in range(JOBS)
         )
-        self.houses[0].foreground()
-        (self.houses[0].folder / "jobs.toml").write_text(jobs)
-        self.houses[0].fine("apply", str(self.houses[0].folder / "jobs.toml"), "--yes")
-        for house in self.houses[1:]:
-            house.foreground()
+        self.installations[0].foreground()
+        (self.installations[0].folder / "jobs.toml").write_text(jobs)
+        self.installations[0].fine("apply", str(self.installations[0].folder / "jobs.toml"), "--yes")
+        for installation in self.installations[1:]:
+            installation.foreground()
 
     def rows(self, sql: str, parameters: tuple[int, ...] = ()) -> Rows:
         """What a query gives; of three daemons and this test, only one at a time has an SQLite file."""
@@ -58,16 +58,16 @@ class Three:
         return Counter(dict(self.rows(began, (since, since + WATCHED * SECOND))))
 
     def node(self, number: int) -> int:
-        node: int = self.houses[number].status()["node"]
+        node: int = self.installations[number].status()["node"]
         return node
 
 
 @pytest.fixture
 def three(database: str, tmp_path: Path, open_store: Callable[[str], Store]) -> Iterator[Three]:
-    houses = [House(tmp_path / f"house{number}", database, PLUGIN) for number in range(3)]
-    yield Three(houses, open_store(database))
-    for house in houses:
-        house.close()
+    installations = [Installation(tmp_path / f"home{number}", database, PLUGIN) for number in range(3)]
+    yield Three(installations, open_store(database))
+    for installation in installations:
+        installation.close()
 
 
 def assert_even(spread: Counter[int], nodes: list[int]) -> None:
@@ -82,7 +82,7 @@ def test_three_nodes_soon_run_a_third_each_and_when_one_is_killed_its_jobs_run_o
     time.sleep(4)
     nodes = [three.node(number) for number in range(3)]
     assert_even(three.spread(), nodes)
-    three.houses[0].processes[-1].kill()
+    three.installations[0].processes[-1].kill()
     killed = time.time_ns() // 1000
     running = "SELECT count(DISTINCT job_id) FROM run WHERE started_time > ? AND node_id <> ?"
     until(lambda: three.rows(running, (killed, nodes[0]))[0][0] == JOBS, "the run of all jobs")
@@ -104,12 +104,12 @@ SHORTS = 10
 def test_what_waits_behind_long_runs_the_node_beside_it_begins_within_a_second(
     database: str, tmp_path: Path, open_store: Callable[[str], Store]
 ) -> None:
-    houses = [House(tmp_path / f"house{number}", database, PLUGIN) for number in range(2)]
+    installations = [Installation(tmp_path / f"home{number}", database, PLUGIN) for number in range(2)]
     store = open_store(database)
     try:
-        busy, free = houses
-        for house in houses:
-            house.configure("", 2, 'poll = "500ms"')
+        busy, free = installations
+        for installation in installations:
+            installation.configure("", 2, 'poll = "500ms"')
         busy.foreground()
         busy.fine("add", "gated1", "--task", "gated", "--once")
         busy.fine("add", "gated2", "--task", "gated", "--once")
@@ -128,14 +128,14 @@ def test_what_waits_behind_long_runs_the_node_beside_it_begins_within_a_second(
         assert longest < SECOND
     finally:
         (busy.folder / "open").touch()
-        for house in houses:
-            house.close()
+        for installation in installations:
+            installation.close()
 
 
-def apply_shorts(house: House, name: str) -> None:
-    file = house.folder / f"{name}.toml"
+def apply_shorts(installation: Installation, name: str) -> None:
+    file = installation.folder / f"{name}.toml"
     file.write_text("".join(f'[job.{name}{n}]\ntask = "quick"\nrunonce = true\n' for n in range(SHORTS)))
-    house.fine("apply", str(file), "--yes")
+    installation.fine("apply", str(file), "--yes")
 
 
 def wait_for_runs(store: Store, count: int) -> None:

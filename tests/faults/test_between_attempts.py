@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.scene import claimed, noted, notes
-from tests.house import House, until
+from tests.faults.helpers import claimed, noted, notes
+from tests.installation import Installation, until
 
 PLUGIN = """
 @jobd.task
@@ -18,40 +18,40 @@ def naps_and_fails():
 def other():
     note("other")
 """
-Change = Callable[[House], object]
+Change = Callable[[Installation], object]
 ENDS: dict[str, Change] = {
-    "removed": lambda house: house.fine("rm", "job"),
-    "paused": lambda house: house.fine("pause", "job"),
-    "deleted by another program": lambda house: deleted(house),
-    "made invalid": lambda house: sql(house, "UPDATE job SET \"interval\" = 'never ever'"),
+    "removed": lambda installation: installation.fine("rm", "job"),
+    "paused": lambda installation: installation.fine("pause", "job"),
+    "deleted by another program": lambda installation: deleted(installation),
+    "made invalid": lambda installation: sql(installation, "UPDATE job SET \"interval\" = 'never ever'"),
 }
 
 
 @pytest.fixture
-def trying(house: House) -> House:
+def trying(installation: Installation) -> Installation:
     """A job that fails again and again, and may for a long time."""
-    file = house.folder / "plugins" / "tasks.py"
+    file = installation.folder / "plugins" / "tasks.py"
     file.write_text(file.read_text() + PLUGIN)
-    house.foreground()
-    house.fine("add", "job", "--task", "naps_and_fails", "--once", "--retry", "10000")
-    noted(house, "tried", 3)
-    return house
+    installation.foreground()
+    installation.fine("add", "job", "--task", "naps_and_fails", "--once", "--retry", "10000")
+    noted(installation, "tried", 3)
+    return installation
 
 
-def sql(house: House, statement: str) -> None:
+def sql(installation: Installation, statement: str) -> None:
     import sqlite3
 
-    with sqlite3.connect(house.folder / "jobd.db") as connection:
+    with sqlite3.connect(installation.folder / "jobd.db") as connection:
         connection.execute(statement)
 
 
-def deleted(house: House) -> None:
-    sql(house, "UPDATE job SET is_delete = 1")
-    until(lambda: house.fine("show", "job", "--json")["state"] == "deleted", "the deletion to be seen")
+def deleted(installation: Installation) -> None:
+    sql(installation, "UPDATE job SET is_delete = 1")
+    until(lambda: installation.fine("show", "job", "--json")["state"] == "deleted", "the deletion to be seen")
 
 
 @pytest.mark.parametrize("how", ENDS)
-def test_no_further_attempt_begins_when_the_job_may_not_run(trying: House, how: str) -> None:
+def test_no_further_attempt_begins_when_the_job_may_not_run(trying: Installation, how: str) -> None:
     ENDS[how](trying)
     until(lambda: trying.fine("list", "--all", "--json")[0]["state"] in ("deleted", "paused", "invalid"), "the end")
     seen = len(notes(trying))
@@ -64,7 +64,7 @@ def test_no_further_attempt_begins_when_the_job_may_not_run(trying: House, how: 
     assert len([line for line in notes(trying) if line.startswith("tried")]) <= count
 
 
-def test_the_next_attempt_is_the_changed_jobs(trying: House) -> None:
+def test_the_next_attempt_is_the_changed_jobs(trying: Installation) -> None:
     trying.fine("set", "job", "--task", "other")
     (run,) = trying.ended("job")
     assert run["outcome"] == "succeeded"
@@ -72,13 +72,13 @@ def test_the_next_attempt_is_the_changed_jobs(trying: House) -> None:
     assert len([line for line in notes(trying) if line.startswith("other")]) == 1
 
 
-def test_fewer_retries_end_it(trying: House) -> None:
+def test_fewer_retries_end_it(trying: Installation) -> None:
     trying.fine("set", "job", "--retry", "0")
     (run,) = trying.ended("job")
     assert (run["outcome"], run["error"]) == ("failed", "RuntimeError: as always")
 
 
-def test_a_job_that_is_resumed_goes_on_where_it_was(trying: House) -> None:
+def test_a_job_that_is_resumed_goes_on_where_it_was(trying: Installation) -> None:
     trying.fine("pause", "job")
     until(lambda: trying.fine("list", "--json")[0]["state"] == "paused", "the pause")
     count = len(notes(trying))

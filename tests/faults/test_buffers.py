@@ -20,8 +20,8 @@ from jobd.daemon.control import ask
 from jobd.engine.buffers import LIMIT
 from jobd.engine.engine import MAX_REFRESHES
 from tests import servers
-from tests.faults.scene import noted, notes
-from tests.house import LONG, House, until
+from tests.faults.helpers import noted, notes
+from tests.installation import LONG_TIMEOUT, Installation, until
 from tests.processes import family
 
 PLUGIN = """
@@ -74,29 +74,29 @@ DROPPED = "bytes of output were dropped here: too much waited for the database]"
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[..., House]]:
-    """Makes a house with the jobs `job0`… of one definition."""
+def make(tmp_path: Path) -> Iterator[Callable[..., Installation]]:
+    """Makes an installation with the jobs `job0`… of one definition."""
     with contextlib.ExitStack() as stack:
 
-        def made(url: str, workers: int, count: int, definition: str, tables: str = "") -> House:
-            house = House(tmp_path / "house", url, PLUGIN)
-            stack.callback(house.close)
-            house.configure(tables, workers, SLOW)
+        def made(url: str, workers: int, count: int, definition: str, tables: str = "") -> Installation:
+            installation = Installation(tmp_path / "home", url, PLUGIN)
+            stack.callback(installation.close)
+            installation.configure(tables, workers, SLOW)
             file = tmp_path / "jobs.toml"
             file.write_text("".join(f"[job.job{number}]\n{definition}\n" for number in range(count)))
-            house.foreground()
-            until(lambda: house.status()["workers"] == workers, "all workers to be ready", LONG)
-            house.fine("apply", "--yes", str(file))
-            noted(house, "began", 1)
-            return house
+            installation.foreground()
+            until(lambda: installation.status()["workers"] == workers, "all workers to be ready", LONG_TIMEOUT)
+            installation.fine("apply", "--yes", str(file))
+            noted(installation, "began", 1)
+            return installation
 
         yield made
 
 
 @contextlib.contextmanager
-def locked(house: House) -> Iterator[None]:
+def locked(installation: Installation) -> Iterator[None]:
     """Another program keeps the SQLite database to itself."""
-    connection = sqlite3.connect(house.folder / "jobd.db", isolation_level=None, timeout=20)
+    connection = sqlite3.connect(installation.folder / "jobd.db", isolation_level=None, timeout=20)
     connection.execute("BEGIN IMMEDIATE")
     yield
     connection.close()
@@ -120,50 +120,50 @@ def frozen(server: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def bounded(house: House) -> Iterator[None]:
+def bounded(installation: Installation) -> Iterator[None]:
     """The daemon takes no more in the end than it took at first, and the limit, and a little."""
-    before = _memory(house, "VmRSS")
+    before = _memory(installation, "VmRSS")
     yield
-    most, allowed = _memory(house, "VmHWM"), before + LIMIT / 2**20 + MORE
+    most, allowed = _memory(installation, "VmHWM"), before + LIMIT / 2**20 + MORE
     assert most <= allowed, f"{before:.0f} MiB at first, then up to {most:.0f}"
 
 
-def _memory(house: House, what: str) -> float:
-    status = Path(f"/proc/{house.processes[-1].pid}/status").read_text()
+def _memory(installation: Installation, what: str) -> float:
+    status = Path(f"/proc/{installation.processes[-1].pid}/status").read_text()
     return int(status.partition(f"{what}:")[2].split()[0]) / 1024
 
 
-def buffered(house: House) -> int:
+def buffered(installation: Installation) -> int:
     """Bytes that wait for the database or are being printed, as `jobd status` has them."""
-    return int(house.status()["buffered"])
+    return int(installation.status()["buffered"])
 
 
-def attempts(house: House) -> dict[tuple[str, int], int]:
+def attempts(installation: Installation) -> dict[tuple[str, int], int]:
     """By job and run, how many attempts began."""
     found: dict[tuple[str, int], int] = {}
-    for line in notes(house):
+    for line in notes(installation):
         _, job, run, attempt = line.split()
         found[job, int(run)] = max(int(attempt), found.get((job, int(run)), 0))
     return found
 
 
-def recorded(house: House, least: int = 0) -> None:
+def recorded(installation: Installation, least: int = 0) -> None:
     """All runs that have begun are in the history as having succeeded, each after its own number of attempts.
 
     Of those that go on beginning, the first `least`.
     """
 
     def missing() -> dict[tuple[str, int], int]:
-        expected = list(attempts(house).items())[: least or None]
-        runs = house.fine("history", "--json")
+        expected = list(attempts(installation).items())[: least or None]
+        runs = installation.fine("history", "--json")
         told = {(one["job"], one["run"]): one["attempts"] for one in runs if one["outcome"] == "succeeded"}
         return {key: count for key, count in expected if told.get(key) != count}
 
-    until(lambda: not missing(), "the history of all runs", LONG)
+    until(lambda: not missing(), "the history of all runs", LONG_TIMEOUT)
 
 
-def said_once(house: House) -> bool:
-    lines = [line for line in house.log().splitlines() if SAID in line]
+def said_once(installation: Installation) -> bool:
+    lines = [line for line in installation.log().splitlines() if SAID in line]
     assert len(lines) < 2, lines
     return bool(lines)
 
@@ -176,44 +176,44 @@ def test_retries_without_end_that_print_take_no_more_than_the_limit(make: Any, k
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(servers.running(kind)) if kind != "sqlite" else None
         url = server.new_database() if server else "sqlite:///jobd.db"
-        house = make(url, 2, 4, 'task = "fails"\nrunonce = true\nretry_times = 1_000_000_000')
-        with bounded(house):
-            with fault(server or house):
+        installation = make(url, 2, 4, 'task = "fails"\nrunonce = true\nretry_times = 1_000_000_000')
+        with bounded(installation):
+            with fault(server or installation):
                 time.sleep(AWAY)
-                until(lambda: said_once(house), "the log to be told", LONG)
-                begun = len(notes(house))
-                until(lambda: len(notes(house)) > begun, "a further attempt")
-            until(lambda: house.status()["database"] == "ok", "the database to be back", LONG)
-            (house.folder / "open").touch()
-            recorded(house)
-        assert any(DROPPED in house.fine("logs", f"job{number}") for number in range(4))
+                until(lambda: said_once(installation), "the log to be told", LONG_TIMEOUT)
+                begun = len(notes(installation))
+                until(lambda: len(notes(installation)) > begun, "a further attempt")
+            until(lambda: installation.status()["database"] == "ok", "the database to be back", LONG_TIMEOUT)
+            (installation.folder / "open").touch()
+            recorded(installation)
+        assert any(DROPPED in installation.fine("logs", f"job{number}") for number in range(4))
 
 
 def test_a_run_that_prints_as_fast_as_it_can_takes_no_more_than_is_kept_of_it(make: Any) -> None:
     with servers.running("postgresql") as server:
-        house = make(server.new_database(), 1, 1, 'task = "floods"\nrunonce = true')
-        with bounded(house):
+        installation = make(server.new_database(), 1, 1, 'task = "floods"\nrunonce = true')
+        with bounded(installation):
             with down(server):
                 time.sleep(AWAY)
-            until(lambda: house.status()["database"] == "ok", "the database to be back", LONG)
-            (house.folder / "open").touch()
-            recorded(house)
-        assert "bytes of output before this were cut" in house.fine("logs", "job0")
+            until(lambda: installation.status()["database"] == "ok", "the database to be back", LONG_TIMEOUT)
+            (installation.folder / "open").touch()
+            recorded(installation)
+        assert "bytes of output before this were cut" in installation.fine("logs", "job0")
 
 
 def test_many_runs_that_print_as_fast_as_they_can_take_no_more_than_the_limit(make: Any) -> None:
     with servers.running("postgresql") as server:
         url = server.new_database()
-        house = make(url, MANY, MANY, 'task = "floods"\nrunonce = true', '[history]\noutput = "2MiB"\n')
-        noted(house, "began", MANY)
-        with bounded(house):
+        installation = make(url, MANY, MANY, 'task = "floods"\nrunonce = true', '[history]\noutput = "2MiB"\n')
+        noted(installation, "began", MANY)
+        with bounded(installation):
             with down(server):
-                until(lambda: said_once(house), "the log to be told", LONG)
+                until(lambda: said_once(installation), "the log to be told", LONG_TIMEOUT)
                 time.sleep(AWAY)
-            until(lambda: house.status()["database"] == "ok", "the database to be back", LONG)
-            (house.folder / "open").touch()
-            recorded(house)
-        assert any(DROPPED in house.fine("logs", f"job{number}") for number in range(MANY))
+            until(lambda: installation.status()["database"] == "ok", "the database to be back", LONG_TIMEOUT)
+            (installation.folder / "open").touch()
+            recorded(installation)
+        assert any(DROPPED in installation.fine("logs", f"job{number}") for number in range(MANY))
 
 
 @pytest.mark.parametrize(("kind", "fault"), [("sqlite", locked), ("postgresql", frozen), ("mariadb", frozen)])
@@ -224,39 +224,39 @@ def test_what_was_claimed_ahead_runs_and_is_written_later(
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(servers.running(kind)) if kind != "sqlite" else None
         url = server.new_database() if server else "sqlite:///jobd.db"
-        house = make(url, 2, count, f'task = "{task}"\ninterval = "1s"')
-        until(lambda: len(notes(house)) >= count, "a first run of each job", LONG)
-        with bounded(house):
-            with fault(server or house):
+        installation = make(url, 2, count, f'task = "{task}"\ninterval = "1s"')
+        until(lambda: len(notes(installation)) >= count, "a first run of each job", LONG_TIMEOUT)
+        with bounded(installation):
+            with fault(server or installation):
                 time.sleep(AWAY)
-                until(lambda: buffered(house) > LIMIT // 4, "much to wait for the database", LONG)
-                begun = len(attempts(house))
-            recorded(house, begun)
-            until(lambda: buffered(house) < LIMIT // 4, "that to be written", LONG)
+                until(lambda: buffered(installation) > LIMIT // 4, "much to wait for the database", LONG_TIMEOUT)
+                begun = len(attempts(installation))
+            recorded(installation, begun)
+            until(lambda: buffered(installation) < LIMIT // 4, "that to be written", LONG_TIMEOUT)
 
 
-def test_commands_that_come_and_go_while_the_database_is_away_do_not_pile_up(house: House) -> None:
-    house.foreground()
-    with locked(house):
+def test_commands_that_come_and_go_while_the_database_is_away_do_not_pile_up(installation: Installation) -> None:
+    installation.foreground()
+    with locked(installation):
         for _ in range(MAX_REFRESHES + 20):
-            ask(str(house.state), {"do": "changed"}, 0.001)
+            ask(str(installation.state), {"do": "changed"}, 0.001)
         began = time.monotonic()
-        answer = ask(str(house.state), {"do": "changed"}, 20)
+        answer = ask(str(installation.state), {"do": "changed"}, 20)
         assert time.monotonic() - began < 2
         assert answer is not None
         assert answer == {"database": "too many commands wait for it"}, "the keeper has not been heard yet"
-    until(lambda: ask(str(house.state), {"do": "changed"}, 20) == {"database": "ok"}, "an answer", LONG)
+    until(lambda: ask(str(installation.state), {"do": "changed"}, 20) == {"database": "ok"}, "an answer", LONG_TIMEOUT)
 
 
-def test_commands_that_ask_for_the_tasks_and_go_do_not_pile_up(house: House) -> None:
-    house.foreground()
+def test_commands_that_ask_for_the_tasks_and_go_do_not_pile_up(installation: Installation) -> None:
+    installation.foreground()
     number = count()
 
     def refused() -> bool:
         for _ in range(60):
-            ask(str(house.state), {"do": "tasks", "asked": f"module:task{next(number)}"}, 0.001)
-        answer = ask(str(house.state), {"do": "tasks", "asked": f"module:task{next(number)}"}, 20) or {}
+            ask(str(installation.state), {"do": "tasks", "asked": f"module:task{next(number)}"}, 0.001)
+        answer = ask(str(installation.state), {"do": "tasks", "asked": f"module:task{next(number)}"}, 20) or {}
         return answer.get("error", "") == "too many commands ask the daemon for its tasks"
 
-    until(refused, "the refusal", LONG)
-    until(lambda: "tasks" in (ask(str(house.state), {"do": "tasks"}, 20) or {}), "the tasks", LONG)
+    until(refused, "the refusal", LONG_TIMEOUT)
+    until(lambda: "tasks" in (ask(str(installation.state), {"do": "tasks"}, 20) or {}), "the tasks", LONG_TIMEOUT)

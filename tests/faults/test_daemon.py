@@ -16,8 +16,8 @@ from statistics import median
 import pytest
 
 from tests import servers
-from tests.faults.scene import FAST, claimed, ends, noted, notes, seen_running
-from tests.house import House, until
+from tests.faults.helpers import FAST, claimed, ends, noted, notes, seen_running
+from tests.installation import Installation, until
 from tests.processes import is_gone
 
 POISON = """
@@ -30,185 +30,185 @@ def poison():
 
 
 def test_after_kill_9_nothing_survives_and_the_run_is_run_again(
-    make_house: Callable[..., House], database: str
+    make_installation: Callable[..., Installation], database: str
 ) -> None:
-    house = make_house(database)
-    daemon = house.foreground()
-    house.fine("add", "gated", "--once")
-    pid = seen_running(house, "gated")
+    installation = make_installation(database)
+    daemon = installation.foreground()
+    installation.fine("add", "gated", "--once")
+    pid = seen_running(installation, "gated")
     daemon.kill()
     until(lambda: is_gone(pid), "the end of the worker")
-    (house.folder / "open").touch()
-    house.foreground()
-    newest, lost = house.ended("gated", 2)
+    (installation.folder / "open").touch()
+    installation.foreground()
+    newest, lost = installation.ended("gated", 2)
     assert (lost["run"], lost["outcome"], newest["run"], newest["outcome"]) == (1, "lost", 2, "succeeded")
     assert lost["due_time"] == newest["due_time"]
-    assert [line.split()[:3] for line in notes(house)] == [
+    assert [line.split()[:3] for line in notes(installation)] == [
         ["began", "gated", "1"],
         ["began", "gated", "2"],
         ["ended", "gated", "2"],
     ]
 
 
-def test_on_lost_fail_is_not_run_again(house: House) -> None:
-    daemon = house.foreground()
-    house.fine("add", "gated", "--once", "--on-lost", "fail")
-    seen_running(house, "gated")
+def test_on_lost_fail_is_not_run_again(installation: Installation) -> None:
+    daemon = installation.foreground()
+    installation.fine("add", "gated", "--once", "--on-lost", "fail")
+    seen_running(installation, "gated")
     daemon.kill()
     daemon.wait()
-    house.foreground()
-    assert [run["outcome"] for run in house.ended("gated")] == ["lost"]
-    house.fine("add", "quick", "--once")
-    house.ended("quick")
-    assert len(notes(house)) == 2
+    installation.foreground()
+    assert [run["outcome"] for run in installation.ended("gated")] == ["lost"]
+    installation.fine("add", "quick", "--once")
+    installation.ended("quick")
+    assert len(notes(installation)) == 2
 
 
-def test_a_back_off_survives_a_restart(house: House) -> None:
-    daemon = house.foreground()
-    house.fine("add", "fails", "--once", "--retry", "1", "--backoff", "3s")
-    noted(house, "ran")
-    until(lambda: not claimed(house), "the back-off")
+def test_a_back_off_survives_a_restart(installation: Installation) -> None:
+    daemon = installation.foreground()
+    installation.fine("add", "fails", "--once", "--retry", "1", "--backoff", "3s")
+    noted(installation, "ran")
+    until(lambda: not claimed(installation), "the back-off")
     daemon.kill()
     daemon.wait()
-    house.foreground()
-    (run,) = house.ended("fails")
+    installation.foreground()
+    (run,) = installation.ended("fails")
     assert (run["outcome"], run["attempts"]) == ("failed", 2)
     assert seconds(run["finished_time"]) - seconds(run["due_time"]) > 2.5
 
 
-def test_sigterm_lets_a_run_finish_and_leaves_nothing_claimed(house: House) -> None:
-    daemon = house.foreground()
-    house.fine("add", "gated", "--once")
-    house.fine("add", "quick", "--once")  # waits for the only worker
-    noted(house, "began")
+def test_sigterm_lets_a_run_finish_and_leaves_nothing_claimed(installation: Installation) -> None:
+    daemon = installation.foreground()
+    installation.fine("add", "gated", "--once")
+    installation.fine("add", "quick", "--once")  # waits for the only worker
+    noted(installation, "began")
     daemon.terminate()
-    until(lambda: house.status().get("state") == "draining", "the draining")
-    until(lambda: len(claimed(house)) == 1, "quick to be given back")
-    (house.folder / "open").touch()
+    until(lambda: installation.status().get("state") == "draining", "the draining")
+    until(lambda: len(claimed(installation)) == 1, "quick to be given back")
+    (installation.folder / "open").touch()
     assert ends(daemon) == 0
-    assert house.history("gated")[0]["outcome"] == "succeeded"
-    assert (house.history("quick"), claimed(house)) == ([], [])
-    house.foreground()
-    assert house.ended("quick")[0]["outcome"] == "succeeded"
+    assert installation.history("gated")[0]["outcome"] == "succeeded"
+    assert (installation.history("quick"), claimed(installation)) == ([], [])
+    installation.foreground()
+    assert installation.ended("quick")[0]["outcome"] == "succeeded"
 
 
 @pytest.mark.parametrize("how", ["second SIGTERM", "stop --now", "stop_timeout"])
-def test_a_run_that_may_not_finish_is_recorded_as_lost_and_run_again(house: House, how: str) -> None:
+def test_a_run_that_may_not_finish_is_recorded_as_lost_and_run_again(installation: Installation, how: str) -> None:
     if how == "stop_timeout":
-        house.configure("", more=FAST + 'stop_timeout = "300ms"\n')
-    daemon = house.foreground()
-    house.fine("add", "gated", "--once")
-    noted(house, "began")
+        installation.configure("", more=FAST + 'stop_timeout = "300ms"\n')
+    daemon = installation.foreground()
+    installation.fine("add", "gated", "--once")
+    noted(installation, "began")
     if how == "stop --now":
-        house.fine("stop", "--now")
+        installation.fine("stop", "--now")
     else:
         daemon.terminate()
         if how == "second SIGTERM":
-            until(lambda: house.status().get("state") == "draining", "the draining")
+            until(lambda: installation.status().get("state") == "draining", "the draining")
             daemon.terminate()
     assert ends(daemon) == 0
-    assert [run["outcome"] for run in house.history("gated")] == ["lost"]
-    assert claimed(house) == []
-    (house.folder / "open").touch()
-    house.foreground()
-    assert house.ended("gated", 2)[0]["outcome"] == "succeeded"
+    assert [run["outcome"] for run in installation.history("gated")] == ["lost"]
+    assert claimed(installation) == []
+    (installation.folder / "open").touch()
+    installation.foreground()
+    assert installation.ended("gated", 2)[0]["outcome"] == "succeeded"
 
 
-def test_cancel_ends_the_run_and_not_the_job(house: House) -> None:
-    house.foreground()
-    house.fine("add", "gated", "--every", "500ms", "--retry", "5")
-    pid = int(noted(house, "began")[0].split()[-1])
-    house.fine("cancel", "gated")
+def test_cancel_ends_the_run_and_not_the_job(installation: Installation) -> None:
+    installation.foreground()
+    installation.fine("add", "gated", "--every", "500ms", "--retry", "5")
+    pid = int(noted(installation, "began")[0].split()[-1])
+    installation.fine("cancel", "gated")
     until(lambda: is_gone(pid), "the end of the run")
-    assert house.ended("gated")[-1]["outcome"] == "cancelled"
-    (house.folder / "open").touch()
-    assert house.ended("gated", 3)[0]["outcome"] == "succeeded"
+    assert installation.ended("gated")[-1]["outcome"] == "cancelled"
+    (installation.folder / "open").touch()
+    assert installation.ended("gated", 3)[0]["outcome"] == "succeeded"
 
 
-def test_pause_and_resume(house: House) -> None:
-    house.foreground()
-    house.fine("add", "quick", "--every", "50ms")
-    house.ended("quick", 2)
-    house.fine("pause", "quick")
-    until(lambda: not claimed(house), "the pause")
-    count = len(house.history("quick"))
-    house.fine("add", "other", "--task", "quick", "--every", "50ms")
-    house.ended("other", 10)
-    assert len(house.history("quick")) == count
-    house.fine("resume", "quick")
-    house.ended("quick", count + 3)
+def test_pause_and_resume(installation: Installation) -> None:
+    installation.foreground()
+    installation.fine("add", "quick", "--every", "50ms")
+    installation.ended("quick", 2)
+    installation.fine("pause", "quick")
+    until(lambda: not claimed(installation), "the pause")
+    count = len(installation.history("quick"))
+    installation.fine("add", "other", "--task", "quick", "--every", "50ms")
+    installation.ended("other", 10)
+    assert len(installation.history("quick")) == count
+    installation.fine("resume", "quick")
+    installation.ended("quick", count + 3)
 
 
-def test_what_is_deleted_during_its_run_finishes_and_never_runs_again(house: House) -> None:
-    house.foreground()
-    house.fine("add", "gated", "--every", "50ms")
-    noted(house, "began")
-    house.fine("rm", "gated")
-    (house.folder / "open").touch()
-    until(lambda: not claimed(house), "the end of the run")
-    house.fine("add", "quick", "--every", "50ms")
-    house.ended("quick", 10)
-    assert len(notes_of(house, "gated", "began")) == 1
-    house.fine("restore", "gated")
-    until(lambda: len(notes_of(house, "gated", "ended")) > 2, "gated to run again")
-    assert {run["outcome"] for run in house.history("gated")} == {"succeeded"}
+def test_what_is_deleted_during_its_run_finishes_and_never_runs_again(installation: Installation) -> None:
+    installation.foreground()
+    installation.fine("add", "gated", "--every", "50ms")
+    noted(installation, "began")
+    installation.fine("rm", "gated")
+    (installation.folder / "open").touch()
+    until(lambda: not claimed(installation), "the end of the run")
+    installation.fine("add", "quick", "--every", "50ms")
+    installation.ended("quick", 10)
+    assert len(notes_of(installation, "gated", "began")) == 1
+    installation.fine("restore", "gated")
+    until(lambda: len(notes_of(installation, "gated", "ended")) > 2, "gated to run again")
+    assert {run["outcome"] for run in installation.history("gated")} == {"succeeded"}
 
 
-def notes_of(house: House, job: str, what: str) -> list[str]:
-    return [line for line in notes(house) if line.startswith(f"{what} {job} ")]
+def notes_of(installation: Installation, job: str, what: str) -> list[str]:
+    return [line for line in notes(installation) if line.startswith(f"{what} {job} ")]
 
 
-def test_a_job_runs_when_the_one_before_it_has_succeeded(house: House) -> None:
-    house.foreground()
-    house.fine("add", "first", "--task", "gated", "--once")
-    house.fine("add", "second", "--task", "quick", "--after-job", "first")
-    assert house.fine("show", "second", "--json")["state"] == "waiting"
-    noted(house, "began")
-    assert house.history("second") == []
-    (house.folder / "open").touch()
-    (run,) = house.ended("second")
-    assert run["due_time"] == house.history("first")[0]["finished_time"]
-    house.fine("run", "first")
-    house.ended("second", 2)
+def test_a_job_runs_when_the_one_before_it_has_succeeded(installation: Installation) -> None:
+    installation.foreground()
+    installation.fine("add", "first", "--task", "gated", "--once")
+    installation.fine("add", "second", "--task", "quick", "--after-job", "first")
+    assert installation.fine("show", "second", "--json")["state"] == "waiting"
+    noted(installation, "began")
+    assert installation.history("second") == []
+    (installation.folder / "open").touch()
+    (run,) = installation.ended("second")
+    assert run["due_time"] == installation.history("first")[0]["finished_time"]
+    installation.fine("run", "first")
+    installation.ended("second", 2)
 
 
 @pytest.mark.quiet
-def test_what_runs_after_a_job_begins_within_a_second(house: House) -> None:
-    house.foreground()
-    house.fine("add", "first", "--task", "gated", "--once")
-    house.fine("add", "second", "--task", "quick", "--after-job", "first")
-    (house.folder / "open").touch()
-    (run,) = house.ended("second")
+def test_what_runs_after_a_job_begins_within_a_second(installation: Installation) -> None:
+    installation.foreground()
+    installation.fine("add", "first", "--task", "gated", "--once")
+    installation.fine("add", "second", "--task", "quick", "--after-job", "first")
+    (installation.folder / "open").touch()
+    (run,) = installation.ended("second")
     assert seconds(run["started_time"]) - seconds(run["due_time"]) < 1
 
 
-def test_a_change_during_a_run_counts_from_the_next_one(house: House) -> None:
-    house.foreground()
-    house.fine("add", "job", "--task", "gated", "--every", "1h")
-    noted(house, "began")
-    house.fine("set", "job", "--task", "quick", "--every", "50ms")
-    (house.folder / "open").touch()
-    until(lambda: len(notes_of(house, "job", "ran")) > 2, "the change")
-    assert notes(house)[0].startswith("began job 1")
-    assert notes(house)[1].startswith("ended job 1")
+def test_a_change_during_a_run_counts_from_the_next_one(installation: Installation) -> None:
+    installation.foreground()
+    installation.fine("add", "job", "--task", "gated", "--every", "1h")
+    noted(installation, "began")
+    installation.fine("set", "job", "--task", "quick", "--every", "50ms")
+    (installation.folder / "open").touch()
+    until(lambda: len(notes_of(installation, "job", "ran")) > 2, "the change")
+    assert notes(installation)[0].startswith("began job 1")
+    assert notes(installation)[1].startswith("ended job 1")
 
 
 @pytest.mark.quiet
-def test_a_plain_insert_runs_within_a_poll(make_house: Callable[..., House], database: str) -> None:
-    house = make_house(database)
-    house.foreground()
-    house.fine("add", "first", "--task", "quick", "--once")
-    house.ended("first")
+def test_a_plain_insert_runs_within_a_poll(make_installation: Callable[..., Installation], database: str) -> None:
+    installation = make_installation(database)
+    installation.foreground()
+    installation.fine("add", "first", "--task", "quick", "--once")
+    installation.ended("first")
     quote = "`" if database.startswith("mariadb") else '"'
     sql(database, f"INSERT INTO job (name, {quote}interval{quote}) VALUES ('quick', '200ms')")
-    runs = house.ended("quick", 3)
-    assert seconds(runs[-1]["started_time"]) - created(house, "quick") < 0.1 + 0.35
+    runs = installation.ended("quick", 3)
+    assert seconds(runs[-1]["started_time"]) - created(installation, "quick") < 0.1 + 0.35
     sql(database, "UPDATE job SET is_delete = 1 WHERE name = 'quick'")
-    until(lambda: house.fine("list", "--json") == [] or not list_has(house, "quick"), "the deletion")
+    until(lambda: installation.fine("list", "--json") == [] or not list_has(installation, "quick"), "the deletion")
 
 
-def list_has(house: House, name: str) -> bool:
-    return name in [job["name"] for job in house.fine("list", "--json")]
+def list_has(installation: Installation, name: str) -> bool:
+    return name in [job["name"] for job in installation.fine("list", "--json")]
 
 
 def sql(database: str, statement: str) -> None:
@@ -237,49 +237,51 @@ def seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-def created(house: House, name: str) -> float:
-    return seconds(house.fine("show", name, "--json")["created_time"])
+def created(installation: Installation, name: str) -> float:
+    return seconds(installation.fine("show", name, "--json")["created_time"])
 
 
 @pytest.mark.quiet
-def test_what_is_added_starts_at_once(house: House) -> None:
-    house.foreground()
-    house.fine("add", "warm-up", "--task", "quick", "--once")
-    house.ended("warm-up")
+def test_what_is_added_starts_at_once(installation: Installation) -> None:
+    installation.foreground()
+    installation.fine("add", "warm-up", "--task", "quick", "--once")
+    installation.ended("warm-up")
     names = [f"job{number}" for number in range(5)]
     for name in names:
-        house.fine("add", name, "--task", "quick", "--once")
-    delays = [seconds(house.ended(name)[0]["started_time"]) - created(house, name) for name in names]
+        installation.fine("add", name, "--task", "quick", "--once")
+    delays = [seconds(installation.ended(name)[0]["started_time"]) - created(installation, name) for name in names]
     assert median(delays) < 0.05, delays
 
 
-def test_two_daemons_share_the_work_and_no_run_is_run_twice(make_house: Callable[..., House], database: str) -> None:
+def test_two_daemons_share_the_work_and_no_run_is_run_twice(
+    make_installation: Callable[..., Installation], database: str
+) -> None:
     # A long lease: on a busy machine a commit may take longer than a short one, and then runs are run again.
-    houses = [make_house(database, 'poll = "100ms"\nlease = "30s"\n', workers=2) for _ in range(2)]
-    for house in houses:
-        house.foreground()
+    installations = [make_installation(database, 'poll = "100ms"\nlease = "30s"\n', workers=2) for _ in range(2)]
+    for installation in installations:
+        installation.foreground()
     jobs = "".join(f'[job.job{number}]\ntask = "naps"\ninterval = "100ms"\n' for number in range(40))
-    (houses[0].folder / "jobs.toml").write_text(jobs)
-    houses[0].fine("apply", "jobs.toml", "--yes")
-    until(lambda: len(notes(*houses)) > 300, "300 runs")
-    shares = [len(notes(house)) for house in houses]
-    for house in houses:
-        house.fine("stop")
-    history = houses[0].fine("history", "--json")
+    (installations[0].folder / "jobs.toml").write_text(jobs)
+    installations[0].fine("apply", "jobs.toml", "--yes")
+    until(lambda: len(notes(*installations)) > 300, "300 runs")
+    shares = [len(notes(installation)) for installation in installations]
+    for installation in installations:
+        installation.fine("stop")
+    history = installations[0].fine("history", "--json")
     recorded = Counter((run["job"], run["run"]) for run in history)
-    done = Counter(tuple(line.split()[1:3]) for line in notes(*houses))
+    done = Counter(tuple(line.split()[1:3]) for line in notes(*installations))
     assert set(recorded.values()) == set(done.values()) == {1}
     assert {(job, str(run)) for job, run in recorded} == set(done)
     assert {run["outcome"] for run in history} == {"succeeded"}
     assert min(shares) > 0.3 * sum(shares), shares
 
 
-def test_the_work_of_a_dead_node_is_taken_over(make_house: Callable[..., House], database: str) -> None:
-    first = make_house(database)
+def test_the_work_of_a_dead_node_is_taken_over(make_installation: Callable[..., Installation], database: str) -> None:
+    first = make_installation(database)
     daemon = first.foreground()
     first.fine("add", "gated", "--once")
     seen_running(first, "gated")
-    second = make_house(database)
+    second = make_installation(database)
     (second.folder / "open").touch()
     second.foreground()
     killed = time.time()
@@ -293,13 +295,13 @@ def test_the_work_of_a_dead_node_is_taken_over(make_house: Callable[..., House],
 
 
 def test_a_frozen_node_that_thaws_ends_its_runs_and_its_result_is_refused(
-    make_house: Callable[..., House], database: str
+    make_installation: Callable[..., Installation], database: str
 ) -> None:
-    first, second = make_house(database), None
+    first, second = make_installation(database), None
     daemon = first.foreground()
     first.fine("add", "gated", "--once")
     pid = seen_running(first, "gated")
-    second = make_house(database)
+    second = make_installation(database)
     second.foreground()
     os.kill(daemon.pid, signal.SIGSTOP)
     # Its worker is not frozen: the guardian ends it when the lease is over, before anybody may take the job over.
@@ -318,42 +320,42 @@ def test_a_frozen_node_that_thaws_ends_its_runs_and_its_result_is_refused(
 
 @pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
 def test_a_database_server_that_restarts_costs_nothing(
-    make_house: Callable[..., House], kind: str, request: pytest.FixtureRequest
+    make_installation: Callable[..., Installation], kind: str, request: pytest.FixtureRequest
 ) -> None:
     with servers.running(kind) as server:
-        house = make_house(server.new_database(), more='poll = "100ms"\nlease = "10s"\n')
-        daemon = house.foreground()
-        house.fine("add", "gated", "--once")
-        noted(house, "began")
+        installation = make_installation(server.new_database(), more='poll = "100ms"\nlease = "10s"\n')
+        daemon = installation.foreground()
+        installation.fine("add", "gated", "--once")
+        noted(installation, "began")
         server.kill()
-        (house.folder / "open").touch()
-        noted(house, "ended")
-        until(lambda: house.status()["database"] != "ok", "the trouble to be noticed")
-        refused = house.jobd("add", "quick", "--once")
+        (installation.folder / "open").touch()
+        noted(installation, "ended")
+        until(lambda: installation.status()["database"] != "ok", "the trouble to be noticed")
+        refused = installation.jobd("add", "quick", "--once")
         assert refused.returncode == 4, refused
         assert refused.stderr.count("\n") == 1
         server.start()
-        (run,) = house.ended("gated")
+        (run,) = installation.ended("gated")
         assert (run["outcome"], run["attempts"]) == ("succeeded", 1)
-        house.fine("add", "quick", "--once")
-        house.ended("quick")
-        assert house.status()["database"] == "ok"
+        installation.fine("add", "quick", "--once")
+        installation.ended("quick")
+        assert installation.status()["database"] == "ok"
         assert daemon.poll() is None
 
 
-def test_a_database_that_somebody_locks_costs_nothing(house: House) -> None:
-    house.foreground()
-    house.fine("add", "quick", "--every", "100ms")
-    house.ended("quick")
-    with sqlite3.connect(house.folder / "jobd.db", isolation_level=None) as foreign:
+def test_a_database_that_somebody_locks_costs_nothing(installation: Installation) -> None:
+    installation.foreground()
+    installation.fine("add", "quick", "--every", "100ms")
+    installation.ended("quick")
+    with sqlite3.connect(installation.folder / "jobd.db", isolation_level=None) as foreign:
         foreign.execute("BEGIN EXCLUSIVE")
-        until(lambda: house.status()["database"] != "ok", "the trouble to be noticed")
-        assert "Traceback" not in house.log()
+        until(lambda: installation.status()["database"] != "ok", "the trouble to be noticed")
+        assert "Traceback" not in installation.log()
         foreign.execute("ROLLBACK")
-    count = len(house.history("quick"))
-    house.ended("quick", count + 5)
-    assert {run["outcome"] for run in house.history("quick")} == {"succeeded"}
-    done = Counter(tuple(line.split()[1:3]) for line in notes(house))
+    count = len(installation.history("quick"))
+    installation.ended("quick", count + 5)
+    assert {run["outcome"] for run in installation.history("quick")} == {"succeeded"}
+    done = Counter(tuple(line.split()[1:3]) for line in notes(installation))
     assert set(done.values()) == {1}
 
 
@@ -369,91 +371,95 @@ def cpu_seconds(pid: int) -> float:
 
 
 @pytest.mark.quiet
-def test_a_daemon_whose_workers_are_all_busy_sleeps(make_house: Callable[..., House]) -> None:
+def test_a_daemon_whose_workers_are_all_busy_sleeps(make_installation: Callable[..., Installation]) -> None:
     """Found by the simulator: it asked for more claims and heard that it had enough, thousands of times a second."""
-    house = make_house(workers=8)
+    installation = make_installation(workers=8)
     jobs = {f"slow{number}": "dozes" for number in range(150)} | {f"stuck{number}": "gated" for number in range(40)}
     lines = [f'[job.{name}]\ntask = "{task}"\nrunonce = true\n' for name, task in jobs.items()]
-    (house.folder / "jobs.toml").write_text("".join(lines))
-    house.fine("apply", "jobs.toml", "--yes")
-    daemon = house.foreground()
-    noted(house, "began", 8)  # by now it knows that runs are long
+    (installation.folder / "jobs.toml").write_text("".join(lines))
+    installation.fine("apply", "jobs.toml", "--yes")
+    daemon = installation.foreground()
+    noted(installation, "began", 8)  # by now it knows that runs are long
     before, waits_before = cpu_seconds(daemon.pid), waits(daemon.pid)
     time.sleep(2)
     assert cpu_seconds(daemon.pid) - before < 0.2
     assert waits(daemon.pid) - waits_before < 400
 
 
-def test_a_run_that_had_only_just_begun_when_its_daemon_was_killed_is_in_the_history(house: House) -> None:
-    (house.folder / "plugins" / "poison.py").write_text(POISON)
-    daemon = house.foreground()
-    house.fine("add", "poison", "--once")
+def test_a_run_that_had_only_just_begun_when_its_daemon_was_killed_is_in_the_history(
+    installation: Installation,
+) -> None:
+    (installation.folder / "plugins" / "poison.py").write_text(POISON)
+    daemon = installation.foreground()
+    installation.fine("add", "poison", "--once")
     ends(daemon)
     for _ in range(2):
         with contextlib.suppress(AssertionError):
-            house.foreground()
-        ends(house.processes[-1])
-    house.foreground()
-    runs = house.ended("poison", 3)
+            installation.foreground()
+        ends(installation.processes[-1])
+    installation.foreground()
+    runs = installation.ended("poison", 3)
     assert [run["outcome"] for run in runs] == ["failed", "lost", "lost"]
     assert "lost 3 times and is not tried again" in runs[0]["error"]
-    assert house.fine("show", "poison", "--json")["next_due"] is None
+    assert installation.fine("show", "poison", "--json")["next_due"] is None
 
 
-def test_a_daemon_waits_for_the_end_of_what_its_forerunner_ran(house: House) -> None:
-    daemon = house.foreground()
-    house.fine("add", "gated", "--once")
-    worker = seen_running(house, "gated")
+def test_a_daemon_waits_for_the_end_of_what_its_forerunner_ran(installation: Installation) -> None:
+    daemon = installation.foreground()
+    installation.fine("add", "gated", "--once")
+    worker = seen_running(installation, "gated")
     guardian = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(guardian, signal.SIGSTOP)  # it cannot do its work yet
     daemon.kill()
     ends(daemon)
     following = subprocess.Popen(
-        house.command("start", "--foreground"), env=house.environ, stderr=subprocess.PIPE, text=True
+        installation.command("start", "--foreground"), env=installation.environ, stderr=subprocess.PIPE, text=True
     )
-    house.processes.append(following)
+    installation.processes.append(following)
     time.sleep(0.2)
-    assert len(noted(house, "began")) == 1
+    assert len(noted(installation, "began")) == 1
     assert not is_gone(worker)
     os.kill(guardian, signal.SIGCONT)
-    noted(house, "began", 2)
+    noted(installation, "began", 2)
     assert is_gone(worker)
 
 
 @pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
-def test_outcomes_of_the_time_without_a_database_survive_a_kill_9(make_house: Callable[..., House], kind: str) -> None:
+def test_outcomes_of_the_time_without_a_database_survive_a_kill_9(
+    make_installation: Callable[..., Installation], kind: str
+) -> None:
     with servers.running(kind) as server:
-        house = make_house(server.new_database())
-        daemon = house.foreground()
-        house.fine("add", "gated", "--once")
-        seen_running(house, "gated")
+        installation = make_installation(server.new_database())
+        daemon = installation.foreground()
+        installation.fine("add", "gated", "--once")
+        seen_running(installation, "gated")
         server.kill()
-        (house.folder / "open").touch()
-        noted(house, "ended")
-        until(lambda: any(path.stat().st_size for path in house.state.glob("spool-*")), "the spool")
+        (installation.folder / "open").touch()
+        noted(installation, "ended")
+        until(lambda: any(path.stat().st_size for path in installation.state.glob("spool-*")), "the spool")
         daemon.kill()
         ends(daemon)
         server.start()
-        house.foreground()
-        (run,) = house.ended("gated")
+        installation.foreground()
+        (run,) = installation.ended("gated")
         assert (run["run"], run["outcome"], run["attempts"]) == (1, "succeeded", 1)
-        assert notes(house)[-1].startswith("ended gated 1")
-        assert not list(house.state.glob("spool-*"))
-        assert claimed_by(house) == []
+        assert notes(installation)[-1].startswith("ended gated 1")
+        assert not list(installation.state.glob("spool-*"))
+        assert claimed_by(installation) == []
 
 
-def claimed_by(house: House) -> list[str]:
-    return [job["name"] for job in house.fine("list", "--json") if job["state"] in ("running", "queued")]
+def claimed_by(installation: Installation) -> list[str]:
+    return [job["name"] for job in installation.fine("list", "--json") if job["state"] in ("running", "queued")]
 
 
-def test_a_run_whose_claim_somebody_edits_in_the_table_is_ended_and_run_again(house: House) -> None:
-    house.foreground()
-    house.fine("add", "gated", "--once")
-    pid = seen_running(house, "gated")
-    with sqlite3.connect(house.folder / "jobd.db") as connection:
+def test_a_run_whose_claim_somebody_edits_in_the_table_is_ended_and_run_again(installation: Installation) -> None:
+    installation.foreground()
+    installation.fine("add", "gated", "--once")
+    pid = seen_running(installation, "gated")
+    with sqlite3.connect(installation.folder / "jobd.db") as connection:
         connection.execute("UPDATE schedule SET token = 99")
     until(lambda: is_gone(pid), "the end of the run")
-    noted(house, "began", 2)
-    (house.folder / "open").touch()
-    newest, lost = house.ended("gated", 2)
+    noted(installation, "began", 2)
+    (installation.folder / "open").touch()
+    newest, lost = installation.ended("gated", 2)
     assert (lost["outcome"], newest["outcome"]) == ("lost", "succeeded")

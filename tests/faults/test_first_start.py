@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tests import servers
-from tests.house import House, until
+from tests.installation import Installation, until
 
 WITH_BINARY_LOG = ["--log-bin=binary", "--server-id=1"]
 
@@ -20,27 +20,27 @@ def replicated(request: pytest.FixtureRequest) -> Iterator[servers.Server]:
 
 
 @pytest.fixture
-def make_house(tmp_path: Path) -> Iterator[Callable[[str], House]]:
-    houses: list[House] = []
+def make_installation(tmp_path: Path) -> Iterator[Callable[[str], Installation]]:
+    installations: list[Installation] = []
 
-    def make(url: str) -> House:
-        houses.append(House(tmp_path / "house", url))
-        return houses[-1]
+    def make(url: str) -> Installation:
+        installations.append(Installation(tmp_path / "home", url))
+        return installations[-1]
 
     yield make
-    for house in houses:
-        house.close()
+    for installation in installations:
+        installation.close()
 
 
-def works(house: House) -> None:
-    house.fine("add", "hello", "--once")
-    house.foreground()
-    assert house.ended("hello")[0]["outcome"] == "succeeded"
+def works(installation: Installation) -> None:
+    installation.fine("add", "hello", "--once")
+    installation.foreground()
+    assert installation.ended("hello")[0]["outcome"] == "succeeded"
 
 
-def refused(house: House, advice: str) -> None:
+def refused(installation: Installation, advice: str) -> None:
     for words in (("add", "hello", "--once"), ("start", "--foreground")):
-        answer = house.jobd(*words)
+        answer = installation.jobd(*words)
         line = answer.stderr.strip().splitlines()[-1]
         assert answer.returncode in (4, 78), answer
         assert line.startswith("jobd: error: "), answer
@@ -65,58 +65,60 @@ def for_one_database(server: servers.Server, rights: str = "ALL") -> str:
     ],
 )
 def test_a_server_that_wants_a_key_in_each_table(
-    make_house: Callable[[str], House], kind: str, settings: list[str]
+    make_installation: Callable[[str], Installation], kind: str, settings: list[str]
 ) -> None:
     with servers.running(kind, settings) as server:
-        works(make_house(server.new_database()))
+        works(make_installation(server.new_database()))
 
 
 def test_a_database_that_publishes_all_its_tables(
-    make_house: Callable[[str], House], postgresql: servers.Server
+    make_installation: Callable[[str], Installation], postgresql: servers.Server
 ) -> None:
     url = postgresql.new_database()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE PUBLICATION everything FOR ALL TABLES")
-    works(make_house(url))
+    works(make_installation(url))
 
 
 @pytest.mark.parametrize("replicated", ["mariadb", "mariadb118"], indirect=True)
 def test_triggers_need_a_word_of_the_administrator_once_where_a_binary_log_is_kept(
-    make_house: Callable[[str], House], replicated: servers.Server
+    make_installation: Callable[[str], Installation], replicated: servers.Server
 ) -> None:
-    house = make_house(for_one_database(replicated))
-    refused(house, "as an administrator: SET GLOBAL log_bin_trust_function_creators = 1")
+    installation = make_installation(for_one_database(replicated))
+    refused(installation, "as an administrator: SET GLOBAL log_bin_trust_function_creators = 1")
     replicated.sql("SET GLOBAL log_bin_trust_function_creators = 1")
-    house.fine("add", "hello", "--once")
+    installation.fine("add", "hello", "--once")
     replicated.sql("SET GLOBAL log_bin_trust_function_creators = 0")
-    house.foreground()
-    assert house.ended("hello")[0]["outcome"] == "succeeded"
+    installation.foreground()
+    assert installation.ended("hello")[0]["outcome"] == "succeeded"
 
 
 @pytest.mark.parametrize("replicated", ["mariadb", "mysql"], indirect=True)
 def test_a_binary_log_of_statements_cannot_hold_what_jobd_writes(
-    make_house: Callable[[str], House], replicated: servers.Server
+    make_installation: Callable[[str], Installation], replicated: servers.Server
 ) -> None:
     replicated.sql("SET GLOBAL binlog_format = 'STATEMENT'")
     try:
-        refused(make_house(replicated.new_database()), "SET GLOBAL binlog_format = 'ROW'")
+        refused(make_installation(replicated.new_database()), "SET GLOBAL binlog_format = 'ROW'")
     finally:
         replicated.sql("SET GLOBAL binlog_format = 'ROW'")
 
 
-def test_no_outcome_is_lost_while_the_binary_log_holds_statements(make_house: Callable[[str], House]) -> None:
+def test_no_outcome_is_lost_while_the_binary_log_holds_statements(
+    make_installation: Callable[[str], Installation],
+) -> None:
     with servers.running("mariadb", [*WITH_BINARY_LOG, "--log-bin-trust-function-creators=1"]) as server:
-        house = make_house(server.new_database())
-        house.foreground()
-        house.fine("add", "hello", "--every", "100ms")
-        house.ended("hello", 3)
+        installation = make_installation(server.new_database())
+        installation.foreground()
+        installation.fine("add", "hello", "--every", "100ms")
+        installation.ended("hello", 3)
         server.kill()
         server.command.append("--binlog-format=STATEMENT")
         server.start()
-        until(lambda: "SET GLOBAL binlog_format" in house.log(), "the reason in the log")
+        until(lambda: "SET GLOBAL binlog_format" in installation.log(), "the reason in the log")
         server.sql("SET GLOBAL binlog_format = 'ROW'")
-        until(lambda: house.status()["database"] == "ok", "the recovery")
-        runs = house.ended("hello", len(house.history("hello")) + 3)
+        until(lambda: installation.status()["database"] == "ok", "the recovery")
+        runs = installation.ended("hello", len(installation.history("hello")) + 3)
     assert [run["run"] for run in reversed(runs)] == list(range(1, len(runs) + 1))
     assert {run["outcome"] for run in runs} == {"succeeded"}
 
@@ -124,22 +126,24 @@ def test_no_outcome_is_lost_while_the_binary_log_holds_statements(make_house: Ca
 @pytest.mark.parametrize("kind", ["mariadb", "mysql"])
 @pytest.mark.parametrize("rights", ["SELECT, INSERT, UPDATE, DELETE", "CREATE, SELECT, INSERT, UPDATE, DELETE"])
 def test_a_user_with_less_than_all_rights(
-    make_house: Callable[[str], House], request: pytest.FixtureRequest, kind: str, rights: str
+    make_installation: Callable[[str], Installation], request: pytest.FixtureRequest, kind: str, rights: str
 ) -> None:
     url = for_one_database(request.getfixturevalue(kind), rights)
-    refused(make_house(url), f"GRANT ALL ON {url.rpartition('/')[2]}.* TO")
+    refused(make_installation(url), f"GRANT ALL ON {url.rpartition('/')[2]}.* TO")
 
 
-def test_a_password_that_is_only_sent_over_tls(make_house: Callable[[str], House]) -> None:
+def test_a_password_that_is_only_sent_over_tls(make_installation: Callable[[str], Installation]) -> None:
     with servers.running("mysql", ["--tls-version="]) as server:  # and there is no package `cryptography` here
-        refused(make_house(server.new_database()), "install that package beside jobd, or have the server offer TLS")
+        refused(
+            make_installation(server.new_database()), "install that package beside jobd, or have the server offer TLS"
+        )
 
 
 def test_a_user_who_may_connect_but_make_no_table(
-    make_house: Callable[[str], House], postgresql: servers.Server
+    make_installation: Callable[[str], Installation], postgresql: servers.Server
 ) -> None:
     url = postgresql.new_database()
     name = url.rpartition("/")[2]
     postgresql.sql(f"CREATE USER one_{name}")
     postgresql.sql(f"GRANT ALL ON DATABASE {name} TO one_{name}")  # which, since version 15, lets nobody make a table
-    refused(make_house(url.replace("postgres@", f"one_{name}@")), f"ALTER DATABASE {name} OWNER TO …")
+    refused(make_installation(url.replace("postgres@", f"one_{name}@")), f"ALTER DATABASE {name} OWNER TO …")

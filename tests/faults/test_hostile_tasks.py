@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import LONG, House, until
+from tests.installation import LONG_TIMEOUT, Installation, until
 
 PLUGIN = '''
 import asyncio, ctypes, os, resource, signal, socket, subprocess, sys, threading, time
@@ -380,15 +380,15 @@ HANGS = {name for name, (outcome, _) in CASES.items() if outcome == "timed_out"}
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    house = House(tmp_path_factory.mktemp("hostile") / "house", plugin=PLUGIN)
-    house.configure("", workers=4)
-    house.foreground()
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    installation = Installation(tmp_path_factory.mktemp("hostile") / "home", plugin=PLUGIN)
+    installation.configure("", workers=4)
+    installation.foreground()
     jobs = [f"[job.{name}]\nrunonce = true\n" + ('timeout = "500ms"\n' if name in HANGS else "") for name in CASES]
-    (house.folder / "jobs.toml").write_text("".join(jobs) + '[job.healthy]\ninterval = "20ms"\n')
-    house.fine("apply", "jobs.toml", "--yes")
-    yield house
-    house.close()
+    (installation.folder / "jobs.toml").write_text("".join(jobs) + '[job.healthy]\ninterval = "20ms"\n')
+    installation.fine("apply", "jobs.toml", "--yes")
+    yield installation
+    installation.close()
 
 
 def descendants_of_workers() -> set[int]:
@@ -404,46 +404,50 @@ def descendants_of_workers() -> set[int]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_hostile_task_costs_its_own_run_only(house: House, name: str) -> None:
+def test_a_hostile_task_costs_its_own_run_only(installation: Installation, name: str) -> None:
     outcome, error = CASES[name]
-    (run,) = house.ended(name, patience=LONG)
+    (run,) = installation.ended(name, patience=LONG_TIMEOUT)
     assert run["outcome"] == outcome, run
     assert error in (run["error"] or ""), run
     assert "\n" not in (run["error"] or "")
 
 
-def test_the_others_notice_nothing(house: House) -> None:
+def test_the_others_notice_nothing(installation: Installation) -> None:
     for name in CASES:
-        house.ended(name, patience=LONG)
-    last = house.history("healthy")[0]["run"]
-    until(lambda: house.history("healthy")[0]["run"] > last + 10, "ten more runs")
-    assert {run["outcome"] for run in house.history("healthy")} == {"succeeded"}
-    assert house.processes[0].poll() is None
+        installation.ended(name, patience=LONG_TIMEOUT)
+    last = installation.history("healthy")[0]["run"]
+    until(lambda: installation.history("healthy")[0]["run"] > last + 10, "ten more runs")
+    assert {run["outcome"] for run in installation.history("healthy")} == {"succeeded"}
+    assert installation.processes[0].poll() is None
 
 
-def test_output_is_bounded_and_its_end_is_kept(house: House) -> None:
-    house.ended("prints_a_lot"), house.ended("prints_rubbish")
-    text = house.fine("logs", "prints_a_lot")
+def test_output_is_bounded_and_its_end_is_kept(installation: Installation) -> None:
+    installation.ended("prints_a_lot"), installation.ended("prints_rubbish")
+    text = installation.fine("logs", "prints_a_lot")
     assert text.endswith("the end\n")
     assert len(text) < 80 * 1024
     assert text.startswith("[jobd: 20")  # so many bytes were cut
     assert text.count("[jobd: ") == 1
-    assert "\x1b" not in house.fine("logs", "prints_rubbish")
-    assert "\x1b" not in house.log()
+    assert "\x1b" not in installation.fine("logs", "prints_rubbish")
+    assert "\x1b" not in installation.log()
 
 
-def test_nothing_is_left_of_what_they_started(house: House) -> None:
+def test_nothing_is_left_of_what_they_started(installation: Installation) -> None:
     for name in ("forks_and_leaves_a_child", "leaves_a_daemon", "leaves_a_program"):
-        house.ended(name, patience=LONG)
-    alive = [Path(f"/proc/{pid}/cmdline").read_bytes() for name in ("child", "daemon") for pid in left(house, name)]
+        installation.ended(name, patience=LONG_TIMEOUT)
+    alive = [
+        Path(f"/proc/{pid}/cmdline").read_bytes() for name in ("child", "daemon") for pid in left(installation, name)
+    ]
     assert not alive
-    house.processes[0].kill()
-    house.processes[0].wait()
-    until(lambda: not [pid for pid in descendants_of_workers() if in_folder(pid, house.folder)], "the end of all")
+    installation.processes[0].kill()
+    installation.processes[0].wait()
+    until(
+        lambda: not [pid for pid in descendants_of_workers() if in_folder(pid, installation.folder)], "the end of all"
+    )
 
 
-def left(house: House, name: str) -> list[str]:
-    return [pid for pid in (house.folder / name).read_text().split() if Path(f"/proc/{pid}").exists()]
+def left(installation: Installation, name: str) -> list[str]:
+    return [pid for pid in (installation.folder / name).read_text().split() if Path(f"/proc/{pid}").exists()]
 
 
 def in_folder(pid: int, folder: Path) -> bool:

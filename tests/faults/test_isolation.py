@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.house import LONG, House, until
+from tests.installation import LONG_TIMEOUT, Installation, until
 from tests.processes import is_gone
 
 PLUGIN = """
@@ -24,36 +24,38 @@ def tells(name):
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path / "house", plugin=PLUGIN)
-    yield house
-    house.close()
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    installation = Installation(tmp_path / "home", plugin=PLUGIN)
+    yield installation
+    installation.close()
 
 
-def pids(house: House) -> dict[str, list[str]]:
+def pids(installation: Installation) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for line in (house.folder / "pids").read_text().splitlines():
+    for line in (installation.folder / "pids").read_text().splitlines():
         name, pid = line.split()
         found.setdefault(name, []).append(pid)
     return found
 
 
-def add(house: House, name: str, *words: str) -> None:
-    house.fine("add", name, "--task", "tells", "--arg", f"name={name}", *words)
+def add(installation: Installation, name: str, *words: str) -> None:
+    installation.fine("add", name, "--task", "tells", "--arg", f"name={name}", *words)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_fresh_run_has_a_process_that_ran_nothing_before_and_runs_nothing_after(house: House, workers: int) -> None:
-    house.configure("", workers=workers)
-    house.foreground()
+def test_a_fresh_run_has_a_process_that_ran_nothing_before_and_runs_nothing_after(
+    installation: Installation, workers: int
+) -> None:
+    installation.configure("", workers=workers)
+    installation.foreground()
     for number in range(3):
-        add(house, f"warm{number}", "--every", "20ms")
-    house.ended("warm2", 5)
+        add(installation, f"warm{number}", "--every", "20ms")
+    installation.ended("warm2", 5)
     for number in range(3):
-        add(house, f"fresh{number}", "--every", "300ms", "--isolation", "fresh")
+        add(installation, f"fresh{number}", "--every", "300ms", "--isolation", "fresh")
     for number in range(3):
-        house.ended(f"fresh{number}", 4, LONG)
-    found = pids(house)
+        installation.ended(f"fresh{number}", 4, LONG_TIMEOUT)
+    found = pids(installation)
     fresh = [pid for name in found if name.startswith("fresh") for pid in found[name]]
     warm = {pid for name in found if name.startswith("warm") for pid in found[name]}
     assert len(fresh) == len(set(fresh)) >= 12
@@ -61,28 +63,28 @@ def test_a_fresh_run_has_a_process_that_ran_nothing_before_and_runs_nothing_afte
 
 
 @pytest.mark.quiet
-def test_a_fresh_run_that_waits_for_its_process_keeps_no_other_waiting(house: House) -> None:
-    house.configure("", workers=2)
-    house.foreground()
-    add(house, "warm", "--every", "10ms")
-    house.ended("warm", 10)
-    add(house, "fresh", "--every", "100ms", "--isolation", "fresh")
-    house.ended("fresh", 5)
-    began = sorted(run["started_time"] for run in house.history("warm"))
+def test_a_fresh_run_that_waits_for_its_process_keeps_no_other_waiting(installation: Installation) -> None:
+    installation.configure("", workers=2)
+    installation.foreground()
+    add(installation, "warm", "--every", "10ms")
+    installation.ended("warm", 10)
+    add(installation, "fresh", "--every", "100ms", "--isolation", "fresh")
+    installation.ended("fresh", 5)
+    began = sorted(run["started_time"] for run in installation.history("warm"))
     assert len(began) > 50
 
 
-def test_a_fresh_run_that_waits_for_its_process_can_be_taken_back(house: House) -> None:
-    house.foreground()
+def test_a_fresh_run_that_waits_for_its_process_can_be_taken_back(installation: Installation) -> None:
+    installation.foreground()
     for number in range(5):
-        add(house, f"fresh{number}", "--once", "--isolation", "fresh")
-        house.fine("rm", f"fresh{number}")
-    add(house, "warm", "--once")
-    house.ended("warm")
+        add(installation, f"fresh{number}", "--once", "--isolation", "fresh")
+        installation.fine("rm", f"fresh{number}")
+    add(installation, "warm", "--once")
+    installation.ended("warm")
     for number in range(5):
-        house.fine("restore", f"fresh{number}")
-        house.ended(f"fresh{number}")
-    found = pids(house)
+        installation.fine("restore", f"fresh{number}")
+        installation.ended(f"fresh{number}")
+    found = pids(installation)
     assert len({pid for ones in found.values() for pid in ones}) == 6
 
 
@@ -198,25 +200,25 @@ FORK_ENDS: dict[str, tuple[str, str]] = {
 
 
 @pytest.fixture
-def forking(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path / "house", plugin=FORKED)
-    house.foreground()
-    yield house
-    house.close()
+def forking(tmp_path: Path) -> Iterator[Installation]:
+    installation = Installation(tmp_path / "home", plugin=FORKED)
+    installation.foreground()
+    yield installation
+    installation.close()
 
 
-def ended(house: House, task: str, *words: str, number: int = 1) -> dict[str, Any]:
+def ended(installation: Installation, task: str, *words: str, number: int = 1) -> dict[str, Any]:
     name = f"{task} {number}"
-    house.fine("add", name, "--task", task, "--once", "--isolation", "fork", *words)
-    return house.ended(name)[0]
+    installation.fine("add", name, "--task", task, "--once", "--isolation", "fork", *words)
+    return installation.ended(name)[0]
 
 
-def began(house: House) -> str:
-    file = house.folder / "began"
+def began(installation: Installation) -> str:
+    file = installation.folder / "began"
     return file.read_text() if file.exists() else ""
 
 
-def test_a_forked_run_changes_nothing_for_the_next(forking: House) -> None:
+def test_a_forked_run_changes_nothing_for_the_next(forking: Installation) -> None:
     runs = [ended(forking, "counts", number=number)["result"] for number in range(3)]
     assert {count for count, _, _ in runs} == {1}
     assert len({pid for _, pid, _ in runs}) == 3
@@ -224,7 +226,7 @@ def test_a_forked_run_changes_nothing_for_the_next(forking: House) -> None:
 
 
 @pytest.mark.parametrize("task", FORK_ENDS)
-def test_the_end_of_a_forked_run_is_told_and_its_worker_goes_on(forking: House, task: str) -> None:
+def test_the_end_of_a_forked_run_is_told_and_its_worker_goes_on(forking: Installation, task: str) -> None:
     outcome, error = FORK_ENDS[task]
     worker = ended(forking, "counts")["result"][2]
     run = ended(forking, task)
@@ -235,24 +237,24 @@ def test_the_end_of_a_forked_run_is_told_and_its_worker_goes_on(forking: House, 
         assert is_gone(int((forking.folder / "child").read_text()))
 
 
-def test_what_a_forked_run_prints_is_kept_with_it(forking: House) -> None:
+def test_what_a_forked_run_prints_is_kept_with_it(forking: Installation) -> None:
     run = ended(forking, "tells_and_prints")
     assert run["result"] == ["tells_and_prints 1", 1, 1]
     assert forking.fine("logs", "tells_and_prints 1").splitlines() == ["a print", "a record", "a child"]
 
 
-def test_a_forked_run_cannot_speak_for_its_worker(forking: House) -> None:
+def test_a_forked_run_cannot_speak_for_its_worker(forking: Installation) -> None:
     run = ended(forking, "floods_what_it_can")
     assert run["outcome"] == "failed"
     assert ended(forking, "counts")["outcome"] == "succeeded"
 
 
-def test_a_forked_run_ends_at_its_timeout(forking: House) -> None:
+def test_a_forked_run_ends_at_its_timeout(forking: Installation) -> None:
     assert ended(forking, "hangs", "--timeout", "300ms")["outcome"] == "timed_out"
     assert ended(forking, "counts")["outcome"] == "succeeded"
 
 
-def test_a_forked_run_that_is_cancelled_cleans_up(forking: House) -> None:
+def test_a_forked_run_that_is_cancelled_cleans_up(forking: Installation) -> None:
     forking.fine("add", "cleans_up", "--once", "--isolation", "fork")
     until(lambda: began(forking), "its begin")
     forking.fine("cancel", "cleans_up")
@@ -260,14 +262,14 @@ def test_a_forked_run_that_is_cancelled_cleans_up(forking: House) -> None:
     assert (forking.folder / "cleaned").exists()
 
 
-def test_a_forked_run_ends_with_its_daemon(forking: House) -> None:
+def test_a_forked_run_ends_with_its_daemon(forking: Installation) -> None:
     forking.fine("add", "cleans_up", "--once", "--isolation", "fork")
     pid = int(until(lambda: began(forking), "its begin"))
     forking.processes[0].kill()
     until(lambda: is_gone(pid), "its end")
 
 
-def test_what_a_forked_run_shares_in_memory_is_gone_after_it(forking: House) -> None:
+def test_what_a_forked_run_shares_in_memory_is_gone_after_it(forking: Installation) -> None:
     name = ended(forking, "leaves_shared_memory")["result"]
     assert not os.path.exists(f"/dev/shm/{name}")
 
@@ -275,43 +277,43 @@ def test_what_a_forked_run_shares_in_memory_is_gone_after_it(forking: House) -> 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_forked_run_finds_nothing_of_warm_and_forked_ones_before_it(tmp_path: Path, workers: int) -> None:
     plugin = "import jobd\nRUNS = []\n@jobd.task\ndef counts():\n    RUNS.append(1)\n    return len(RUNS)\n"
-    house = House(tmp_path / "house", plugin=plugin)
-    house.configure("", workers=workers)
+    installation = Installation(tmp_path / "home", plugin=plugin)
+    installation.configure("", workers=workers)
     try:
-        house.foreground()
+        installation.foreground()
         for kind, interval in (("warm", "20ms"), ("fork", "150ms"), ("fresh", "400ms")):
             for number in range(2):
                 words = ("--task", "counts", "--every", interval, "--isolation", kind)
-                house.fine("add", f"{kind}{number}", *words)
+                installation.fine("add", f"{kind}{number}", *words)
         for name in ("fork0", "fork1", "fresh0", "fresh1"):
-            found = {run["result"] for run in house.ended(name, 4, LONG)}
+            found = {run["result"] for run in installation.ended(name, 4, LONG_TIMEOUT)}
             assert found == {1}, name
     finally:
-        house.close()
+        installation.close()
 
 
 @pytest.fixture
-def odd(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path / "house")
+def odd(tmp_path: Path) -> Iterator[Installation]:
+    installation = Installation(tmp_path / "home")
     for name, text in ODD_IMPORTS.items():
         plugin = f"{text}\nimport jobd\n@jobd.task\ndef {name}():\n    print('run')\n"
-        (house.folder / "plugins" / f"{name}_plugin.py").write_text(plugin)
-    house.foreground()
-    yield house
-    house.close()
+        (installation.folder / "plugins" / f"{name}_plugin.py").write_text(plugin)
+    installation.foreground()
+    yield installation
+    installation.close()
 
 
-def test_what_an_import_has_not_flushed_is_printed_once(odd: House) -> None:
+def test_what_an_import_has_not_flushed_is_printed_once(odd: Installation) -> None:
     assert ended(odd, "held_back", "--force")["outcome"] == "succeeded"
     assert odd.fine("logs", "held_back 1") == "importrun\n"
 
 
-def test_a_plugin_that_ignores_the_end_of_children_can_be_forked(odd: House) -> None:
+def test_a_plugin_that_ignores_the_end_of_children_can_be_forked(odd: Installation) -> None:
     assert ended(odd, "ignores", "--force")["outcome"] == "succeeded"
     assert odd.fine("logs", "ignores 1") == "run\n"
 
 
-def test_a_run_that_cannot_be_forked_fails_with_the_reason_and_nothing_internal(odd: House) -> None:
+def test_a_run_that_cannot_be_forked_fails_with_the_reason_and_nothing_internal(odd: Installation) -> None:
     run = ended(odd, "starved", "--force")
     assert (run["outcome"], run["error"]) == ("failed", "it could not be forked: Too many open files")
     assert "Traceback" not in odd.fine("logs", "starved 1")
@@ -319,10 +321,10 @@ def test_a_run_that_cannot_be_forked_fails_with_the_reason_and_nothing_internal(
 
 def test_a_plugin_that_starts_threads_is_not_forked_and_says_so(tmp_path: Path) -> None:
     plugin = "import threading, time, jobd\nthreading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
-    house = House(tmp_path / "house", plugin=plugin + "@jobd.task\ndef hello():\n    pass\n")
+    installation = Installation(tmp_path / "home", plugin=plugin + "@jobd.task\ndef hello():\n    pass\n")
     try:
-        house.foreground()
-        house.fine("add", "hello", "--once", "--isolation", "fork")
-        until(lambda: "has started a thread" in house.fine("show", "hello"), "the reason")
+        installation.foreground()
+        installation.fine("add", "hello", "--once", "--isolation", "fork")
+        until(lambda: "has started a thread" in installation.fine("show", "hello"), "the reason")
     finally:
-        house.close()
+        installation.close()

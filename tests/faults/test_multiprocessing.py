@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.scene import IGNORED, with_signals_of_the_c_library
-from tests.house import House
+from tests.faults.helpers import IGNORED, with_signals_of_the_c_library
+from tests.installation import Installation
 
 PLUGIN = """
 import concurrent.futures, glob, multiprocessing, os
@@ -45,30 +45,30 @@ def leaves_shared_memory(method):
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    house = House(tmp_path_factory.mktemp("house") / "house", plugin=PLUGIN)
-    house.foreground()
-    yield house
-    house.close()
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    installation = Installation(tmp_path_factory.mktemp("house") / "home", plugin=PLUGIN)
+    installation.foreground()
+    yield installation
+    installation.close()
 
 
-def run(house: House, task: str, method: str, number: int) -> object:
+def run(installation: Installation, task: str, method: str, number: int) -> object:
     name = f"{task} {method} {number}"
-    house.fine("add", name, "--task", task, "--arg", f"method={method}", "--once")
-    (ended,) = house.ended(name)
+    installation.fine("add", name, "--task", task, "--arg", f"method={method}", "--once")
+    (ended,) = installation.ended(name)
     assert ended["outcome"] == "succeeded", ended["error"]
-    assert "died" not in house.fine("logs", name)
+    assert "died" not in installation.fine("logs", name)
     return ended["result"]
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("task", ["in_a_pool", "in_an_executor", "in_a_process"])
-def test_it_works_twice_in_a_row_in_one_worker(house: House, task: str, method: str) -> None:
-    assert run(house, task, method, 1) == run(house, task, method, 2)
+def test_it_works_twice_in_a_row_in_one_worker(installation: Installation, task: str, method: str) -> None:
+    assert run(installation, task, method, 1) == run(installation, task, method, 2)
 
 
-class Spawned(House):
-    """A house whose daemon is started by a program that leaves signals 32 and 33 ignored."""
+class Spawned(Installation):
+    """An installation whose daemon is started by a program that leaves signals 32 and 33 ignored."""
 
     def command(self, *words: str) -> list[str]:
         python, *others = super().command(*words)
@@ -77,20 +77,20 @@ class Spawned(House):
 
 
 def test_signals_that_were_ignored_until_a_run_had_threads_cost_no_worker(tmp_path: Path) -> None:
-    house = Spawned(tmp_path / "house", plugin=PLUGIN)
+    installation = Spawned(tmp_path / "home", plugin=PLUGIN)
     try:
-        house.foreground()
-        assert run(house, "in_a_pool", "fork", 1) == run(house, "in_a_pool", "fork", 2)
+        installation.foreground()
+        assert run(installation, "in_a_pool", "fork", 1) == run(installation, "in_a_pool", "fork", 2)
     finally:
-        house.close()
+        installation.close()
 
 
-def test_shared_memory_that_a_run_leaves_is_unlinked(house: House) -> None:
-    name = run(house, "leaves_shared_memory", "any", 1)
+def test_shared_memory_that_a_run_leaves_is_unlinked(installation: Installation) -> None:
+    name = run(installation, "leaves_shared_memory", "any", 1)
     assert not os.path.exists(f"/dev/shm/{name}")
 
 
-def test_its_own_processes_end_with_the_run(house: House) -> None:
-    pid = run(house, "in_a_pool", "forkserver", 3)
+def test_its_own_processes_end_with_the_run(installation: Installation) -> None:
+    pid = run(installation, "in_a_pool", "forkserver", 3)
     children = Path(f"/proc/{pid}/task/{pid}/children")
     assert children.read_text() == ""

@@ -8,7 +8,7 @@ import pytest
 
 from jobd.store.store import Store
 from tests import servers
-from tests.house import House, until
+from tests.installation import Installation, until
 
 PACIFIC = "SET time_zone = '-08:00'"
 
@@ -19,10 +19,10 @@ def url(mysql: servers.Server) -> str:
 
 
 @pytest.fixture
-def house(tmp_path: Path, url: str) -> Iterator[House]:
-    house = House(tmp_path / "house", url)
-    yield house
-    house.close()
+def installation(tmp_path: Path, url: str) -> Iterator[Installation]:
+    installation = Installation(tmp_path / "home", url)
+    yield installation
+    installation.close()
 
 
 def write(store: Store, *statements: str) -> None:
@@ -30,18 +30,18 @@ def write(store: Store, *statements: str) -> None:
 
 
 def test_rows_that_other_programs_write_are_noticed_without_triggers(
-    house: House, url: str, open_store: Callable[[str], Store]
+    installation: Installation, url: str, open_store: Callable[[str], Store]
 ) -> None:
-    house.foreground()
-    house.fine("add", "hello", "--once")
-    assert house.ended("hello")[0]["outcome"] == "succeeded"
+    installation.foreground()
+    installation.fine("add", "hello", "--once")
+    assert installation.ended("hello")[0]["outcome"] == "succeeded"
     store = open_store(url)
     assert store.transact(lambda session: session.rows("SHOW TRIGGERS")) == []
     insert = "INSERT INTO job (name, \"interval\") VALUES ('{}', '1h')"
     write(store, PACIFIC, insert.format("other"), "UPDATE job SET name = 'hallo', runonce = 0 WHERE name = 'other'")
 
     def shown(name: str) -> Any:
-        (found,) = (one for one in house.fine("list", "--json") if one["name"] == name)
+        (found,) = (one for one in installation.fine("list", "--json") if one["name"] == name)
         return found
 
     until(lambda: shown("hallo")["state"] == "invalid", "the row that another program wrote")  # there is no such task

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from jobd.daemon.control import ask
-from tests.faults.scene import PLUGIN, notes, seen_running
-from tests.house import House, until
+from tests.faults.helpers import PLUGIN, notes, seen_running
+from tests.installation import Installation, until
 from tests.processes import children
 
 PROMISED = 2.0  # seconds
@@ -21,28 +21,28 @@ LEASE = 'lease = "30s"\n'
 
 
 @pytest.fixture
-def two(database: str, tmp_path: Path) -> Iterator[list[House]]:
+def two(database: str, tmp_path: Path) -> Iterator[list[Installation]]:
     """Two daemons that are up, of which the first has a run that goes on."""
-    houses = [House(tmp_path / f"house{number}", database, PLUGIN) for number in range(2)]
-    for house in houses:
-        house.configure("", 1, LEASE)
-    houses[0].foreground()
-    houses[0].fine("add", "gated", "--once")
-    seen_running(houses[0], "gated")
-    houses[1].foreground()
+    installations = [Installation(tmp_path / f"home{number}", database, PLUGIN) for number in range(2)]
+    for installation in installations:
+        installation.configure("", 1, LEASE)
+    installations[0].foreground()
+    installations[0].fine("add", "gated", "--once")
+    seen_running(installations[0], "gated")
+    installations[1].foreground()
     for _ in range(2):  # the second answer comes after a turn in which it has looked round
-        assert ask(str(houses[1].state), {"do": "changed"}, 20) == {"database": "ok"}
-    yield houses
-    for house in houses:
-        house.close()
+        assert ask(str(installations[1].state), {"do": "changed"}, 20) == {"database": "ok"}
+    yield installations
+    for installation in installations:
+        installation.close()
 
 
-def beginnings(*houses: House) -> list[str]:
-    return [note for note in notes(*houses) if note.startswith("began")]
+def beginnings(*installations: Installation) -> list[str]:
+    return [note for note in notes(*installations) if note.startswith("began")]
 
 
 @pytest.mark.quiet
-def test_what_a_killed_daemon_ran_is_running_next_door_within_two_seconds(two: list[House]) -> None:
+def test_what_a_killed_daemon_ran_is_running_next_door_within_two_seconds(two: list[Installation]) -> None:
     two[0].processes[-1].kill()
     killed = time.monotonic()
     until(lambda: beginnings(two[1]), "the run next door")
@@ -53,7 +53,7 @@ def test_what_a_killed_daemon_ran_is_running_next_door_within_two_seconds(two: l
     assert "its daemon died" in runs[1]["error"]
 
 
-def test_what_a_frozen_daemon_runs_goes_on(two: list[House]) -> None:
+def test_what_a_frozen_daemon_runs_goes_on(two: list[Installation]) -> None:
     daemon = two[0].processes[-1]
     daemon.send_signal(signal.SIGSTOP)
     time.sleep(2 * PROMISED)
@@ -64,7 +64,7 @@ def test_what_a_frozen_daemon_runs_goes_on(two: list[House]) -> None:
 
 
 @pytest.mark.quiet
-def test_nothing_begins_next_door_before_what_the_dead_daemon_ran_has_ended(two: list[House]) -> None:
+def test_nothing_begins_next_door_before_what_the_dead_daemon_ran_has_ended(two: list[Installation]) -> None:
     daemon = two[0].processes[-1]
     guardians = children(daemon.pid)
     for pid in guardians:
@@ -80,7 +80,7 @@ def test_nothing_begins_next_door_before_what_the_dead_daemon_ran_has_ended(two:
     assert time.monotonic() - freed < PROMISED
 
 
-def test_a_daemon_that_is_stopped_is_not_taken_for_dead(two: list[House]) -> None:
+def test_a_daemon_that_is_stopped_is_not_taken_for_dead(two: list[Installation]) -> None:
     (two[0].folder / "open").touch()
     two[0].ended("gated")
     two[0].fine("stop")
@@ -89,43 +89,45 @@ def test_a_daemon_that_is_stopped_is_not_taken_for_dead(two: list[House]) -> Non
     assert "dead" not in two[1].log()
 
 
-def test_a_daemon_that_starts_again_at_once_and_its_neighbour_run_it_once(two: list[House]) -> None:
+def test_a_daemon_that_starts_again_at_once_and_its_neighbour_run_it_once(two: list[Installation]) -> None:
     two[0].processes[-1].kill()
     two[0].foreground()
     until(lambda: len(beginnings(*two)) == 2, "the second run")
     time.sleep(PROMISED)
-    for house in two:
-        (house.folder / "open").touch()
+    for installation in two:
+        (installation.folder / "open").touch()
     assert [run["outcome"] for run in two[1].ended("gated", 2)] == ["succeeded", "lost"]
     assert len(beginnings(*two)) == 2
 
 
 def test_a_daemon_in_another_namespace_is_nobodys_neighbour(tmp_path: Path) -> None:
     """Its lock cannot be seen from here, neither while it lives nor when it is dead."""
-    houses = [House(tmp_path / f"house{number}", f"sqlite:///{tmp_path}/jobd.db", PLUGIN) for number in range(2)]
-    for house in houses:
-        house.configure("", 1, LEASE)
+    installations = [
+        Installation(tmp_path / f"home{number}", f"sqlite:///{tmp_path}/jobd.db", PLUGIN) for number in range(2)
+    ]
+    for installation in installations:
+        installation.configure("", 1, LEASE)
     apart = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--net"]
     if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
         pytest.skip("namespaces cannot be made here")
     with contextlib.ExitStack() as stack:
-        for house in houses:
-            stack.callback(house.close)
-        with _wrapped(houses[0], apart):
-            houses[0].foreground()
-        houses[0].fine("add", "gated", "--once")
-        seen_running(houses[0], "gated")
-        houses[1].foreground()
+        for installation in installations:
+            stack.callback(installation.close)
+        with _wrapped(installations[0], apart):
+            installations[0].foreground()
+        installations[0].fine("add", "gated", "--once")
+        seen_running(installations[0], "gated")
+        installations[1].foreground()
         time.sleep(2 * PROMISED)
-        assert not beginnings(houses[1])
-        houses[0].processes[-1].kill()
+        assert not beginnings(installations[1])
+        installations[0].processes[-1].kill()
         time.sleep(2 * PROMISED)
-        assert not beginnings(houses[1])
+        assert not beginnings(installations[1])
 
 
 @contextlib.contextmanager
-def _wrapped(house: House, before: list[str]) -> Iterator[None]:
-    command: Callable[..., list[str]] = house.command
-    house.command = lambda *words: [*before, *command(*words)]  # type: ignore[method-assign]
+def _wrapped(installation: Installation, before: list[str]) -> Iterator[None]:
+    command: Callable[..., list[str]] = installation.command
+    installation.command = lambda *words: [*before, *command(*words)]  # type: ignore[method-assign]
     yield
-    house.command = command  # type: ignore[method-assign]
+    installation.command = command  # type: ignore[method-assign]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import LONG, House, until
+from tests.installation import LONG_TIMEOUT, Installation, until
 
 PLUGIN = """
 import json, os, resource, signal, sys, tempfile, time
@@ -149,32 +149,32 @@ LEAKS = [
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """One worker runs `remembers`, then each leak, and right after it `looks`."""
-    house = House(tmp_path_factory.mktemp("leaks") / "house", plugin=PLUGIN)
-    house.foreground()
+    installation = Installation(tmp_path_factory.mktemp("leaks") / "home", plugin=PLUGIN)
+    installation.foreground()
     jobs, last = ['[job.first]\ntask = "remembers"\nrunonce = true\n'], "first"
     for leak in LEAKS:
         jobs.append(f'[job.{leak}]\nafter_jobs = ["{last}:finished"]\n')
         last = f"after_{leak}"
         jobs.append(f'[job.{last}]\ntask = "looks"\nafter_jobs = ["{leak}:finished"]\n')
-    (house.folder / "jobs.toml").write_text("".join(jobs))
-    house.fine("apply", "jobs.toml", "--yes")
-    until(lambda: house.history(last), last, LONG)
-    yield house
-    house.close()
+    (installation.folder / "jobs.toml").write_text("".join(jobs))
+    installation.fine("apply", "jobs.toml", "--yes")
+    until(lambda: installation.history(last), last, LONG_TIMEOUT)
+    yield installation
+    installation.close()
 
 
 @pytest.mark.parametrize("leak", LEAKS)
-def test_the_next_run_finds_the_process_as_it_should_be(house: House, leak: str) -> None:
-    (run,) = house.history(leak)
+def test_the_next_run_finds_the_process_as_it_should_be(installation: Installation, leak: str) -> None:
+    (run,) = installation.history(leak)
     assert run["outcome"] == "succeeded", run
-    (follower,) = house.history(f"after_{leak}")
+    (follower,) = installation.history(f"after_{leak}")
     assert follower["outcome"] == "succeeded", follower
 
 
 def test_runs_go_on_when_the_state_directory_is_moved(tmp_path: Path) -> None:
-    moved = House(tmp_path / "moved", plugin=PLUGIN)
+    moved = Installation(tmp_path / "moved", plugin=PLUGIN)
     try:
         moved.foreground()
         moved.fine("add", "remembers", "--every", "100ms")

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests import servers
-from tests.faults.scene import FAST, claimed, ends, noted, notes, seen_running
-from tests.house import House, until
+from tests.faults.helpers import FAST, claimed, ends, noted, notes, seen_running
+from tests.installation import Installation, until
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 
@@ -43,20 +43,23 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
-def ran(house: House, name: str, more: int) -> None:
+def ran(installation: Installation, name: str, more: int) -> None:
     """Wait until a job has run so many times more."""
-    count = len(notes(house))
-    until(lambda: len([line for line in notes(house) if line.split()[1] == name]) >= count + more, f"runs of {name}")
+    count = len(notes(installation))
+    until(
+        lambda: len([line for line in notes(installation) if line.split()[1] == name]) >= count + more,
+        f"runs of {name}",
+    )
 
 
-def check_whole(house: House, name: str) -> None:
+def check_whole(installation: Installation, name: str) -> None:
     """Nothing is missing in the history of a job, and nothing is there twice."""
-    house.fine("pause", name)
-    until(lambda: house.fine("show", name, "--json")["state"] == "paused", "the pause")
-    runs = house.fine("history", name, "--json", "-n", "100000")
+    installation.fine("pause", name)
+    until(lambda: installation.fine("show", name, "--json")["state"] == "paused", "the pause")
+    runs = installation.fine("history", name, "--json", "-n", "100000")
     assert {run["outcome"] for run in runs} == {"succeeded"}
     assert [run["run"] for run in runs] == list(range(len(runs), 0, -1))
-    done = Counter(tuple(line.split()[1:3]) for line in notes(house) if line.startswith("ran"))
+    done = Counter(tuple(line.split()[1:3]) for line in notes(installation) if line.startswith("ran"))
     assert set(done.values()) == {1}
     assert len(done) == len(runs)
 
@@ -65,37 +68,41 @@ def check_whole(house: House, name: str) -> None:
 
 
 @needs_root
-def test_a_full_disk_under_the_database_is_told_and_got_over(make_house: Callable[..., House], disk: Path) -> None:
-    house = make_house(servers.sqlite_url(disk))
-    daemon = house.foreground()
-    house.fine("add", "quick", "--every", "50ms")
-    house.ended("quick", 5)
+def test_a_full_disk_under_the_database_is_told_and_got_over(
+    make_installation: Callable[..., Installation], disk: Path
+) -> None:
+    installation = make_installation(servers.sqlite_url(disk))
+    daemon = installation.foreground()
+    installation.fine("add", "quick", "--every", "50ms")
+    installation.ended("quick", 5)
     ballast = fill(disk)
-    until(lambda: house.status()["database"] != "ok", "the trouble to be noticed")
-    trouble = house.jobd("status")
+    until(lambda: installation.status()["database"] != "ok", "the trouble to be noticed")
+    trouble = installation.jobd("status")
     assert "full" in trouble.stdout
-    refused = house.jobd("add", "quick2", "--task", "quick", "--once")
+    refused = installation.jobd("add", "quick2", "--task", "quick", "--once")
     assert (refused.returncode, refused.stderr.count("\n")) == (4, 1), refused
     assert "full" in refused.stderr
-    assert house.jobd("list").returncode == 0
+    assert installation.jobd("list").returncode == 0
     ballast.unlink()
-    until(lambda: house.status()["database"] == "ok", "the recovery")
-    ran(house, "quick", 5)
-    check_whole(house, "quick")
+    until(lambda: installation.status()["database"] == "ok", "the recovery")
+    ran(installation, "quick", 5)
+    check_whole(installation, "quick")
     assert daemon.poll() is None
-    assert len([line for line in house.log().splitlines() if "full" in line]) < 4
+    assert len([line for line in installation.log().splitlines() if "full" in line]) < 4
 
 
 @needs_root
-def test_a_full_disk_under_the_log_stops_nothing_but_the_log(make_house: Callable[..., House], disk: Path) -> None:
-    house = make_house()
-    house.configure(f'file = "{disk}/jobd.log"\nlevel = "debug"\n', more=FAST)
-    daemon = house.foreground()
-    house.fine("add", "gated", "--every", "100ms")
-    noted(house, "began")
+def test_a_full_disk_under_the_log_stops_nothing_but_the_log(
+    make_installation: Callable[..., Installation], disk: Path
+) -> None:
+    installation = make_installation()
+    installation.configure(f'file = "{disk}/jobd.log"\nlevel = "debug"\n', more=FAST)
+    daemon = installation.foreground()
+    installation.fine("add", "gated", "--every", "100ms")
+    noted(installation, "began")
     ballast = fill(disk)
-    (house.folder / "open").touch()
-    noted(house, "ended", 20)
+    (installation.folder / "open").touch()
+    noted(installation, "ended", 20)
     ballast.unlink()
     before = (disk / "jobd.log").stat().st_size
     until(lambda: (disk / "jobd.log").stat().st_size > before, "the log to go on")
@@ -103,114 +110,120 @@ def test_a_full_disk_under_the_log_stops_nothing_but_the_log(make_house: Callabl
 
 
 @needs_root
-def test_a_full_disk_under_the_state_is_survived(make_house: Callable[..., House], disk: Path) -> None:
-    house = make_house(more=FAST + f'state_dir = "{disk}/state"\n')
-    house.state = disk / "state"
-    daemon = house.foreground()
+def test_a_full_disk_under_the_state_is_survived(make_installation: Callable[..., Installation], disk: Path) -> None:
+    installation = make_installation(more=FAST + f'state_dir = "{disk}/state"\n')
+    installation.state = disk / "state"
+    daemon = installation.foreground()
     ballast = fill(disk)
-    house.fine("add", "quick", "--every", "20ms")
-    ran(house, "quick", 200)
+    installation.fine("add", "quick", "--every", "20ms")
+    ran(installation, "quick", 200)
     assert daemon.poll() is None
     daemon.terminate()
     assert ends(daemon) == 0
     ballast.unlink()
-    house.foreground()
-    ran(house, "quick", 5)
-    check_whole(house, "quick")
+    installation.foreground()
+    ran(installation, "quick", 5)
+    check_whole(installation, "quick")
 
 
 @needs_root
-def test_a_start_on_a_full_disk_is_refused_in_one_line(make_house: Callable[..., House], disk: Path) -> None:
-    house = make_house(more=FAST + f'state_dir = "{disk}/state"\n')
-    house.state = disk / "state"
+def test_a_start_on_a_full_disk_is_refused_in_one_line(
+    make_installation: Callable[..., Installation], disk: Path
+) -> None:
+    installation = make_installation(more=FAST + f'state_dir = "{disk}/state"\n')
+    installation.state = disk / "state"
     ballast = fill(disk)
     for _ in range(2):
-        refused = house.jobd("start", "--foreground")
+        refused = installation.jobd("start", "--foreground")
         assert refused.returncode == 1, refused  # systemd tries again, as it would not after 78
         assert "No space left on device" in refused.stderr
         assert str(disk) in refused.stderr
         assert refused.stderr.count("\n") == 1
     ballast.unlink()
-    house.foreground()
+    installation.foreground()
 
 
 # Signals
 
 
-def test_a_storm_of_reloads_loses_nothing(house: House) -> None:
-    daemon = house.foreground()
-    house.fine("add", "quick", "--every", "20ms")
-    house.ended("quick", 5)
+def test_a_storm_of_reloads_loses_nothing(installation: Installation) -> None:
+    daemon = installation.foreground()
+    installation.fine("add", "quick", "--every", "20ms")
+    installation.ended("quick", 5)
     for _ in range(300):
         daemon.send_signal(signal.SIGHUP)
         time.sleep(0.002)
-    ran(house, "quick", 20)
-    check_whole(house, "quick")
+    ran(installation, "quick", 20)
+    check_whole(installation, "quick")
     assert daemon.poll() is None
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_stop_during_the_start_ends_it_and_leaves_nothing(house: House, seed: int) -> None:
+def test_a_stop_during_the_start_ends_it_and_leaves_nothing(installation: Installation, seed: int) -> None:
     if seed % 2:
-        house.fine("add", "quick", "--once")
-    with (house.folder / "log").open("a") as log:
-        process = subprocess.Popen(house.command("start", "--foreground"), env=house.environ, stdout=log, stderr=log)
-    house.processes.append(process)  # type: ignore[arg-type]
+        installation.fine("add", "quick", "--once")
+    with (installation.folder / "log").open("a") as log:
+        process = subprocess.Popen(
+            installation.command("start", "--foreground"), env=installation.environ, stdout=log, stderr=log
+        )
+    installation.processes.append(process)  # type: ignore[arg-type]
     time.sleep(random.Random(seed).uniform(0.0, 0.5))
     process.terminate()
     assert process.wait(20) in (0, -signal.SIGTERM)  # before it has set up its signals it just ends
-    assert "Traceback" not in house.log()
-    following = house.foreground()
+    assert "Traceback" not in installation.log()
+    following = installation.foreground()
     if seed % 2:
-        house.ended("quick")
+        installation.ended("quick")
     following.terminate()
     assert ends(following) == 0
-    assert not claimed(house)
+    assert not claimed(installation)
 
 
-def test_a_start_during_a_stop_is_refused_and_a_later_one_works(house: House) -> None:
-    daemon = house.foreground()
-    house.fine("add", "gated", "--once")
-    seen_running(house, "gated")
+def test_a_start_during_a_stop_is_refused_and_a_later_one_works(installation: Installation) -> None:
+    daemon = installation.foreground()
+    installation.fine("add", "gated", "--once")
+    seen_running(installation, "gated")
     daemon.terminate()
-    until(lambda: house.status()["state"] == "draining", "the drain")
-    refused = house.jobd("start")
+    until(lambda: installation.status()["state"] == "draining", "the drain")
+    refused = installation.jobd("start")
     assert refused.returncode == 1
     assert "already running" in refused.stderr
-    (house.folder / "open").touch()
+    (installation.folder / "open").touch()
     assert ends(daemon) == 0
-    house.foreground()
-    (run,) = house.history("gated")
+    installation.foreground()
+    (run,) = installation.history("gated")
     assert run["outcome"] == "succeeded"
 
 
-def test_signals_one_after_the_other_end_it_at_once_and_cleanly(house: House) -> None:
-    daemon = house.foreground()
-    house.fine("add", "gated", "--once")
-    seen_running(house, "gated")
+def test_signals_one_after_the_other_end_it_at_once_and_cleanly(installation: Installation) -> None:
+    daemon = installation.foreground()
+    installation.fine("add", "gated", "--once")
+    seen_running(installation, "gated")
     for _ in range(5):
         daemon.send_signal(signal.SIGTERM)
         time.sleep(0.05)  # signals that wait together are one
     began = time.monotonic()
     assert ends(daemon) == 0
     assert time.monotonic() - began < 8
-    assert not claimed(house)
+    assert not claimed(installation)
 
 
 # Taking over
 
 
 @pytest.mark.quiet
-def test_after_a_kill_the_same_node_takes_its_runs_up_within_two_seconds(make_house: Callable[..., House]) -> None:
-    house = make_house(more="")  # the lease is the one by default: it is not waited for
-    daemon = house.foreground()
-    house.fine("add", "gated", "--once")
-    seen_running(house, "gated")
+def test_after_a_kill_the_same_node_takes_its_runs_up_within_two_seconds(
+    make_installation: Callable[..., Installation],
+) -> None:
+    installation = make_installation(more="")  # the lease is the one by default: it is not waited for
+    daemon = installation.foreground()
+    installation.fine("add", "gated", "--once")
+    seen_running(installation, "gated")
     daemon.kill()
     ends(daemon)
     began = time.monotonic()
-    house.foreground()
-    noted(house, "began", 2)
+    installation.foreground()
+    noted(installation, "began", 2)
     assert time.monotonic() - began < 2
 
 
@@ -218,43 +231,47 @@ def test_after_a_kill_the_same_node_takes_its_runs_up_within_two_seconds(make_ho
 
 
 @pytest.mark.quiet
-def test_status_tells_the_truth_with_the_daemon_dead_or_the_database_down(make_house: Callable[..., House]) -> None:
+def test_status_tells_the_truth_with_the_daemon_dead_or_the_database_down(
+    make_installation: Callable[..., Installation],
+) -> None:
     with servers.running("mariadb") as server:
-        house = make_house(server.new_database())
-        daemon = house.foreground()
-        assert house.jobd("status").returncode == 0
+        installation = make_installation(server.new_database())
+        daemon = installation.foreground()
+        assert installation.jobd("status").returncode == 0
         server.kill()
-        until(lambda: house.status()["database"] != "ok", "the trouble to be noticed")
+        until(lambda: installation.status()["database"] != "ok", "the trouble to be noticed")
         began = time.monotonic()
-        told = house.jobd("status")
+        told = installation.jobd("status")
         assert time.monotonic() - began < 2
         assert "cannot" in told.stdout or "refused" in told.stdout, told
         daemon.kill()
         ends(daemon)
         began = time.monotonic()
-        told = house.jobd("status")
+        told = installation.jobd("status")
         assert time.monotonic() - began < 2
         assert (told.returncode, told.stderr) == (3, "jobd: error: jobd is not running\n")
 
 
-def test_a_database_that_is_away_keeps_the_log_short_and_the_daemon_calm(make_house: Callable[..., House]) -> None:
+def test_a_database_that_is_away_keeps_the_log_short_and_the_daemon_calm(
+    make_installation: Callable[..., Installation],
+) -> None:
     with servers.running("postgresql") as server:
-        house = make_house(server.new_database())
-        daemon = house.foreground()
-        house.fine("add", "quick", "--every", "100ms")
-        house.ended("quick", 3)
+        installation = make_installation(server.new_database())
+        daemon = installation.foreground()
+        installation.fine("add", "quick", "--every", "100ms")
+        installation.ended("quick", 3)
         server.kill()
         time.sleep(8)
-        said = [line for line in house.log().splitlines() if "database" in line]
+        said = [line for line in installation.log().splitlines() if "database" in line]
         assert 1 <= len(said) < 6, said
         server.start()
-        ran(house, "quick", 5)
-        check_whole(house, "quick")
+        ran(installation, "quick", 5)
+        check_whole(installation, "quick")
         assert daemon.poll() is None
 
 
 @pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
-def test_rights_that_are_taken_away_and_given_back(make_house: Callable[..., House], kind: str) -> None:
+def test_rights_that_are_taken_away_and_given_back(make_installation: Callable[..., Installation], kind: str) -> None:
     with servers.running(kind) as server:
         url = server.new_database()
         name = url.rpartition("/")[2]
@@ -272,41 +289,41 @@ def test_rights_that_are_taken_away_and_given_back(make_house: Callable[..., Hou
             server.sql(f"ALTER DATABASE {name} OWNER TO jobd")
             take = f"ALTER DATABASE {name} SET default_transaction_read_only = on"
             give = f"ALTER DATABASE {name} SET default_transaction_read_only = off"
-        house = make_house(url.replace("root@", "jobd@").replace("postgres@", "jobd@"))
-        daemon = house.foreground()
-        house.fine("add", "quick", "--every", "100ms")
-        house.ended("quick", 3)
+        installation = make_installation(url.replace("root@", "jobd@").replace("postgres@", "jobd@"))
+        daemon = installation.foreground()
+        installation.fine("add", "quick", "--every", "100ms")
+        installation.ended("quick", 3)
         server.sql(take)
         server.sql(kick)
-        until(lambda: house.status()["database"] != "ok", "the trouble to be noticed")
-        refused = house.jobd("add", "quick2", "--task", "quick", "--once")
+        until(lambda: installation.status()["database"] != "ok", "the trouble to be noticed")
+        refused = installation.jobd("add", "quick2", "--task", "quick", "--once")
         assert (refused.returncode, refused.stderr.count("\n")) == (4, 1), refused
         server.sql(give)
         server.sql(kick)
-        until(lambda: house.status()["database"] == "ok", "the recovery")
-        ran(house, "quick", 5)
-        check_whole(house, "quick")
+        until(lambda: installation.status()["database"] == "ok", "the recovery")
+        ran(installation, "quick", 5)
+        check_whole(installation, "quick")
         assert daemon.poll() is None
 
 
 @pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
-def test_too_many_connections_are_waited_out(make_house: Callable[..., House], kind: str) -> None:
+def test_too_many_connections_are_waited_out(make_installation: Callable[..., Installation], kind: str) -> None:
     with servers.running(kind) as server:
-        house = make_house(server.new_database())
+        installation = make_installation(server.new_database())
         if kind == "mariadb":
             server.sql("SET GLOBAL max_connections = 10; CREATE USER other@'127.0.0.1'")
         else:
             server.sql("ALTER DATABASE postgres CONNECTION LIMIT 40")
-        daemon = house.foreground()
-        house.fine("add", "quick", "--every", "100ms")
-        house.ended("quick", 3)
+        daemon = installation.foreground()
+        installation.fine("add", "quick", "--every", "100ms")
+        installation.ended("quick", 3)
         with contextlib.ExitStack() as crowd:
             _crowd(server, kind, crowd)
-            refused = house.jobd("add", "quick2", "--task", "quick", "--once")
+            refused = installation.jobd("add", "quick2", "--task", "quick", "--once")
             assert (refused.returncode, refused.stderr.count("\n")) == (4, 1), refused
-        ran(house, "quick", 5)
+        ran(installation, "quick", 5)
         assert daemon.poll() is None
-        check_whole(house, "quick")
+        check_whole(installation, "quick")
 
 
 def _crowd(server: servers.Server, kind: str, crowd: contextlib.ExitStack) -> None:
@@ -323,31 +340,31 @@ def _crowd(server: servers.Server, kind: str, crowd: contextlib.ExitStack) -> No
                 crowd.callback(psycopg.connect(url).close)
 
 
-def test_a_locked_table_is_waited_out(make_house: Callable[..., House]) -> None:
+def test_a_locked_table_is_waited_out(make_installation: Callable[..., Installation]) -> None:
     with servers.running("mariadb") as server:
         url = server.new_database()
-        house = make_house(url)
-        daemon = house.foreground()
-        house.fine("add", "quick", "--every", "100ms")
-        house.ended("quick", 3)
+        installation = make_installation(url)
+        daemon = installation.foreground()
+        installation.fine("add", "quick", "--every", "100ms")
+        installation.ended("quick", 3)
         import pymysql
 
         with pymysql.connect(host="127.0.0.1", port=server.port, user="root") as other:
             name = url.rpartition("/")[2]
             other.cursor().execute(f"LOCK TABLES {name}.job WRITE, {name}.schedule WRITE")
-            until(lambda: house.status()["database"] != "ok", "the trouble to be noticed")
-        until(lambda: house.status()["database"] == "ok", "the recovery")
-        ran(house, "quick", 5)
+            until(lambda: installation.status()["database"] != "ok", "the trouble to be noticed")
+        until(lambda: installation.status()["database"] == "ok", "the recovery")
+        ran(installation, "quick", 5)
         assert daemon.poll() is None
-        check_whole(house, "quick")
+        check_whole(installation, "quick")
 
 
 @pytest.mark.parametrize("what", ["replaced", "removed", "header", "page"])
-def test_a_damaged_database_is_neither_used_nor_made_anew(house: House, what: str) -> None:
-    path = house.folder / "jobd.db"
-    daemon = house.foreground()
-    house.fine("add", "quick", "--every", "100ms")
-    house.ended("quick", 3)
+def test_a_damaged_database_is_neither_used_nor_made_anew(installation: Installation, what: str) -> None:
+    path = installation.folder / "jobd.db"
+    daemon = installation.foreground()
+    installation.fine("add", "quick", "--every", "100ms")
+    installation.ended("quick", 3)
     daemon.terminate()
     ends(daemon)
     whole = path.read_bytes()
@@ -361,26 +378,28 @@ def test_a_damaged_database_is_neither_used_nor_made_anew(house: House, what: st
         case "page":
             path.write_bytes(whole[:4_096] + b"\xff" * 4_096 * 3 + whole[4_096 * 4 :])
     if what == "removed":
-        house.foreground()  # as on the first day
-        assert house.fine("list", "--json") == []
+        installation.foreground()  # as on the first day
+        assert installation.fine("list", "--json") == []
         return
     left = path.read_bytes()
-    refused = house.jobd("start", "--foreground")
+    refused = installation.jobd("start", "--foreground")
     assert refused.returncode in (1, 4, 78), refused
     assert refused.stderr.count("\n") <= 2, refused
-    assert "Traceback" not in refused.stderr + house.log()
-    listed = house.jobd("list")
+    assert "Traceback" not in refused.stderr + installation.log()
+    listed = installation.jobd("list")
     assert listed.returncode != 0
     assert "bug in jobd" not in refused.stderr + listed.stderr
     assert path.read_bytes()[: len(left)] == left
 
 
 @pytest.mark.parametrize("what", ["unlinked", "renamed", "other"])
-def test_a_database_file_that_is_swapped_under_the_daemon_is_noticed(house: House, what: str, tmp_path: Path) -> None:
-    path = house.folder / "jobd.db"
-    daemon = house.foreground()
-    house.fine("add", "quick", "--every", "100ms")
-    house.ended("quick", 3)
+def test_a_database_file_that_is_swapped_under_the_daemon_is_noticed(
+    installation: Installation, what: str, tmp_path: Path
+) -> None:
+    path = installation.folder / "jobd.db"
+    daemon = installation.foreground()
+    installation.fine("add", "quick", "--every", "100ms")
+    installation.ended("quick", 3)
     if what == "other":
         with sqlite3.connect(tmp_path / "other.db") as other:
             other.execute("CREATE TABLE job (id)")
@@ -391,31 +410,33 @@ def test_a_database_file_that_is_swapped_under_the_daemon_is_noticed(house: Hous
             name.rename(name.with_name(f"old-{name.name}"))
     if what == "other":
         (tmp_path / "other.db").rename(path)
-    until(lambda: house.status()["database"] != "ok", "the loss to be noticed")
+    until(lambda: installation.status()["database"] != "ok", "the loss to be noticed")
     if what == "renamed":
-        for name in house.folder.glob("old-*"):
+        for name in installation.folder.glob("old-*"):
             name.rename(name.with_name(name.name.removeprefix("old-")))
-        until(lambda: house.status()["database"] == "ok", "the recovery")
-        ran(house, "quick", 3)
-        check_whole(house, "quick")
+        until(lambda: installation.status()["database"] == "ok", "the recovery")
+        ran(installation, "quick", 3)
+        check_whole(installation, "quick")
     assert daemon.poll() is None
-    assert "Traceback" not in house.log()
+    assert "Traceback" not in installation.log()
 
 
 @pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
-def test_a_table_that_is_dropped_under_the_daemon_is_not_made_anew(make_house: Callable[..., House], kind: str) -> None:
+def test_a_table_that_is_dropped_under_the_daemon_is_not_made_anew(
+    make_installation: Callable[..., Installation], kind: str
+) -> None:
     with servers.running(kind) as server:
         url = server.new_database()
-        house = make_house(url)
-        daemon = house.foreground()
-        house.fine("add", "quick", "--every", "100ms")
-        house.ended("quick", 3)
+        installation = make_installation(url)
+        daemon = installation.foreground()
+        installation.fine("add", "quick", "--every", "100ms")
+        installation.ended("quick", 3)
         _drop(server, kind, url.rpartition("/")[2], "run")
-        until(lambda: house.status()["database"] != "ok", "the loss to be noticed")
+        until(lambda: installation.status()["database"] != "ok", "the loss to be noticed")
         daemon.terminate()
         ends(daemon)
-        assert "Traceback" not in house.log()
-        for refused in (house.jobd("history", "quick"), house.jobd("start", "--foreground")):
+        assert "Traceback" not in installation.log()
+        for refused in (installation.jobd("history", "quick"), installation.jobd("start", "--foreground")):
             assert refused.returncode == 78, refused
             assert "are not those that jobd made" in refused.stderr
             assert "Traceback" not in refused.stderr
@@ -438,47 +459,54 @@ def _drop(server: servers.Server, kind: str, database: str, table: str) -> None:
 # Scarce resources, odd surroundings
 
 
-def test_too_few_descriptors_are_told_and_cost_no_processor(make_house: Callable[..., House]) -> None:
-    house = make_house(workers=8)
-    command = ["prlimit", "--nofile=24", *house.command("start", "--foreground")]
-    with (house.folder / "log").open("a") as log:
-        process = subprocess.Popen(command, env=house.environ, stdout=log, stderr=log, text=True)
-    house.processes.append(process)
-    house.fine("add", "quick", "--every", "100ms")
-    until(lambda: "Too many open files" in house.log() or process.poll() is not None, "the trouble to be told")
-    house.ended("quick", 3)
+def test_too_few_descriptors_are_told_and_cost_no_processor(make_installation: Callable[..., Installation]) -> None:
+    installation = make_installation(workers=8)
+    command = ["prlimit", "--nofile=24", *installation.command("start", "--foreground")]
+    with (installation.folder / "log").open("a") as log:
+        process = subprocess.Popen(command, env=installation.environ, stdout=log, stderr=log, text=True)
+    installation.processes.append(process)
+    installation.fine("add", "quick", "--every", "100ms")
+    until(lambda: "Too many open files" in installation.log() or process.poll() is not None, "the trouble to be told")
+    installation.ended("quick", 3)
     assert process.poll() is None
-    assert "Traceback" not in house.log()
+    assert "Traceback" not in installation.log()
 
 
-def test_a_daemon_that_finds_nothing_around_it_works(house: House) -> None:
-    house.environ = {"PYTHONPATH": house.environ["PYTHONPATH"], "PATH": ""}
-    house.foreground()
-    house.fine("add", "quick", "--once")
-    house.ended("quick")
+def test_a_daemon_that_finds_nothing_around_it_works(installation: Installation) -> None:
+    installation.environ = {"PYTHONPATH": installation.environ["PYTHONPATH"], "PATH": ""}
+    installation.foreground()
+    installation.fine("add", "quick", "--once")
+    installation.ended("quick")
 
 
-def test_as_the_first_process_of_a_container_it_reaps_and_stops(house: House) -> None:
-    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *house.command("start", "--foreground")]
+def test_as_the_first_process_of_a_container_it_reaps_and_stops(installation: Installation) -> None:
+    command = [
+        "unshare",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--kill-child",
+        *installation.command("start", "--foreground"),
+    ]
     if os.geteuid() != 0:
         pytest.skip("only root can make a namespace of processes")
-    with (house.folder / "log").open("a") as log:
-        process = subprocess.Popen(command, env=house.environ, stdout=log, stderr=log, text=True)
-    house.processes.append(process)
-    house.fine("add", "quick", "--every", "100ms")
-    house.ended("quick", 3)
+    with (installation.folder / "log").open("a") as log:
+        process = subprocess.Popen(command, env=installation.environ, stdout=log, stderr=log, text=True)
+    installation.processes.append(process)
+    installation.fine("add", "quick", "--every", "100ms")
+    installation.ended("quick", 3)
     inside = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
     os.kill(inside, signal.SIGTERM)
     assert ends(process) == 0
-    assert not claimed(house)
+    assert not claimed(installation)
 
 
-def test_four_daemons_started_at_once_are_one(house: House) -> None:
+def test_four_daemons_started_at_once_are_one(installation: Installation) -> None:
     answers: list[int] = []
-    threads = [threading.Thread(target=lambda: answers.append(house.jobd("start").returncode)) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: answers.append(installation.jobd("start").returncode)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert sorted(answers) == [0, 1, 1, 1]
-    house.fine("stop")
+    installation.fine("stop")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.house import LONG, House, until
+from tests.installation import LONG_TIMEOUT, Installation, until
 
 PLUGIN = r'''
 import ctypes, json, logging, os, signal, subprocess, sys, threading, time
@@ -144,39 +144,39 @@ WHO = re.compile(r"<\w+#\d+\.\d+>")
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path / "house", plugin=PLUGIN)
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    made = Installation(tmp_path / "home", plugin=PLUGIN)
     made.configure("context = true\n[history]\nkeep_per_job = 100000\noutput = 65536\n", workers=2)
     yield made
     made.close()
 
 
-def define(house: House, jobs: dict[str, str]) -> None:
+def define(installation: Installation, jobs: dict[str, str]) -> None:
     """Enter a job of each name with these lines of a job file."""
     text = "".join(f"[job.{name}]\n{lines}\n" for name, lines in jobs.items())
-    (house.folder / "jobs.toml").write_text(text)
-    house.fine("apply", str(house.folder / "jobs.toml"), "--yes")
+    (installation.folder / "jobs.toml").write_text(text)
+    installation.fine("apply", str(installation.folder / "jobs.toml"), "--yes")
 
 
-def rows(house: House, sql: str) -> list[Any]:
-    with closing(sqlite3.connect(house.folder / "jobd.db")) as database:
+def rows(installation: Installation, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(installation.folder / "jobd.db")) as database:
         return database.execute(sql).fetchall()
 
 
-def ran(house: House, runs: int) -> dict[str, str]:
+def ran(installation: Installation, runs: int) -> dict[str, str]:
     """What is kept of each attempt, by who it is, when so many runs are recorded."""
-    daemon = house.foreground()
-    until(lambda: rows(house, "SELECT count(*) FROM run")[0][0] >= runs, f"{runs} runs", LONG)
+    daemon = installation.foreground()
+    until(lambda: rows(installation, "SELECT count(*) FROM run")[0][0] >= runs, f"{runs} runs", LONG_TIMEOUT)
     daemon.send_signal(signal.SIGTERM)
     assert daemon.wait() == 0
     recorded = "SELECT name, number, attempts FROM run JOIN job ON job.id = job_id WHERE outcome <> 'lost'"
     kept = {
         f"<{name}#{number}.{attempt + 1}>": ""
-        for name, number, most in rows(house, recorded)
+        for name, number, most in rows(installation, recorded)
         for attempt in range(most)
     }
     for name, number, attempt, text in rows(
-        house,
+        installation,
         "SELECT name, number, attempt, text FROM output JOIN job ON job.id = job_id ORDER BY 1, 2, 3, part",
     ):
         if (who := f"<{name}#{number}.{attempt}>") in kept:
@@ -184,11 +184,11 @@ def ran(house: House, runs: int) -> dict[str, str]:
     return kept
 
 
-def nothing_is_mixed(house: House, kept: dict[str, str]) -> None:
+def nothing_is_mixed(installation: Installation, kept: dict[str, str]) -> None:
     """No run is shown with what another printed, in the history and in the daemon's log."""
     for who, text in kept.items():
         assert set(WHO.findall(text)) <= {who}, (who, text[-300:])
-    for line in (house.folder / "log").read_text().splitlines():
+    for line in (installation.folder / "log").read_text().splitlines():
         told = json.loads(line)
         for who in WHO.findall(told["msg"]):
             assert who.startswith(f"<{told.get('job')}#{told.get('run')}."), line
@@ -197,17 +197,17 @@ def nothing_is_mixed(house: House, kept: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("count", [20, 200])
-def test_each_run_has_exactly_its_own_lines_at_any_rate(house: House, count: int) -> None:
-    define(house, {f"job{number}": 'task = "says"\ninterval = "1s"' for number in range(count)})
-    kept = ran(house, 6 * count)
+def test_each_run_has_exactly_its_own_lines_at_any_rate(installation: Installation, count: int) -> None:
+    define(installation, {f"job{number}": 'task = "says"\ninterval = "1s"' for number in range(count)})
+    kept = ran(installation, 6 * count)
     assert {who: text for who, text in kept.items() if text != f"{who}\n"} == {}
-    nothing_is_mixed(house, kept)
+    nothing_is_mixed(installation, kept)
 
 
-def test_each_way_to_print_beside_all_others_is_kept_exactly(house: House) -> None:
+def test_each_way_to_print_beside_all_others_is_kept_exactly(installation: Installation) -> None:
     jobs = {f"{QUICK[number % len(QUICK)]}_{number}": 'interval = "500ms"' for number in range(90)}
-    define(house, {name: f'task = "{name.rpartition("_")[0]}"\n{lines}' for name, lines in jobs.items()})
-    kept = ran(house, 900)
+    define(installation, {name: f'task = "{name.rpartition("_")[0]}"\n{lines}' for name, lines in jobs.items()})
+    kept = ran(installation, 900)
     for who, text in kept.items():
         kind = who[1:].partition("#")[0].rpartition("_")[0]
         if kind == "much":
@@ -216,16 +216,18 @@ def test_each_way_to_print_beside_all_others_is_kept_exactly(house: House) -> No
             assert set(CUT.sub("", text)[: -len(who) - 1]) == {"x"}  # a run of more than 1 s is kept in several parts
         else:
             assert text == EXACTLY[kind].format(who), who
-    nothing_is_mixed(house, kept)
+    nothing_is_mixed(installation, kept)
 
 
-def test_what_a_run_prints_before_a_hard_end_is_kept_with_it_and_nothing_later_with_another(house: House) -> None:
+def test_what_a_run_prints_before_a_hard_end_is_kept_with_it_and_nothing_later_with_another(
+    installation: Installation,
+) -> None:
     jobs = {f"says_{number}": 'interval = "200ms"' for number in range(60)}
     jobs |= {f"retries_{number}": 'interval = "1s"\nretry_times = 2' for number in range(10)}
     jobs |= {f"{kind}_0": 'interval = "4s"' for kind in ROUGH}
-    define(house, {name: f'task = "{name.rpartition("_")[0]}"\n{lines}' for name, lines in jobs.items()})
-    kept = ran(house, 500)
-    nothing_is_mixed(house, kept)
+    define(installation, {name: f'task = "{name.rpartition("_")[0]}"\n{lines}' for name, lines in jobs.items()})
+    kept = ran(installation, 500)
+    nothing_is_mixed(installation, kept)
     for who, text in kept.items():
         kind = who[1:].partition("#")[0].rpartition("_")[0]
         if kind in EXACTLY and "[jobd: " not in text:  # else the thief was at it

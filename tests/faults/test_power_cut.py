@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from tests.edits import STORED, edits, judge, stored
+from tests.faults.helpers import notes
 from tests.faults.power import SAID, replay, watched
-from tests.faults.scene import notes
-from tests.house import House
+from tests.installation import Installation
 
 SEED = 20_260_724
 PEOPLE = ("ann", "bob")  # they type at the same time
@@ -46,9 +46,9 @@ Files = dict[str, bytes]
 Rows = list[tuple[Any, ...]]
 
 
-def spelled(house: House, *words: str) -> str:
+def spelled(installation: Installation, *words: str) -> str:
     """A command, for the shell."""
-    return shlex.join(house.command(*words))
+    return shlex.join(installation.command(*words))
 
 
 def cuts(trace: Path, folder: Path, share: float = 1) -> Iterator[tuple[list[str], Files]]:
@@ -79,13 +79,13 @@ def opened(files: Files, folder: Path, sql: str) -> Rows:
         return connection.execute(sql).fetchall()
 
 
-def test_what_jobd_acknowledged_survives_a_power_cut(house: House, tmp_path: Path) -> None:
+def test_what_jobd_acknowledged_survives_a_power_cut(installation: Installation, tmp_path: Path) -> None:
     script = ""
     for person in PEOPLE:
-        commands = [spelled(house, *edit.words) for edit in islice(edits(person, SEED), EDITS)]
+        commands = [spelled(installation, *edit.words) for edit in islice(edits(person, SEED), EDITS)]
         script += f"({' && '.join(f'{command} && echo {person} >> {SAID}' for command in commands)}) &\n"
-    trace = watched(script + "wait", house.folder, house.environ)
-    for said, files in cuts(trace, house.folder):
+    trace = watched(script + "wait", installation.folder, installation.environ)
+    for said, files in cuts(trace, installation.folder):
         found = stored(opened(files, tmp_path, STORED))
         for person in PEOPLE:
             judge(found, person, SEED, said.count(person))
@@ -93,26 +93,26 @@ def test_what_jobd_acknowledged_survives_a_power_cut(house: House, tmp_path: Pat
 
 
 def test_what_a_daemon_has_shown_survives_a_power_cut_and_the_rest_is_run_when_it_is_back(
-    house: House, tmp_path: Path
+    installation: Installation, tmp_path: Path
 ) -> None:
     adds, waits = [], []
     for name in ONCE:
-        add = spelled(house, "add", name, "--task", "naps", "--once", "--force")
+        add = spelled(installation, "add", name, "--task", "naps", "--once", "--force")
         adds.append(f"{add} && echo {name} >> {SAID}")
-        is_done = f"{spelled(house, 'history', name, '--json')} | grep -q succeeded"
+        is_done = f"{spelled(installation, 'history', name, '--json')} | grep -q succeeded"
         waits.append(f"until {is_done}; do kill -0 $! || exit 1; done; echo ran {name} >> {SAID}")
     script = [
-        f"{spelled(house, 'start', '--foreground')} 2> log &",
-        f"until {spelled(house, 'status')} > status; do kill -0 $! || exit 1; done",
-        spelled(house, "add", "busy", "--task", "quick", "--every", "100ms", "--force"),
+        f"{spelled(installation, 'start', '--foreground')} 2> log &",
+        f"until {spelled(installation, 'status')} > status; do kill -0 $! || exit 1; done",
+        spelled(installation, "add", "busy", "--task", "quick", "--every", "100ms", "--force"),
         adds[0],
         *(line for pair in zip(adds[1:], waits, strict=False) for line in pair),
         waits[-1],
-        f"{spelled(house, 'stop')}; wait",
+        f"{spelled(installation, 'stop')}; wait",
     ]
-    trace = watched("\n".join(script), house.folder, house.environ)
+    trace = watched("\n".join(script), installation.folder, installation.environ)
     restored: Files = {}
-    for said, files in cuts(trace, house.folder, 0.2):
+    for said, files in cuts(trace, installation.folder, 0.2):
         found = {row[0]: row for row in opened(files, tmp_path, RUNS)}
         for name in ONCE:
             added, ran = (name, None, 0, 1), (name, "succeeded", 1, 0)
@@ -121,13 +121,13 @@ def test_what_a_daemon_has_shown_survives_a_power_cut_and_the_rest_is_run_when_i
         if not restored and ONCE[-1] in said:
             restored = files
     assert len(said) == 2 * len(ONCE)
-    shutil.rmtree(house.state)
-    (house.folder / "notes").unlink()
-    done = {name for name, outcome, *_ in opened(restored, house.folder, RUNS) if outcome}
-    house.foreground()
+    shutil.rmtree(installation.state)
+    (installation.folder / "notes").unlink()
+    done = {name for name, outcome, *_ in opened(restored, installation.folder, RUNS) if outcome}
+    installation.foreground()
     for name in ONCE:
-        assert house.ended(name)[0]["outcome"] == "succeeded"
-    assert {line.split()[1] for line in notes(house)} - {"busy"} == set(ONCE) - done
+        assert installation.ended(name)[0]["outcome"] == "succeeded"
+    assert {line.split()[1] for line in notes(installation)} - {"busy"} == set(ONCE) - done
 
 
 @pytest.mark.parametrize(

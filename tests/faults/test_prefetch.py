@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import LONG, House, until
+from tests.installation import LONG_TIMEOUT, Installation, until
 
 PLUGIN = '''
 import os, signal, subprocess, sys, time
@@ -46,24 +46,26 @@ MANY = 300
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path / "house", plugin=PLUGIN)
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    made = Installation(tmp_path / "home", plugin=PLUGIN)
     made.configure("", workers=2)
     yield made
     made.close()
 
 
-def jobs(house: House, tasks: dict[str, str]) -> None:
+def jobs(installation: Installation, tasks: dict[str, str]) -> None:
     """Enter a run-once job of each name for its task."""
     text = "".join(f'[job.{name}]\ntask = "{task}"\nrunonce = true\n' for name, task in tasks.items())
-    (house.folder / "jobs.toml").write_text(text)
-    house.fine("apply", str(house.folder / "jobs.toml"), "--yes")
+    (installation.folder / "jobs.toml").write_text(text)
+    installation.fine("apply", str(installation.folder / "jobs.toml"), "--yes")
 
 
-def outcomes(house: House, count: int) -> dict[str, list[str]]:
+def outcomes(installation: Installation, count: int) -> dict[str, list[str]]:
     """The outcomes of each job, when there are `count` in all."""
     found = until(
-        lambda: len(runs := house.fine("history", "-n", "2000", "--json")) >= count and runs, "all runs", LONG
+        lambda: len(runs := installation.fine("history", "-n", "2000", "--json")) >= count and runs,
+        "all runs",
+        LONG_TIMEOUT,
     )
     told: dict[str, list[str]] = {}
     for run in found:
@@ -71,24 +73,24 @@ def outcomes(house: House, count: int) -> dict[str, list[str]]:
     return told
 
 
-def test_the_output_of_each_run_is_its_own(house: House) -> None:
+def test_the_output_of_each_run_is_its_own(installation: Installation) -> None:
     kinds = ("silent", "speaks", "silent", "silent", "speaks")
     tasks = {f"job{number}": kinds[number % len(kinds)] for number in range(MANY)}
     tasks |= {f"prog{number}": "has_a_program_speak" for number in range(3)}
     tasks |= {f"flood{number}": "floods" for number in range(3)}
-    jobs(house, tasks)
-    house.foreground()
-    told = outcomes(house, len(tasks))
+    jobs(installation, tasks)
+    installation.foreground()
+    told = outcomes(installation, len(tasks))
     assert told == {name: ["succeeded"] for name in tasks}
     for name, task in [*tasks.items()][::4] + [*tasks.items()][MANY:]:
-        printed = house.fine("logs", name)
+        printed = installation.fine("logs", name)
         expected = {"silent": "", "speaks": f"<{name}.>", "has_a_program_speak": name, "floods": name}[task]
         assert printed.strip().endswith(expected)
         assert printed.count("<") == expected.count("<")
         assert task == "floods" or len(printed.strip()) == len(expected), printed
 
 
-def test_a_worker_that_dies_costs_only_the_run_that_it_was_in(house: House) -> None:
+def test_a_worker_that_dies_costs_only_the_run_that_it_was_in(installation: Installation) -> None:
     deadly = {f"deadly{number}": "dies" for number in range(4)}
     tasks = {}
     for number in range(MANY):
@@ -96,34 +98,36 @@ def test_a_worker_that_dies_costs_only_the_run_that_it_was_in(house: House) -> N
         if number % 80 == 79:
             tasks[f"deadly{number // 80}"] = "dies"
     tasks |= deadly
-    jobs(house, tasks)
-    house.foreground()
-    told = outcomes(house, len(tasks))
+    jobs(installation, tasks)
+    installation.foreground()
+    told = outcomes(installation, len(tasks))
     assert told == {name: ["failed" if task == "dies" else "succeeded"] for name, task in tasks.items()}
 
 
-def test_the_daemon_is_killed_with_runs_in_line_and_each_is_run_to_its_end(house: House) -> None:
+def test_the_daemon_is_killed_with_runs_in_line_and_each_is_run_to_its_end(installation: Installation) -> None:
     tasks = {f"job{number}": "silent" for number in range(MANY)}
-    jobs(house, tasks)
-    daemon = house.foreground()
-    until(lambda: house.fine("history", "-n", "2000", "--json"), "the first runs")
+    jobs(installation, tasks)
+    daemon = installation.foreground()
+    until(lambda: installation.fine("history", "-n", "2000", "--json"), "the first runs")
     os.kill(daemon.pid, signal.SIGKILL)
     daemon.wait()
-    house.foreground()
-    until(lambda: len(ends(house)) == MANY, "all to succeed")
-    assert set(outcomes(house, MANY)) == set(tasks)
+    installation.foreground()
+    until(lambda: len(ends(installation)) == MANY, "all to succeed")
+    assert set(outcomes(installation, MANY)) == set(tasks)
 
 
-def ends(house: House) -> set[str]:
+def ends(installation: Installation) -> set[str]:
     """The jobs that have succeeded."""
-    return {run["job"] for run in house.fine("history", "-n", "5000", "--json") if run["outcome"] == "succeeded"}
+    return {run["job"] for run in installation.fine("history", "-n", "5000", "--json") if run["outcome"] == "succeeded"}
 
 
-def test_what_stands_behind_a_run_that_hangs_is_cancelled_stopped_and_run_all_the_same(house: House) -> None:
+def test_what_stands_behind_a_run_that_hangs_is_cancelled_stopped_and_run_all_the_same(
+    installation: Installation,
+) -> None:
     tasks = {f"job{number}": "silent" for number in range(MANY)} | {"hang1": "sleeps"}
-    jobs(house, tasks | {f"late{number}": "silent" for number in range(40)})
-    house.foreground()
-    until(lambda: len(ends(house)) == MANY + 40, "all others to succeed")
-    until(lambda: house.fine("show", "hang1", "--json")["state"] == "running", "hang1 to be seen running")
-    house.fine("cancel", "hang1")
-    assert house.ended("hang1")[0]["outcome"] == "cancelled"
+    jobs(installation, tasks | {f"late{number}": "silent" for number in range(40)})
+    installation.foreground()
+    until(lambda: len(ends(installation)) == MANY + 40, "all others to succeed")
+    until(lambda: installation.fine("show", "hang1", "--json")["state"] == "running", "hang1 to be seen running")
+    installation.fine("cancel", "hang1")
+    assert installation.ended("hang1")[0]["outcome"] == "cancelled"

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.scene import DEFAULT, with_signals_of_the_c_library
-from tests.house import House
+from tests.faults.helpers import DEFAULT, with_signals_of_the_c_library
+from tests.installation import Installation
 
 PLUGIN = """
 import os, signal
@@ -38,34 +38,34 @@ PROGRAMS: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    house = House(tmp_path_factory.mktemp("programs") / "house", plugin=PLUGIN)
-    house.foreground()
-    yield house
-    house.close()
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    installation = Installation(tmp_path_factory.mktemp("programs") / "home", plugin=PLUGIN)
+    installation.foreground()
+    yield installation
+    installation.close()
 
 
-def pid_of_the_worker(house: House, name: str) -> str:
-    house.fine("add", name, "--task", "pid", "--once")
-    house.ended(name)
-    return str(house.fine("logs", name))
+def pid_of_the_worker(installation: Installation, name: str) -> str:
+    installation.fine("add", name, "--task", "pid", "--once")
+    installation.ended(name)
+    return str(installation.fine("logs", name))
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_what_became_of_a_program_is_said_and_costs_no_worker(house: House, name: str) -> None:
+def test_what_became_of_a_program_is_said_and_costs_no_worker(installation: Installation, name: str) -> None:
     words, error = PROGRAMS[name]
-    before = pid_of_the_worker(house, f"before {name}")
-    house.fine("add", name, "--once", "--", *words)
-    (run,) = house.ended(name)
+    before = pid_of_the_worker(installation, f"before {name}")
+    installation.fine("add", name, "--once", "--", *words)
+    (run,) = installation.ended(name)
     assert run["outcome"] == "failed"
     assert error in run["error"], run
-    assert pid_of_the_worker(house, f"after {name}") == before
+    assert pid_of_the_worker(installation, f"after {name}") == before
 
 
 @pytest.mark.parametrize(
     ("task", "name"), [("dies_by_a_real_time_signal", "SIGRTMIN+1"), ("dies_by_the_last_signal", "SIGRTMAX")]
 )
-def test_a_real_time_signal_that_ends_a_task_has_a_name(house: House, task: str, name: str) -> None:
-    house.fine("add", task, "--once")
-    (run,) = house.ended(task)
+def test_a_real_time_signal_that_ends_a_task_has_a_name(installation: Installation, task: str, name: str) -> None:
+    installation.fine("add", task, "--once")
+    (run,) = installation.ended(task)
     assert run["error"] == f"its process was killed by {name}"

@@ -10,24 +10,24 @@ from jobd.clock import SystemClock
 from jobd.store import requests
 from jobd.store.store import Store
 from jobd.store.url import parse_url
-from tests.faults.scene import seen_running
-from tests.house import House, until
+from tests.faults.helpers import seen_running
+from tests.installation import Installation, until
 
 LATER = ("--cron", "0 0 1 1 *")
 BROKEN = "import jobd\nimport no_such_module\n\n@jobd.task\ndef broken(): pass\n"
 
 
-def sql(house: House, statement: str) -> None:
-    url = house.database.replace("sqlite:///", f"sqlite:///{house.folder}/")
+def sql(installation: Installation, statement: str) -> None:
+    url = installation.database.replace("sqlite:///", f"sqlite:///{installation.folder}/")
     with contextlib.closing(Store(parse_url(url))) as store:
         store.transact(lambda session: session.execute(statement) and None)
 
 
-def waiting(house: House, name: str) -> "subprocess.Popen[str]":
+def waiting(installation: Installation, name: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        house.command("run", name, "--wait"),
-        cwd=house.folder,
-        env=house.environ,
+        installation.command("run", name, "--wait"),
+        cwd=installation.folder,
+        env=installation.environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -42,29 +42,29 @@ def answer(process: "subprocess.Popen[str]", seconds: float = 20) -> tuple[int, 
     return process.returncode, err
 
 
-def no_task(house: House) -> None:
-    house.fine("add", "x", "--task", "no_such_task", "--force", *LATER)
+def no_task(installation: Installation) -> None:
+    installation.fine("add", "x", "--task", "no_such_task", "--force", *LATER)
 
 
-def broken_plugin(house: House) -> None:
-    (house.folder / "plugins" / "broken.py").write_text(BROKEN)
-    house.fine("add", "x", "--task", "broken", "--force", *LATER)
+def broken_plugin(installation: Installation) -> None:
+    (installation.folder / "plugins" / "broken.py").write_text(BROKEN)
+    installation.fine("add", "x", "--task", "broken", "--force", *LATER)
 
 
-def no_pool(house: House) -> None:
-    house.fine("add", "x", "--task", "quick", "--pool", "elsewhere", *LATER)
+def no_pool(installation: Installation) -> None:
+    installation.fine("add", "x", "--task", "quick", "--pool", "elsewhere", *LATER)
 
 
-def bad_row(house: House) -> None:
-    house.fine("add", "x", "--task", "quick", *LATER)
-    sql(house, "UPDATE job SET \"interval\" = 'nonsense' WHERE name = 'x'")
+def bad_row(installation: Installation) -> None:
+    installation.fine("add", "x", "--task", "quick", *LATER)
+    sql(installation, "UPDATE job SET \"interval\" = 'nonsense' WHERE name = 'x'")
 
 
-def no_programs(house: House) -> None:
-    house.fine("add", "x", *LATER, "--", "/bin/true")
+def no_programs(installation: Installation) -> None:
+    installation.fine("add", "x", *LATER, "--", "/bin/true")
 
 
-CANNOT: dict[str, tuple[Callable[[House], None], str]] = {
+CANNOT: dict[str, tuple[Callable[[Installation], None], str]] = {
     "no task": (no_task, "no_such_task"),
     "broken plugin": (broken_plugin, "no_such_module"),
     "no pool": (no_pool, "no running node has the pool 'elsewhere'; there is: default"),
@@ -74,62 +74,64 @@ CANNOT: dict[str, tuple[Callable[[House], None], str]] = {
 
 
 @pytest.mark.parametrize("what", CANNOT)
-def test_a_run_that_cannot_begin_is_told_of_with_its_reason(house: House, what: str) -> None:
-    config = house.folder / "jobd.toml"
+def test_a_run_that_cannot_begin_is_told_of_with_its_reason(installation: Installation, what: str) -> None:
+    config = installation.folder / "jobd.toml"
     if what == "no programs":
         config.write_text(config.read_text().replace("commands = true", "commands = false"))
     prepare, why = CANNOT[what]
     if what == "broken plugin":
-        prepare(house)
-        house.foreground()
+        prepare(installation)
+        installation.foreground()
     else:
-        house.foreground()
-        prepare(house)
-    code, err = answer(waiting(house, "x"))
+        installation.foreground()
+        prepare(installation)
+    code, err = answer(waiting(installation, "x"))
     assert (code, why in err) == (1, True), err
-    assert why in house.fine("show", "x")
-    told = house.jobd("run", "x")
+    assert why in installation.fine("show", "x")
+    told = installation.jobd("run", "x")
     assert why in told.stderr, told
     assert told.returncode == (1 if what == "bad row" else 0)
 
 
-def test_without_a_node_it_is_told_at_once_also_when_the_daemon_was_killed(house: House) -> None:
-    daemon = house.foreground()
-    house.fine("add", "quick", *LATER)
+def test_without_a_node_it_is_told_at_once_also_when_the_daemon_was_killed(installation: Installation) -> None:
+    daemon = installation.foreground()
+    installation.fine("add", "quick", *LATER)
     daemon.kill()
     daemon.wait()
-    code, err = answer(waiting(house, "quick"), 5)
+    code, err = answer(waiting(installation, "quick"), 5)
     assert (code, "no node is running" in err) == (1, True), err
-    assert "no node is running" in house.jobd("run", "quick").stderr
-    assert "no node is running" in house.fine("show", "quick")
+    assert "no node is running" in installation.jobd("run", "quick").stderr
+    assert "no node is running" in installation.fine("show", "quick")
 
 
 @pytest.mark.parametrize("end", ["kill", "rm", "row"])
-def test_waiting_ends_when_the_run_will_not(house: House, end: str) -> None:
-    daemon = house.foreground()
-    house.fine("add", "gated", *LATER)
-    house.fine("add", "behind", "--task", "quick", *LATER)
-    house.fine("run", "gated")
-    seen_running(house, "gated")
-    later = house.fine("show", "behind", "--json")["next_due"]
-    process = waiting(house, "behind")  # the only worker is busy
-    until(lambda: house.fine("show", "behind", "--json")["next_due"] != later, "the request")
+def test_waiting_ends_when_the_run_will_not(installation: Installation, end: str) -> None:
+    daemon = installation.foreground()
+    installation.fine("add", "gated", *LATER)
+    installation.fine("add", "behind", "--task", "quick", *LATER)
+    installation.fine("run", "gated")
+    seen_running(installation, "gated")
+    later = installation.fine("show", "behind", "--json")["next_due"]
+    process = waiting(installation, "behind")  # the only worker is busy
+    until(lambda: installation.fine("show", "behind", "--json")["next_due"] != later, "the request")
     if end == "kill":
         daemon.kill()
         wanted = "`jobd start` starts one"
     elif end == "rm":
-        house.fine("rm", "behind")
+        installation.fine("rm", "behind")
         wanted = "it was deleted"
     else:
-        sql(house, "DELETE FROM job WHERE name = 'behind'")
+        sql(installation, "DELETE FROM job WHERE name = 'behind'")
         wanted = "gone"
     code, err = answer(process, 15)
     assert (code, wanted in err) == (1, True), err
 
 
-def test_waiting_ends_when_a_node_elsewhere_is_no_more(make_house: Callable[..., House], database: str) -> None:
-    far = make_house(database)
-    near = make_house(database)
+def test_waiting_ends_when_a_node_elsewhere_is_no_more(
+    make_installation: Callable[..., Installation], database: str
+) -> None:
+    far = make_installation(database)
+    near = make_installation(database)
     daemon = far.foreground()
     near.fine("add", "gated", *LATER)
     process = waiting(near, "gated")
@@ -139,100 +141,102 @@ def test_waiting_ends_when_a_node_elsewhere_is_no_more(make_house: Callable[...,
     assert (code, "no node is running" in err or "is gone" in err) == (1, True), err
 
 
-def test_who_waits_is_told_what_is_stored_when_the_database_fails(house: House) -> None:
-    house.foreground()
-    house.fine("add", "gated", *LATER)
-    process = waiting(house, "gated")
-    seen_running(house, "gated")
-    sql(house, "ALTER TABLE run RENAME TO elsewhere")
+def test_who_waits_is_told_what_is_stored_when_the_database_fails(installation: Installation) -> None:
+    installation.foreground()
+    installation.fine("add", "gated", *LATER)
+    process = waiting(installation, "gated")
+    seen_running(installation, "gated")
+    sql(installation, "ALTER TABLE run RENAME TO elsewhere")
     code, err = answer(process)
     assert (code, "; run 1 is still requested" in err, "nothing was changed" in err) == (78, True, False), err
 
 
-def test_waiting_goes_on_under_another_name_and_through_a_pause(house: House) -> None:
-    house.foreground()
-    house.fine("add", "gated", *LATER)
-    process = waiting(house, "gated")
-    seen_running(house, "gated")
-    house.fine("rename", "gated", "other")
-    house.fine("pause", "other")
-    (house.folder / "open").touch()
+def test_waiting_goes_on_under_another_name_and_through_a_pause(installation: Installation) -> None:
+    installation.foreground()
+    installation.fine("add", "gated", *LATER)
+    process = waiting(installation, "gated")
+    seen_running(installation, "gated")
+    installation.fine("rename", "gated", "other")
+    installation.fine("pause", "other")
+    (installation.folder / "open").touch()
     code, err = answer(process)
     assert (code, "run 1 of other succeeded" in err) == (0, True), err
-    house.fine("resume", "other")
-    assert house.fine("run", "other", "--wait") is not None, "it still runs the task `gated`"
+    installation.fine("resume", "other")
+    assert installation.fine("run", "other", "--wait") is not None, "it still runs the task `gated`"
 
 
-def test_why_a_run_failed_is_told_with_the_place_of_its_log(house: House) -> None:
-    house.foreground()
-    house.fine("add", "x", *LATER, "--", "cd", "/")
-    code, err = answer(waiting(house, "x"))
+def test_why_a_run_failed_is_told_with_the_place_of_its_log(installation: Installation) -> None:
+    installation.foreground()
+    installation.fine("add", "x", *LATER, "--", "cd", "/")
+    code, err = answer(waiting(installation, "x"))
     assert code == 1
     assert "there is no program 'cd'" in err
     assert "jobd logs x --run 1" in err
-    assert "there is no program 'cd'" in house.fine("logs", "x")
-    house.fine("add", "y", *LATER, "--", "/bin/sh", "-c", "exit 3")
-    answer(waiting(house, "y"))
-    assert "run 1 of y failed: exit code 3" in house.jobd("logs", "y").stderr
+    assert "there is no program 'cd'" in installation.fine("logs", "x")
+    installation.fine("add", "y", *LATER, "--", "/bin/sh", "-c", "exit 3")
+    answer(waiting(installation, "y"))
+    assert "run 1 of y failed: exit code 3" in installation.jobd("logs", "y").stderr
 
 
-def test_a_run_that_was_asked_for_outlives_a_change_of_the_definition(house: House) -> None:
-    house.fine("add", "quick", *LATER)
-    house.fine("add", "resting", "--task", "quick", "--paused", *LATER)
-    house.fine("run", "quick")
-    house.fine("run", "resting")
-    house.fine("set", "quick", "--every", "1d", "--start", "2099-01-01T00:00")
-    house.fine("set", "resting", "--timeout", "1h")
-    house.fine("pause", "quick")
-    house.foreground()
-    assert [run["outcome"] for run in house.ended("quick")] == ["succeeded"]
-    assert [run["outcome"] for run in house.ended("resting")] == ["succeeded"]
-    house.fine("resume", "quick")
-    assert house.fine("show", "quick", "--json")["next_due"].startswith("2099-01-01T00:00")
+def test_a_run_that_was_asked_for_outlives_a_change_of_the_definition(installation: Installation) -> None:
+    installation.fine("add", "quick", *LATER)
+    installation.fine("add", "resting", "--task", "quick", "--paused", *LATER)
+    installation.fine("run", "quick")
+    installation.fine("run", "resting")
+    installation.fine("set", "quick", "--every", "1d", "--start", "2099-01-01T00:00")
+    installation.fine("set", "resting", "--timeout", "1h")
+    installation.fine("pause", "quick")
+    installation.foreground()
+    assert [run["outcome"] for run in installation.ended("quick")] == ["succeeded"]
+    assert [run["outcome"] for run in installation.ended("resting")] == ["succeeded"]
+    installation.fine("resume", "quick")
+    assert installation.fine("show", "quick", "--json")["next_due"].startswith("2099-01-01T00:00")
 
 
 @pytest.mark.parametrize("when", [("--every", "1h"), LATER])
-def test_a_change_during_a_run_does_not_tell_that_run_as_one_to_come(house: House, when: tuple[str, str]) -> None:
-    house.foreground()
-    house.fine("add", "gated", *when)
+def test_a_change_during_a_run_does_not_tell_that_run_as_one_to_come(
+    installation: Installation, when: tuple[str, str]
+) -> None:
+    installation.foreground()
+    installation.fine("add", "gated", *when)
     if when == LATER:
-        house.fine("run", "gated")
-    seen_running(house, "gated")
-    told = house.fine("set", "gated", "--grace", "default")
+        installation.fine("run", "gated")
+    seen_running(installation, "gated")
+    told = installation.fine("set", "gated", "--grace", "default")
     assert "a run is in progress, next due" in told
     assert "due at once" not in told
-    assert "starts when the run in progress has ended" in house.fine("set", "gated", "--every", "2h")
+    assert "starts when the run in progress has ended" in installation.fine("set", "gated", "--every", "2h")
 
 
-def test_no_attempt_follows_a_cancel_that_was_acknowledged(house: House) -> None:
+def test_no_attempt_follows_a_cancel_that_was_acknowledged(installation: Installation) -> None:
     """The attempts end at every moment of the cancellation; each has 1,000 retries, at once or after a while."""
-    (house.folder / "plugins" / "tumbles.py").write_text(
+    (installation.folder / "plugins" / "tumbles.py").write_text(
         "import jobd, time\n\n@jobd.task\ndef tumbles(wait):\n    time.sleep(wait)\n    raise ValueError\n"
     )
-    house.configure("", workers=8)
-    house.foreground()
+    installation.configure("", workers=8)
+    installation.foreground()
     names = [f"{kind}-{number}" for number in range(4) for kind in ("retry", "backoff")]
     for number, name in enumerate(names):
         backoff = ("--backoff", "1ms") if name.startswith("backoff") else ()
         wait = f"wait=0.00{number + 2}"
-        house.fine("add", name, "--task", "tumbles", "--once", "--retry", "100000", "--arg", wait, *backoff)
-    with contextlib.closing(Store(parse_url(f"sqlite:///{house.folder}/jobd.db"))) as store:
-        until(lambda: len(house.status()["runs"]) > 4, "the runs")
+        installation.fine("add", name, "--task", "tumbles", "--once", "--retry", "100000", "--arg", wait, *backoff)
+    with contextlib.closing(Store(parse_url(f"sqlite:///{installation.folder}/jobd.db"))) as store:
+        until(lambda: len(installation.status()["runs"]) > 4, "the runs")
         for name in names:
             requests.request_cancel(store, name, SystemClock().wall(), "UTC")
     for name in names:
-        (ended,) = house.ended(name)
+        (ended,) = installation.ended(name)
         assert ended["outcome"] == "cancelled", name
-        assert house.fine("show", name, "--json")["state"] == "done"
+        assert installation.fine("show", name, "--json")["state"] == "done"
 
 
-def test_a_cancel_outlives_the_node_that_was_to_do_it(house: House) -> None:
-    daemon = house.foreground()
-    house.fine("add", "gated", "--once")
-    seen_running(house, "gated")
+def test_a_cancel_outlives_the_node_that_was_to_do_it(installation: Installation) -> None:
+    daemon = installation.foreground()
+    installation.fine("add", "gated", "--once")
+    seen_running(installation, "gated")
     daemon.kill()
     daemon.wait()
-    house.fine("cancel", "gated")
-    house.foreground()
-    newest, lost = house.ended("gated", 2)
+    installation.fine("cancel", "gated")
+    installation.foreground()
+    newest, lost = installation.ended("gated", 2)
     assert [lost["outcome"], newest["outcome"]] == ["lost", "cancelled"]

@@ -16,8 +16,8 @@ import pytest
 from jobd.store.url import parse_url
 from tests import servers
 from tests.chaos.proxy import Proxy
-from tests.faults.scene import noted, notes
-from tests.house import House, until
+from tests.faults.helpers import noted, notes
+from tests.installation import Installation, until
 
 TOLD_WITHIN = 3  # seconds; a poll and a connection, on a busy machine
 BACK_WITHIN = 9  # seconds; the longest back-off is 5
@@ -119,8 +119,8 @@ def administrator(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Ad
             one.does("SET GLOBAL read_only = 0")
 
 
-def told(house: House) -> list[str]:
-    return re.findall(r"retrying until it is back", house.log())
+def logged_lines(installation: Installation) -> list[str]:
+    return re.findall(r"retrying until it is back", installation.log())
 
 
 @pytest.mark.parametrize(("kind", "door"), [(kind, door) for kind, doors in DOORS.items() for door in doors])
@@ -128,50 +128,50 @@ def test_what_an_administrator_takes_from_a_daemon_is_told_at_once_and_all_goes_
     kind: str,
     door: str,
     administrator: Callable[[str], Administrator],
-    make_house: Callable[..., House],
+    make_installation: Callable[..., Installation],
 ) -> None:
     admin = administrator(kind)
     shut, opened = DOORS[kind][door]
-    house = make_house(admin.url, more='poll = "200ms"\nlease = "30s"\n')
-    daemon = house.foreground()
-    house.fine("add", "quick", "--every", "200ms")
-    noted(house, "ran", 3)
+    installation = make_installation(admin.url, more='poll = "200ms"\nlease = "30s"\n')
+    daemon = installation.foreground()
+    installation.fine("add", "quick", "--every", "200ms")
+    noted(installation, "ran", 3)
     admin.does(shut, END[kind])
     began = time.monotonic()
-    until(lambda: told(house), "the line in the log")
+    until(lambda: logged_lines(installation), "the line in the log")
     assert time.monotonic() - began < TOLD_WITHIN
-    until(lambda: door not in HALF_OPEN or house.status()["database"] != "ok", "the status")
-    assert door in HALF_OPEN or house.status()["database"] != "ok"
+    until(lambda: door not in HALF_OPEN or installation.status()["database"] != "ok", "the status")
+    assert door in HALF_OPEN or installation.status()["database"] != "ok"
     before = admin.connections()
     time.sleep(AWAY_FOR)
     tries = admin.connections() - before
-    refused = house.jobd("add", "late", "--task", "quick", "--once")
+    refused = installation.jobd("add", "late", "--task", "quick", "--once")
     if door in ENOUGH_TO_ADD:
         assert refused.returncode == 0
         assert "it is stored, but the daemon on this machine cannot use its database yet" in refused.stderr
-        assert "cannot use its database" in house.fine("show", "late")
+        assert "cannot use its database" in installation.fine("show", "late")
     else:
         assert refused.returncode in (4, 78), refused
         assert "nothing was changed" in refused.stderr
     assert refused.stderr.count("\n") == 1
-    assert len(told(house)) <= 2, house.log()
+    assert len(logged_lines(installation)) <= 2, installation.log()
     assert tries <= MOST_TRIES
-    until(lambda: door not in HALF_OPEN or house.status()["database"] != "ok", "the status")
-    assert door in HALF_OPEN or house.status()["database"] != "ok"
-    back = house.log().count("the database is back")
+    until(lambda: door not in HALF_OPEN or installation.status()["database"] != "ok", "the status")
+    assert door in HALF_OPEN or installation.status()["database"] != "ok"
+    back = installation.log().count("the database is back")
     assert back <= (door in HALF_OPEN)
-    count = len(notes(house))
+    count = len(notes(installation))
     admin.does(opened)
     began = time.monotonic()
-    until(lambda: len(notes(house)) > count and house.status()["database"] == "ok", "runs")
+    until(lambda: len(notes(installation)) > count and installation.status()["database"] == "ok", "runs")
     assert time.monotonic() - began < BACK_WITHIN
     assert daemon.poll() is None
-    assert house.log().count("the database is back") == back + 1
-    house.ended("quick", 5)
-    recorded = Counter(run["run"] for run in house.history("quick"))
-    done = Counter(int(run) for _, job, run, _ in map(str.split, notes(house)) if job == "quick")
+    assert installation.log().count("the database is back") == back + 1
+    installation.ended("quick", 5)
+    recorded = Counter(run["run"] for run in installation.history("quick"))
+    done = Counter(int(run) for _, job, run, _ in map(str.split, notes(installation)) if job == "quick")
     assert set(done.values()) == set(recorded.values()) == {1}
-    assert "Traceback" not in house.log()
+    assert "Traceback" not in installation.log()
 
 
 def freeze_between_transactions(daemon: int, url: str) -> None:
@@ -205,90 +205,94 @@ def fail_over(how: str, primary: servers.Server, standby: servers.Standby, proxy
 
 
 @pytest.mark.parametrize("how", ["the primary dies", "the former primary goes on, read-only"])
-def test_a_daemon_follows_a_fail_over_by_itself(make_house: Callable[..., House], how: str) -> None:
+def test_a_daemon_follows_a_fail_over_by_itself(make_installation: Callable[..., Installation], how: str) -> None:
     with servers.running("postgresql") as primary, servers.following(primary) as standby:
         proxy = Proxy(primary.port)
         url = primary.new_database()
-        house = make_house(url.replace(f":{primary.port}/", f":{proxy.port}/"), more='poll = "200ms"\nlease = "30s"\n')
-        daemon = house.foreground()
-        house.fine("add", "quick", "--every", "200ms")
-        noted(house, "ran", 3)
-        house.fine("add", "gated", "--once")
-        noted(house, "began")
+        installation = make_installation(
+            url.replace(f":{primary.port}/", f":{proxy.port}/"), more='poll = "200ms"\nlease = "30s"\n'
+        )
+        daemon = installation.foreground()
+        installation.fine("add", "quick", "--every", "200ms")
+        noted(installation, "ran", 3)
+        installation.fine("add", "gated", "--once")
+        noted(installation, "began")
         fail_over(how, primary, standby, proxy, daemon.pid, url)
         began = time.monotonic()
-        house.fine("add", "late", "--task", "quick", "--once")
-        (house.folder / "open").touch()
-        assert house.ended("late")[0]["outcome"] == "succeeded"
+        installation.fine("add", "late", "--task", "quick", "--once")
+        (installation.folder / "open").touch()
+        assert installation.ended("late")[0]["outcome"] == "succeeded"
         assert time.monotonic() - began < BACK_WITHIN
-        assert [run["outcome"] for run in house.ended("gated")] == ["succeeded"]
-        assert house.status()["database"] == "ok"
-        house.fine("stop")
-        recorded = Counter((run["job"], run["run"]) for run in house.history("quick"))
-        done = Counter((job, int(run)) for what, job, run, _ in map(str.split, notes(house)) if job == "quick")
+        assert [run["outcome"] for run in installation.ended("gated")] == ["succeeded"]
+        assert installation.status()["database"] == "ok"
+        installation.fine("stop")
+        recorded = Counter((run["job"], run["run"]) for run in installation.history("quick"))
+        done = Counter((job, int(run)) for what, job, run, _ in map(str.split, notes(installation)) if job == "quick")
         assert done == recorded
         assert set(done.values()) == {1}
         proxy.close()
 
 
-def test_daemons_behind_a_pooler_share_the_work(make_house: Callable[..., House], pgbouncer: servers.Server) -> None:
+def test_daemons_behind_a_pooler_share_the_work(
+    make_installation: Callable[..., Installation], pgbouncer: servers.Server
+) -> None:
     url = pgbouncer.new_database()
-    houses = [make_house(url, 'poll = "100ms"\nlease = "30s"\n', workers=2) for _ in range(2)]
-    for house in houses:
-        house.foreground()
+    installations = [make_installation(url, 'poll = "100ms"\nlease = "30s"\n', workers=2) for _ in range(2)]
+    for installation in installations:
+        installation.foreground()
     jobs = "".join(f'[job.job{number}]\ntask = "quick"\ninterval = "200ms"\n' for number in range(20))
-    (houses[0].folder / "jobs.toml").write_text(jobs)
-    houses[0].fine("apply", "jobs.toml", "--yes")
-    until(lambda: len(notes(*houses)) > 100, "100 runs")
+    (installations[0].folder / "jobs.toml").write_text(jobs)
+    installations[0].fine("apply", "jobs.toml", "--yes")
+    until(lambda: len(notes(*installations)) > 100, "100 runs")
     database = parse_url(url).database
     pgbouncer.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'")
-    until(lambda: len(notes(*houses)) > 250, "more runs")
-    for house in houses:
-        house.fine("stop")
-        assert "prepared statement" not in house.log()
-        assert "a bug in jobd" not in house.log()
-    recorded = Counter((run["job"], run["run"]) for run in houses[0].fine("history", "--json"))
-    done = Counter((job, int(run)) for _, job, run, _ in map(str.split, notes(*houses)))
+    until(lambda: len(notes(*installations)) > 250, "more runs")
+    for installation in installations:
+        installation.fine("stop")
+        assert "prepared statement" not in installation.log()
+        assert "a bug in jobd" not in installation.log()
+    recorded = Counter((run["job"], run["run"]) for run in installations[0].fine("history", "--json"))
+    done = Counter((job, int(run)) for _, job, run, _ in map(str.split, notes(*installations)))
     assert done == recorded
     assert set(done.values()) == {1}
 
 
 def test_a_new_password_takes_a_reload_and_no_restart(
-    administrator: Callable[[str], Administrator], make_house: Callable[..., House]
+    administrator: Callable[[str], Administrator], make_installation: Callable[..., Installation]
 ) -> None:
     admin = administrator("mariadb")
-    house = make_house(
+    installation = make_installation(
         admin.url.replace(":secret@", "@"), more='poll = "200ms"\nlease = "30s"\npassword_file = "password"\n'
     )
-    password = house.folder / "password"
+    password = installation.folder / "password"
     password.touch(0o600)
     password.write_text("secret")
-    house.foreground()
-    house.fine("add", "quick", "--every", "200ms")
-    noted(house, "ran", 3)
+    installation.foreground()
+    installation.fine("add", "quick", "--every", "200ms")
+    noted(installation, "ran", 3)
     admin.does("ALTER USER {user} IDENTIFIED BY 'another'", END["mariadb"])
     began = time.monotonic()  # that the connection broke may be told before
-    until(lambda: "check the user and the password" in house.log(), "the reason in the log")
+    until(lambda: "check the user and the password" in installation.log(), "the reason in the log")
     assert time.monotonic() - began < TOLD_WITHIN
     password.write_text("another")
-    house.fine("reload")
-    count = len(notes(house))
-    until(lambda: len(notes(house)) > count + 3, "runs")
-    assert house.status()["database"] == "ok"
-    assert "another" not in house.log()
+    installation.fine("reload")
+    count = len(notes(installation))
+    until(lambda: len(notes(installation)) > count + 3, "runs")
+    assert installation.status()["database"] == "ok"
+    assert "another" not in installation.log()
 
 
 def test_a_right_that_only_pruning_needs_delays_no_job(
-    administrator: Callable[[str], Administrator], make_house: Callable[..., House]
+    administrator: Callable[[str], Administrator], make_installation: Callable[..., Installation]
 ) -> None:
     admin = administrator("postgresql")
-    house = make_house(admin.url)
-    house.configure("[history]\nkeep_per_job = 3\n", more='poll = "200ms"\nlease = "30s"\n')
-    house.foreground()
+    installation = make_installation(admin.url)
+    installation.configure("[history]\nkeep_per_job = 3\n", more='poll = "200ms"\nlease = "30s"\n')
+    installation.foreground()
     admin.does("REVOKE DELETE ON run, output FROM {user}")
-    house.fine("add", "quick", "--every", "100ms")
-    until(lambda: "permission denied" in house.log(), "the line in the log")
-    count, began = len(notes(house)), time.monotonic()
-    until(lambda: len(notes(house)) > count + 20, "runs")
+    installation.fine("add", "quick", "--every", "100ms")
+    until(lambda: "permission denied" in installation.log(), "the line in the log")
+    count, began = len(notes(installation)), time.monotonic()
+    until(lambda: len(notes(installation)) > count + 20, "runs")
     assert time.monotonic() - began < 4
-    assert len(told(house)) == 1
+    assert len(logged_lines(installation)) == 1

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.house import House
+from tests.installation import Installation
 
 Seen = dict[str, dict[str, Any]]
 
@@ -331,27 +331,29 @@ ROWS: dict[str, tuple[str, str, str]] = {
 def seen(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Seen]:
     """One worker, that runs each row and right after it what tells."""
     imports = "import " + ", ".join(MODULES) if request.param == "imported by the plugin" else ""
-    house = House(tmp_path_factory.mktemp("rows") / "house", plugin=PLUGIN.format(imports=imports, modules=MODULES))
-    house.environ["LC_ALL"] = "C.UTF-8"
-    house.foreground()
+    installation = Installation(
+        tmp_path_factory.mktemp("rows") / "home", plugin=PLUGIN.format(imports=imports, modules=MODULES)
+    )
+    installation.environ["LC_ALL"] = "C.UTF-8"
+    installation.foreground()
     jobs, last = ['[job."the first"]\ntask = "tells"\nargs = {well = "True"}\nrunonce = true\n'], "the first"
     for name, (code, well, _) in ROWS.items():
         jobs.append(job(name, "sets", last, code=code, well=None if name in NOT_SEEN_AT_ONCE else well))
         last = f"after {name}"
         jobs.append(job(last, "tells", name, well=well))
-    (house.folder / "jobs.toml").write_text("".join(jobs))
-    house.fine("apply", "jobs.toml", "--yes")
+    (installation.folder / "jobs.toml").write_text("".join(jobs))
+    installation.fine("apply", "jobs.toml", "--yes")
     began = time.monotonic()
-    while last not in (found := runs(house)):
+    while last not in (found := runs(installation)):
         assert time.monotonic() < began + 110, list(found)[:3]
         time.sleep(0.5)
     yield found
-    house.close()
+    installation.close()
 
 
-def runs(house: House) -> dict[str, dict[str, Any]]:
+def runs(installation: Installation) -> dict[str, dict[str, Any]]:
     """The last run of each job, newest first."""
-    return {run["job"]: run for run in house.fine("history", "--json", "-n", "1000")}
+    return {run["job"]: run for run in installation.fine("history", "--json", "-n", "1000")}
 
 
 def job(name: str, task: str, after: str, **arguments: Any) -> str:
@@ -378,18 +380,18 @@ def test_an_import_takes_over_nothing_that_runs_before_it_have_set(tmp_path: Pat
         "@jobd.task\ndef sets():\n    socket.setdefaulttimeout(7)\n"
         "@jobd.task\ndef tells():\n    return [socket.getdefaulttimeout(), os.getpid()]\n"
     )
-    house = House(tmp_path / "house", plugin=plugin)
-    (house.folder / "plugins" / "late.py").write_text("import jobd\n@jobd.task\ndef late():\n    pass\n")
+    installation = Installation(tmp_path / "home", plugin=plugin)
+    (installation.folder / "plugins" / "late.py").write_text("import jobd\n@jobd.task\ndef late():\n    pass\n")
     once = "".join(f'[job.sets{number}]\ntask = "sets"\nrunonce = true\n' for number in range(400))
     late = '[job.late]\nrunonce = true\n[job.more]\ntask = "sets"\nrunonce = true\n'
-    (house.folder / "jobs.toml").write_text(once + late)
+    (installation.folder / "jobs.toml").write_text(once + late)
     try:
-        house.fine("apply", str(house.folder / "jobs.toml"), "--yes")
-        house.foreground()
-        house.ended("more")
-        house.fine("add", "tells", "--once")
-        house.ended("late")
-        (run,) = house.ended("tells")
+        installation.fine("apply", str(installation.folder / "jobs.toml"), "--yes")
+        installation.foreground()
+        installation.ended("more")
+        installation.fine("add", "tells", "--once")
+        installation.ended("late")
+        (run,) = installation.ended("tells")
         assert run["result"][0] is None
     finally:
-        house.close()
+        installation.close()

@@ -10,8 +10,8 @@ import pytest
 
 from jobd.store.pgconnection import DEADLINE
 from tests import servers
-from tests.faults.scene import noted, notes
-from tests.house import House, until
+from tests.faults.helpers import noted, notes
+from tests.installation import Installation, until
 from tests.processes import family
 
 AWAY_FOR = DEADLINE + 6  # seconds
@@ -21,57 +21,59 @@ MORE = 'poll = "200ms"\nlease = "60s"\n'
 pytestmark = pytest.mark.timeout(180)
 
 
-def all_recorded_once(house: House, name: str) -> None:
-    house.fine("stop")
-    recorded = Counter(run["run"] for run in house.history(name))
-    done = Counter(int(run) for _, job, run, _ in map(str.split, notes(house)) if job == name)
+def all_recorded_once(installation: Installation, name: str) -> None:
+    installation.fine("stop")
+    recorded = Counter(run["run"] for run in installation.history(name))
+    done = Counter(int(run) for _, job, run, _ in map(str.split, notes(installation)) if job == name)
     assert set(done.values()) == set(recorded.values()) == {1}
     assert set(done) == set(recorded)
-    assert "Traceback" not in house.log()
-    assert "a bug in jobd" not in house.log()
+    assert "Traceback" not in installation.log()
+    assert "a bug in jobd" not in installation.log()
 
 
-def goes_on(house: House) -> None:
-    began, count = time.monotonic(), len(notes(house))
-    until(lambda: house.status()["database"] == "ok" and len(notes(house)) > count + 3, "runs")
+def goes_on(installation: Installation) -> None:
+    began, count = time.monotonic(), len(notes(installation))
+    until(lambda: installation.status()["database"] == "ok" and len(notes(installation)) > count + 3, "runs")
     assert time.monotonic() - began < BACK_WITHIN
 
 
 def test_a_daemon_whose_commits_wait_for_a_standby_that_is_gone_says_so_and_goes_on_when_it_is_back(
-    make_house: Callable[..., House],
+    make_installation: Callable[..., Installation],
 ) -> None:
     with servers.running("postgresql") as primary, servers.following(primary) as standby:
-        house = make_house(primary.new_database(), more=MORE)
-        house.foreground()
-        house.fine("add", "quick", "--every", "200ms")
-        noted(house, "ran", 3)
+        installation = make_installation(primary.new_database(), more=MORE)
+        installation.foreground()
+        installation.fine("add", "quick", "--every", "200ms")
+        noted(installation, "ran", 3)
         standby.kill()
         began = time.monotonic()
-        until(lambda: "the connection broke during the commit" in house.log(), "the line in the log")
+        until(lambda: "the connection broke during the commit" in installation.log(), "the line in the log")
         assert time.monotonic() - began < TOLD_WITHIN
-        assert "has not answered" in house.status()["database"]
-        unknown = house.jobd("add", "late", "--task", "quick", "--once")
+        assert "has not answered" in installation.status()["database"]
+        unknown = installation.jobd("add", "late", "--task", "quick", "--once")
         assert (unknown.returncode, unknown.stderr.count("\n")) == (75, 1), unknown
         standby.start()
-        goes_on(house)
-        house.ended("late")
-        assert "was refused" not in house.log()
-        all_recorded_once(house, "quick")
+        goes_on(installation)
+        installation.ended("late")
+        assert "was refused" not in installation.log()
+        all_recorded_once(installation, "quick")
 
 
 @pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
-def test_a_daemon_whose_server_is_frozen_goes_on_when_it_thaws(kind: str, make_house: Callable[..., House]) -> None:
+def test_a_daemon_whose_server_is_frozen_goes_on_when_it_thaws(
+    kind: str, make_installation: Callable[..., Installation]
+) -> None:
     with servers.running(kind) as server:
-        house = make_house(server.new_database(), more=MORE)
-        house.foreground()
-        house.fine("add", "quick", "--every", "200ms")
-        noted(house, "ran", 3)
+        installation = make_installation(server.new_database(), more=MORE)
+        installation.foreground()
+        installation.fine("add", "quick", "--every", "200ms")
+        noted(installation, "ran", 3)
         frozen = family(server._pid())
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
         time.sleep(AWAY_FOR)
-        assert house.status()["database"] != "ok"
+        assert installation.status()["database"] != "ok"
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)
-        goes_on(house)
-        all_recorded_once(house, "quick")
+        goes_on(installation)
+        all_recorded_once(installation, "quick")

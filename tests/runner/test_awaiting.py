@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.house import House
+from tests.installation import Installation
 
 PLUGIN = """
 import asyncio, concurrent.futures, functools, threading
@@ -118,26 +118,26 @@ LAZY = {
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    house = House(tmp_path_factory.mktemp("house"), plugin=PLUGIN)
-    house.foreground()
-    yield house
-    house.close()
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    installation = Installation(tmp_path_factory.mktemp("house"), plugin=PLUGIN)
+    installation.foreground()
+    yield installation
+    installation.close()
 
 
-def outcome(house: House, name: str) -> dict[str, Any]:
-    house.fine("add", name, "--once")
-    return house.ended(name)[0]
+def outcome(installation: Installation, name: str) -> dict[str, Any]:
+    installation.fine("add", name, "--once")
+    return installation.ended(name)[0]
 
 
 @pytest.mark.parametrize("name", AWAITED)
-def test_what_is_awaitable_is_awaited_however_it_came_about(house: House, name: str) -> None:
-    run = outcome(house, name)
+def test_what_is_awaitable_is_awaited_however_it_came_about(installation: Installation, name: str) -> None:
+    run = outcome(installation, name)
     assert (run["outcome"], run["result"]) == ("succeeded", {"worked": 1})
 
 
 @pytest.mark.parametrize("name", LAZY)
-def test_what_has_run_nothing_fails_with_the_reason(house: House, name: str) -> None:
-    run = outcome(house, name)
+def test_what_has_run_nothing_fails_with_the_reason(installation: Installation, name: str) -> None:
+    run = outcome(installation, name)
     assert run["outcome"] == "failed"
     assert run["error"].startswith(LAZY[name])

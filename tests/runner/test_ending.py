@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.house import House, until
+from tests.installation import Installation, until
 from tests.processes import is_gone
 
 PLUGIN = '''
@@ -146,15 +146,15 @@ REASON = "the run is to end: it was cancelled, took too long, or jobd stops"
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path, plugin=PLUGIN)
-    house.foreground()
-    yield house
-    house.close()
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    installation = Installation(tmp_path, plugin=PLUGIN)
+    installation.foreground()
+    yield installation
+    installation.close()
 
 
-def noted(house: House, name: str, what: str = "") -> list[str]:
-    file = house.folder / name
+def noted(installation: Installation, name: str, what: str = "") -> list[str]:
+    file = installation.folder / name
     return [line for line in file.read_text().splitlines() if line.startswith(what)] if file.exists() else []
 
 
@@ -162,10 +162,10 @@ def ended_at(run: dict[str, Any]) -> float:
     return datetime.fromisoformat(run["finished_time"]).timestamp()
 
 
-def began(house: House, name: str, *options: str) -> int:
+def began(installation: Installation, name: str, *options: str) -> int:
     """The process in which the run of this task, which goes on, is."""
-    house.fine("add", name, "--once", *options)
-    return int(until(lambda: noted(house, name, "opened"), name)[0].split()[1])
+    installation.fine("add", name, "--once", *options)
+    return int(until(lambda: noted(installation, name, "opened"), name)[0].split()[1])
 
 
 CLEAN = (
@@ -175,71 +175,71 @@ CLEAN = (
 
 
 @pytest.mark.parametrize("name", CLEAN)
-def test_a_cancelled_task_cleans_up_and_stays_cancelled(house: House, name: str) -> None:
-    began(house, name)
-    house.fine("cancel", name)
+def test_a_cancelled_task_cleans_up_and_stays_cancelled(installation: Installation, name: str) -> None:
+    began(installation, name)
+    installation.fine("cancel", name)
     cancelled = time.time()
-    (run,) = house.ended(name)
+    (run,) = installation.ended(name)
     assert (run["outcome"], run["error"], run["result"]) == ("cancelled", "cancelled", None)
-    closed = (house.folder / name).stat().st_mtime
+    closed = (installation.folder / name).stat().st_mtime
     assert closed - cancelled < 4
     assert ended_at(run) - closed < 4, "it was killed"
-    assert [line.split()[0] for line in noted(house, name)] == ["opened", "closed"]
+    assert [line.split()[0] for line in noted(installation, name)] == ["opened", "closed"]
 
 
 @pytest.mark.parametrize("isolation", ["fork", "fresh"])
 @pytest.mark.parametrize("name", ["sleeps", "awaits"])
-def test_so_it_does_in_a_process_of_its_own(house: House, isolation: str, name: str) -> None:
-    began(house, name, "--isolation", isolation)
-    house.fine("cancel", name)
-    assert house.ended(name)[0]["outcome"] == "cancelled"
-    assert [line.split()[0] for line in noted(house, name)] == ["opened", "closed"]
+def test_so_it_does_in_a_process_of_its_own(installation: Installation, isolation: str, name: str) -> None:
+    began(installation, name, "--isolation", isolation)
+    installation.fine("cancel", name)
+    assert installation.ended(name)[0]["outcome"] == "cancelled"
+    assert [line.split()[0] for line in noted(installation, name)] == ["opened", "closed"]
 
 
 @pytest.mark.parametrize("name", ["swallows", "hangs_in_c"])
-def test_what_does_not_end_is_killed_after_the_grace(house: House, name: str) -> None:
-    pid = began(house, name)
+def test_what_does_not_end_is_killed_after_the_grace(installation: Installation, name: str) -> None:
+    pid = began(installation, name)
     before = time.monotonic()
-    house.fine("cancel", name)
-    (run,) = house.ended(name)
+    installation.fine("cancel", name)
+    (run,) = installation.ended(name)
     assert run["outcome"] == "cancelled"
     assert time.monotonic() - before >= 4
     until(lambda: is_gone(pid), "its end")
-    assert len(noted(house, name, "swallowed")) == (name == "swallows")
+    assert len(noted(installation, name, "swallowed")) == (name == "swallows")
 
 
-def test_a_task_that_is_over_its_timeout_cleans_up_and_is_tried_again(house: House) -> None:
-    house.fine("add", "sleeps", "--once", "--timeout", "3s", "--retry", "1")
-    (run,) = house.ended("sleeps")
+def test_a_task_that_is_over_its_timeout_cleans_up_and_is_tried_again(installation: Installation) -> None:
+    installation.fine("add", "sleeps", "--once", "--timeout", "3s", "--retry", "1")
+    (run,) = installation.ended("sleeps")
     assert (run["outcome"], run["attempts"]) == ("timed_out", 2)
     assert "its timeout of 3 s" in run["error"]
-    assert [line.split()[0] for line in noted(house, "sleeps")] == ["opened", "closed"] * 2
+    assert [line.split()[0] for line in noted(installation, "sleeps")] == ["opened", "closed"] * 2
 
 
-def test_the_log_says_where_a_task_was_when_it_was_ended(house: House) -> None:
-    began(house, "sleeps")
-    house.fine("cancel", "sleeps")
-    house.ended("sleeps")
-    logs = house.fine("logs", "sleeps")
+def test_the_log_says_where_a_task_was_when_it_was_ended(installation: Installation) -> None:
+    began(installation, "sleeps")
+    installation.fine("cancel", "sleeps")
+    installation.ended("sleeps")
+    logs = installation.fine("logs", "sleeps")
     assert "time.sleep(60)" in logs
     assert "jobd.api.Cancelled: the run is to end" in logs
 
 
-def test_a_stop_lets_a_task_clean_up(house: House) -> None:
-    house.configure("", 1, 'stop_timeout = "200ms"')
-    house.fine("reload")
-    began(house, "sleeps")
-    house.fine("stop")
-    assert [line.split()[0] for line in noted(house, "sleeps")] == ["opened", "closed"]
-    assert house.history("sleeps")[0]["outcome"] == "lost"
+def test_a_stop_lets_a_task_clean_up(installation: Installation) -> None:
+    installation.configure("", 1, 'stop_timeout = "200ms"')
+    installation.fine("reload")
+    began(installation, "sleeps")
+    installation.fine("stop")
+    assert [line.split()[0] for line in noted(installation, "sleeps")] == ["opened", "closed"]
+    assert installation.history("sleeps")[0]["outcome"] == "lost"
 
 
-def test_a_program_that_a_task_started_has_its_moment_too(house: House) -> None:
-    began(house, "waits_for_a_program")
-    program = house.folder / "program"
+def test_a_program_that_a_task_started_has_its_moment_too(installation: Installation) -> None:
+    began(installation, "waits_for_a_program")
+    program = installation.folder / "program"
     until(lambda: program.exists() and program.read_text(), "the program")
-    house.fine("cancel", "waits_for_a_program")
-    house.ended("waits_for_a_program")
+    installation.fine("cancel", "waits_for_a_program")
+    installation.ended("waits_for_a_program")
     assert program.read_text() == "opened closed"
 
 
@@ -247,70 +247,70 @@ SCRIPT = 'trap "sleep 0.3; echo closed >> {0}; exit 0" TERM; echo opened >> {0};
 
 
 @pytest.mark.parametrize("how", [(), ("setsid", "--wait"), ("sh", "-c", 'setsid "$@" & wait; sleep 0.5', "sh")])
-def test_a_program_cleans_up_and_stays_cancelled(house: House, how: tuple[str, ...]) -> None:
-    notes = house.folder / "script"
-    house.fine("add", "script", "--once", "--", *how, "sh", "-c", SCRIPT.format(notes))
+def test_a_program_cleans_up_and_stays_cancelled(installation: Installation, how: tuple[str, ...]) -> None:
+    notes = installation.folder / "script"
+    installation.fine("add", "script", "--once", "--", *how, "sh", "-c", SCRIPT.format(notes))
     until(notes.exists, "the program")
-    house.fine("cancel", "script")
-    assert house.ended("script")[0]["outcome"] == "cancelled"
+    installation.fine("cancel", "script")
+    assert installation.ended("script")[0]["outcome"] == "cancelled"
     assert notes.read_text() == "opened\nclosed\n"
 
 
-def test_a_child_that_a_task_forks_ends_by_the_signal_as_ever(house: House) -> None:
-    house.fine("add", "terminates_a_child", "--once")
-    assert house.ended("terminates_a_child")[0]["result"] == -signal.SIGTERM
+def test_a_child_that_a_task_forks_ends_by_the_signal_as_ever(installation: Installation) -> None:
+    installation.fine("add", "terminates_a_child", "--once")
+    assert installation.ended("terminates_a_child")[0]["result"] == -signal.SIGTERM
 
 
-def test_a_signal_that_nobody_asked_for_fails_its_run_only(house: House) -> None:
-    house.fine("add", "signals_itself", "--once")
-    (run,) = house.ended("signals_itself")
+def test_a_signal_that_nobody_asked_for_fails_its_run_only(installation: Installation) -> None:
+    installation.fine("add", "signals_itself", "--once")
+    (run,) = installation.ended("signals_itself")
     assert run["outcome"] == "failed"
     assert run["error"].startswith("Cancelled: ")
 
 
-def test_a_signal_between_two_runs_hits_none(house: House) -> None:
-    house.fine("add", "quick", "--once")
-    pid = house.ended("quick")[0]["result"]
+def test_a_signal_between_two_runs_hits_none(installation: Installation) -> None:
+    installation.fine("add", "quick", "--once")
+    pid = installation.ended("quick")[0]["result"]
     os.kill(pid, signal.SIGTERM)
     for count in (2, 3):
-        house.fine("run", "quick", "--wait")
-        assert house.ended("quick", count)[0]["result"] == pid
+        installation.fine("run", "quick", "--wait")
+        assert installation.ended("quick", count)[0]["result"] == pid
 
 
-def test_a_signal_while_the_plugin_is_imported_ends_the_run(house: House) -> None:
-    (house.folder / "plugins" / "slow.py").write_text(
-        f"import jobd, os, time\nopen('{house.folder}/importing', 'w').close()\n"
-        f"time.sleep(60 * os.path.exists('{house.folder}/go'))\n@jobd.task\ndef slow():\n    pass\n"
+def test_a_signal_while_the_plugin_is_imported_ends_the_run(installation: Installation) -> None:
+    (installation.folder / "plugins" / "slow.py").write_text(
+        f"import jobd, os, time\nopen('{installation.folder}/importing', 'w').close()\n"
+        f"time.sleep(60 * os.path.exists('{installation.folder}/go'))\n@jobd.task\ndef slow():\n    pass\n"
     )
-    house.fine("tasks")  # puts it into effect
-    (house.folder / "go").touch()
-    (house.folder / "importing").unlink()
-    house.fine("add", "slow", "--once", "--force", "--timeout", "3s")
-    until((house.folder / "importing").exists, "the import")
-    (run,) = house.ended("slow")
+    installation.fine("tasks")  # puts it into effect
+    (installation.folder / "go").touch()
+    (installation.folder / "importing").unlink()
+    installation.fine("add", "slow", "--once", "--force", "--timeout", "3s")
+    until((installation.folder / "importing").exists, "the import")
+    (run,) = installation.ended("slow")
     assert run["outcome"] == "timed_out"
     assert ended_at(run) - datetime.fromisoformat(run["started_time"]).timestamp() < 3 + 4, "it was killed"
 
 
-def test_late_signals_cost_no_run_but_the_one_they_hit_and_no_process(house: House) -> None:
-    house.fine("add", "quick", "--every", "10ms")
-    pid = house.ended("quick")[0]["result"]
+def test_late_signals_cost_no_run_but_the_one_they_hit_and_no_process(installation: Installation) -> None:
+    installation.fine("add", "quick", "--every", "10ms")
+    pid = installation.ended("quick")[0]["result"]
     for number in range(400):
         os.kill(pid, signal.SIGTERM)
         time.sleep(0.001 + number % 7 * 0.0013)
-    house.fine("pause", "quick")
-    runs = house.fine("history", "quick", "--json", "-n", "1000")
+    installation.fine("pause", "quick")
+    runs = installation.fine("history", "quick", "--json", "-n", "1000")
     assert len(runs) > 20
     assert {run["result"] for run in runs if run["outcome"] == "succeeded"} == {pid}
     assert {run["error"] for run in runs if run["outcome"] != "succeeded"} <= {f"Cancelled: {REASON}"}
 
 
-def test_a_run_that_ends_at_its_timeout_has_one_outcome_or_the_other(house: House) -> None:
-    house.fine("add", "naps", "--every", "10ms", "--timeout", "50ms")
-    house.fine("add", "quick", "--every", "10ms")
+def test_a_run_that_ends_at_its_timeout_has_one_outcome_or_the_other(installation: Installation) -> None:
+    installation.fine("add", "naps", "--every", "10ms", "--timeout", "50ms")
+    installation.fine("add", "quick", "--every", "10ms")
     for count in (5, 10, 15, 20):
-        house.ended("naps", count)
+        installation.ended("naps", count)
     for name in ("naps", "quick"):
-        house.fine("pause", name)
-    assert {run["outcome"] for run in house.fine("history", "naps", "--json")} <= {"succeeded", "timed_out"}
-    assert {run["outcome"] for run in house.fine("history", "quick", "--json")} == {"succeeded"}
+        installation.fine("pause", name)
+    assert {run["outcome"] for run in installation.fine("history", "naps", "--json")} <= {"succeeded", "timed_out"}
+    assert {run["outcome"] for run in installation.fine("history", "quick", "--json")} == {"succeeded"}

@@ -12,7 +12,7 @@ import pytest
 from jobd.config import load
 from jobd.daemon.plugins import environment
 from jobd.runner.environment import OF_THE_MANAGER
-from tests.house import ROOT, House
+from tests.installation import ROOT, Installation
 
 PLUGIN = """
 import os, subprocess, sys
@@ -41,23 +41,23 @@ KEPT = {
 
 
 @pytest.fixture
-def make_house(tmp_path: Path) -> Iterator[Callable[..., House]]:
-    houses: list[House] = []
+def make_installation(tmp_path: Path) -> Iterator[Callable[..., Installation]]:
+    installations: list[Installation] = []
 
-    def make(**environ: str) -> House:
-        house = House(tmp_path / "house", plugin=PLUGIN)
-        house.environ |= environ
-        houses.append(house)
-        return house
+    def make(**environ: str) -> Installation:
+        installation = Installation(tmp_path / "home", plugin=PLUGIN)
+        installation.environ |= environ
+        installations.append(installation)
+        return installation
 
     yield make
-    for house in houses:
-        house.close()
+    for installation in installations:
+        installation.close()
 
 
-def seen(house: House) -> dict[str, Any]:
-    house.fine("add", "looks", "--once")
-    found: dict[str, Any] = house.ended("looks")[0]["result"]
+def seen(installation: Installation) -> dict[str, Any]:
+    installation.fine("add", "looks", "--once")
+    found: dict[str, Any] = installation.ended("looks")[0]["result"]
     return found
 
 
@@ -70,52 +70,54 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.mark.parametrize("start", ["foreground", "background"])
 def test_a_task_and_a_program_have_the_umask_of_the_start(
-    make_house: Callable[..., House], umask: int, start: str
+    make_installation: Callable[..., Installation], umask: int, start: str
 ) -> None:
-    house = make_house(SMALL="")
-    house.environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    house.foreground() if start == "foreground" else house.fine("start")
-    assert seen(house)["umask"] == 0o666 & ~umask
-    house.fine("add", "touch", "--once", "--", "touch", str(house.folder / "touched"))
-    assert house.ended("touch")[0]["outcome"] == "succeeded"
-    for file in (house.folder / "touched", house.folder / "imported"):
+    installation = make_installation(SMALL="")
+    installation.environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    installation.foreground() if start == "foreground" else installation.fine("start")
+    assert seen(installation)["umask"] == 0o666 & ~umask
+    installation.fine("add", "touch", "--once", "--", "touch", str(installation.folder / "touched"))
+    assert installation.ended("touch")[0]["outcome"] == "succeeded"
+    for file in (installation.folder / "touched", installation.folder / "imported"):
         assert stat.S_IMODE(file.stat().st_mode) == 0o666 & ~umask
-    house.fine("stop")
+    installation.fine("stop")
     of_tasks = [
-        house.state / "made",
-        *house.state.glob("jobd.code/*/__pycache__"),
-        *house.state.glob("jobd.code/*/*/*.pyc"),
+        installation.state / "made",
+        *installation.state.glob("jobd.code/*/__pycache__"),
+        *installation.state.glob("jobd.code/*/*/*.pyc"),
     ]
-    own = [path for path in house.state.rglob("*") if path not in of_tasks] + [house.folder / "jobd.db"]
+    own = [path for path in installation.state.rglob("*") if path not in of_tasks] + [installation.folder / "jobd.db"]
     assert not [path for path in own if path.stat().st_mode & 0o077]
-    assert not house.state.stat().st_mode & 0o077
+    assert not installation.state.stat().st_mode & 0o077
 
 
-def test_only_what_is_jobds_own_is_missing_in_the_environment(make_house: Callable[..., House]) -> None:
-    house = make_house(**KEPT, **dict.fromkeys(OF_THE_MANAGER[:-1], "0"), CREDENTIALS_DIRECTORY="/nowhere")
-    del house.environ["NOTIFY_SOCKET"]
-    house.environ["JOBD_DATABASE"] = f"sqlite:///{house.folder}/other.db"
-    house.foreground()
-    environ = {"KEPT": "", **json.loads(json.dumps(seen(house)["environ"]))}
+def test_only_what_is_jobds_own_is_missing_in_the_environment(make_installation: Callable[..., Installation]) -> None:
+    installation = make_installation(
+        **KEPT, **dict.fromkeys(OF_THE_MANAGER[:-1], "0"), CREDENTIALS_DIRECTORY="/nowhere"
+    )
+    del installation.environ["NOTIFY_SOCKET"]
+    installation.environ["JOBD_DATABASE"] = f"sqlite:///{installation.folder}/other.db"
+    installation.foreground()
+    environ = {"KEPT": "", **json.loads(json.dumps(seen(installation)["environ"]))}
     assert {name: environ.get(name) for name in KEPT} == KEPT
     assert not {*OF_THE_MANAGER, "JOBD_DATABASE"} & set(environ)
 
 
-def test_a_path_for_python_is_the_users_or_none(make_house: Callable[..., House]) -> None:
-    house = make_house()
+def test_a_path_for_python_is_the_users_or_none(make_installation: Callable[..., Installation]) -> None:
+    installation = make_installation()
     own = os.pathsep.join((str(ROOT), "/nowhere/of/my/own"))
-    house.environ["PYTHONPATH"] = own
-    house.foreground()
-    assert seen(house)["environ"]["PYTHONPATH"] == own
-    house.fine("stop")
-    del house.environ["PYTHONPATH"]
-    house.foreground()
-    house.fine("run", "looks", "--wait")
-    assert "PYTHONPATH" not in house.ended("looks", 2)[0]["result"]["environ"]
-    house.fine("add", "program", "--once", "--", "printenv", "PYTHONPATH")
-    assert house.ended("program")[0]["error"] == "exit code 1"
-    house.fine("add", "imports_jobd_in_a_child", "--once")
-    assert house.ended("imports_jobd_in_a_child")[0]["result"] == 0
+    installation.environ["PYTHONPATH"] = own
+    installation.foreground()
+    assert seen(installation)["environ"]["PYTHONPATH"] == own
+    installation.fine("stop")
+    del installation.environ["PYTHONPATH"]
+    installation.foreground()
+    installation.fine("run", "looks", "--wait")
+    assert "PYTHONPATH" not in installation.ended("looks", 2)[0]["result"]["environ"]
+    installation.fine("add", "program", "--once", "--", "printenv", "PYTHONPATH")
+    assert installation.ended("program")[0]["error"] == "exit code 1"
+    installation.fine("add", "imports_jobd_in_a_child", "--once")
+    assert installation.ended("imports_jobd_in_a_child")[0]["result"] == 0
 
 
 @pytest.mark.parametrize(

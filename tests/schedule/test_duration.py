@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from jobd.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND, WEEK
 from jobd.schedule.base import Flaw
-from jobd.schedule.duration import LONGEST, format_duration, parse_duration
+from jobd.schedule.duration import MAX_DURATION, format_duration, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from jobd.schedule.duration import LONGEST, format_duration, parse_duration
         ("P1DT2H", DAY + 2 * HOUR),
         ("P2W", 2 * WEEK),
         ("PT1H30M5S", HOUR + 30 * MINUTE + 5 * SECOND),
-        ("3650d", LONGEST),
+        ("3650d", MAX_DURATION),
     ],
 )
 def test_a_duration_is_read(text: str, expected: int) -> None:
@@ -41,7 +41,7 @@ def test_a_duration_is_written_with_the_largest_units(duration: int, expected: s
     assert format_duration(duration) == expected
 
 
-@given(st.integers(0, LONGEST))
+@given(st.integers(0, MAX_DURATION))
 def test_what_is_written_is_read_back(duration: int) -> None:
     assert parse_duration(format_duration(duration)) == duration
 
@@ -52,5 +52,5 @@ def test_any_text_is_a_duration_or_a_flaw_in_it(text: str) -> None:
         duration, flaw = parse_duration(text), None
     except Flaw as error:
         duration, flaw = 0, error
-    assert 0 <= duration <= LONGEST
+    assert 0 <= duration <= MAX_DURATION
     assert flaw is None or (0 <= flaw.position <= len(text) and flaw.hint and str(flaw).isascii())

@@ -5,7 +5,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.simulation.world import World
+from tests.simulation.cluster import SimCluster
 
 CHUNK = 20
 TOLD = int(os.environ.get("TOLD", "60"))  # lines of a story
@@ -33,11 +33,11 @@ def run(seeds: range) -> list[tuple[int, str, list[str]]]:
     """The seeds that fail: (seed, why, the end of the story)."""
     failures = []
     for seed in seeds:
-        world = World(seed)
+        cluster = SimCluster(seed)
         try:
-            world.run()
+            cluster.run()
         except Exception as error:
-            failures.append((seed, f"{type(error).__name__}: {error}", world.story[-TOLD:]))
+            failures.append((seed, f"{type(error).__name__}: {error}", cluster.story[-TOLD:]))
     return failures
 
 

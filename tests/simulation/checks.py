@@ -9,13 +9,13 @@ from jobd.engine.buffers import weight, weight_of
 from jobd.engine.messages import OutputPrinted, Unresolved
 from jobd.job import FAILED, LOST, SUCCEEDED
 from jobd.lifecycle import MAX_LOSSES, MAX_TOKEN, UNRESOLVED_PAUSE
-from jobd.store.output import LOST as DROPPED_HERE
+from jobd.store.output import DROPPED_NOTICE as DROPPED_HERE
 from jobd.store.schedule_table import ClaimUpdate
 from jobd.wire import Order
 from tests.simulation.events import Violation
+from tests.simulation.fake_workers import KILL_TAKES, FakeWorker
 from tests.simulation.node import EPOCH, Node
 from tests.simulation.priorities import Priorities
-from tests.simulation.puppets import KILL_TAKES, Puppet
 
 TAKEOVER_GRACE = SECOND // 4  # beyond the lease and two polls: for the ways to the database and back
 NEXT_DOOR = SECOND  # within which a neighbour takes over: it looks at locks every 0.5 s, and a kill takes up to 0.2 s
@@ -39,89 +39,91 @@ class Began(NamedTuple):
 class Checks:
     """The invariants of one world."""
 
-    def __init__(self, world: Any) -> None:
-        self._world = world
-        self.priorities = Priorities(world)
-        self._live: dict[str, list[tuple[Began, Puppet]]] = defaultdict(list)
+    def __init__(self, cluster: Any) -> None:
+        self._cluster = cluster
+        self.priorities = Priorities(cluster)
+        self._live: dict[str, list[tuple[Began, FakeWorker]]] = defaultdict(list)
         self._tokens: dict[int, int] = {}
         self._newest: dict[str, int] = {}  # by job, the token of the newest run
         self.began: list[Began] = []
         self.ends: dict[tuple[str, int], set[str | None]] = defaultdict(set)
         # By job, number and attempt, what each execution printed: more than one where a machine was frozen.
         self._printed: dict[tuple[str, int, int], list[str]] = defaultdict(list)
-        self._place: dict[Puppet, int] = {}  # among these, of the run in progress
+        self._place: dict[FakeWorker, int] = {}  # among these, of the run in progress
         self.crashed_by: dict[str, int] = defaultdict(int)
 
-    def _excused(self, puppet: Puppet) -> bool:
+    def _excused(self, fake_worker: FakeWorker) -> bool:
         """The documented exceptions: a machine that is frozen, or has only just thawed; and on_db_loss = "finish" on a
         node that was alone when it was cut off: when it hears of others, what they have taken over is still to die."""
-        node, now = puppet.node, self._world.events.now
+        node, now = fake_worker.node, self._cluster.events.now
         alone = node.up and (node.engine.keeper.watch.alone() or now - node.alone_until <= KILL_TAKES + MILLISECOND)
-        if self._world.settings.on_db_loss == "finish" and alone:
+        if self._cluster.settings.on_db_loss == "finish" and alone:
             return True
         return bool(node.suspended() or now - node.thawed_at <= THAW_GRACE)
 
     def _began_anew(self) -> bool:
         """The documented exception: tokens that begin anew, by a clock that was put back."""
-        return bool(self._world.meddling and self._world.clocks_moved)
+        return bool(self._cluster.meddling and self._cluster.clocks_moved)
 
     # Called as things happen
 
-    def started(self, puppet: Puppet, order: Order) -> None:
+    def started(self, fake_worker: FakeWorker, order: Order) -> None:
         """A run begins."""
-        world, node = self._world, puppet.node
-        now = world.events.now
+        cluster, node = self._cluster, fake_worker.node
+        now = cluster.events.now
         began = Began(order.job, order.number, order.attempt, order.token, order.due, node.number, now)
-        world.say(f"{order.job} #{order.number} attempt {order.attempt} begins on {node.number}, token {order.token}")
+        cluster.trace(
+            f"{order.job} #{order.number} attempt {order.attempt} begins on {node.number}, token {order.token}"
+        )
         for other, its in self._live[order.job]:
-            if not self._excused(its) and not self._excused(puppet):
+            if not self._excused(its) and not self._excused(fake_worker):
                 raise Violation(f"{began} overlaps {other}")
-        if order.token < self._newest.get(order.job, 0) and not self._excused(puppet) and not self._began_anew():
+        if order.token < self._newest.get(order.job, 0) and not self._excused(fake_worker) and not self._began_anew():
             raise Violation(f"{began} has an older token than a run before it")
         self._newest[order.job] = max(self._newest.get(order.job, 0), order.token)
-        self._live[order.job].append((began, puppet))
+        self._live[order.job].append((began, fake_worker))
         printed = self._printed[order.job, order.number, order.attempt]
-        self._place[puppet] = len(printed)
+        self._place[fake_worker] = len(printed)
         printed.append("")
         self.began.append(began)
 
-    def printed(self, puppet: Puppet, text: str) -> None:
+    def printed(self, fake_worker: FakeWorker, text: str) -> None:
         """The run in progress prints."""
-        order = puppet.order
+        order = fake_worker.order
         assert order is not None
-        self._printed[order.job, order.number, order.attempt][self._place[puppet]] += text
+        self._printed[order.job, order.number, order.attempt][self._place[fake_worker]] += text
 
-    def ended(self, puppet: Puppet, end: str | None) -> None:
+    def ended(self, fake_worker: FakeWorker, end: str | None) -> None:
         """A run ends; None: it was killed."""
-        assert puppet.order is not None
-        job = puppet.order.job
-        self.ends[job, puppet.order.number].add(end)
-        self._live[job] = [(began, its) for began, its in self._live[job] if its is not puppet]
-        self._world.say(f"{job} #{puppet.order.number} ends on {puppet.node.number}: {end or 'killed'}")
+        assert fake_worker.order is not None
+        job = fake_worker.order.job
+        self.ends[job, fake_worker.order.number].add(end)
+        self._live[job] = [(began, its) for began, its in self._live[job] if its is not fake_worker]
+        self._cluster.trace(f"{job} #{fake_worker.order.number} ends on {fake_worker.node.number}: {end or 'killed'}")
 
     def thawed(self, node: Any) -> None:
         """A machine goes on: what it ran meanwhile elsewhere must end soon."""
-        self._world.events.after(THAW_GRACE, self.overlaps)
+        self._cluster.events.after(THAW_GRACE, self.overlaps)
 
     def crashed(self, node: Any) -> None:
         """A daemon ends: another that nothing disturbs must take over what it had, in time."""
-        world, dead, at = self._world, node.engine.node, self._world.events.now
-        within = world.settings.lease + 2 * world.settings.poll + TAKEOVER_GRACE
+        cluster, dead, at = self._cluster, node.engine.node, self._cluster.events.now
+        within = cluster.settings.lease + 2 * cluster.settings.poll + TAKEOVER_GRACE
         # Else it may be heard of after its death, or again because of somebody's hands.
-        if dead and node.line.is_free() and not world.meddling:
-            world.events.after(within, lambda: self._taken_over(dead, at, world.nodes))
-            known = at - 2 * world.settings.poll - TAKEOVER_GRACE
-            (signed_on,) = world.database.rows("SELECT started_time - ? FROM node WHERE id = ?", (EPOCH, dead))[0]
-            if signed_on <= known and not world.clocks_moved:
-                others = [one for one in world.nodes if one is not node and one.machine == node.machine]
+        if dead and node.line.is_free() and not cluster.meddling:
+            cluster.events.after(within, lambda: self._taken_over(dead, at, cluster.nodes))
+            known = at - 2 * cluster.settings.poll - TAKEOVER_GRACE
+            (signed_on,) = cluster.database.rows("SELECT started_time - ? FROM node WHERE id = ?", (EPOCH, dead))[0]
+            if signed_on <= known and not cluster.clocks_moved:
+                others = [one for one in cluster.nodes if one is not node and one.machine == node.machine]
                 near = [one for one in others if (quiet := one.undisturbed_since()) is not None and quiet <= known]
                 # What the machine holds frozen holds the lock of its daemon too, until it thaws (decision 0014).
                 freed = node.frozen_until if node.suspended() else at
-                world.events.at(freed + NEXT_DOOR + TAKEOVER_GRACE, lambda: self._taken_over(dead, at, near))
+                cluster.events.at(freed + NEXT_DOOR + TAKEOVER_GRACE, lambda: self._taken_over(dead, at, near))
 
     def _taken_over(self, dead: int, died_at: int, by: list[Any]) -> None:
         since = [since for node in by if (since := node.undisturbed_since()) is not None]
-        held = self._world.database.rows("SELECT job_id FROM schedule WHERE node_id = ?", (dead,))
+        held = self._cluster.database.rows("SELECT job_id FROM schedule WHERE node_id = ?", (dead,))
         if held and since and min(since) <= died_at - TAKEOVER_GRACE:
             raise Violation(f"jobs {held} are still node {dead}'s, which died at {died_at / SECOND:.1f} s")
 
@@ -137,7 +139,7 @@ class Checks:
         if isinstance(by, Node):
             self.priorities.committed(by)
         sql = "SELECT job_id, token, node_id, stopped_time FROM schedule LEFT JOIN node ON node.id = node_id"
-        for job_id, token, node, stopped in self._world.database.rows(sql):
+        for job_id, token, node, stopped in self._cluster.database.rows(sql):
             if token > MAX_TOKEN:  # somebody's hands have written that
                 self._tokens.pop(job_id, None)
                 self._newest.clear()
@@ -145,7 +147,7 @@ class Checks:
             if token < self._tokens.get(job_id, 0) and not self._began_anew():
                 raise Violation(f"the token of job {job_id} went from {self._tokens[job_id]} to {token}")
             claimed = token > self._tokens.get(job_id, token)
-            if claimed and stopped is not None and not self._world.meddling:
+            if claimed and stopped is not None and not self._cluster.meddling:
                 raise Violation(f"node {node} has claimed job {job_id} after it was declared dead, or had left")
             self._tokens[job_id] = token
 
@@ -161,13 +163,13 @@ class Checks:
         self._poison_was_stopped()
 
     def _nothing_is_stuck(self) -> None:
-        world = self._world
-        wall = EPOCH + world.events.now
+        cluster = self._cluster
+        wall = EPOCH + cluster.events.now
         rowless = "SELECT name FROM job WHERE is_delete = 0 AND id NOT IN (SELECT job_id FROM schedule)"
-        for (name,) in world.database.rows(rowless):
+        for (name,) in cluster.database.rows(rowless):
             raise Violation(f"{name} has no row of schedule")
-        owners = {node.engine.node: node for node in world.nodes if node.up}
-        rows = world.database.rows(
+        owners = {node.engine.node: node for node in cluster.nodes if node.up}
+        rows = cluster.database.rows(
             "SELECT job.name, node_id, ready_time, schedule.job_id, error IS NULL FROM schedule"
             " JOIN job ON job.id = job_id"
         )
@@ -192,12 +194,12 @@ class Checks:
         )
 
     def _history_is_whole(self) -> None:
-        world = self._world
-        rows = world.database.rows(
+        cluster = self._cluster
+        rows = cluster.database.rows(
             "SELECT job.name, run.number, run.due_time, attempts, outcome, error, retry_times FROM run"
             " JOIN job ON job.id = run.job_id ORDER BY job_id, run.number"
         )
-        plans = world.database.rows("SELECT name, number FROM schedule JOIN job ON job.id = job_id")
+        states = cluster.database.rows("SELECT name, number FROM schedule JOIN job ON job.id = job_id")
         numbers: dict[str, list[int]] = defaultdict(list)
         final: dict[tuple[str, int], str] = {}
         for name, number, due, attempts, outcome, error, retries in rows:
@@ -208,17 +210,17 @@ class Checks:
                 raise Violation(f"{name} #{number} is recorded as succeeded, and never did")
             if outcome == FAILED and "SIGKILL" in error:
                 raise Violation(f"{name} #{number} is recorded as failed, and was killed by its guardian")
-            if outcome != LOST and name not in world.edited and not world.clocks_moved:
+            if outcome != LOST and name not in cluster.edited and not cluster.clocks_moved:
                 if (name, due) in final:
                     raise Violation(f"{name} was finished twice for {due}: {final[name, due]} and {outcome}")
                 final[name, due] = outcome
-        for name, following in plans:
+        for name, following in states:
             kept = numbers[name]
-            least = min(following - 1, world.settings.history.keep_per_job)
+            least = min(following - 1, cluster.settings.history.keep_per_job)
             if kept != list(range(following - len(kept), following)) or len(kept) < least:
                 raise Violation(f"the history of {name} has {numbers[name]}, and its next run is {following}")
         for began in self.began:
-            follows = dict(plans).get(began.job, 0)
+            follows = dict(states).get(began.job, 0)
             if began.number > follows:
                 raise Violation(f"{began} is of a run that never was")
 
@@ -228,7 +230,7 @@ class Checks:
         Where there was no room for some of it, its place says how much that was.
         """
         kept: dict[tuple[str, int, int], str] = defaultdict(str)
-        for *attempt, text in self._world.database.rows(
+        for *attempt, text in self._cluster.database.rows(
             "SELECT name, number, attempt, text FROM output JOIN job ON job.id = job_id"
             " ORDER BY job_id, number, attempt, part"
         ):
@@ -240,7 +242,7 @@ class Checks:
             printed = self._printed[attempt]
             if self._once_each(attempt[0]) and not any(re.match(_pattern(text), _ended(one)) for one in printed):
                 raise Violation(f"{attempt} is said to have printed {text!r}, and printed {printed}")
-        for name, number, attempts in self._world.database.rows(
+        for name, number, attempts in self._cluster.database.rows(
             "SELECT name, number, attempts FROM run JOIN job ON job.id = job_id WHERE outcome = 'succeeded'"
         ):
             text, printed = kept[name, number, attempts], self._printed[name, number, attempts]
@@ -248,12 +250,12 @@ class Checks:
                 raise Violation(f"{name} #{number}.{attempts} printed {printed}, of which there is {text!r}")
 
     def _once_each(self, job: str) -> bool:
-        """Whether an attempt of a run is one execution: not when its plan was changed by hand meanwhile."""
-        return job not in self._world.edited and not self._world.meddling
+        """Whether an attempt of a run is one execution: not when its state was changed by hand meanwhile."""
+        return job not in self._cluster.edited and not self._cluster.meddling
 
     def _buffers_are_counted(self) -> None:
         """What a daemon thinks to hold of what runs print and return is what it holds."""
-        for node in self._world.nodes:
+        for node in self._cluster.nodes:
             if node.up:
                 engine = node.engine
                 budget, held, printing = engine.budget, _held(engine), _printing(engine)
@@ -262,30 +264,30 @@ class Checks:
                     raise Violation(f"node {node.number} counts {counted}, not {held} and {printing}")
 
     def _witnesses_missed_nothing(self) -> None:
-        world = self._world
-        wall = EPOCH + world.events.now
-        for name, step in world.witnesses.items():
-            rows = world.database.rows(
+        cluster = self._cluster
+        wall = EPOCH + cluster.events.now
+        for name, step in cluster.witnesses.items():
+            rows = cluster.database.rows(
                 "SELECT due_time FROM run JOIN job ON job.id = job_id WHERE name = ? AND outcome <> 'lost'"
                 " ORDER BY due_time",
                 (name,),
             )
             dues = [due for (due,) in rows]
-            if world.clocks_moved:
+            if cluster.clocks_moved:
                 continue  # what was due an hour ago may be due again
             if not dues or dues != list(range(dues[0], dues[0] + step * len(dues), step)):
                 raise Violation(f"{name} has missed a due time: {[(due - EPOCH) / SECOND for due in dues]}")
             if wall - dues[-1] > 3 * step + 5 * SECOND:
                 raise Violation(f"{name} ran last for {(wall - dues[-1]) / SECOND:.1f} s ago")
-        for name in world.once:
-            (count,) = world.database.rows(
+        for name in cluster.once:
+            (count,) = cluster.database.rows(
                 "SELECT count(*) FROM run JOIN job ON job.id = job_id WHERE name = ? AND outcome <> 'lost'", (name,)
             )[0]
             if count != 1:
                 raise Violation(f"{name}, to be run once, was finished {count} times")
 
     def _poison_was_stopped(self) -> None:
-        if self._world.meddling:
+        if self._cluster.meddling:
             return  # what somebody's hands make of a row, its losses are not in
         for name, times in self.crashed_by.items():
             if times > MAX_LOSSES:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 from jobd.clock import MILLISECOND, SECOND
 from jobd.job import Options
-from tests.simulation.world import Climate, World
+from tests.simulation.cluster import Climate, SimCluster
 
 EVER = 5 * SECOND + 1  # a way to the database that takes longer than a lease
 
 
-class Late(World):
+class Late(SimCluster):
     """Two nodes with much to do: again and again what the second one sends is on its way until it is taken for dead."""
 
     def __init__(self, seed: int) -> None:
@@ -29,12 +29,12 @@ class Late(World):
             return
         self.events.after(6 * SECOND + self.random.randrange(SECOND), self._fault)
         node = self.nodes[1]
-        self.say(f"what node {node.number} sends takes {EVER / SECOND:.0f} s")
+        self.trace(f"what node {node.number} sends takes {EVER / SECOND:.0f} s")
         node.line.slow = EVER
         self.events.after(900 * MILLISECOND, lambda: self._mend(node))
 
 
-class Ranked(World):
+class Ranked(SimCluster):
     """One node with two workers for many jobs that have priorities; its daemon dies now and then."""
 
     def __init__(self, seed: int) -> None:
@@ -47,7 +47,7 @@ class Ranked(World):
         self._add(*(self._job(f"crowd{number}", "5s", Options(), self._brief) for number in range(40)))
 
 
-class Tight(World):
+class Tight(SimCluster):
     """One node with little room for what waits, and a database that is away now and then."""
 
     def __init__(self, seed: int) -> None:
@@ -55,12 +55,12 @@ class Tight(World):
         self.meddling, self.tight = False, True
 
 
-def _climate(climate: Climate) -> Callable[[int], World]:
-    return lambda seed: World(seed, climate._replace(equal=True))
+def _climate(climate: Climate) -> Callable[[int], SimCluster]:
+    return lambda seed: SimCluster(seed, climate._replace(equal=True))
 
 
 _far = _climate(Climate(nodes=3, faults=("slow", "cut")))  # the ways to the database are bad now and then
-WORLDS: dict[str, Callable[[int], World]] = {
+CLUSTERS: dict[str, Callable[[int], SimCluster]] = {
     "what is dropped is not said": Tight,
     "a claim takes the lowest priority first": Ranked,
     "the queue gives the lowest priority first": Ranked,

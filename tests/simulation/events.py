@@ -43,7 +43,7 @@ class Fiber:
     """What would be a thread: it runs when it is resumed, and only then, until it parks or ends."""
 
     def __init__(self, body: Callable[[], None]) -> None:
-        self._world = greenlet.getcurrent()
+        self._cluster = greenlet.getcurrent()
         self._inner = greenlet.greenlet(body)
 
     def resume(self) -> None:
@@ -53,7 +53,7 @@ class Fiber:
 
     def park(self) -> None:
         """Called by the fiber itself: wait for the next turn."""
-        self._world.switch()
+        self._cluster.switch()
 
     def kill(self) -> None:
         """End it where it is parked."""

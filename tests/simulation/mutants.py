@@ -24,8 +24,8 @@ from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.schedule_table import NOTHING, ClaimUpdate
 from jobd.store.sqlite import Sqlite
+from tests.simulation.fake_workers import FakeWorker
 from tests.simulation.node import MemorySpool, MemoryStartJournal, Node
-from tests.simulation.puppets import Puppet
 
 Mutant = Callable[[], contextlib.AbstractContextManager[Any]]
 
@@ -36,8 +36,13 @@ def _instead(owner: Any, name: str, replacement: Any) -> Mutant:
 
 def _settle_unfenced(session: Any, updates: Any) -> set[int]:
     """Whatever token a result comes with, it is taken."""
-    current = {plan.job_id: plan for plan in table.plans(session, [one.plan.job_id for one in updates]).values()}
-    taken = [one._replace(node=current[one.plan.job_id].node, token=current[one.plan.job_id].token) for one in updates]
+    current = {
+        state.job_id: state
+        for state in table.states_for_update(session, [one.state.job_id for one in updates]).values()
+    }
+    taken = [
+        one._replace(node=current[one.state.job_id].node, token=current[one.state.job_id].token) for one in updates
+    ]
     return _settle(session, taken)
 
 
@@ -151,19 +156,19 @@ def _outcome_is_known(self: Keeper, error: Any, now: int) -> None:
 _database_away = Keeper._database_away
 
 
-def _lose_silently(job: Any, current: Any, *rest: Any) -> lifecycle.Step:
+def _lose_silently(job: Any, current: Any, *rest: Any) -> lifecycle.Decision:
     """What was lost is not run again."""
-    step = _lose(job, current, *rest)
-    return step._replace(plan=step.plan._replace(ready=None)) if step.run is not None else step
+    decision = _lose(job, current, *rest)
+    return decision._replace(state=decision.state._replace(ready=None)) if decision.run is not None else decision
 
 
-_lose = lifecycle.lose
+_lose = lifecycle.after_loss
 
 
-def _never_guarded(job: Any, current: Any, *rest: Any) -> lifecycle.Step:
+def _never_guarded(job: Any, current: Any, *rest: Any) -> lifecycle.Decision:
     """A run that takes its node down at once is never known to have begun."""
-    step = _lose(job, current, *rest)
-    return step._replace(plan=step.plan._replace(guarded=False, losses=0))
+    decision = _lose(job, current, *rest)
+    return decision._replace(state=decision.state._replace(guarded=False, losses=0))
 
 
 def _keep_claimed(current: Any) -> Any:
@@ -178,7 +183,7 @@ def _vanish_at_once(self: Keeper, done: Any) -> None:
     _announce(self, done)
 
 
-def _orphan(self: Puppet) -> None:
+def _orphan(self: FakeWorker) -> None:
     """A run outlives its daemon."""
 
 
@@ -207,7 +212,7 @@ def _forget_the_line(self: Processor, worker: Worker) -> None:
     worker.revoke_prefetched(self._clock.wall(), self._clock.monotonic())
 
 
-def _take_back_a_copy(self: Puppet) -> int:
+def _take_back_a_copy(self: FakeWorker) -> int:
     """The worker has and runs what has been taken back."""
     return len(self._orders)
 
@@ -216,7 +221,7 @@ def _take_back_a_copy(self: Puppet) -> int:
 def _no_marks() -> Iterator[None]:
     """Nobody knows which runs had begun, and nobody minds."""
     with (
-        mock.patch.object(lifecycle, "lose", _never_guarded),
+        mock.patch.object(lifecycle, "after_loss", _never_guarded),
         mock.patch.object(MemoryStartJournal, "read", return_value={}),
     ):
         yield
@@ -241,7 +246,7 @@ _end = Split.end
 
 
 def _read_half(self: MemorySpool, place: Place) -> ClaimUpdate:
-    """The plans of what was spooled are kept, and not the runs."""
+    """The states of what was spooled are kept, and not the runs."""
     return self._kept[place.start]._replace(run=None)
 
 
@@ -326,7 +331,7 @@ MUTANTS: dict[str, Mutant] = {
     "a node is buried unconditionally": _instead(nodes, "declare_dead", _bury_blindly),
     "a buried node claims": _instead(nodes, "is_registered", lambda session, node: True),
     "what has vanished is given on before it has ended": _instead(Keeper, "_announce", _vanish_at_once),
-    "a run outlives its daemon": _instead(Puppet, "end", _orphan),
+    "a run outlives its daemon": _instead(FakeWorker, "end", _orphan),
     "claims made meanwhile are given up too": _instead(Keeper, "_receive", _forget_the_rest),
     "an unknown outcome is taken for a known one": _instead(Keeper, "_database_away", _outcome_is_known),
     "what a dead node had is not given on": _instead(
@@ -335,14 +340,14 @@ MUTANTS: dict[str, Mutant] = {
     "own claims that were lost are not given on": _instead(
         cycle, "release_claims", lambda *args: takeover.Losses(0, 0)
     ),
-    "what was lost is not run again": _instead(lifecycle, "lose", _lose_silently),
+    "what was lost is not run again": _instead(lifecycle, "after_loss", _lose_silently),
     "what was not started stays claimed": _instead(lifecycle, "give_back", _keep_claimed),
     "nothing tells that a run had begun": _no_marks,
     "the spool keeps half": _instead(MemorySpool, "read", _read_half),
     "claims of the gone are taken at once": _instead(Keeper, "_announce", _adopt_at_once),
     "what is in hand is not waited for": _instead(Processor, "_start", _empty_hands),
     "what is taken back is forgotten": _instead(Processor, "_revoke_prefetched", _forget_the_line),
-    "what is taken back is run all the same": _instead(Puppet, "revoke", _take_back_a_copy),
+    "what is taken back is run all the same": _instead(FakeWorker, "revoke", _take_back_a_copy),
     "what is read is shared before words are heard": _instead(Worker, "read", _share_before_hearing),
     "what is read when a run is over is all its own": _instead(Split, "end", _share_everything),
     "what did not take place has printed": _instead(Execution, "retracted_parts", Execution.next_parts),

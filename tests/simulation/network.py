@@ -10,7 +10,7 @@ from typing import Any
 
 from jobd.clock import MILLISECOND, SECOND
 from jobd.store import schema
-from jobd.store.dialect import AGAIN, AWAY, LOST
+from jobd.store.dialect import CONFLICT, CONNECTION_LOST, UNAVAILABLE
 from jobd.store.orm import open_database
 from jobd.store.sqlite import Sqlite
 from jobd.store.store import Store
@@ -66,7 +66,7 @@ class Wire:
 
     def __init__(self, node: Any) -> None:
         self._node = node
-        self._real = node.world.database.connection
+        self._real = node.cluster.database.connection
 
     def cursor(self) -> "Cursor":
         return Cursor(self._node, self._real)
@@ -109,30 +109,30 @@ class Cursor:
             raise Refused
 
     def _take_time(self) -> None:
-        world = self._node.world
-        self._wait(world.delay(MILLISECOND) + world.delay(self._node.line.slow))
+        cluster = self._node.cluster
+        self._wait(cluster.delay(MILLISECOND) + cluster.delay(self._node.line.slow))
 
     def _wait_in_vain(self) -> None:
-        self._wait(self._node.world.delay(DEADLINE))
+        self._wait(self._node.cluster.delay(DEADLINE))
         raise Cut
 
     def _wait(self, duration: int) -> None:
-        line, ends = self._node.line, self._node.world.events.now + duration
+        line, ends = self._node.line, self._node.cluster.events.now + duration
         if not line.is_free():
             line.mended_at = max(line.mended_at, ends)  # it may be waited for beyond the end of the fault
         self._node.sleep(duration)
 
     def _commit(self) -> None:
         node, line = self._node, self._node.line
-        world = node.world
+        cluster = node.cluster
         self._effect("COMMIT")
-        if world.chance(line.conflict):
+        if cluster.chance(line.conflict):
             self._cursor.execute("ROLLBACK")
             raise Conflict
-        lost = world.chance(line.lose)
-        self._cursor.execute("ROLLBACK" if lost and world.chance(0.5) else "COMMIT")
-        world.database.commits += 1
-        world.checks.committed(node)
+        lost = cluster.chance(line.lose)
+        self._cursor.execute("ROLLBACK" if lost and cluster.chance(0.5) else "COMMIT")
+        cluster.database.commits += 1
+        cluster.checks.committed(node)
         node.effect("committed")
         if lost:
             self._wait_in_vain()
@@ -160,10 +160,10 @@ class _Dialect(Sqlite):
 
     def classify(self, error: Exception) -> str | None:
         if isinstance(error, Cut):
-            return LOST
+            return CONNECTION_LOST
         if isinstance(error, Refused):
-            return AWAY
-        return AGAIN if isinstance(error, Conflict) else None
+            return UNAVAILABLE
+        return CONFLICT if isinstance(error, Conflict) else None
 
     def explain(self, error: Exception, target: Target) -> tuple[str, str]:
         return f"the simulated database: {type(error).__name__}", ""
@@ -171,7 +171,7 @@ class _Dialect(Sqlite):
     def changed(self, connection: Any, seen: object) -> tuple[bool, object]:
         if self._node.line.cut:
             raise Cut
-        commits = self._node.world.database.commits
+        commits = self._node.cluster.database.commits
         return commits != seen, commits
 
 
@@ -182,7 +182,7 @@ class NodeStore(Store):
         self.target = TARGET
         self.dialect = _Dialect(node)
         self._sleep = lambda seconds: node.sleep(round(seconds * SECOND))
-        self._monotonic = lambda: node.world.events.now / SECOND
+        self._monotonic = lambda: node.cluster.events.now / SECOND
         self._seen = None
         self._database = open_database(TARGET, self.dialect)
 
@@ -190,8 +190,8 @@ class NodeStore(Store):
 class _Here:
     """Who is at the database itself: no network between."""
 
-    def __init__(self, world: Any) -> None:
-        self.world = world
+    def __init__(self, cluster: Any) -> None:
+        self.cluster = cluster
         self.line = Line()
 
     def sleep(self, duration: int) -> None:
@@ -201,6 +201,6 @@ class _Here:
         pass
 
 
-def local_store(world: Any) -> Store:
+def local_store(cluster: Any) -> Store:
     """The store of a person who is at the database: edits take effect at once."""
-    return NodeStore(_Here(world))
+    return NodeStore(_Here(cluster))

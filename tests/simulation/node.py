@@ -15,8 +15,8 @@ from jobd.engine.spool import Place
 from jobd.errors import JobdError
 from jobd.store.schedule_table import ClaimUpdate
 from tests.simulation.events import Fiber, Violation
+from tests.simulation.fake_workers import FakeSpawner, FakeWorker
 from tests.simulation.network import Line, NodeStore
-from tests.simulation.puppets import Puppet, Stage
 
 EPOCH = 1_798_761_600 * SECOND  # 2027-01-01 00:00 UTC
 TIGHT = 4_000  # bytes that a daemon may hold of what runs return and print: a few outcomes
@@ -26,21 +26,21 @@ LAG = 200  # µs, at most, from a wake-up to the step
 class NodeClock:
     """A node's clocks: its wall clock may be wrong, its monotonic clock counts from when it likes."""
 
-    def __init__(self, world: Any, offset: int) -> None:
-        self._world = world
+    def __init__(self, cluster: Any, offset: int) -> None:
+        self._cluster = cluster
         self._offset = offset
         self.skew = 0
         self.set_at = -(10**12)
 
     def set(self, skew: int) -> None:
         """Somebody sets the wall clock."""
-        self.skew, self.set_at = skew, self._world.events.now
+        self.skew, self.set_at = skew, self._cluster.events.now
 
     def wall(self) -> int:
-        return int(EPOCH + self._world.events.now + self.skew)
+        return int(EPOCH + self._cluster.events.now + self.skew)
 
     def monotonic(self) -> int:
-        return int(self._world.events.now + self._offset)
+        return int(self._cluster.events.now + self._offset)
 
 
 class SimMailbox(Mailbox):
@@ -97,7 +97,7 @@ class MemorySpool:
         self._kept: list[ClaimUpdate] = []
 
     def load(self) -> list[Place]:
-        last = {one.plan.job_id: number for number, one in enumerate(self._kept)}
+        last = {one.state.job_id: number for number, one in enumerate(self._kept)}
         return [Place(number, 1) for number in sorted(last.values())]
 
     def read(self, place: Place) -> ClaimUpdate:
@@ -128,24 +128,24 @@ class SimLocks:
 
     def is_held(self, name: str) -> bool:
         number, life = map(int, name.split())
-        holder = self._node.world.nodes[number - 1]
+        holder = self._node.cluster.nodes[number - 1]
         return bool(holder.machine == self._node.machine and holder.holds(life))
 
 
 class Node:
     """A daemon and what it runs; some have a machine for themselves, some have neighbours."""
 
-    def __init__(self, world: Any, number: int) -> None:
-        self.world = world
+    def __init__(self, cluster: Any, number: int) -> None:
+        self.cluster = cluster
         self.number = number
         self.instance = f"instance {number}"
         self.machine = number
         self.settings: Settings | None = None  # of its own; None: the world's
-        self.clock = NodeClock(world, world.random.randrange(10**9))
+        self.clock = NodeClock(cluster, cluster.random.randrange(10**9))
         self.line = Line()
         self.marks, self.spool = MemoryStartJournal(self.effect), MemorySpool(self.effect)
         self.on_effect: Callable[[str], None] = lambda name: None
-        self.puppets: list[Puppet] = []
+        self.fake_workers: list[FakeWorker] = []
         self.pids = number * 100_000
         self.up = False
         self.up_since = 0
@@ -165,32 +165,32 @@ class Node:
         """A daemon starts, as soon as nothing is left of the one before it."""
         if self.up:
             return
-        if any(puppet.alive for puppet in self.puppets):
-            self.world.events.after(10 * MILLISECOND, self.start)
+        if any(fake_worker.alive for fake_worker in self.fake_workers):
+            self.cluster.events.after(10 * MILLISECOND, self.start)
             return
         self.up = True
-        self.up_since = self.world.events.now
+        self.up_since = self.cluster.events.now
         self.life += 1
         self.locked_by = self.life
         self._step_at = None
-        self.puppets = []
-        self.world.say(f"node {self.number} starts")
+        self.fake_workers = []
+        self.cluster.trace(f"node {self.number} starts")
         self.engine = Engine(
-            self.settings or self.world.settings,
+            self.settings or self.cluster.settings,
             self.instance,
-            lambda settings: Stage(self),
+            lambda settings: FakeSpawner(self),
             SimLocks(self),
             self.clock,
-            self.world.random.random,
+            self.cluster.random.random,
             lambda settings: NodeStore(self),
             SimMailbox,
             lambda settings: self.marks,
             lambda settings: self.spool,
         )
-        if self.world.tight:
+        if self.cluster.tight:
             self.engine.budget.limit = TIGHT
         keeper: Any = self.engine.keeper
-        keeper._run_cycle = partial(self.world.checks.priorities.turn, self, keeper._run_cycle)
+        keeper._run_cycle = partial(self.cluster.checks.priorities.turn, self, keeper._run_cycle)
         inbox: Any = keeper.inbox
         outbox: Any = self.engine._inbox
         inbox.wake, inbox.sleep, outbox.wake = self._wake_keeper, self._nap_until_mail, self.wake
@@ -202,17 +202,17 @@ class Node:
         """Everything of the daemon ends at once; its runs end as fast as their guardians can kill them."""
         if not self.up:
             return
-        self.world.say(f"node {self.number} (id {self.engine.node}) crashes")
-        self.world.checks.crashed(self)
+        self.cluster.trace(f"node {self.number} (id {self.engine.node}) crashes")
+        self.cluster.checks.crashed(self)
         self._end()
-        for puppet in self.puppets:
-            puppet.end()
-        self.world.events.after(restart_after, self.start)
+        for fake_worker in self.fake_workers:
+            fake_worker.end()
+        self.cluster.events.after(restart_after, self.start)
 
     def stop(self, now: bool) -> None:
         """SIGTERM, or two of them."""
         if self.up and self.engine.node:
-            self.world.say(f"node {self.number} (id {self.engine.node}) is stopped{' now' if now else ''}")
+            self.cluster.trace(f"node {self.number} (id {self.engine.node}) is stopped{' now' if now else ''}")
             if now:
                 self.engine.abort()
             else:
@@ -221,27 +221,27 @@ class Node:
 
     def freeze(self, duration: int, whole: bool) -> None:
         """The daemon stands still, or with `whole` all of the machine."""
-        if self.up and self.world.events.now >= self.frozen_until:
+        if self.up and self.cluster.events.now >= self.frozen_until:
             what = "machine" if whole else "daemon"
-            self.world.say(f"{what} {self.number} is frozen for {duration / SECOND:.1f} s")
-            self.frozen_until = self.world.events.now + duration
+            self.cluster.trace(f"{what} {self.number} is frozen for {duration / SECOND:.1f} s")
+            self.frozen_until = self.cluster.events.now + duration
             self.froze_whole = whole
-            self.world.events.at(self.frozen_until, self._thaw)
+            self.cluster.events.at(self.frozen_until, self._thaw)
 
     def suspended(self) -> bool:
         """Whether its runs stand still."""
-        return self.froze_whole and self.world.events.now < self.frozen_until
+        return self.froze_whole and self.cluster.events.now < self.frozen_until
 
     def undisturbed_since(self) -> int | None:
         """Since when it has been up, awake and well connected; None: it is not."""
-        if not self.up or self.world.events.now < self.frozen_until or not self.line.is_free():
+        if not self.up or self.cluster.events.now < self.frozen_until or not self.line.is_free():
             return None
         return max(self.up_since, self.thawed_at, self.line.mended_at)
 
     def holds(self, life: int) -> bool:
         """Whether anything lives of this daemon: itself, or what it runs, whose guardians hold its lock on."""
         return (self.up and life == self.life) or (
-            life == self.locked_by and any(puppet.alive for puppet in self.puppets)
+            life == self.locked_by and any(fake_worker.alive for fake_worker in self.fake_workers)
         )
 
     def effect(self, name: str) -> None:
@@ -256,27 +256,27 @@ class Node:
 
         def happen() -> None:
             if self.suspended():
-                self.world.events.at(self.frozen_until, happen)
+                self.cluster.events.at(self.frozen_until, happen)
             else:
                 what()
 
-        self.world.events.after(max(0, delay), happen)
+        self.cluster.events.after(max(0, delay), happen)
 
     def sleep(self, duration: int) -> None:
         """The keeper waits for the network."""
         self._nap += 1
         nap, life = self._nap, self.life
-        self.world.events.after(duration, lambda: self._end_nap(life, nap))
+        self.cluster.events.after(duration, lambda: self._end_nap(life, nap))
         self._fiber.park()
 
     def wake(self) -> None:
         """The dispatch loop has something to do."""
-        self._step_by(self.world.events.now + self.world.random.randrange(LAG))
+        self._step_by(self.cluster.events.now + self.cluster.random.randrange(LAG))
 
     def overhear(self) -> None:
         """A run prints."""
-        if self.world.loud:
-            self._step_by(self.world.events.now + self.world.voice.randrange(LAG))
+        if self.cluster.loud:
+            self._step_by(self.cluster.events.now + self.cluster.voice.randrange(LAG))
 
     # Inside
 
@@ -286,72 +286,76 @@ class Node:
         self._fiber.kill()
 
     def _thaw(self) -> None:
-        self.thawed_at = self.world.events.now
-        self.world.checks.thawed(self)
+        self.thawed_at = self.cluster.events.now
+        self.cluster.checks.thawed(self)
         self.wake()
 
     def _step_by(self, moment: int) -> None:
         if self.up and (self._step_at is None or moment < self._step_at):
             self._step_at = moment
             life = self.life
-            self.world.events.at(moment, lambda: self._step(life, moment))
+            self.cluster.events.at(moment, lambda: self._step(life, moment))
 
     def _step(self, life: int, moment: int) -> None:
         if life != self.life or moment != self._step_at:
             return
-        if self.world.events.now < self.frozen_until:
+        if self.cluster.events.now < self.frozen_until:
             self._step_at = None
             self._step_by(self.frozen_until)
             return
         self._step_at = None
         engine = self.engine
         engine.readers()
-        ready = {puppet.pid for puppet in self.puppets if puppet.said}
-        ready |= {puppet.output for puppet in self.puppets if puppet.printed}
-        ready |= {puppet.ended for puppet in self.puppets if puppet.gone}
+        ready = {fake_worker.pid for fake_worker in self.fake_workers if fake_worker.said}
+        ready |= {fake_worker.output for fake_worker in self.fake_workers if fake_worker.printed}
+        ready |= {fake_worker.ended for fake_worker in self.fake_workers if fake_worker.gone}
         ready.add(engine._inbox.descriptor)
         try:
             engine.step(self._in_any_order(ready & set(engine.readers())))
         except (JobdError, Died) as error:
             if engine.node and isinstance(error, JobdError):
                 raise Violation(f"node {self.number} ended by itself: {error}") from error
-            self.world.say(f"node {self.number} gives up: {error}")
+            self.cluster.trace(f"node {self.number} gives up: {error}")
             self.crash(5 * SECOND)
             return
-        self.puppets = [puppet for puppet in self.puppets if not puppet.gone or puppet.ended in engine.readers()]
+        self.fake_workers = [
+            fake_worker
+            for fake_worker in self.fake_workers
+            if not fake_worker.gone or fake_worker.ended in engine.readers()
+        ]
         if engine.finished:
-            self.world.say(f"node {self.number} (id {engine.node}) has left")
+            self.cluster.trace(f"node {self.number} (id {engine.node}) has left")
             self._end()
             engine.close()
-            for puppet in self.puppets:
-                puppet.end()
-            self.world.events.after(self.world.delay(5 * SECOND), self.start)
+            for fake_worker in self.fake_workers:
+                fake_worker.end()
+            self.cluster.events.after(self.cluster.delay(5 * SECOND), self.start)
             return
         timeout = engine.timeout()
         if timeout is not None:
-            self._step_by(self.world.events.now + round(timeout * SECOND) + self.world.random.randrange(LAG))
+            self._step_by(self.cluster.events.now + round(timeout * SECOND) + self.cluster.random.randrange(LAG))
 
     def _in_any_order(self, ready: set[int]) -> list[int]:
         """As the operating system may name them; a set would go by the numbers of all worlds before this one."""
-        return self.world.order.sample(sorted(ready), len(ready))
+        return self.cluster.order.sample(sorted(ready), len(ready))
 
     def _nap_until_mail(self, timeout: int | None) -> None:
         assert timeout is not None
         self._napping = True
         if self.engine.keeper.inbox.pending() and not self.engine.keeper.inbox.patient:
             timeout = 0
-        self.sleep(timeout + self.world.random.randrange(LAG))
+        self.sleep(timeout + self.cluster.random.randrange(LAG))
 
     def _wake_keeper(self) -> None:
         if self._napping:
             nap, life = self._nap, self.life
-            self.world.events.after(self.world.random.randrange(LAG), lambda: self._end_nap(life, nap))
+            self.cluster.events.after(self.cluster.random.randrange(LAG), lambda: self._end_nap(life, nap))
 
     def _end_nap(self, life: int, nap: int) -> None:
         if life != self.life or nap != self._nap:
             return
-        if self.world.events.now < self.frozen_until:
-            self.world.events.at(self.frozen_until, lambda: self._end_nap(life, nap))
+        if self.cluster.events.now < self.frozen_until:
+            self.cluster.events.at(self.frozen_until, lambda: self._end_nap(life, nap))
             return
         self._napping = False
         self._nap += 1
@@ -359,7 +363,7 @@ class Node:
 
     def _resume(self, life: int) -> None:
         if self.engine.keeper.watch.alone():
-            self.alone_until = self.world.events.now
+            self.alone_until = self.cluster.events.now
         try:
             self._fiber.resume()
         except Died:

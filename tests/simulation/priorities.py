@@ -32,8 +32,8 @@ class _Free(NamedTuple):
 class Priorities:
     """What has been claimed, and by which priority."""
 
-    def __init__(self, world: Any) -> None:
-        self._world = world
+    def __init__(self, cluster: Any) -> None:
+        self._cluster = cluster
         self._claims: dict[tuple[int, int], int] = {}  # by job and token, the priority
         self._of_turn: dict[int, list[int]] = {}  # by machine, the priorities of what its turn has claimed
 
@@ -43,7 +43,7 @@ class Priorities:
         sql = "SELECT job_id, token, priority FROM schedule WHERE node_id = ? AND node_id <> 0 AND token <= ?"
         held = {
             (job_id, token): priority
-            for job_id, token, priority in self._world.database.rows(sql, (keeper._node, MAX_TOKEN))
+            for job_id, token, priority in self._cluster.database.rows(sql, (keeper._node, MAX_TOKEN))
         }
         claimed = {key: priority for key, priority in held.items() if key not in self._claims}
         if not claimed:
@@ -51,7 +51,7 @@ class Priorities:
         self._claims |= claimed
         self._of_turn.setdefault(node.number, []).extend(claimed.values())
         took = node.clock.monotonic() - keeper.last_cycle_at
-        if node.clock.set_at >= self._world.events.now - took:
+        if node.clock.set_at >= self._cluster.events.now - took:
             return  # nobody can say what was ready
         least = min(claimed.values())
         for one in self._free(node.clock.wall() - took):
@@ -60,13 +60,13 @@ class Priorities:
 
     def given(self, node: Any, order: Order) -> None:
         """A node gives an order to a worker."""
-        ((job_id,),) = self._world.database.rows("SELECT id FROM job WHERE name = ?", (order.job,))
+        ((job_id,),) = self._cluster.database.rows("SELECT id FROM job WHERE name = ?", (order.job,))
         priority = self._claims.get((job_id, order.token))
         if priority is None:
             return  # somebody's hands have changed the token
         for item in _live(node.engine._processors[DEFAULT_POOL].queue):
-            if item.plan.priority > priority and (item.plan.ready or 0) <= node.clock.wall():
-                raise Violation(f"{order.job} ({priority}) begins before {item.job.name} ({item.plan.priority})")
+            if item.state.priority > priority and (item.state.ready or 0) <= node.clock.wall():
+                raise Violation(f"{order.job} ({priority}) begins before {item.job.name} ({item.state.priority})")
 
     def turn(self, node: Any, turn: Callable[[int], None], now: int) -> None:
         """A node takes a turn: nothing ready may be left that is to begin before what waits here."""
@@ -87,7 +87,7 @@ class Priorities:
         if not _is_alone(node) or engine.keeper._draining or not engine.budget.calm:
             return []
         processor = engine._processors[DEFAULT_POOL]
-        waiting = sorted((one.plan.priority for one in _live(processor.queue)), reverse=True)[: processor.workers.size]
+        waiting = sorted((one.state.priority for one in _live(processor.queue)), reverse=True)[: processor.workers.size]
         if not waiting:
             return []
         several = len(engine.keeper._priorities.get(DEFAULT_POOL, ())) > 1
@@ -95,7 +95,7 @@ class Priorities:
 
     def _free(self, wall: int) -> list[_Free]:
         sql = "SELECT job_id, token, priority, ready_time FROM schedule WHERE node_id = 0 AND ready_time <= ?"
-        return [_Free(*row) for row in self._world.database.rows(sql, (wall,))]
+        return [_Free(*row) for row in self._cluster.database.rows(sql, (wall,))]
 
 
 def _is_alone(node: Any) -> bool:

@@ -6,16 +6,16 @@ import pytest
 from jobd.clock import SECOND
 from jobd.job import Options
 from jobd.wire import Order
+from tests.simulation.cluster import SimCluster
+from tests.simulation.fake_workers import Act
 from tests.simulation.node import Node
-from tests.simulation.puppets import Act
-from tests.simulation.world import World
 
 JOIN = 3 * SECOND
 LONG = 60 * SECOND
 SHORTS = 20
 
 
-class Scenario(World):
+class Scenario(SimCluster):
     """The first of two nodes with two workers each has claimed two long jobs and the short ones behind them."""
 
     def __init__(self, seed: int, longs: int) -> None:

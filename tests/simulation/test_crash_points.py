@@ -13,10 +13,10 @@ import pytest
 from jobd.clock import MILLISECOND, SECOND
 from jobd.job import Options
 from jobd.wire import Order
+from tests.simulation.cluster import SimCluster
+from tests.simulation.fake_workers import Act
 from tests.simulation.network import Cut
 from tests.simulation.node import EPOCH, Died, Node
-from tests.simulation.puppets import Act
-from tests.simulation.world import World
 
 TROUBLE = 15 * SECOND
 REST = 20 * SECOND
@@ -30,7 +30,7 @@ KNOWN = {  # a new kind of effect is first thought about, then named here
 }  # fmt: skip
 
 
-class Scenario(World):
+class Scenario(SimCluster):
     """Jobs that succeed, fail and retry, wait, last, print and are guarded; a database that is away once; of each job
     only the last runs are kept. One node, or a second one that takes over what the first had.
     """
@@ -86,7 +86,7 @@ class Scenario(World):
         self.seen.append("SELECT" if name.startswith("SELECT") else name)
         if len(self.seen) != self._die_at:
             return
-        self.say(f"{self._how} at point {self._die_at}: {name}")
+        self.trace(f"{self._how} at point {self._die_at}: {name}")
         if self._how == "kill":
             raise Died
         if self._how == "cut":

@@ -9,10 +9,10 @@ from jobd.engine.keeper import SIGN_OFF_TIMEOUT, Keeper
 from jobd.engine.messages import Abandoned, Drain
 from jobd.job import Options
 from jobd.wire import Order
-from tests.simulation import network, puppets
+from tests.simulation import fake_workers, network
+from tests.simulation.cluster import SimCluster
+from tests.simulation.fake_workers import KILL_TAKES, Act
 from tests.simulation.node import Node
-from tests.simulation.puppets import KILL_TAKES, Act
-from tests.simulation.world import World
 
 JOINS = SECOND  # the second node, when the first has begun all
 HANDS = 3 * SECOND
@@ -26,7 +26,7 @@ UNSOUND = f"UPDATE schedule SET token = {2**63 - 1}"
 sign_off = Keeper._sign_off
 
 
-class Scenario(World):
+class Scenario(SimCluster):
     """Two nodes; the first runs a job of each kind."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Scenario(World):
 
 @pytest.fixture(autouse=True)
 def _dying_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(puppets.Puppet, "end", lambda self: self.node.own(KILLING, self.die))
+    monkeypatch.setattr(fake_workers.FakeWorker, "end", lambda self: self.node.own(KILLING, self.die))
 
 
 @pytest.mark.parametrize("token", [MOVED, UNTOLD, UNSOUND])
@@ -138,7 +138,7 @@ def test_a_node_that_was_alone_ends_what_others_took_over_as_soon_as_it_hears_of
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With on_db_loss = "finish" it may go on till then (docs/reliability.md): no check of a world minds that."""
-    monkeypatch.setattr(puppets.Puppet, "end", lambda self: self.node.own(KILL_TAKES, self.die))
+    monkeypatch.setattr(fake_workers.FakeWorker, "end", lambda self: self.node.own(KILL_TAKES, self.die))
     monkeypatch.setattr(network, "DEADLINE", MILLISECOND)
     monkeypatch.setattr(keeper, "RETRY_LAST", MILLISECOND)
     taken_over = cut_off(mended_at=END).began("rerun")[1]

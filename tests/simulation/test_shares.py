@@ -10,9 +10,9 @@ from jobd.clock import MILLISECOND, SECOND, iso
 from jobd.engine.share import MAX_READY_WAIT, MAX_WAITING_WORK
 from jobd.job import Options
 from jobd.wire import Order
+from tests.simulation.cluster import SimCluster
+from tests.simulation.fake_workers import Act
 from tests.simulation.node import EPOCH, Node
-from tests.simulation.puppets import Act
-from tests.simulation.world import World
 
 JOIN = 3 * SECOND
 SETTLED = 5 * SECOND  # after the last node has joined
@@ -21,7 +21,7 @@ PUNCTUAL = MILLISECOND
 JOBS = 20
 
 
-class Scenario(World):
+class Scenario(SimCluster):
     """A node has work for three when two more join it."""
 
     def __init__(self, seed: int, interval: str, jobs: int = JOBS) -> None:

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from tests.simulation.climates import WORLDS, Tight
+from tests.simulation.climates import CLUSTERS, Tight
+from tests.simulation.cluster import EQUAL, SimCluster
 from tests.simulation.mutants import HINTS, MUTANTS
 from tests.simulation.seeds import REGRESSIONS
-from tests.simulation.world import EQUAL, World
 
 SEEDS = int(os.environ.get("JOBD_TEST_SEEDS", "100"))  # `make simulate` runs more
 ENOUGH = 1_000  # in so many a planted bug must be found
@@ -15,26 +15,26 @@ ENOUGH = 1_000  # in so many a planted bug must be found
 
 @pytest.mark.parametrize("seed", REGRESSIONS)
 def test_what_has_failed_once_does_not_fail_again(seed: int) -> None:
-    World(seed, EQUAL).run()
+    SimCluster(seed, EQUAL).run()
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, 20))
 def test_every_promise_holds_in_every_world(first: int) -> None:
     for seed in range(first, first + 20):
-        world = World(seed)
+        cluster = SimCluster(seed)
         try:
-            world.run()
+            cluster.run()
         except Exception:
-            print("\n".join(world.story[-60:]), f"\nJOBD_SIM_SEED={seed}")
+            print("\n".join(cluster.story[-60:]), f"\nJOBD_SIM_SEED={seed}")
             raise
 
 
 def test_what_there_was_no_room_for_is_said_in_its_place() -> None:
     dropped = 0
     for seed in range(6):
-        world = Tight(seed)
-        world.run()
-        ((count,),) = world.database.rows(
+        cluster = Tight(seed)
+        cluster.run()
+        ((count,),) = cluster.database.rows(
             "SELECT count(*) FROM output WHERE text LIKE '%bytes of output were dropped%'"
         )
         dropped += count
@@ -43,9 +43,9 @@ def test_what_there_was_no_room_for_is_said_in_its_place() -> None:
 
 def test_a_seed_tells_the_same_story_each_time() -> None:
     def told() -> list[str]:
-        world = World(7)
-        world.run()
-        return [line for line in world.story if "process" not in line]
+        cluster = SimCluster(7)
+        cluster.run()
+        return [line for line in cluster.story if "process" not in line]
 
     assert told() == told()
 
@@ -53,12 +53,12 @@ def test_a_seed_tells_the_same_story_each_time() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_planted_bug_is_found(name: str) -> None:
-    world = WORLDS.get(name, lambda seed: World(seed, EQUAL))
+    cluster = CLUSTERS.get(name, lambda seed: SimCluster(seed, EQUAL))
     for seed in (HINTS[name], *range(ENOUGH)):
         try:
             with MUTANTS[name]():
-                world(seed).run()
+                cluster(seed).run()
         except Exception:
-            world(seed).run()  # what fails without the bug too has not found it
+            cluster(seed).run()  # what fails without the bug too has not found it
             return
     pytest.fail(f"{name}: not found in {ENOUGH} seeds")

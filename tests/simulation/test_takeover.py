@@ -6,14 +6,14 @@ import pytest
 from jobd.clock import MILLISECOND, SECOND
 from jobd.engine.messages import Refresh
 from jobd.job import Options
+from tests.simulation.cluster import SimCluster
+from tests.simulation.fake_workers import Act
 from tests.simulation.node import Node
-from tests.simulation.puppets import Act
-from tests.simulation.world import World
 
 JOINS = 12 * SECOND
 
 
-class Scenario(World):
+class Scenario(SimCluster):
     """A node runs something, a second one joins and runs something else, one of them dies."""
 
     def __init__(self, dies: int, after: int) -> None:

@@ -7,29 +7,29 @@ from collections.abc import Callable
 
 import pytest
 
-from jobd.job import Plan, Run
+from jobd.job import JobState, Run
 from jobd.store import nodes, output, prune
 from jobd.store import schedule_table as table
 from jobd.store import store as store_module
-from jobd.store.dialect import Into
+from jobd.store.dialect import Upsert
 from jobd.store.output import OutputPart
 from jobd.store.schedule_table import Claimed, ClaimUpdate
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
 
 SOON = 1_000
-FOLLOWING = Plan(0, 50, 60, number=2, anchor=40, pool="odd", basis="the basis")
+FOLLOWING = JobState(0, 50, 60, number=2, anchor=40, pool="odd", fingerprint="the basis")
 
 
-def make_jobs(store: Store, count: int, ready: int = 10, **plan: object) -> list[int]:
+def make_jobs(store: Store, count: int, ready: int = 10, **state: object) -> list[int]:
     """Jobs that are all ready at `ready`; their ids."""
 
     def work(session: Session) -> list[int]:
         session.write_rows("job", ("name", "runonce"), [(f"job{number}", 1) for number in range(count)])
         ids = [row[0] for row in session.rows("SELECT id FROM job ORDER BY id")]
-        plans = [Plan(job_id, due=ready, ready=ready, anchor=ready) for job_id in ids]
-        table.replan(session, [one._replace(**plan) for one in plans])  # type: ignore[arg-type]
-        session.dialect.looked_at(session, ids)
+        states = [JobState(job_id, due=ready, ready=ready, anchor=ready) for job_id in ids]
+        table.save_states(session, [one._replace(**state) for one in states])  # type: ignore[arg-type]
+        session.dialect.drop_seen_changes(session, ids)
         return ids
 
     return store.transact(work)
@@ -44,42 +44,44 @@ def earliest(session: Session, pool: str = "default", without: table.Without = t
     return min((moment for moment in firsts if moment is not None), default=None)
 
 
-def run_of(plan: Plan, outcome: str = "succeeded") -> Run:
-    return Run(plan.job_id, plan.number, plan.due or 0, 20, 30, 1, outcome, plan.node)
+def run_of(state: JobState, outcome: str = "succeeded") -> Run:
+    return Run(state.job_id, state.number, state.due or 0, 20, 30, 1, outcome, state.node)
 
 
-def finish(store: Store, plan: Plan, /, **change: object) -> set[int]:
-    done = plan._replace(node=0, due=None, ready=None, number=plan.number + 1)
-    update = ClaimUpdate(plan.node, plan.token, done, run_of(plan), ())._replace(**change)  # type: ignore[arg-type]
+def finish(store: Store, state: JobState, /, **change: object) -> set[int]:
+    done = state._replace(node=0, due=None, ready=None, number=state.number + 1)
+    update = ClaimUpdate(state.node, state.token, done, run_of(state), ())._replace(**change)  # type: ignore[arg-type]
     return store.transact(lambda session: table.record(session, [update]))
 
 
-def plan_of(store: Store, job_id: int) -> Plan:
-    (standing,) = store.transact(lambda session: table.stand(session, [job_id]))
-    assert standing.plan is not None
-    return standing.plan
+def after_change(store: Store, job_id: int) -> JobState:
+    (loaded,) = store.transact(lambda session: table.load_for_update(session, [job_id]))
+    assert loaded.state is not None
+    return loaded.state
 
 
 def test_a_claim_takes_what_is_ready_oldest_first_and_no_more_than_asked_for(store: Store) -> None:
     ids = make_jobs(store, 5)
-    store.transact(lambda s: table.replan(s, [Plan(job_id, due=9 - n, ready=9 - n) for n, job_id in enumerate(ids)]))
-    assert [one.plan.job_id for one in claim(store, limit=2)] == [ids[4], ids[3]]
-    assert [one.plan.job_id for one in claim(store, until=8)] == [ids[2], ids[1]]
+    store.transact(
+        lambda s: table.save_states(s, [JobState(job_id, due=9 - n, ready=9 - n) for n, job_id in enumerate(ids)])
+    )
+    assert [one.state.job_id for one in claim(store, limit=2)] == [ids[4], ids[3]]
+    assert [one.state.job_id for one in claim(store, until=8)] == [ids[2], ids[1]]
 
 
 def test_a_claim_takes_the_highest_priority_first_then_the_oldest(store: Store) -> None:
     ids = make_jobs(store, 8)
     priorities = (0, -3, 7, 0, 7, -3, 0, 9)
     moments = (5, 1, 9, 4, 8, 2, SOON + 1, SOON + 1)
-    plans = [
-        Plan(job_id, due=ready, ready=ready, priority=priority)
+    states = [
+        JobState(job_id, due=ready, ready=ready, priority=priority)
         for job_id, ready, priority in zip(ids, moments, priorities, strict=True)
     ]
-    store.transact(lambda session: table.replan(session, plans))
+    store.transact(lambda session: table.save_states(session, states))
     taken = [ids[number] for number in (4, 2, 3, 0, 1, 5)]
-    assert [one.plan.job_id for one in claim(store, limit=3)] == taken[:3]
-    assert [one.plan.job_id for one in claim(store)] == taken[3:]
-    assert plan_of(store, ids[2]).priority == 7
+    assert [one.state.job_id for one in claim(store, limit=3)] == taken[:3]
+    assert [one.state.job_id for one in claim(store)] == taken[3:]
+    assert after_change(store, ids[2]).priority == 7
 
 
 @pytest.mark.parametrize("known", [(), (0,), (100,), (7, 0, -3), (8, 7, 1, 0, -3, -9), (-100,)])
@@ -87,15 +89,15 @@ def test_the_first_ready_job_of_each_priority_is_found_whatever_was_there_before
     store: Store, known: tuple[int, ...]
 ) -> None:
     ids = make_jobs(store, 6)
-    plans = [
-        Plan(ids[0], due=9, ready=9, priority=7),
-        Plan(ids[1], due=8, ready=8, priority=7),
-        Plan(ids[2], due=3, ready=None, priority=1),
-        Plan(ids[3], due=5, ready=5),
-        Plan(ids[4], due=1, ready=1, priority=-3),
-        Plan(ids[5], due=1, ready=1, priority=50, pool="other"),
+    states = [
+        JobState(ids[0], due=9, ready=9, priority=7),
+        JobState(ids[1], due=8, ready=8, priority=7),
+        JobState(ids[2], due=3, ready=None, priority=1),
+        JobState(ids[3], due=5, ready=5),
+        JobState(ids[4], due=1, ready=1, priority=-3),
+        JobState(ids[5], due=1, ready=1, priority=50, pool="other"),
     ]
-    store.transact(lambda session: table.replan(session, plans))
+    store.transact(lambda session: table.save_states(session, states))
 
     def found(pool: str) -> list[tuple[int, int | None]]:
         firsts = store.transact(lambda session: table.first_ready(session, pool, known))
@@ -119,11 +121,11 @@ def test_priorities_that_were_written_by_hand_are_few(store: Store) -> None:
 
 def test_jobs_of_every_priority_are_in_play(store: Store) -> None:
     ids = make_jobs(store, 9)
-    plans = [Plan(job_id, due=10, ready=10, priority=number % 3) for number, job_id in enumerate(ids)]
-    store.transact(lambda session: table.replan(session, plans))
+    states = [JobState(job_id, due=10, ready=10, priority=number % 3) for number, job_id in enumerate(ids)]
+    store.transact(lambda session: table.save_states(session, states))
 
     def in_play(most: int) -> int:
-        return store.transact(lambda session: table.in_play(session, "default", [1], SOON, most, (2, 1, 0)))
+        return store.transact(lambda session: table.claimed_or_ready(session, "default", [1], SOON, most, (2, 1, 0)))
 
     assert in_play(100) == 9
     assert in_play(4) == 4
@@ -133,8 +135,8 @@ def test_jobs_of_every_priority_are_in_play(store: Store) -> None:
 
 def test_the_moment_by_which_so_many_are_ready_counts_every_priority(store: Store) -> None:
     ids = make_jobs(store, 6)
-    plans = [Plan(job_id, due=n, ready=10 * n, priority=n % 2) for n, job_id in enumerate(ids, 1)]
-    store.transact(lambda session: table.replan(session, plans))
+    states = [JobState(job_id, due=n, ready=10 * n, priority=n % 2) for n, job_id in enumerate(ids, 1)]
+    store.transact(lambda session: table.save_states(session, states))
 
     def by(until: int, count: int) -> int:
         firsts = {1: 10, 0: 20, -1: None}
@@ -152,7 +154,7 @@ def test_a_claim_goes_without_what_this_node_leaves_to_others_unless_nobody_take
     def work(session: Session) -> tuple[list[int], int | None]:
         without = table.Without(dict.fromkeys(ids[:2], 1), before=9)
         claimed = table.claim(session, 1, "default", SOON, 10, without)
-        return [one.plan.job_id for one in claimed], earliest(session, without=without)
+        return [one.state.job_id for one in claimed], earliest(session, without=without)
 
     assert store.transact(work) == ([ids[2]], None)
     sql = "UPDATE schedule SET ready_time = 9 WHERE job_id = ?"
@@ -165,12 +167,12 @@ def test_a_claim_takes_what_this_node_gave_back_when_its_error_is_gone_and_nobod
     store: Store, unlike: str
 ) -> None:
     ids = make_jobs(store, 3)
-    first = {one.plan.job_id: one.plan.token for one in claim(store, node=1)}
+    first = {one.state.job_id: one.state.token for one in claim(store, node=1)}
     store.transact(lambda session: session.execute("UPDATE schedule SET node_id = 0") and None)
     store.transact(lambda session: session.execute(f"UPDATE schedule SET {unlike} WHERE job_id = {ids[1]}") and None)
 
     def work(session: Session) -> list[int]:
-        return [one.plan.job_id for one in table.claim(session, 1, "default", SOON, 10, table.Without(first))]
+        return [one.state.job_id for one in table.claim(session, 1, "default", SOON, 10, table.Without(first))]
 
     assert sorted(store.transact(work)) == [ids[0], ids[2]]
 
@@ -178,7 +180,7 @@ def test_a_claim_takes_what_this_node_gave_back_when_its_error_is_gone_and_nobod
 @pytest.mark.parametrize("token", [1_800_000_000_000_000, 1, 2**63 - 1])
 def test_a_claim_takes_what_this_node_gave_back_when_its_row_has_been_made_anew_since(store: Store, token: int) -> None:
     make_jobs(store, 1, token=5_000)
-    without = table.Without({one.plan.job_id: one.plan.token for one in claim(store, node=1)})
+    without = table.Without({one.state.job_id: one.state.token for one in claim(store, node=1)})
     sql = f"UPDATE schedule SET node_id = 0, token = {token}"
     store.transact(lambda session: session.execute(sql) and None)
     assert len(store.transact(lambda session: table.claim(session, 1, "default", SOON, 10, without))) == 1
@@ -193,9 +195,13 @@ def test_what_is_claimed_is_claimed_by_nobody_else(store: Store) -> None:
 def test_what_is_not_ready_yet_in_another_pool_or_not_ready_at_all_is_left(store: Store) -> None:
     first, second, third = make_jobs(store, 3)
     store.transact(
-        lambda s: table.replan(
+        lambda s: table.save_states(
             s,
-            [Plan(first, due=SOON + 1, ready=SOON + 1), Plan(second, due=1, ready=1, pool="slow"), Plan(third, due=1)],
+            [
+                JobState(first, due=SOON + 1, ready=SOON + 1),
+                JobState(second, due=1, ready=1, pool="slow"),
+                JobState(third, due=1),
+            ],
         )
     )
     assert claim(store) == []
@@ -208,8 +214,8 @@ def test_the_token_grows_with_each_claim(store: Store) -> None:
     tokens = []
     for _ in range(4):
         (one,) = claim(store)
-        tokens.append(one.plan.token)
-        finish(store, one.plan, plan=one.plan._replace(node=0), run=None)
+        tokens.append(one.state.token)
+        finish(store, one.state, state=one.state._replace(node=0), run=None)
     assert tokens == [1, 2, 3, 4]
 
 
@@ -223,7 +229,7 @@ def test_many_at_once_claim_every_job_exactly_once(store: Store, database: str) 
         try:
             mine = Store(parse_url(database))  # a connection belongs to its thread
             while found := claim(mine, node, 7):
-                claimed.extend(one.plan.job_id for one in found)
+                claimed.extend(one.state.job_id for one in found)
             mine.close()
         except BaseException as error:
             failures.append(error)
@@ -240,15 +246,15 @@ def test_many_at_once_claim_every_job_exactly_once(store: Store, database: str) 
 def test_a_settlement_writes_the_run_the_plan_the_output_and_when_the_job_last_finished(store: Store) -> None:
     (job_id,) = make_jobs(store, 1)
     (one,) = claim(store)
-    assert finish(store, one.plan, output=(OutputPart(job_id, 1, 1, 0, "hello\n"),)) == {job_id}
-    after = plan_of(store, job_id)
+    assert finish(store, one.state, output=(OutputPart(job_id, 1, 1, 0, "hello\n"),)) == {job_id}
+    after = after_change(store, job_id)
     assert (after.node, after.ready, after.number, after.token) == (0, None, 2, 1)
     rows = store.transact(lambda s: s.rows("SELECT job_id, number, outcome, finished_time FROM run"))
     assert [tuple(row) for row in rows] == [(job_id, 1, "succeeded", 30)]
     assert store.transact(lambda s: s.rows("SELECT text FROM output")) == [("hello\n",)]
-    (standing,) = store.transact(lambda s: table.stand(s, [job_id]))
-    assert standing.job is not None
-    assert standing.job.last_finished == 30
+    (loaded,) = store.transact(lambda s: table.load_for_update(s, [job_id]))
+    assert loaded.job is not None
+    assert loaded.job.last_finished == 30
 
 
 @pytest.mark.parametrize(
@@ -262,14 +268,14 @@ def test_a_settlement_writes_the_run_the_plan_the_output_and_when_the_job_last_f
     ],
     ids=["as ever", "done", "manual", "retry", "lost"],
 )
-def test_what_follows_from_a_run_is_written_whole(store: Store, after: Plan) -> None:
-    (job_id,) = make_jobs(store, 1, pool="odd", basis="the basis", attempt=3, losses=1, manual=True, resume=5)
+def test_what_follows_from_a_run_is_written_whole(store: Store, after: JobState) -> None:
+    (job_id,) = make_jobs(store, 1, pool="odd", fingerprint="the basis", attempt=3, losses=1, manual=True, resume=5)
     store.transact(lambda session: session.execute("UPDATE schedule SET error = 'old', guarded = 1, missed = 3"))
     (one,) = store.transact(lambda session: table.claim(session, 1, "odd", SOON, 1))
-    following = after._replace(job_id=job_id, token=one.plan.token)
-    update = ClaimUpdate(1, one.plan.token, following, run_of(one.plan), ())
+    following = after._replace(job_id=job_id, token=one.state.token)
+    update = ClaimUpdate(1, one.state.token, following, run_of(one.state), ())
     assert store.transact(lambda session: table.record(session, [update])) == {job_id}
-    assert plan_of(store, job_id) == following
+    assert after_change(store, job_id) == following
 
 
 ODD_TEXT = (
@@ -278,17 +284,17 @@ ODD_TEXT = (
 
 
 def test_any_text_goes_through_a_claim_and_a_settlement_as_it_is(store: Store) -> None:
-    (job_id,) = make_jobs(store, 1, pool="odd 'q' %s", basis=ODD_TEXT, error=ODD_TEXT)
+    (job_id,) = make_jobs(store, 1, pool="odd 'q' %s", fingerprint=ODD_TEXT, error=ODD_TEXT)
     interval = ODD_TEXT[:255]
     store.transact(lambda session: session.execute('UPDATE job SET "interval" = ?', (interval,)))
     (one,) = store.transact(lambda session: table.claim(session, 1, "odd 'q' %s", SOON, 1))
     assert one.job is not None
-    assert (one.plan.basis, one.plan.error, one.job.interval) == (ODD_TEXT, ODD_TEXT, interval)
-    run = run_of(one.plan)._replace(error=ODD_TEXT, result=ODD_TEXT)
-    following = one.plan._replace(node=0, number=2, error=ODD_TEXT[::-1])
-    update = ClaimUpdate(1, one.plan.token, following, run, (OutputPart(job_id, 1, 1, 0, ODD_TEXT),))
+    assert (one.state.fingerprint, one.state.error, one.job.interval) == (ODD_TEXT, ODD_TEXT, interval)
+    run = run_of(one.state)._replace(error=ODD_TEXT, result=ODD_TEXT)
+    following = one.state._replace(node=0, number=2, error=ODD_TEXT[::-1])
+    update = ClaimUpdate(1, one.state.token, following, run, (OutputPart(job_id, 1, 1, 0, ODD_TEXT),))
     assert store.transact(lambda session: table.record(session, [update])) == {job_id}
-    assert plan_of(store, job_id) == following
+    assert after_change(store, job_id) == following
     assert store.transact(lambda s: s.rows("SELECT error, result FROM run")) == [(ODD_TEXT, ODD_TEXT)]
     assert store.transact(lambda s: s.rows("SELECT text FROM output")) == [(ODD_TEXT,)]
 
@@ -299,16 +305,16 @@ def test_a_settlement_with_another_token_or_node_is_refused_and_changes_nothing(
 ) -> None:
     (job_id,) = make_jobs(store, 1)
     (one,) = claim(store)
-    assert finish(store, one.plan, **change) == set()
-    assert plan_of(store, job_id) == one.plan
+    assert finish(store, one.state, **change) == set()
+    assert after_change(store, job_id) == one.state
     assert store.transact(lambda s: s.rows("SELECT * FROM run")) == []
 
 
 def test_a_result_counts_once(store: Store) -> None:
     make_jobs(store, 1)
     (one,) = claim(store)
-    assert finish(store, one.plan) == {one.plan.job_id}
-    assert finish(store, one.plan) == {one.plan.job_id}  # it is down already: an earlier try has written it
+    assert finish(store, one.state) == {one.state.job_id}
+    assert finish(store, one.state) == {one.state.job_id}  # it is down already: an earlier try has written it
     assert store.transact(lambda s: s.rows("SELECT count(*) FROM run"))[0] == (1,)
 
 
@@ -317,7 +323,7 @@ def test_large_groups_are_settled_like_small_ones(store: Store) -> None:
     claimed = claim(store, limit=2_000)
     assert len(claimed) == 1_100
     updates = [
-        ClaimUpdate(1, one.plan.token, one.plan._replace(node=0, ready=None, number=2), run_of(one.plan), ())
+        ClaimUpdate(1, one.state.token, one.state._replace(node=0, ready=None, number=2), run_of(one.state), ())
         for one in claimed
     ]
     assert store.transact(lambda s: table.record(s, updates)) == set(ids)
@@ -327,7 +333,7 @@ def test_large_groups_are_settled_like_small_ones(store: Store) -> None:
 def test_no_statement_grows_with_the_number_of_rows(store: Store) -> None:
     def longest(count: int) -> int:
         statements = store.dialect.writes(
-            Into("run", ("job_id",)), [(number,) for number in range(10_000, 10_000 + count)]
+            Upsert("run", ("job_id",)), [(number,) for number in range(10_000, 10_000 + count)]
         )
         return max(len(sql) + len(str(parameters)) for sql, parameters in statements)
 
@@ -337,15 +343,15 @@ def test_no_statement_grows_with_the_number_of_rows(store: Store) -> None:
 def test_only_the_holder_of_a_claim_can_mark_it_as_begun(store: Store) -> None:
     (job_id,) = make_jobs(store, 1)
     (one,) = claim(store)
-    assert store.transact(lambda s: table.record_starts(s, 1, [(job_id, one.plan.token + 1, 77)])) == set()
-    assert plan_of(store, job_id).started is None
-    assert store.transact(lambda s: table.record_starts(s, 1, [(job_id, one.plan.token, 77)])) == {job_id}
-    assert plan_of(store, job_id).started == 77
+    assert store.transact(lambda s: table.record_starts(s, 1, [(job_id, one.state.token + 1, 77)])) == set()
+    assert after_change(store, job_id).started is None
+    assert store.transact(lambda s: table.record_starts(s, 1, [(job_id, one.state.token, 77)])) == {job_id}
+    assert after_change(store, job_id).started == 77
 
 
 def test_changes_are_seen_until_they_are_dropped(store: Store) -> None:
     (job_id,) = make_jobs(store, 1)
-    store.transact(lambda s: table.note_change(s, job_id, "cancel"))
+    store.transact(lambda s: table.notify_claim_holder(s, job_id, "cancel"))
     (change,) = store.transact(lambda s: table.changes(s, 10))
     assert (change.job_id, change.what) == (job_id, "cancel")
     store.transact(lambda s: table.drop_changes(s, [change.id]))
@@ -439,7 +445,7 @@ def test_nodes_that_settle_at_once_do_not_wait_for_each_other(
     other = open_store(database)
 
     def settled(session: Session, claimed: list[Claimed]) -> set[int]:
-        done = [(one.plan, one.plan._replace(node=0, ready=None, number=2)) for one in claimed]
+        done = [(one.state, one.state._replace(node=0, ready=None, number=2)) for one in claimed]
         return table.record(session, [ClaimUpdate(was.node, was.token, now, run_of(was), ()) for was, now in done])
 
     def both(session: Session) -> set[int]:
@@ -472,7 +478,7 @@ def test_a_node_that_is_frozen_within_a_transaction_does_not_hold_its_locks(
     store: Store, database: str, open_store: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The server ends the session after 4 s. If that takes it more than another second, the other has to try again.
-    monkeypatch.setattr(store_module, "PATIENCE", 20)
+    monkeypatch.setattr(store_module, "RETRY_TIMEOUT", 20)
     if store.dialect.name == "sqlite":
         pytest.skip("a frozen process keeps the lock on the file; it is on the same machine")
     (job_id,) = make_jobs(store, 1)
@@ -484,4 +490,4 @@ def test_a_node_that_is_frozen_within_a_transaction_does_not_hold_its_locks(
     store.transact(lambda session: session.execute(lock, (job_id,)) and None)
     assert time.monotonic() - began < 10
     assert idle_limit(store) == 4
-    assert plan_of(store, job_id).missed == 1  # what the frozen one had begun is undone
+    assert after_change(store, job_id).missed == 1  # what the frozen one had begun is undone

@@ -8,7 +8,7 @@ import pytest
 from jobd.clock import SECOND
 from jobd.errors import JobdError
 from jobd.job import Job, Options, Run
-from jobd.store import applying, definitions
+from jobd.store import apply, definitions
 from jobd.store.reads import Reader
 from jobd.store.rows import RUN, run_row
 from jobd.store.store import Store
@@ -26,7 +26,7 @@ def add(store: Store, *jobs: Job) -> list[int]:
 
 
 def stored(store: Store) -> dict[str, Job]:
-    return {job.name: job for job in applying.all_jobs(store) if not job.deleted}
+    return {job.name: job for job in apply.all_jobs(store) if not job.deleted}
 
 
 def count(store: Store, table: str) -> int:
@@ -112,7 +112,7 @@ def test_only_what_changes_is_written(store: Store) -> None:
     add(store, Job("a", "10s"), Job("b", "10s"))
     before = stored(store)
     wanted = [Job("a", "10s"), Job("b", "10s", retry_times=1)]
-    difference = applying.apply(store, wanted, False, NOW + SECOND, "UTC")
+    difference = apply.apply(store, wanted, False, NOW + SECOND, "UTC")
     assert [new.name for _, new in difference.changed] == ["b"]
     assert stored(store)["a"] == before["a"]
     assert stored(store)["b"].retry_times == 1
@@ -151,7 +151,7 @@ def test_of_many_who_change_one_job_none_is_forgotten(
     add(store, Job("a", "10s"))
     stores = [open_store(database) for _ in range(4)]
     for one in stores:  # the first statement of a fresh connection is slow
-        applying.all_jobs(one)
+        apply.all_jobs(one)
 
     def grow(one: Store) -> None:
         for _ in range(10):

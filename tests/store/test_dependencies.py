@@ -7,8 +7,8 @@ import pytest
 from jobd.clock import SECOND
 from jobd.dependency import parse_dependencies
 from jobd.errors import BadValue
-from jobd.job import Job, Options, Plan, Run
-from jobd.store import applying, definitions
+from jobd.job import Job, JobState, Options, Run
+from jobd.store import apply, definitions
 from jobd.store import schedule_table as table
 from jobd.store.schedule_table import ClaimUpdate
 from jobd.store.store import Store
@@ -39,10 +39,10 @@ def run(store: Store, name: str, outcome: str = "succeeded", losses: int = 0) ->
     job_id = ids(store)[name]
 
     def work(session) -> None:  # type: ignore[no-untyped-def]
-        plan = table.plans(session, [job_id])[job_id]
-        done = plan._replace(due=None, ready=None, number=plan.number + 1, losses=losses)
-        ended = Run(job_id, plan.number, NOW, NOW, NOW + 5, 1, outcome, 0)
-        assert table.record(session, [ClaimUpdate(plan.node, plan.token, done, ended, ())]) == {job_id}
+        state = table.states_for_update(session, [job_id])[job_id]
+        done = state._replace(due=None, ready=None, number=state.number + 1, losses=losses)
+        ended = Run(job_id, state.number, NOW, NOW, NOW + 5, 1, outcome, 0)
+        assert table.record(session, [ClaimUpdate(state.node, state.token, done, ended, ())]) == {job_id}
 
     store.transact(work)
 
@@ -84,9 +84,9 @@ def test_what_ends_while_it_runs_counts_for_the_next_time(store: Store) -> None:
             [
                 ClaimUpdate(
                     1,
-                    claimed.plan.token,
-                    claimed.plan._replace(node=0, due=None, ready=None, number=2),
-                    Run(claimed.plan.job_id, 1, NOW, NOW, NOW + 9, 1, "failed", 1),
+                    claimed.state.token,
+                    claimed.state._replace(node=0, due=None, ready=None, number=2),
+                    Run(claimed.state.job_id, 1, NOW, NOW, NOW + 9, 1, "failed", 1),
                     (),
                 )
             ],
@@ -114,7 +114,7 @@ def test_a_circle_and_an_unknown_name_are_refused(store: Store) -> None:
     for others in (("a",), ("b",), ("c:finished",)):
         with pytest.raises(BadValue, match="'a' would wait for itself"):
             definitions.change(store, "a", set_after("a", *others), NOW, "UTC")
-    assert {job.name: tuple(one.text for one in job.options.after_jobs) for job in applying.all_jobs(store)} == {
+    assert {job.name: tuple(one.text for one in job.options.after_jobs) for job in apply.all_jobs(store)} == {
         "a": (),
         "b": ("a",),
         "c": ("b",),
@@ -132,5 +132,5 @@ def test_a_change_of_something_else_forgets_nothing(store: Store) -> None:
 def test_a_plan_without_dependencies_is_untouched(store: Store) -> None:
     add(store, Job("a", "1h"))
     run(store, "a")
-    (plan,) = store.transact(lambda session: table.plans(session, [1])).values()
-    assert plan == Plan(1, anchor=plan.anchor, number=2, basis=plan.basis, token=plan.token)
+    (state,) = store.transact(lambda session: table.states_for_update(session, [1])).values()
+    assert state == JobState(1, anchor=state.anchor, number=2, fingerprint=state.fingerprint, token=state.token)

@@ -7,7 +7,7 @@ import pytest
 from jobd import lifecycle
 from jobd.clock import HOUR, SECOND
 from jobd.engine.changes import ChangeApplier
-from jobd.job import Job, Options, Plan, Run
+from jobd.job import Job, JobState, Options, Run
 from jobd.store import definitions, requests, rows
 from jobd.store import schedule_table as table
 from jobd.store.store import Session, Store
@@ -15,14 +15,14 @@ from jobd.store.store import Session, Store
 NOW = 1_795_465_213_000_000
 
 
-def waiting(store: Store) -> tuple[int, Plan]:
+def waiting(store: Store) -> tuple[int, JobState]:
     """A job whose first run has had two attempts of four."""
     (job_id,) = definitions.add(store, [Job("a", "1h", retry_times=3)], NOW, "UTC")
 
-    def fail(session: Session) -> Plan:
-        plan = table.plans(session, [job_id])[job_id]
-        waiting = plan._replace(attempt=2, ready=NOW + HOUR)
-        table.replan(session, [waiting])
+    def fail(session: Session) -> JobState:
+        state = table.states_for_update(session, [job_id])[job_id]
+        waiting = state._replace(attempt=2, ready=NOW + HOUR)
+        table.save_states(session, [waiting])
         return waiting
 
     return job_id, store.transact(fail)
@@ -65,8 +65,8 @@ def test_a_run_that_is_given_up_is_recorded_and_keeps_its_number(
     (run,) = store.transact(runs)
     assert (run.number, run.due, run.attempts, run.outcome) == (1, before.due, 2, "superseded")
     assert run.error == "given up after 2 attempts: its job was changed"
-    plan = store.transact(lambda s: table.plans(s, [job_id]))[job_id]
-    assert (plan.number, plan.attempt, plan.due) == (2, 0, NOW + SECOND)
+    state = store.transact(lambda s: table.states_for_update(s, [job_id]))[job_id]
+    assert (state.number, state.attempt, state.due) == (2, 0, NOW + SECOND)
 
 
 def test_what_does_not_touch_the_schedule_gives_up_nothing(store: Store) -> None:
@@ -75,8 +75,8 @@ def test_what_does_not_touch_the_schedule_gives_up_nothing(store: Store) -> None
     definitions.set_paused(store, ["a"], True, NOW, "UTC")
     definitions.set_paused(store, ["a"], False, NOW, "UTC")
     assert store.transact(runs) == []
-    plan = store.transact(lambda s: table.plans(s, [job_id]))[job_id]
-    assert (plan.number, plan.attempt) == (before.number, before.attempt)
+    state = store.transact(lambda s: table.states_for_update(s, [job_id]))[job_id]
+    assert (state.number, state.attempt) == (before.number, before.attempt)
 
 
 def test_a_cancelled_run_is_not_also_given_up(store: Store) -> None:
@@ -88,7 +88,7 @@ def test_a_cancelled_run_is_not_also_given_up(store: Store) -> None:
 
 def test_a_run_without_an_attempt_leaves_no_record() -> None:
     job = Job("a", "1h", id=1)
-    old = lifecycle.plan(job, None, NOW, "UTC")
-    new = lifecycle.plan(job._replace(interval="2h"), old, NOW, "UTC")
-    assert lifecycle.given_up(old, new, NOW) is None
+    old = lifecycle.after_change(job, None, NOW, "UTC")
+    new = lifecycle.after_change(job._replace(interval="2h"), old, NOW, "UTC")
+    assert lifecycle.superseded_run(old, new, NOW) is None
     assert new.number == old.number

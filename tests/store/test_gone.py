@@ -45,7 +45,7 @@ def test_what_a_node_that_is_gone_has_claimed_is_found_and_given_on(store: Store
     assert losses is not None
     assert losses.waiting == 1
     assert found(store) == []
-    assert [one.plan.job_id for one in claim(store, node + 1)] == [1]
+    assert [one.state.job_id for one in claim(store, node + 1)] == [1]
 
 
 def test_what_has_changed_since_is_left_alone(store: Store, node: int) -> None:

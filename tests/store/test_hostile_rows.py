@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from jobd.cli.state import error_of, planned, reason, state_of
+from jobd.cli.state import error_of, reason, state_of, with_state
 from jobd.clock import SECOND
 from jobd.engine.changes import ChangeApplier
 from jobd.job import PLAIN
 from jobd.store import rows
 from jobd.store import schedule_table as table
-from jobd.store.reads import Listed, Reader
+from jobd.store.reads import JobOverview, Reader
 from jobd.store.store import Store
 from jobd.store.url import parse_url
 
@@ -69,10 +69,10 @@ SQLITE_ONLY: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.fixture
-def listed(store: Store, database: str) -> Iterator[Callable[[], list[Listed]]]:
+def overview(store: Store, database: str) -> Iterator[Callable[[], list[JobOverview]]]:
     """What `jobd list` reads."""
     reader = Reader(parse_url(database))
-    yield lambda: [planned(one, NOW, "UTC") for one in reader.jobs(deleted=True)]
+    yield lambda: [with_state(one, NOW, "UTC") for one in reader.jobs(deleted=True)]
     reader.close()
 
 
@@ -84,7 +84,7 @@ def look(store: Store) -> list[str]:
 
 @pytest.mark.parametrize("what", [*ROWS, *SQLITE_ONLY])
 def test_a_senseless_row_is_told_and_disturbs_no_other(
-    store: Store, listed: Callable[[], list[Listed]], what: str
+    store: Store, overview: Callable[[], list[JobOverview]], what: str
 ) -> None:
     if what in SQLITE_ONLY and store.dialect.name != "sqlite":
         pytest.skip("the column types of this database refuse it")
@@ -97,8 +97,8 @@ def test_a_senseless_row_is_told_and_disturbs_no_other(
         assert what in SQLITE_ONLY
         return
 
-    (bad,) = (one for one in listed() if one.job.name != "good")
-    (fine,) = (one for one in listed() if one.job.name == "good")
+    (bad,) = (one for one in overview() if one.job.name != "good")
+    (fine,) = (one for one in overview() if one.job.name == "good")
     assert state_of(fine) == "waiting"
     if not bad.job.deleted:
         assert state_of(bad) == "invalid"
@@ -109,7 +109,7 @@ def test_a_senseless_row_is_told_and_disturbs_no_other(
     assert look(store) == []  # told once
     claimed = store.transact(lambda session: table.claim(session, 1, "default", NOW, 10))
     assert [one.job.name for one in claimed if one.job] == ["good"]
-    assert [error_of(one) for one in listed() if one.job.name != "good"] == [error_of(bad)]
+    assert [error_of(one) for one in overview() if one.job.name != "good"] == [error_of(bad)]
 
 
 CHANGES = {

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from jobd.cli.documents import job_document, run_document
-from jobd.cli.state import planned, state_of
+from jobd.cli.state import state_of, with_state
 from jobd.clock import LATEST
 from jobd.job import Job
-from jobd.store import applying, definitions, nodes
+from jobd.store import apply, definitions, nodes
 from jobd.store import schedule_table as table
 from jobd.store.reads import Reader
 from jobd.store.store import Store
@@ -44,15 +44,15 @@ def test_a_time_that_cannot_be_shown_is_left_out_and_the_job_runs(
         definitions.add(store, [Job(name, "10s") for name in names], NOW, "UTC")
         write(store, f"UPDATE job SET \"{column}\" = '{time}' WHERE name = '{names[0]}'")
         look(store)
-        listed = {one.job.name: planned(one, NOW, "UTC") for one in reader().jobs(deleted=False)}
-        assert {state_of(listed[name]) for name in names} == {"waiting"}
+        overview = {one.job.name: with_state(one, NOW, "UTC") for one in reader().jobs(deleted=False)}
+        assert {state_of(overview[name]) for name in names} == {"waiting"}
         if column == "updated_time" and getattr(store.dialect, "sealed", False):
-            assert job_document(listed[names[0]], "UTC")[column] > "2026"  # put right when it was looked at
+            assert job_document(overview[names[0]], "UTC")[column] > "2026"  # put right when it was looked at
         else:
-            assert job_document(listed[names[0]], "UTC")[column] is None
+            assert job_document(overview[names[0]], "UTC")[column] is None
         claimed = store.transact(lambda session: table.claim(session, 1, "default", NOW, 10))
         assert sorted(one.job.name for one in claimed if one.job and not one.problem) == sorted(names)
-        assert [one.name for one in applying.all_jobs(store) if one.name in names] == sorted(names)
+        assert [one.name for one in apply.all_jobs(store) if one.name in names] == sorted(names)
 
 
 RUNS = {
@@ -97,13 +97,13 @@ def test_a_run_that_makes_no_sense_hides_no_other(
 def test_a_plan_that_makes_no_sense_hides_no_other(store: Store, reader: Callable[[], Reader], number: int) -> None:
     definitions.add(store, [Job("bad", "10s"), Job("good", "10s")], NOW, "UTC")
     write(store, f"UPDATE schedule SET number = {number} WHERE job_id = 1")
-    listed = {one.job.name: state_of(planned(one, NOW, "UTC")) for one in reader().jobs(deleted=False)}
-    assert listed == {"bad": "invalid", "good": "waiting"}
+    overview = {one.job.name: state_of(with_state(one, NOW, "UTC")) for one in reader().jobs(deleted=False)}
+    assert overview == {"bad": "invalid", "good": "waiting"}
 
 
 def test_deleted_is_only_what_says_so(store: Store, reader: Callable[[], Reader]) -> None:
     definitions.add(store, [Job("two", "10s"), Job("one", "10s")], NOW, "UTC")
     write(store, "UPDATE job SET is_delete = 2 WHERE name = 'two'", "UPDATE job SET is_delete = 1 WHERE name = 'one'")
-    (listed,) = reader().jobs(deleted=False)
-    assert (listed.job.name, state_of(planned(listed, NOW, "UTC"))) == ("two", "invalid")
-    assert listed.problem == "is_delete is 2, not 0 or 1"
+    (overview,) = reader().jobs(deleted=False)
+    assert (overview.job.name, state_of(with_state(overview, NOW, "UTC"))) == ("two", "invalid")
+    assert overview.problem == "is_delete is 2, not 0 or 1"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from jobd.job import Plan, Run
+from jobd.job import JobState, Run
 from jobd.store import dependencies, mysql, prune
 from jobd.store import schedule_table as table
 from jobd.store.postgresql import Postgresql
@@ -23,19 +23,21 @@ def make_jobs(session: Session, count: int) -> None:
     """Jobs that are ready, have run twice, are waited for, have changed; the even ones are node 1's, the odd 2's."""
     numbers = range(1, count + 1)
     session.write_rows("job", ("id", "name", "runonce"), [(n, f"job{n}", 1) for n in numbers])
-    table.replan(session, [Plan(n, due=10, ready=10, anchor=10, number=3, node=1 + n % 2, token=1) for n in numbers])
+    table.save_states(
+        session, [JobState(n, due=10, ready=10, anchor=10, number=3, node=1 + n % 2, token=1) for n in numbers]
+    )
     runs = [(n, number, 1, 1, 1, "succeeded", 1) for n in numbers for number in (1, 2)]
     columns = ("job_id", "number", "due_time", "finished_time", "attempts", "outcome", "node_id")
     session.write_rows("run", columns, runs)
     session.write_rows("job_dependency", dependencies.COLUMNS, [(n, n, 0, 0) for n in numbers])
-    session.dialect.looked_at(session, list(numbers))
-    table.note_changes(session, list(numbers), "run")
+    session.dialect.drop_seen_changes(session, list(numbers))
+    table.record_changes(session, list(numbers), "run")
 
 
 def settle(session: Session, ids: list[int]) -> None:
-    plans = [Plan(n, due=10, anchor=10, number=4) for n in ids]
+    states = [JobState(n, due=10, anchor=10, number=4) for n in ids]
     runs = [Run(n, 3, 10, 11, 12, 1, "failed", 1) for n in ids]
-    done = [ClaimUpdate(1 + plan.job_id % 2, 1, plan, run, ()) for plan, run in zip(plans, runs, strict=True)]
+    done = [ClaimUpdate(1 + state.job_id % 2, 1, state, run, ()) for state, run in zip(states, runs, strict=True)]
     assert table.record(session, done) == set(ids)
 
 
@@ -48,8 +50,8 @@ def settle_and_claim(session: Session, ids: list[int]) -> None:
 
 
 def replan(session: Session, ids: list[int]) -> None:
-    assert set(table.plans(session, ids)) == set(ids)
-    table.replan(session, [Plan(n, due=20, ready=20, anchor=10, number=3) for n in ids])
+    assert set(table.states_for_update(session, ids)) == set(ids)
+    table.save_states(session, [JobState(n, due=20, ready=20, anchor=10, number=3) for n in ids])
 
 
 def drop_changes(session: Session, ids: list[int]) -> None:
@@ -57,7 +59,7 @@ def drop_changes(session: Session, ids: list[int]) -> None:
 
 
 def looked_at(session: Session, ids: list[int]) -> None:
-    session.dialect.looked_at(session, ids)
+    session.dialect.drop_seen_changes(session, ids)
 
 
 def begin(session: Session, ids: list[int]) -> None:

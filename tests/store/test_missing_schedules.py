@@ -1,4 +1,4 @@
-"""A job whose plan is missing, or was made from another definition, is found, and planned after a while."""
+"""A job whose state is missing, or was made from another definition, is found, and planned after a while."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,13 +28,13 @@ def test_live_jobs_without_a_row_are_found_in_their_slice(store: Store) -> None:
     write(store, "DELETE FROM schedule WHERE job_id <> 1")
     assert missing(store, 0, ids[-1]) == [ids[2], ids[3], ids[4], ids[5]]
     assert missing(store, ids[2], ids[4]) == [ids[3], ids[4]]
-    store.transact(lambda session: table.note_changes(session, [ids[3]], "changed"))
+    store.transact(lambda session: table.record_changes(session, [ids[3]], "changed"))
     store.transact(ChangeApplier(1, NOW + SECOND, "UTC", PLAIN).apply)
     assert missing(store, 0, ids[-1]) == [ids[2], ids[4], ids[5]]
     assert len(store.transact(lambda session: table.claim(session, 1, "default", NOW + SECOND, 10))) == 2
 
 
-# What a dump holds that is older than the plan, and what `schedule` says meanwhile.
+# What a dump holds that is older than the state, and what `schedule` says meanwhile.
 SINCE = {
     "another interval": "UPDATE job SET \"interval\" = '20s' WHERE id = 2",
     "once": "UPDATE job SET runonce = 1 WHERE id = 2",
@@ -69,11 +69,11 @@ def test_jobs_of_a_dump_that_is_older_than_their_plans_are_found_and_planned_aga
     assert jobs_with_outdated_schedule(store) == []
     store.transact(lambda session: restore(session, dump, how))
     assert jobs_with_outdated_schedule(store) == [2]
-    store.transact(lambda session: table.note_changes(session, [2], "changed"))
+    store.transact(lambda session: table.record_changes(session, [2], "changed"))
     store.transact(ChangeApplier(1, NOW + 2 * SECOND, "UTC", PLAIN).apply)
     assert jobs_with_outdated_schedule(store) == []
     found = store.transact(lambda session: session.rows("SELECT basis, ready_time FROM schedule ORDER BY job_id"))
-    assert [basis for basis, _ in found] == [basis for basis, _ in wanted]
+    assert [fingerprint for fingerprint, _ in found] == [fingerprint for fingerprint, _ in wanted]
     assert [ready is None for _, ready in found] == [ready is None for _, ready in wanted]
 
 
@@ -95,11 +95,11 @@ def test_a_paused_job_and_one_that_is_over_have_fitting_plans(store: Store) -> N
     store.transact(ChangeApplier(1, NOW + SECOND, "UTC", PLAIN).apply)
     (claimed,) = store.transact(lambda session: table.claim(session, 1, "default", NOW + SECOND, 10))
     assert jobs_with_outdated_schedule(store) == []
-    job = lifecycle.filled(claimed.job, lifecycle.BUILT_IN)
-    plan, run = lifecycle.after_attempt(job, claimed.plan, lifecycle.Ended("succeeded", NOW, NOW + SECOND), "UTC", 0.5)[
-        :2
-    ]
-    update = table.ClaimUpdate(1, claimed.plan.token, plan, run, ())
+    job = lifecycle.with_defaults(claimed.job, lifecycle.BUILT_IN)
+    state, run = lifecycle.after_attempt(
+        job, claimed.state, lifecycle.Ended("succeeded", NOW, NOW + SECOND), "UTC", 0.5
+    )[:2]
+    update = table.ClaimUpdate(1, claimed.state.token, state, run, ())
     assert store.transact(lambda session: table.record(session, [update])) == {job.id}
     assert jobs_with_outdated_schedule(store) == []
 
@@ -115,7 +115,7 @@ def test_a_plan_for_another_zone_of_the_installation_is_found_unless_its_run_has
     write(store, f"{another} WHERE job_id IN (2, 3, 4)", "UPDATE schedule SET attempt = 1 WHERE job_id = 3")
     write(store, "UPDATE schedule SET due_time = NULL, ready_time = NULL WHERE job_id = 4")
     assert jobs_with_outdated_schedule(store) == [2]
-    store.transact(lambda session: table.note_changes(session, [2], "changed"))
+    store.transact(lambda session: table.record_changes(session, [2], "changed"))
     store.transact(ChangeApplier(1, NOW + 2 * SECOND, "UTC", PLAIN).apply)
     assert jobs_with_outdated_schedule(store) == []
 
@@ -129,8 +129,8 @@ def test_options_that_were_written_by_hand_are_found_and_put_into_effect(store: 
     assert jobs_with_outdated_schedule(store) == []
     write(store, f"UPDATE job_options SET {change} WHERE job_id = 2")
     assert jobs_with_outdated_schedule(store) == [2]
-    store.transact(lambda session: table.note_changes(session, [2], "changed"))
+    store.transact(lambda session: table.record_changes(session, [2], "changed"))
     store.transact(look)
     assert jobs_with_outdated_schedule(store) == []
-    plan = store.transact(lambda session: table.plans(session, [2]))[2]
-    assert (plan.pool, plan.priority) in (("default", 7), ("other", 1))
+    state = store.transact(lambda session: table.states_for_update(session, [2]))[2]
+    assert (state.pool, state.priority) in (("default", 7), ("other", 1))

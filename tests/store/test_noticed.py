@@ -49,8 +49,10 @@ def write(store: Store, *statements: str) -> None:
     store.transact(lambda session: [session.execute(sql) for sql in statements] and None)
 
 
-def bases(store: Store) -> list[str]:
-    return [basis for (basis,) in store.transact(lambda s: s.rows("SELECT basis FROM schedule ORDER BY job_id"))]
+def fingerprints(store: Store) -> list[str]:
+    return [
+        fingerprint for (fingerprint,) in store.transact(lambda s: s.rows("SELECT basis FROM schedule ORDER BY job_id"))
+    ]
 
 
 @pytest.mark.parametrize("way", [*WAYS, *MYSQL_WAYS])
@@ -62,7 +64,7 @@ def test_a_change_is_noticed_in_whatever_way_it_is_written(store: Store, way: st
     write(store, *(WAYS | MYSQL_WAYS)[way])
     assert changed(store) == [1]
     look(store)
-    assert [basis.rpartition("|")[2] for basis in bases(store)] == ["20s"]
+    assert [fingerprint.rpartition("|")[2] for fingerprint in fingerprints(store)] == ["20s"]
     assert changed(store) == []
 
 
@@ -77,7 +79,7 @@ def test_a_job_with_times_that_are_no_days_keeps_no_other_from_being_noticed(sto
     store.close()
     write(store, "INSERT INTO job (name, \"interval\") VALUES ('one', '20s')")
     look(store)
-    assert [basis.rpartition("|")[2] for basis in bases(store)] == ["10s", "20s"]
+    assert [fingerprint.rpartition("|")[2] for fingerprint in fingerprints(store)] == ["10s", "20s"]
     assert changed(store) == []
 
 
@@ -145,8 +147,8 @@ def test_nodes_that_poll_at_once_notice_a_change_once(
 def test_a_job_inserted_under_the_id_of_one_that_was_removed_is_a_new_job(store: Store) -> None:
     definitions.add(store, [Job("once", runonce=True)], NOW, "UTC")
     (claimed,) = store.transact(lambda s: table.claim(s, 1, "default", NOW, 10))
-    done = claimed.plan._replace(node=0, due=None, ready=None, number=2)
-    store.transact(lambda s: table.record(s, [table.ClaimUpdate(1, claimed.plan.token, done, None, ())]))
+    done = claimed.state._replace(node=0, due=None, ready=None, number=2)
+    store.transact(lambda s: table.record(s, [table.ClaimUpdate(1, claimed.state.token, done, None, ())]))
     write(store, "DELETE FROM job", "INSERT INTO job (id, name, runonce) VALUES (1, 'once', 1)")
     look(store, NOW + HOUR)
     (again,) = store.transact(lambda s: table.claim(s, 1, "default", NOW + HOUR + SECOND, 10))

@@ -5,7 +5,7 @@ import pytest
 from jobd.engine.buffers import Budget
 from jobd.engine.queue import Claim
 from jobd.engine.worker import Execution
-from jobd.job import Job, Plan
+from jobd.job import Job, JobState
 from jobd.store.output import OutputPart, save
 from jobd.store.store import Store
 
@@ -27,7 +27,7 @@ def test_what_has_waited_for_long_is_taken_in_one_transaction(store: Store) -> N
 @pytest.mark.parametrize("letter", [b"\xff", "\U0001f600".encode(), b"\\"])
 def test_the_longest_output_of_an_attempt_is_taken(store: Store, letter: bytes) -> None:
     limit = 8 * 2**20
-    execution = Execution(Claim(Job("job", "1h", id=1), Plan(1)), 1, limit, Budget())
+    execution = Execution(Claim(Job("job", "1h", id=1), JobState(1)), 1, limit, Budget())
     execution.output.feed(letter * (limit // len(letter) - 1) + b"\n")
     execution.last_lines()
     parts = execution.next_parts()

@@ -22,7 +22,7 @@ from jobd.store.schedule_table import ClaimUpdate
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
 from tests import servers
-from tests.engine.world import settings
+from tests.engine.harness import settings
 from tests.store import filling
 from tests.store.filling import DEAD, LIVE, NOW, Size
 from tests.store.meter import Meter, Statement, metered
@@ -87,19 +87,19 @@ def a_daemons_life(store: Store) -> None:
             )
         )
         assert len(done.claims) == CLAIMS
-        plans = [claim.plan for claim in done.claims]
-        began = [RunStarted(plan.job_id, plan.token, NOW, before_start=False) for plan in plans]
-        printed = [OutputPart(plan.job_id, plan.number, 1, 0, "x") for plan in plans]
+        states = [claim.state for claim in done.claims]
+        began = [RunStarted(state.job_id, state.token, NOW, before_start=False) for state in states]
+        printed = [OutputPart(state.job_id, state.number, 1, 0, "x") for state in states]
         store.transact(lambda s, b=began, p=printed: run_cycle(s, work(starts_to_record=b, printed=p), SETTINGS))
         ends = [
             ClaimUpdate(
                 LIVE,
-                plan.token,
-                plan._replace(node=0, ready=NOW + DAY, due=NOW + DAY, number=plan.number + 1, started=None),
-                Run(plan.job_id, plan.number, NOW, NOW, NOW, 1, "succeeded", LIVE),
-                (OutputPart(plan.job_id, plan.number, 1, 1, "y", 1),),
+                state.token,
+                state._replace(node=0, ready=NOW + DAY, due=NOW + DAY, number=state.number + 1, started=None),
+                Run(state.job_id, state.number, NOW, NOW, NOW, 1, "succeeded", LIVE),
+                (OutputPart(state.job_id, state.number, 1, 1, "y", 1),),
             )
-            for plan in plans
+            for state in states
         ]
         assert len(store.transact(lambda s, e=ends: table.record(s, e))) == CLAIMS
         store.transact(lambda s, e=ends[:1]: table.give_up(s, e[0], "bad"))
@@ -141,12 +141,12 @@ def looking(reader: Reader) -> None:
         assert len(list(islice(reader.jobs(deleted=False), 250))) == 250
         assert len(list(islice(reader.jobs(deleted=True), 150))) == 150
         assert len(list(islice(reader.runs(None), 250))) == 250
-        listed = reader.job("100")
-        assert len(list(reader.runs(listed.job.id))) == SIZE.runs
-        assert reader.run(listed.job.id, 3) is not None
-        assert reader.last_output(listed.job.id) == SIZE.runs
-        assert len(list(reader.output(listed.job.id, (0, 0, -1)))) == 1
-        assert len(list(reader.output(listed.job.id, (0, 0, -1), SIZE.runs))) == 1
+        overview = reader.job("100")
+        assert len(list(reader.runs(overview.job.id))) == SIZE.runs
+        assert reader.run(overview.job.id, 3) is not None
+        assert reader.last_output(overview.job.id) == SIZE.runs
+        assert len(list(reader.output(overview.job.id, (0, 0, -1)))) == 1
+        assert len(list(reader.output(overview.job.id, (0, 0, -1), SIZE.runs))) == 1
         assert len(reader.names("10", 200)) == 200
         assert reader.nodes()
         with pytest.raises(Exception, match="no job named"):

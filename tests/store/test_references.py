@@ -9,17 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobd.cli import jobfile
+from jobd.cli import job_format
 from jobd.cli.edit import NOTHING, edited
 from jobd.cli.portable import portable
-from jobd.cli.state import planned, reason, state_of
+from jobd.cli.state import reason, state_of, with_state
 from jobd.clock import HOUR, SECOND
 from jobd.dependency import parse_dependencies, parse_dependency, read_dependency
 from jobd.errors import BadValue, JobdError
 from jobd.job import Job, Options, check_name
-from jobd.store import applying, definitions, requests, schema
+from jobd.store import apply, definitions, requests, schema
 from jobd.store.reads import Reader
-from jobd.store.renaming import rename
+from jobd.store.rename import rename
 from jobd.store.store import Store
 from jobd.store.url import parse_url
 from tests import servers
@@ -38,18 +38,18 @@ def sql(store: Store, statement: str, *values: object) -> list[tuple[object, ...
 
 def exported(store: Store) -> str:
     with contextlib.closing(Reader(store.target)) as reader:
-        return jobfile.dump(portable(reader.jobs(deleted=True)).jobs, "UTC")
+        return job_format.dump(portable(reader.jobs(deleted=True)).jobs, "UTC")
 
 
-def applied(store: Store, text: str) -> applying.Difference:
-    stored = {job.name: job for job in applying.all_jobs(store)}
-    return applying.apply(store, jobfile.load(text, "file", "UTC", stored), False, NOW, "UTC")
+def applied(store: Store, text: str) -> apply.Difference:
+    stored = {job.name: job for job in apply.all_jobs(store)}
+    return apply.apply(store, job_format.load(text, "file", "UTC", stored), False, NOW, "UTC")
 
 
 def seen(store: Store, name: str) -> tuple[str, tuple[str, ...], str]:
     """(state, what it runs after, why it is not running)"""
     with contextlib.closing(Reader(store.target)) as reader:
-        listed = planned(reader.job(name), NOW, "UTC")
+        listed = with_state(reader.job(name), NOW, "UTC")
         why = reason(listed, [], NOW)
         return state_of(listed), tuple(one.text for one in listed.job.options.after_jobs), why.text if why else ""
 
@@ -124,7 +124,7 @@ def test_those_left_behind_are_named_before_a_job_is_deleted(store: Store) -> No
         definitions.delete(store, ["p", "a"], NOW, "UTC", agreed=())
     assert refused.value.names == ["b"]
     definitions.delete(store, ["b", "p", "a"], NOW, "UTC", agreed=())
-    assert [job for job in applying.all_jobs(store) if not job.deleted] == []
+    assert [job for job in apply.all_jobs(store) if not job.deleted] == []
 
 
 INVALID = {
@@ -245,8 +245,8 @@ def test_what_export_writes_apply_takes_and_gives_the_same_jobs(
         text = exported(first)
         applied(store, text)
         assert exported(store) == text
-        live = {job.name for job in applying.all_jobs(first) if not job.deleted}
-        assert {job.name for job in applying.all_jobs(store) if not job.deleted} == live
+        live = {job.name for job in apply.all_jobs(first) if not job.deleted}
+        assert {job.name for job in apply.all_jobs(store) if not job.deleted} == live
         assert {name: seen(store, name)[:2] for name in live} == {name: seen(first, name)[:2] for name in live}
         assert not any(applied(store, text))
         assert not any(applied(first, text)._replace(added=[]))  # added: a deleted job for a row that is gone
@@ -264,11 +264,11 @@ def test_what_cannot_be_written_is_left_out_with_all_that_run_after_it(store: St
 def test_a_file_whose_job_runs_after_one_that_prune_deletes_is_refused(store: Store) -> None:
     add(store, Job("p", "1h"), after("c", "p"))
     text = '[job.c]\nafter_jobs = ["p"]\n'
-    wanted = jobfile.load(text, "file", "UTC", {})
+    wanted = job_format.load(text, "file", "UTC", {})
     with pytest.raises(BadValue, match="'c' runs after 'p', which --prune would delete"):
-        applying.apply(store, wanted, True, NOW, "UTC")
-    assert applying.apply(store, [], True, NOW, "UTC").deleted
-    assert not [job for job in applying.all_jobs(store) if not job.deleted]
+        apply.apply(store, wanted, True, NOW, "UTC")
+    assert apply.apply(store, [], True, NOW, "UTC").deleted
+    assert not [job for job in apply.all_jobs(store) if not job.deleted]
 
 
 def test_a_reference_is_written_so_that_it_is_read_as_it_was_meant() -> None:
@@ -286,7 +286,7 @@ def test_an_older_database_has_its_references_by_id_after_the_upgrade(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as older:
-        older.setattr(schema, "STEPS", schema.STEPS[:4])
+        older.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:4])
         older.setattr(schema, "VERSION", 4)
         with contextlib.closing(Store(parse_url(database))) as store:
             for name in ("p", "q", "moved", "c", "d"):

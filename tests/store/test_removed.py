@@ -11,7 +11,7 @@ from jobd.store import definitions, nodes
 from jobd.store import schedule_table as table
 from jobd.store.schedule_table import Claimed, ClaimUpdate
 from jobd.store.store import Store
-from tests.engine.world import settings
+from tests.engine.harness import settings
 from tests.store.test_hostile_rows import NOW
 
 SETTINGS = settings(Path("/nowhere"), SECOND)
@@ -38,8 +38,8 @@ def look(store: Store, node: int, now: int = NOW) -> None:
 
 
 def finish(store: Store, one: Claimed) -> set[int]:
-    done = one.plan._replace(node=0, due=NOW + SECOND, ready=NOW + SECOND)
-    return store.transact(lambda s: table.record(s, [ClaimUpdate(one.plan.node, one.plan.token, done, None, ())]))
+    done = one.state._replace(node=0, due=NOW + SECOND, ready=NOW + SECOND)
+    return store.transact(lambda s: table.record(s, [ClaimUpdate(one.state.node, one.state.token, done, None, ())]))
 
 
 def count(store: Store) -> int:
@@ -48,7 +48,7 @@ def count(store: Store) -> int:
 
 def test_a_job_that_is_put_in_the_place_of_a_claimed_one_waits_for_it(store: Store) -> None:
     one = begin(store)
-    job_id = one.plan.job_id
+    job_id = one.state.job_id
     replace = ["DELETE FROM job", INSERT.format(job_id)]
     if store.dialect.name == "mysql":
         replace = ["REPLACE" + INSERT.format(job_id).removeprefix("INSERT")]
@@ -59,13 +59,13 @@ def test_a_job_that_is_put_in_the_place_of_a_claimed_one_waits_for_it(store: Sto
     assert finish(store, one) == {job_id}
     look(store, 1)
     (again,) = claim(store, 2, SECOND)
-    assert again.plan.token > one.plan.token
+    assert again.state.token > one.state.token
 
 
 def test_a_claimed_job_that_is_removed_is_forgotten_when_its_node_has_let_go(store: Store) -> None:
     one = begin(store)
     write(store, "DELETE FROM job")
-    assert finish(store, one) == {one.plan.job_id}
+    assert finish(store, one) == {one.state.job_id}
     assert count(store) == 1
     assert claim(store, 2, SECOND) == []
     assert count(store) == 0
@@ -80,16 +80,16 @@ def test_a_claimed_job_that_is_removed_is_forgotten_with_its_node(store: Store) 
 
 def test_tokens_go_on_where_the_row_of_a_job_is_made_anew(store: Store) -> None:
     one = begin(store)
-    job_id = one.plan.job_id
+    job_id = one.state.job_id
     write(store, "DELETE FROM schedule", f"INSERT INTO job_change (job_id, what) VALUES ({job_id}, 'run')")
     look(store, 1, NOW + SECOND)
     (again,) = claim(store, 1, SECOND)
-    assert again.plan.token > one.plan.token
+    assert again.state.token > one.state.token
     assert finish(store, one) == set()
     write(store, "DELETE FROM schedule")
     definitions.change(store, "slow", lambda job: job._replace(retry_times=3), NOW + 2 * SECOND, "UTC")
     (third,) = claim(store, 1, 2 * SECOND)
-    assert third.plan.token > again.plan.token
+    assert third.state.token > again.state.token
 
 
 def test_a_token_at_its_end_begins_anew_and_hurts_nobody(store: Store) -> None:
@@ -99,8 +99,8 @@ def test_a_token_at_its_end_begins_anew_and_hurts_nobody(store: Store) -> None:
     claimed = claim(store, 1)
     assert sorted(one.job.name for one in claimed if one.job) == ["good", "slow"]
     for one in claimed:
-        assert 0 < one.plan.token <= MAX_TOKEN
-        assert one.plan.error is None
+        assert 0 < one.state.token <= MAX_TOKEN
+        assert one.state.error is None
         assert finish(store, one) != set()
     write(store, f"UPDATE schedule SET token = {2**63 - 1}, node_id = 7")
     store.transact(lambda session: release_claims(session, 7, {}, {}, NOW, SETTINGS, "its node died"))

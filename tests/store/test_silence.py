@@ -8,11 +8,11 @@ import pytest
 from jobd.errors import DatabaseUnavailable, OutcomeUnknown
 from jobd.store import mysql, pgconnection, postgresql
 from jobd.store.reads import Reader
-from jobd.store.store import PATIENCE, Session, Store
+from jobd.store.store import RETRY_TIMEOUT, Session, Store
 from jobd.store.url import parse_url
 from tests import servers
 from tests.chaos.proxy import Proxy
-from tests.house import until
+from tests.installation import until
 
 DEADLINE = 2  # seconds, in these tests; the least that libpq takes for a connection
 SILENCES = ("mute", "held")  # what the server answers is swallowed; nothing gets through in either direction
@@ -89,7 +89,7 @@ def test_a_transaction_that_is_not_answered_is_not_done(
     began = time.monotonic()
     with pytest.raises(DatabaseUnavailable):
         store.transact(half)
-    assert time.monotonic() - began < PATIENCE + 2 * DEADLINE + 1
+    assert time.monotonic() - began < RETRY_TIMEOUT + 2 * DEADLINE + 1
     proxy.heal()
     assert store.transact(lambda session: session.rows("SELECT count(*) FROM job")) == [(0,)]
 

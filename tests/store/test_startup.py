@@ -105,11 +105,11 @@ def test_a_start_looks_at_zones_once_for_each_zone_and_version_of_the_rules(
     start = FullPass(starting=True, zones=True)
 
     def moved_by(work: FullPass) -> bool:
-        """Whether it puts the zone in the plans right."""
+        """Whether it puts the zone in the states right."""
         wrong = "UPDATE schedule SET basis = REPLACE(basis, '|UTC|', '|Asia/Tokyo|')"
         store.transact(lambda session: session.execute(wrong) and None)
         all_of(store, work, NOW)
-        found = {basis for (basis,) in store.transact(lambda s: s.rows("SELECT basis FROM schedule"))}
+        found = {fingerprint for (fingerprint,) in store.transact(lambda s: s.rows("SELECT basis FROM schedule"))}
         assert len(found) == 1
         return "|UTC|" in found.pop()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobd import logs
-from jobd.store import applying, nodes, schema
+from jobd.store import apply, nodes, schema
 from jobd.store import schedule_table as table
 from jobd.store.store import Store
 from jobd.store.strict import TABLES
@@ -67,7 +67,7 @@ def test_what_an_older_sqlite_database_holds_is_kept_as_far_as_it_makes_sense(
     monkeypatch.setattr(logs, "log", lambda level, message: told.append(message))
     url = sqlite_url(tmp_path)
     with monkeypatch.context() as older:
-        older.setattr(schema, "STEPS", schema.STEPS[:3])
+        older.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:3])
         older.setattr(schema, "VERSION", 3)
         with contextlib.closing(Store(parse_url(url))) as store:
             write(
@@ -89,7 +89,7 @@ def test_what_an_older_sqlite_database_holds_is_kept_as_far_as_it_makes_sense(
         assert any("2 rows of the table schedule made no sense and were dropped" in line for line in told), told
         assert store.transact(lambda s: nodes.register(s, "host", 7, "1", "instance", 5)) == 10
         (claimed,) = store.transact(lambda session: table.claim(session, 1, "default", 5, 10))
-        assert (claimed.job and claimed.job.options.timeout, claimed.plan.token) == (7_000_000, 6)
+        assert (claimed.job and claimed.job.options.timeout, claimed.state.token) == (7_000_000, 6)
         write(store, "UPDATE job SET retry_times = 1")
         assert len(store.transact(lambda session: table.changes(session, 10))) == 2
-        assert [job.name for job in applying.all_jobs(store)] == ["bad", "good"]
+        assert [job.name for job in apply.all_jobs(store)] == ["bad", "good"]

@@ -9,7 +9,7 @@ import pytest
 from jobd.clock import SECOND, SystemClock
 from jobd.engine.missing_schedules import MissingScheduleScan
 from jobd.errors import ConfigError
-from jobd.store import applying, schema
+from jobd.store import apply, schema
 from jobd.store import schedule_table as table
 from jobd.store.reads import Reader
 from jobd.store.rows import JOB, read_time
@@ -34,7 +34,7 @@ def changed_ids(store: Store) -> list[int]:
 
 def forget_changes(store: Store) -> None:
     def work(session: Session) -> None:
-        session.dialect.looked_at(session, [job_id for (job_id,) in session.rows("SELECT id FROM job")])
+        session.dialect.drop_seen_changes(session, [job_id for (job_id,) in session.rows("SELECT id FROM job")])
 
     store.transact(work)
 
@@ -148,7 +148,7 @@ def test_a_row_removed_by_hand_leaves_nothing_behind_but_its_history(store: Stor
         f" VALUES ({job_id}, 1, 1, 1, 1, 'succeeded', 1)",
         "DELETE FROM job",
     )
-    if is_sealed(store):  # no trigger: the next count drops the plan
+    if is_sealed(store):  # no trigger: the next count drops the state
         scan = MissingScheduleScan(SystemClock(), lease=30 * SECOND)
         scan.next_at = 0
         scan.step(store, "UTC")
@@ -174,14 +174,14 @@ def test_an_upgrade_from_every_older_version_keeps_every_row(
     database: str, version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as older:
-        older.setattr(schema, "STEPS", schema.STEPS[:version])
+        older.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:version])
         older.setattr(schema, "VERSION", version)
         with contextlib.closing(Store(parse_url(database))) as store:
             write(store, PLAIN_INSERT, "INSERT INTO job_options (job_id, task) SELECT id, 'other' FROM job")
             assert one(store, "SELECT version FROM jobd_schema") == (version,)
     with contextlib.closing(Store(parse_url(database))) as store:
         assert one(store, "SELECT version FROM jobd_schema") == (schema.VERSION,)
-        (job,) = applying.all_jobs(store)
+        (job,) = apply.all_jobs(store)
         assert (job.name, job.interval, job.task) == ("task1", "10s", "other")
 
 

@@ -97,7 +97,7 @@ def test_a_database_of_an_older_jobd_keeps_every_row_and_gets_the_tables_of_a_ne
 
     url = new_database("old")
     with monkeypatch.context() as older:
-        older.setattr(schema, "STEPS", schema.STEPS[:OLD])
+        older.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:OLD])
         older.setattr(schema, "VERSION", OLD)
         with contextlib.closing(Store(parse_url(url))) as store:
             store.transact(lambda session: [session.execute(statement) for statement in ROWS] and None)
@@ -111,5 +111,5 @@ def test_a_database_of_an_older_jobd_keeps_every_row_and_gets_the_tables_of_a_ne
 
 @pytest.mark.parametrize("kind", DIGESTS)
 def test_the_steps_that_made_older_databases_are_what_they_were(kind: str) -> None:
-    statements = [str(one) for step in schema.STEPS[:OLD] for one in step(kind) if isinstance(one, str)]
+    statements = [str(one) for step in schema.MIGRATIONS[:OLD] for one in step(kind) if isinstance(one, str)]
     assert hashlib.sha256("\n".join(statements).encode()).hexdigest() == DIGESTS[kind]

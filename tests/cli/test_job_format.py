@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobd.cli.jobfile import dump, load
+from jobd.cli.job_format import dump, load
 from jobd.clock import HOUR, SECOND
 from jobd.errors import BadValue
 from jobd.job import Job, Options

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from jobd.cli.context import Context
-from jobd.cli.show import Cell, moment, print_array, print_table
-from jobd.cli.state import BAD_OUTCOMES, STATE_STYLES, error_of, next_due, planned, state_of
+from jobd.cli.state import BAD_OUTCOMES, STATE_STYLES, error_of, next_due, state_of, with_state
+from jobd.cli.terminal import Cell, moment, print_array, print_table
 from jobd.job import SUCCEEDED
-from jobd.store.reads import Listed
+from jobd.store.reads import JobOverview
 
 HEADER = ("NAME", "STATE", "NEXT", "SCHEDULE", "LAST")
 
@@ -14,13 +14,13 @@ HEADER = ("NAME", "STATE", "NEXT", "SCHEDULE", "LAST")
 def print_jobs(context: Context, pattern: str | None, everything: bool, as_json: bool) -> None:
     """Print the jobs whose name matches `pattern`; with `everything`, deleted ones too."""
     now, zone = context.now(), context.zone
-    listed = (planned(item, now, zone) for item in _matching(context, pattern, everything))
+    overviews = (with_state(item, now, zone) for item in _matching(context, pattern, everything))
     if as_json:
         from jobd.cli.documents import job_documents
 
-        print_array(job_documents(listed, zone))
+        print_array(job_documents(overviews, zone))
         return
-    rows = [_row(item, now, zone) for item in listed]
+    rows = [_row(item, now, zone) for item in overviews]
     if rows:
         print_table(HEADER, rows)
     elif pattern is None:
@@ -29,7 +29,7 @@ def print_jobs(context: Context, pattern: str | None, everything: bool, as_json:
         print(f"no job's name matches {pattern!r}")  # noqa: T201
 
 
-def _matching(context: Context, pattern: str | None, everything: bool) -> Iterator[Listed]:
+def _matching(context: Context, pattern: str | None, everything: bool) -> Iterator[JobOverview]:
     jobs = context.reader.jobs(deleted=everything)
     if pattern is None:
         return jobs
@@ -40,35 +40,35 @@ def _matching(context: Context, pattern: str | None, everything: bool) -> Iterat
     return (item for item in jobs if fnmatchcase(item.job.name, pattern))
 
 
-def _row(listed: Listed, now: int, zone: str) -> list[Cell]:
-    job, state, error = listed.job, state_of(listed), error_of(listed)
-    plan = listed.plan
-    soon = plan.ready if state == "retrying" and plan is not None else next_due(listed, zone)
+def _row(overview: JobOverview, now: int, zone: str) -> list[Cell]:
+    job, word, error = overview.job, state_of(overview), error_of(overview)
+    state = overview.state
+    soon = state.ready if word == "retrying" and state is not None else next_due(overview, zone)
     when = "now" if soon is not None and soon <= now else moment(soon, now)
     return [
         Cell(job.name),
-        Cell(state, STATE_STYLES[state]),
-        Cell(error, "bad") if error and state in ("invalid", "blocked") else Cell(when),
-        Cell(schedule_text(listed)),
-        last_cell(listed, now),
+        Cell(word, STATE_STYLES[word]),
+        Cell(error, "bad") if error and word in ("invalid", "blocked") else Cell(when),
+        Cell(schedule_text(overview)),
+        last_cell(overview, now),
     ]
 
 
-def schedule_text(listed: Listed) -> str:
+def schedule_text(overview: JobOverview) -> str:
     """The schedule in the words of the column `interval`."""
-    job = listed.job
+    job = overview.job
     text = job.interval if job.interval is not None else ("at once" if job.runonce else "-")
     if job.options.after_jobs:
         return f"after {', '.join(one.text for one in job.options.after_jobs)}"
     return f"{text}, once" if job.runonce and job.interval is not None else text
 
 
-def last_cell(listed: Listed, now: int) -> Cell:
+def last_cell(overview: JobOverview, now: int) -> Cell:
     """When the last run ended, and how."""
-    if listed.last is None:
-        return Cell(moment(listed.job.last_finished, now))
+    if overview.last is None:
+        return Cell(moment(overview.job.last_finished, now))
     return Cell(
-        f"{moment(listed.last.finished or None, now)} {listed.last.outcome}", outcome_style(listed.last.outcome)
+        f"{moment(overview.last.finished or None, now)} {overview.last.outcome}", outcome_style(overview.last.outcome)
     )
 
 

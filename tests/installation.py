@@ -16,11 +16,11 @@ from jobd.daemon.control import ask
 ROOT = Path(__file__).parents[1]
 CONFIG = 'database = "{database}"\ncommands = true\nworkers = {workers}\n{more}\n[log]\nformat = "json"\n'
 PLUGIN = "import jobd\n\n@jobd.task\ndef hello():\n    print('hello')\n"
-PATIENCE = 20.0  # seconds; less than a lease by default, and than the pause before an unknown task is tried again
-LONG = 90.0  # seconds for what takes many steps, on a machine that is slow and busy
+TIMEOUT = 20.0  # seconds; less than a lease by default, and than the pause before an unknown task is tried again
+LONG_TIMEOUT = 90.0  # seconds for what takes many steps, on a machine that is slow and busy
 
 
-def until(condition: Callable[[], Any], what: str = "it", patience: float = PATIENCE) -> Any:
+def until(condition: Callable[[], Any], what: str = "it", patience: float = TIMEOUT) -> Any:
     """The first true value of `condition`, which must come within so many seconds."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
@@ -30,7 +30,7 @@ def until(condition: Callable[[], Any], what: str = "it", patience: float = PATI
     raise AssertionError(f"{what} did not happen")
 
 
-class House:
+class Installation:
     """A folder with a configuration, and the daemons that were started in it."""
 
     def __init__(self, folder: Path, database: str = "sqlite:///jobd.db", plugin: str = PLUGIN) -> None:
@@ -78,7 +78,7 @@ class House:
         found: list[dict[str, Any]] = self.fine("history", name, "--json")
         return found
 
-    def ended(self, name: str, count: int = 1, patience: float = PATIENCE) -> list[dict[str, Any]]:
+    def ended(self, name: str, count: int = 1, patience: float = TIMEOUT) -> list[dict[str, Any]]:
         """The runs of a job, newest first, when there are `count` of them."""
         return until(lambda: len(found := self.history(name)) >= count and found, f"run {count} of {name}", patience)
 
@@ -89,7 +89,7 @@ class House:
                 self.command("start", "--foreground"), env=self.environ, stdout=log, stderr=log, text=True
             )
         self.processes.append(process)
-        until(lambda: self.status().get("pid") == process.pid or process.poll() is not None, "the start", LONG)
+        until(lambda: self.status().get("pid") == process.pid or process.poll() is not None, "the start", LONG_TIMEOUT)
         assert process.poll() is None, self.log()
         return process
 

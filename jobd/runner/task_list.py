@@ -17,7 +17,7 @@ from jobd.runner.environment import python
 from jobd.runner.function import Arguments
 
 LIMIT = 10.0  # seconds that a plugin may take to load
-ENDS_WITHIN = 0.2  # seconds
+EXIT_TIMEOUT = 0.2  # seconds
 
 
 class TaskInfo(NamedTuple):
@@ -101,11 +101,11 @@ def _attempt(
     command: list[str], environ: Mapping[str, str], directory: str, skipped: list[str], limit: float
 ) -> tuple[Listing, str | None, str]:
     """(what there is, the plugin that brought the listing down, how); the plugin is None when it went through."""
-    told, tell = os.pipe()
-    command = [*command, "--list", str(tell), *(word for source in skipped for word in ("--skip", source))]
+    receiver, sender = os.pipe()
+    command = [*command, "--list", str(sender), *(word for source in skipped for word in ("--skip", source))]
     process = subprocess.Popen(
         command,
-        pass_fds=(tell,),
+        pass_fds=(sender,),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -114,11 +114,11 @@ def _attempt(
         env=environ,
         umask=umask.given(),
     )
-    os.close(tell)
+    os.close(sender)
     try:
-        listing, loading = _listen(told, limit)
+        listing, loading = _read_messages(receiver, limit)
     finally:
-        os.close(told)
+        os.close(receiver)
         ended = _ended(process)
         process.kill()
         process.wait()
@@ -136,18 +136,18 @@ def _attempt(
 def _ended(process: subprocess.Popen[bytes]) -> int | None:
     """How it ended, if it has; one that has just closed its pipe is about to."""
     try:
-        return process.wait(ENDS_WITHIN)
+        return process.wait(EXIT_TIMEOUT)
     except subprocess.TimeoutExpired:
         return None
 
 
-def _listen(told: int, limit: float) -> tuple[Listing, str | None]:
+def _read_messages(receiver: int, limit: float) -> tuple[Listing, str | None]:
     """(what was told, the plugin that was being loaded when it went silent); None: it went through to the end."""
     listing = Listing([], [])
     loading, received = "", b""
     deadline = time.monotonic() + limit
-    while select.select([told], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        data = os.read(told, 65_536)
+    while select.select([receiver], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        data = os.read(receiver, 65_536)
         if not data:
             break
         *lines, received = (received + data).split(b"\n")

@@ -7,16 +7,16 @@ from typing import Any
 
 import click
 
-from jobd.cli import say, tell
-from jobd.cli.context import ANSWER_WITHIN, Context
+from jobd.cli import print_done, print_remark
+from jobd.cli.context import ANSWER_TIMEOUT, Context
 from jobd.cli.options import Duration, json_option
-from jobd.cli.show import escape, moment, print_json
+from jobd.cli.terminal import escape, moment, print_json
 from jobd.clock import SECOND, from_datetime
 from jobd.errors import JobdError, NotRunning
 
-RELOAD_WITHIN = 120.0  # seconds; every plugin is loaded meanwhile
+RELOAD_TIMEOUT = 120.0  # seconds; every plugin is loaded meanwhile
 AFTER_DRAIN = 30.0  # seconds that a stop may take longer than the runs in progress may
-NOW = 15.0  # seconds after which `stop --now` kills
+KILL_TIMEOUT = 15.0  # seconds after which `stop --now` kills
 
 _timeout = click.option(
     "--timeout",
@@ -96,7 +96,7 @@ def restart(context: Context, now: bool, timeout: int | None) -> None:
     \b
       jobd restart
     """
-    status = _ask(context, {"do": "status"}, ANSWER_WITHIN)
+    status = _ask(context, {"do": "status"}, ANSWER_TIMEOUT)
     if status is not None and status.get("systemd"):
         raise JobdError("systemd runs this daemon", "use `systemctl restart jobd`")
     context.settings  # noqa: B018 - a configuration that cannot be read must not stop what runs
@@ -115,14 +115,14 @@ def reload(context: Context) -> int:
     \b
       jobd reload
     """
-    answer = _ask(context, {"do": "status"}, ANSWER_WITHIN) and _ask(context, {"do": "reload"}, RELOAD_WITHIN)
+    answer = _ask(context, {"do": "status"}, ANSWER_TIMEOUT) and _ask(context, {"do": "reload"}, RELOAD_TIMEOUT)
     if answer is None:
         raise _silent(context)
     if "error" in answer:
         raise JobdError.of_lines(answer["error"].split("\n"), answer.get("hint", ""))
     click.echo("reloaded")
     for line in answer["broken"]:
-        say(f"warning: {line}")
+        print_remark(f"warning: {line}")
     return 1 if answer["broken"] else 0
 
 
@@ -136,7 +136,7 @@ def status(context: Context, as_json: bool) -> int:
       jobd status
       jobd status --json
     """
-    answer = _ask(context, {"do": "status"}, ANSWER_WITHIN)
+    answer = _ask(context, {"do": "status"}, ANSWER_TIMEOUT)
     if answer is None:
         error = _silent(context)
         if as_json and isinstance(error, NotRunning):
@@ -167,7 +167,7 @@ def systemd(context: Context) -> None:
 def _start(context: Context) -> None:
     from jobd.daemon.service import start_detached
 
-    tell(f"jobd is running (pid {start_detached(context.settings)})")
+    print_done(f"jobd is running (pid {start_detached(context.settings)})")
 
 
 def _stop(context: Context, now: bool, timeout: int | None) -> bool:
@@ -178,18 +178,18 @@ def _stop(context: Context, now: bool, timeout: int | None) -> bool:
     if process is None:
         return False
     try:
-        if _ask(context, {"do": "stop", "now": now}, ANSWER_WITHIN) is None:
+        if _ask(context, {"do": "stop", "now": now}, ANSWER_TIMEOUT) is None:
             process.send(signal.SIGTERM)
         drain = context.settings.stop_timeout / SECOND + AFTER_DRAIN
-        wait = timeout / SECOND if timeout is not None else NOW if now else drain
+        wait = timeout / SECOND if timeout is not None else KILL_TIMEOUT if now else drain
         if process.wait(wait):
             return True
         if not now:
-            _ask(context, {"do": "stop", "now": True}, ANSWER_WITHIN)
-            if process.wait(NOW):
+            _ask(context, {"do": "stop", "now": True}, ANSWER_TIMEOUT)
+            if process.wait(KILL_TIMEOUT):
                 return True
         process.send(signal.SIGKILL)
-        if process.wait(NOW):
+        if process.wait(KILL_TIMEOUT):
             return True
         raise JobdError(f"process {process.pid} cannot be ended")
     finally:

@@ -22,7 +22,7 @@ class Act(NamedTuple):
     end: str
 
 
-class Puppet:
+class FakeWorker:
     """A worker process."""
 
     def __init__(self, node: Any, pid: int) -> None:
@@ -47,7 +47,7 @@ class Puppet:
 
     def send(self, packet: bytes) -> None:
         order = decode_order(decode(packet))
-        self.node.world.checks.priorities.given(self.node, order)
+        self.node.cluster.checks.priorities.given(self.node, order)
         self._sent.append(order)
 
     def flush(self) -> bool:
@@ -85,12 +85,12 @@ class Puppet:
 
     def terminate(self) -> None:
         run = self._run
-        if self.node.world.chance(0.7):
-            self.node.own(self.node.world.delay(MILLISECOND), lambda: self._over(run, "failed"))
+        if self.node.cluster.chance(0.7):
+            self.node.own(self.node.cluster.delay(MILLISECOND), lambda: self._over(run, "failed"))
 
     def end(self) -> None:
         self.node.effect("end")
-        self.node.own(self.node.world.delay(KILL_TAKES), self.die)
+        self.node.own(self.node.cluster.delay(KILL_TAKES), self.die)
 
     def kill(self) -> None:
         self.die()
@@ -109,15 +109,15 @@ class Puppet:
             self.alive = False
             self._status = status
             if self.order is not None:
-                if self.node.world.voice.random() < 0.3:
+                if self.node.cluster.voice.random() < 0.3:
                     self._mark_end()  # it had come so far, and had not told it yet
-                self.node.world.checks.ended(self, None)
+                self.node.cluster.checks.ended(self, None)
                 self.order = None
             self.gone = True
             self.node.wake()
 
     def _take_soon(self) -> None:
-        self.node.own(self.node.world.delay(TAKING_TAKES), self._take)
+        self.node.own(self.node.cluster.delay(TAKING_TAKES), self._take)
 
     def _take(self) -> None:
         if not self.alive or self.order is not None or not self._orders:
@@ -125,9 +125,9 @@ class Puppet:
         self.order = self._orders.pop(0)
         self._run += 1
         run = self._run
-        world = self.node.world
-        world.checks.started(self, self.order)
-        act = world.act(self.order)
+        cluster = self.node.cluster
+        cluster.checks.started(self, self.order)
+        act = cluster.act(self.order)
         self._speak(run, "begins\n")
         self.node.own(act.takes // 2, lambda: self._speak(run, "goes on\n"))
         if act.end != "never":
@@ -135,14 +135,14 @@ class Puppet:
 
     def _speak(self, run: int, words: str) -> None:
         """The run in progress prints, half of the time."""
-        if self.alive and run == self._run and self.order is not None and self.node.world.voice.random() < 0.5:
+        if self.alive and run == self._run and self.order is not None and self.node.cluster.voice.random() < 0.5:
             text = f"{self.order.job} #{self.order.number}.{self.order.attempt} {words}"
-            self.node.world.checks.printed(self, text)
+            self.node.cluster.checks.printed(self, text)
             self.printed += text.encode()
             self.node.overhear()
 
     def _mark_end(self) -> str:
-        secret = f"{self.node.world.voice.getrandbits(128):032x}"
+        secret = f"{self.node.cluster.voice.getrandbits(128):032x}"
         self.printed += end_mark(secret)
         return secret
 
@@ -154,7 +154,7 @@ class Puppet:
             return
         if end != "unresolved":
             self._speak(run, "ends")
-        self.node.world.checks.ended(self, end)
+        self.node.cluster.checks.ended(self, end)
         serial, self.order = self.order.serial, None
         outcome = UNRESOLVED if end == "unresolved" else end
         error = None if end == "succeeded" else end
@@ -165,22 +165,22 @@ class Puppet:
     def _check_deadline(self) -> None:
         if self.alive and self._deadline and self.node.clock.monotonic() >= self._deadline:
             self.lease_expired = True
-            self.node.own(self.node.world.delay(KILL_TAKES), self.die)
+            self.node.own(self.node.cluster.delay(KILL_TAKES), self.die)
 
 
-class Stage:
+class FakeSpawner:
     """The spawner of a node."""
 
     def __init__(self, node: Any) -> None:
         self._node = node
 
-    def start(self) -> Puppet:
+    def start(self) -> FakeWorker:
         self._node.effect("spawn")
         self._node.pids += 1
-        puppet = Puppet(self._node, self._node.pids)
-        self._node.puppets.append(puppet)
+        fake_worker = FakeWorker(self._node, self._node.pids)
+        self._node.fake_workers.append(fake_worker)
         self._node.wake()
-        return puppet
+        return fake_worker
 
     def kill_escaped(self, known: Collection[int]) -> None:
         pass

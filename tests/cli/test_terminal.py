@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobd.cli.show import Cell, escape, escape_lines, moment, quoted, span, table, width_of
+from jobd.cli.terminal import Cell, escape, escape_lines, moment, quoted, span, table, width_of
 from jobd.clock import from_datetime
 
 NOON = from_datetime(datetime(2026, 11, 23, 12, tzinfo=UTC))

@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 from typing import Any
 
-from tests.house import House, until
+from tests.installation import Installation, until
 
 _RT_SIGACTION = {"x86_64": 13, "aarch64": 134}
 DEFAULT, IGNORED = 0, 1
@@ -51,36 +51,36 @@ def fails():
 FAST = 'poll = "100ms"\nlease = "5s"\n'
 
 
-def notes(*houses: House) -> list[str]:
+def notes(*installations: Installation) -> list[str]:
     """What the tasks themselves have noted."""
     return [
         line
-        for house in houses
-        if (file := house.folder / "notes").exists()
+        for installation in installations
+        if (file := installation.folder / "notes").exists()
         for line in file.read_text().split("\n")
         if line
     ]
 
 
-def noted(house: House, what: str, count: int = 1) -> list[str]:
+def noted(installation: Installation, what: str, count: int = 1) -> list[str]:
     """The notes that begin with `what`, when there are `count` of them."""
     return until(
-        lambda: len(found := [line for line in notes(house) if line.startswith(what)]) >= count and found, what
+        lambda: len(found := [line for line in notes(installation) if line.startswith(what)]) >= count and found, what
     )
 
 
-def seen_running(house: House, name: str) -> int:
+def seen_running(installation: Installation, name: str) -> int:
     """The process id of the job's run, when everybody can see that it is running."""
-    until(lambda: house.fine("show", name, "--json")["state"] == "running", f"{name} to be seen running")
-    return int(noted(house, "began")[0].split()[-1])
+    until(lambda: installation.fine("show", name, "--json")["state"] == "running", f"{name} to be seen running")
+    return int(noted(installation, "began")[0].split()[-1])
 
 
 def ends(process: subprocess.Popen[str], within: float = 20) -> int:
     return process.wait(within)
 
 
-def claimed(house: House) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(house.folder / "jobd.db") as connection:
+def claimed(installation: Installation) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(installation.folder / "jobd.db") as connection:
         return connection.execute("SELECT job_id FROM schedule WHERE node_id <> 0").fetchall()
 
 

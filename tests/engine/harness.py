@@ -1,5 +1,5 @@
 """A node in a world of its own: the real keeper, WorkQueue and Processor on a real SQLite file, with injected clocks,
-processes and chance. Time passes only when `World.pass_time` says so, so a year takes seconds and is exact.
+processes and chance. Time passes only when `NodeHarness.pass_time` says so, so a year takes seconds and is exact.
 """
 
 import os
@@ -46,7 +46,7 @@ class Ran(NamedTuple):
     monotonic: int
 
 
-class HandClock:
+class ManualClock:
     """Two clocks that stand still until somebody moves them."""
 
     def __init__(self, wall: int) -> None:
@@ -60,10 +60,10 @@ class HandClock:
         return self.passed
 
 
-class Puppet:
+class FakeWorker:
     """A worker process that is none: it takes orders, and ends its run when the world's time has come."""
 
-    def __init__(self, pid: int, world: Any) -> None:
+    def __init__(self, pid: int, harness: Any) -> None:
         self.pid = pid
         self.messages = pid
         self.output = pid + 2_000_000
@@ -71,7 +71,7 @@ class Puppet:
         self.lease_expired = False
         self.order: Order | None = None
         self.done_at: int | None = None
-        self._world = world
+        self._harness = harness
         self._said = [encode("ready", VERSION, SECRET)]
         self._printed = end_mark(SECRET)
         self.line_was = 0  # the most orders that ever waited behind a run
@@ -118,8 +118,8 @@ class Puppet:
     def finish(self, outcome: str = "succeeded") -> None:
         """The run in hand is over."""
         assert self.order is not None
-        clock = self._world.clock
-        self._world.ran.append(Ran(self.order.job, iso(self.order.due), clock.wall(), clock.monotonic()))
+        clock = self._harness.clock
+        self._harness.ran.append(Ran(self.order.job, iso(self.order.due), clock.wall(), clock.monotonic()))
         self._printed += end_mark(SECRET)
         self._said.append(encode("done", self.order.serial, outcome, None, None, False, SECRET))
         self.order = self.done_at = None
@@ -132,7 +132,7 @@ class Puppet:
     def _take(self) -> None:
         if self.order is None and self._orders:
             self.order = self._orders.pop(0)
-            self.done_at = self._world.clock.monotonic() + self._world.takes(self.order)
+            self.done_at = self._harness.clock.monotonic() + self._harness.takes(self.order)
 
     def trust_until(self, deadline: int) -> None:
         pass
@@ -153,53 +153,53 @@ class Puppet:
         return 0
 
 
-class Stage:
-    """The spawner: puppets instead of processes."""
+class FakeSpawner:
+    """The spawner: fake workers instead of processes."""
 
-    def __init__(self, world: Any) -> None:
-        self._world = world
+    def __init__(self, harness: Any) -> None:
+        self._harness = harness
         self._pids = 0
 
-    def start(self) -> Puppet:
+    def start(self) -> FakeWorker:
         self._pids += 1
-        puppet = Puppet(self._pids, self._world)
-        self._world.puppets.append(puppet)
-        return puppet
+        fake_worker = FakeWorker(self._pids, self._harness)
+        self._harness.fake_workers.append(fake_worker)
+        return fake_worker
 
     def kill_escaped(self, known: Collection[int]) -> None:
         pass
 
 
-WORLDS: list["World"] = []  # those that have been made, for whoever ends them
+HARNESSES: list["NodeHarness"] = []  # those that have been made, for whoever ends them
 
 
-class World:
+class NodeHarness:
     """One node and its clocks."""
 
     def __init__(self, folder: Path, workers: int = 8, poll: int = HOUR) -> None:
-        self.clock = HandClock(START)
+        self.clock = ManualClock(START)
         self.ran: list[Ran] = []
         self.takes: Callable[[Order], int] = lambda order: BARELY
         self._folder = folder
         self._spool = open_spool(str(folder), "world")
         self.name = None  # it has no lock that others could look at
-        self.puppets: list[Puppet] = []
+        self.fake_workers: list[FakeWorker] = []
         self._settings = settings(folder, poll)
         self._workers = workers
         self.store = Store(Target("sqlite", str(folder / "jobd.db")))
         self.start()
-        WORLDS.append(self)
+        HARNESSES.append(self)
 
     def start(self) -> None:
         """A daemon starts."""
         self._up = True
         self._inbox = Mailbox()
         run_settings = RunSettings("UTC", 1024)
-        stage = Stage(self)
+        spawner = FakeSpawner(self)
         self.budget = Budget()
         clock, report = self.clock, self._report
         self._processor = Processor(
-            self._workers, run_settings, stage, clock, lambda: 0.5, report, forget, budget=self.budget
+            self._workers, run_settings, spawner, clock, lambda: 0.5, report, forget, budget=self.budget
         )
         demands = {DEFAULT_POOL: lambda horizon: Demand(2_000, 2_000)}
         inboxes = Mailbox(), self._inbox
@@ -220,9 +220,9 @@ class World:
         if not self._up:
             return
         self._up = False
-        for puppet in self.puppets:
-            puppet.reap()
-        self.puppets.clear()
+        for fake_worker in self.fake_workers:
+            fake_worker.reap()
+        self.fake_workers.clear()
         self._keeper._store.close()
         for mailbox in (self._inbox, self._keeper.inbox):
             os.close(mailbox.descriptor)
@@ -265,7 +265,7 @@ class World:
 
     def _next_event(self) -> int:
         now = self.clock.passed
-        waits = [puppet.done_at - now for puppet in self.puppets if puppet.done_at is not None]
+        waits = [fake_worker.done_at - now for fake_worker in self.fake_workers if fake_worker.done_at is not None]
         processor = self._processor.timeout()
         if processor is not None:
             waits.append(processor)
@@ -275,24 +275,24 @@ class World:
     def _turn(self) -> None:
         """Everything that can happen at this moment happens."""
         for _ in range(20):
-            for puppet in self.puppets:
-                if puppet.done_at is not None and puppet.done_at <= self.clock.passed:
-                    puppet.finish()
-            listen(self._processor)
+            for fake_worker in self.fake_workers:
+                if fake_worker.done_at is not None and fake_worker.done_at <= self.clock.passed:
+                    fake_worker.finish()
+            read_workers(self._processor)
             self._processor.step()
             self._keeper.step()
             messages = self._inbox.take()
             for message in messages:
                 self._receive(message)
             self._processor.step()
-            if not messages and not any(puppet.speaks for puppet in self.puppets):
+            if not messages and not any(fake_worker.speaks for fake_worker in self.fake_workers):
                 return
 
     def _receive(self, message: object) -> None:
         match message:
             case NewClaims(claims=claims):
                 for claim in claims:
-                    self._processor.queue.put(claim, claim.plan.ready or 0)
+                    self._processor.queue.put(claim, claim.state.ready or 0)
             case Recall(job_id=job_id):
                 self._processor.recall(job_id)
                 self._keeper.inbox.put(Recalled(job_id))
@@ -314,8 +314,8 @@ def forget(job_id: int, token: int, started: int) -> None:
     """What a run leaves behind for the next daemon: nothing."""
 
 
-def listen(processor: Processor) -> None:
-    """Have the processor hear what its puppets say."""
+def read_workers(processor: Processor) -> None:
+    """Have the processor hear what its fake workers say."""
     for worker in processor.workers:
         if worker.child.speaks:  # type: ignore[attr-defined]
             processor.handle(worker, "messages")

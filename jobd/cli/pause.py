@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from jobd.cli import say
+from jobd.cli import print_remark
 from jobd.cli.context import Context
 from jobd.cli.options import EXISTING
-from jobd.cli.show import escape
+from jobd.cli.terminal import escape
 from jobd.errors import JobdError
 
 
@@ -41,15 +41,15 @@ def rm(context: Context, names: tuple[str, ...], yes: bool) -> None:
         except HasDependants as error:
             left = error.names
             if yes:
-                say(f"warning: {error}")
+                print_remark(f"warning: {error}")
             elif sys.stdin.isatty():
-                say(str(error))
+                print_remark(str(error))
                 click.confirm("Delete it anyway?", abort=True, err=True)
             else:
                 raise JobdError(str(error), "nothing was deleted; name them too, or give --yes") from None
-    _tell(context, "deleted", names)
+    _notify_daemon(context, "deleted", names)
     for name in dropped:
-        say(f"note: the run of {name!r} that was requested is dropped")
+        print_remark(f"note: the run of {name!r} that was requested is dropped")
 
 
 @click.command()
@@ -64,7 +64,7 @@ def restore(context: Context, names: tuple[str, ...]) -> None:
     from jobd.store import definitions
 
     definitions.restore(context.store, names, context.now(), context.zone)
-    _tell(context, "restored", names)
+    _notify_daemon(context, "restored", names)
 
 
 @click.command()
@@ -79,7 +79,7 @@ def pause(context: Context, names: tuple[str, ...]) -> None:
     from jobd.store import definitions
 
     definitions.set_paused(context.store, names, True, context.now(), context.zone)
-    _tell(context, "paused", names)
+    _notify_daemon(context, "paused", names)
 
 
 @click.command()
@@ -94,9 +94,9 @@ def resume(context: Context, names: tuple[str, ...]) -> None:
     from jobd.store import definitions
 
     definitions.set_paused(context.store, names, False, context.now(), context.zone)
-    _tell(context, "resumed", names)
+    _notify_daemon(context, "resumed", names)
 
 
-def _tell(context: Context, done: str, names: tuple[str, ...]) -> None:
+def _notify_daemon(context: Context, done: str, names: tuple[str, ...]) -> None:
     context.changed()
     click.echo(f"{done} {', '.join(map(escape, names))}")

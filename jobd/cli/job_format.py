@@ -41,7 +41,7 @@ FLAGS = ("runonce", "paused", "deleted", "invalid")
 KEYS = (*COLUMNS, *WORDS, *DURATIONS, *MOMENTS, *LISTS, "args", "priority", *FLAGS[1:])
 _CHOICES = {"catch_up": CATCH_UP, "on_lost": ON_LOST, "isolation": ISOLATION, "instead": INSTEAD}
 MAX_INTERVAL = 255  # characters, as the column has it
-MOST = 20  # errors shown of one file
+MAX_ERRORS = 20  # errors shown of one file
 NO_LIMIT = ("timeout", "backoff")
 
 
@@ -109,8 +109,11 @@ def load(text: str, source: str, zone: str, stored: Mapping[str, Job], retry_tim
         except BadValue as error:
             problems.append((name, error))
     if problems:
-        lines = [f"{source}{_line_of(text, name)}: [job.{name}]: {_told(error)}" for name, error in problems[:MOST]]
-        raise BadValue.of_lines(lines, f"and {len(problems) - MOST} more" if len(problems) > MOST else "")
+        lines = [
+            f"{source}{_line_of(text, name)}: [job.{name}]: {_error_text(error)}"
+            for name, error in problems[:MAX_ERRORS]
+        ]
+        raise BadValue.of_lines(lines, f"and {len(problems) - MAX_ERRORS} more" if len(problems) > MAX_ERRORS else "")
     return jobs
 
 
@@ -151,7 +154,7 @@ def _storable(job: Job) -> Job:
     return job
 
 
-def _told(error: BadValue) -> str:
+def _error_text(error: BadValue) -> str:
     return f"{error}; {error.hint}" if error.hint else str(error)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from jobd.runner import linux
 
-MOST = 64 * 1024  # bytes that a child may tell
+MAX_MESSAGE = 64 * 1024  # bytes that a child may tell
 
 
 def run_in_child(work: Callable[[], bytes]) -> tuple[bytes, int]:
@@ -51,10 +51,10 @@ def _read_until_end(child: int, reading: int) -> bytes:
             is_over = ended in ready
             if reading in ready:
                 try:
-                    data = os.read(reading, MOST)
+                    data = os.read(reading, MAX_MESSAGE)
                 except BlockingIOError:
                     continue
-                packet = (packet + data)[:MOST]
+                packet = (packet + data)[:MAX_MESSAGE]
                 if not data:
                     waiting.unregister(reading)
     finally:

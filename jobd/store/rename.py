@@ -9,7 +9,7 @@ from jobd.errors import JobdError, spelt
 from jobd.job import Job
 from jobd.store import dependencies, rows
 from jobd.store import schedule_table as table
-from jobd.store.definitions import find, replan_all, some_names, touch
+from jobd.store.definitions import find, some_names, touch, update_all_states
 from jobd.store.names import no_such_job
 from jobd.store.store import Session, Store
 
@@ -26,14 +26,14 @@ def rename(store: Store, old: str, new: str, now: int, zone: str) -> Job:
         if new in found:
             raise _taken(new, deleted=found[new][1])
         job_id, _ = found[old]
-        (standing,) = table.stand(session, [job_id])
-        if standing.job is not None and standing.job.options.command is None:
-            _keep_task(session, standing.job, new)
+        (loaded,) = table.load_for_update(session, [job_id])
+        if loaded.job is not None and loaded.job.options.command is None:
+            _keep_task(session, loaded.job, new)
         touch(session, [job_id], now, name=new)
-        _tell_followers(session, job_id)
-        replan_all(session, [job_id], now, zone)
-        (standing,) = table.stand(session, [job_id])
-        return standing.job or Job(new, id=job_id)
+        _notify_followers(session, job_id)
+        update_all_states(session, [job_id], now, zone)
+        (loaded,) = table.load_for_update(session, [job_id])
+        return loaded.job or Job(new, id=job_id)
 
     return store.transact(work)
 
@@ -53,10 +53,10 @@ def _keep_task(session: Session, job: Job, new: str) -> None:
     session.write_rows("job_options", ("job_id", "task"), [(job.id, task)], key=("job_id",))
 
 
-def _tell_followers(session: Session, job_id: int) -> None:
+def _notify_followers(session: Session, job_id: int) -> None:
     """Those that run after the job know its name, to show it when its row is gone."""
     changed: list[tuple[Any, ...]] = []
-    for one in table.stand(session, dependencies.followers(session, job_id)):
+    for one in table.load_for_update(session, dependencies.followers(session, job_id)):
         if one.job is not None and one.problem is None:
             (job,) = dependencies.named(session, [one.job])
             changed.append((one.job_id, rows.write_words(after.stored for after in job.options.after_jobs)))

@@ -20,9 +20,9 @@ from jobd.store import definitions, requests
 from jobd.wire import Order
 from tests.simulation.checks import Checks
 from tests.simulation.events import Events
+from tests.simulation.fake_workers import Act
 from tests.simulation.network import Database, local_store
 from tests.simulation.node import EPOCH, Node
-from tests.simulation.puppets import Act
 
 LEASE = 3 * SECOND
 POLL = SECOND // 2
@@ -60,7 +60,7 @@ DRAWN = Climate()
 EQUAL = Climate(equal=True)
 
 
-class World:
+class SimCluster:
     """One seed."""
 
     def __init__(self, seed: int, climate: Climate = DRAWN) -> None:
@@ -148,12 +148,12 @@ class World:
         """Whether it happens."""
         return probability > 0 and self.random.random() < probability
 
-    def say(self, what: str) -> None:
+    def trace(self, what: str) -> None:
         """A line of the story, told when the seed fails."""
         self.story.append(f"{self.events.now / SECOND:10.6f}  {what}")
 
     def _log(self, level: str, message: str, job: str | None = None, run: int | None = None) -> None:
-        self.say(f"    {level}: {message}")
+        self.trace(f"    {level}: {message}")
 
     # What the jobs are, and do
 
@@ -223,7 +223,7 @@ class World:
     def _take_down(self, node: Node, job: str, life: int) -> None:
         if node.up and node.life == life and any(began[0].job == job for began in self.checks._live[job]):
             self.checks.crashed_by[job] += 1
-            self.say(f"{job} takes node {node.number} down")
+            self.trace(f"{job} takes node {node.number} down")
             node.crash(self.delay(2 * LEASE))
 
     # People
@@ -244,11 +244,11 @@ class World:
         what = self.random.choice(["set", "pause", "resume", "rm", "restore", "run", "cancel", "nonsense"])
         if name == "flaky":
             what = "cancel"
-        self.say(f"a person: {what} {name}")
+        self.trace(f"a person: {what} {name}")
         try:
             self._do(what, name, now)
         except JobdError as error:
-            self.say(f"    answer: {error}")
+            self.trace(f"    answer: {error}")
         self._knock()
 
     def _meddle(self) -> None:
@@ -258,7 +258,7 @@ class World:
         what = self._meddler.choice(sorted(MEDDLING.keys() - self._done_once))
         if what in ONCE:
             self._done_once.add(what)
-        self.say(f"somebody's hands: {what}")
+        self.trace(f"somebody's hands: {what}")
         self._store.transact(lambda session: [session.execute(sql) for sql in MEDDLING[what]] and None)
 
     def _do(self, what: str, name: str, now: int) -> None:
@@ -307,12 +307,12 @@ class World:
         node.freeze(self.delay(3 * LEASE), whole=False)
 
     def _cut(self, node: Node) -> None:
-        self.say(f"node {node.number} is cut off")
+        self.trace(f"node {node.number} is cut off")
         node.line.cut = True
         self.events.after(self.delay(3 * LEASE), lambda: self._mend(node))
 
     def _cut_all(self, node: Node) -> None:
-        self.say("the database is away")
+        self.trace("the database is away")
         for one in self.nodes:
             one.line.cut = True
         duration = self.delay(3 * LEASE)
@@ -321,21 +321,21 @@ class World:
 
     def _slow(self, node: Node) -> None:
         node.line.slow = self.delay(2 * LEASE)
-        self.say(f"the way of node {node.number} takes up to {node.line.slow / SECOND:.1f} s")
+        self.trace(f"the way of node {node.number} takes up to {node.line.slow / SECOND:.1f} s")
         self.events.after(self.delay(3 * LEASE), lambda: self._mend(node))
 
     def _lose(self, node: Node) -> None:
         node.line.lose = 0.3
-        self.say(f"node {node.number} loses answers")
+        self.trace(f"node {node.number} loses answers")
         self.events.after(self.delay(3 * LEASE), lambda: self._mend(node))
 
     def _conflict(self, node: Node) -> None:
         node.line.conflict = 0.5
-        self.say(f"node {node.number} meets conflicts")
+        self.trace(f"node {node.number} meets conflicts")
         self.events.after(self.delay(3 * LEASE), lambda: self._mend(node))
 
     def _fill(self, node: Node) -> None:
-        self.say("the database is full")
+        self.trace("the database is full")
         for one in self.nodes:
             one.line.full = True
             self.events.after(self.delay(2 * LEASE), lambda one=one: self._mend(one))  # type: ignore[misc]
@@ -343,20 +343,20 @@ class World:
     def _step_clock(self, node: Node) -> None:
         self.clocks_moved = True
         node.clock.set(node.clock.skew + self.random.choice([-1, 1]) * self.delay(60 * SECOND))
-        self.say(f"the clock of node {node.number} is wrong by {node.clock.skew / SECOND:.1f} s")
+        self.trace(f"the clock of node {node.number} is wrong by {node.clock.skew / SECOND:.1f} s")
 
     def _stop(self, node: Node) -> None:
         node.stop(now=self.chance(0.3))
 
     def _mend(self, node: Node) -> None:
-        self.say(f"the way of node {node.number} is free")
+        self.trace(f"the way of node {node.number} is free")
         line = node.line
         line.cut = line.full = False
         line.slow, line.lose, line.conflict = 0, 0.0, 0.0
         line.mended_at = max(line.mended_at, self.events.now)
 
     def _heal(self) -> None:
-        self.say("the faults are over")
+        self.trace("the faults are over")
         self._quiet = True
         for node in self.nodes:
             self._mend(node)

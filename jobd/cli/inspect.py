@@ -7,27 +7,26 @@ from typing import Any
 
 import click
 
-from jobd.cli import say
+from jobd.cli import print_remark
 from jobd.cli.context import Context
-from jobd.cli.days import read_days
+from jobd.cli.date_files import read_days
 from jobd.cli.documents import HIDDEN, job_document, options_of, run_document
 from jobd.cli.edit import NOTHING, WHEN_OPTIONS, edited, moment_given
-from jobd.cli.listing import outcome_style, print_jobs, schedule_text
+from jobd.cli.job_table import outcome_style, print_jobs, schedule_text
 from jobd.cli.options import EXISTING, NAME, json_option, schedule_options
-from jobd.cli.show import Cell, escape, moment, print_array, print_json, print_table, quoted, span
-from jobd.cli.state import NEXT_TIMES, coming, error_of, planned, reason, state_of
+from jobd.cli.state import NEXT_TIMES, error_of, next_due_times, reason, state_of, with_state
+from jobd.cli.terminal import Cell, escape, moment, print_array, print_json, print_table, quoted, span
 from jobd.clock import DAY, iso
 from jobd.errors import BadValue
 from jobd.job import Job
-from jobd.lifecycle import plan as plan_of
-from jobd.lifecycle import schedule_of
+from jobd.lifecycle import after_change, schedule_of
 from jobd.schedule.base import COUNT_LIMIT
 from jobd.schedule.follows import Follows
-from jobd.store.reads import History, Listed
+from jobd.store.reads import JobOverview, RecordedRun
 
 LAST_RUNS = 5
 A_YEAR = 366 * DAY
-MOST_NOTES = 5
+MAX_NOTES = 5
 
 
 @click.command("list")
@@ -56,12 +55,12 @@ def show(context: Context, name: str, as_json: bool) -> None:
       jobd show backup
     """
     now, zone = context.now(), context.zone
-    listed = planned(context.reader.job(name), now, zone)
-    runs = list(islice(context.reader.runs(listed.job.id), LAST_RUNS))
+    overview = with_state(context.reader.job(name), now, zone)
+    runs = list(islice(context.reader.runs(overview.job.id), LAST_RUNS))
     if as_json:
-        print_json(job_document(listed, zone) | {"runs": [run_document(row) for row in runs]})
+        print_json(job_document(overview, zone) | {"runs": [run_document(row) for row in runs]})
         return
-    for label, value in _facts(context, listed, now, zone):
+    for label, value in _facts(context, overview, now, zone):
         click.echo(f"{label:<10} {value}")
     if runs:
         click.echo()
@@ -92,13 +91,13 @@ def next_(context: Context, /, name: str | None, count: int, start: str | None, 
         _print_schedule(context, given, now, count, as_json)
         return
     chosen = [context.reader.job(name)] if name is not None else context.reader.jobs(deleted=False)
-    times = (coming(planned(listed, now, zone), zone) for listed in chosen)
+    times = (next_due_times(with_state(overview, now, zone), zone) for overview in chosen)
     soonest = list(islice(dropwhile(lambda one: start is not None and one[0] < now, merge(*times)), count))
     if as_json:
         print_array({"job": job, "due": iso(due)} for due, job in soonest)
-    elif not soonest and name is not None and (listed := context.reader.job(name)).job.options.after_jobs:
-        never = f"{error_of(listed)}, so it is never due" if listed.missing else None
-        click.echo(escape(never or f"it is due {Follows(listed.job.options.after_jobs).describe()}"))
+    elif not soonest and name is not None and (overview := context.reader.job(name)).job.options.after_jobs:
+        never = f"{error_of(overview)}, so it is never due" if overview.missing else None
+        click.echo(escape(never or f"it is due {Follows(overview.job.options.after_jobs).describe()}"))
     elif soonest:
         print_table(("DUE", "JOB"), ([Cell(moment(due)), Cell(job)] for due, job in soonest))
     else:
@@ -113,8 +112,8 @@ def _print_schedule(context: Context, given: dict[str, Any], now: int, count: in
     if job.interval is None and not job.runonce and not job.options.after_jobs:
         raise BadValue("no schedule is given", f"give {WHEN_OPTIONS}")
     schedule = schedule_of(job, zone)
-    listed = Listed(job, plan_of(job, None, now, zone))
-    times = [due for due, _ in islice(coming(listed, zone), count)]
+    overview = JobOverview(job, after_change(job, None, now, zone))
+    times = [due for due, _ in islice(next_due_times(overview, zone), count)]
     if as_json:
         print_array({"job": None, "due": iso(due)} for due in times)
         return
@@ -137,9 +136,9 @@ def tasks(context: Context, as_json: bool) -> None:
     \b
       jobd tasks
     """
-    from jobd.cli.taskcheck import offered
+    from jobd.cli.taskcheck import offered_tasks
 
-    found, note = offered(context)
+    found, note = offered_tasks(context)
     if as_json:
         print_array({"name": t.name, "origin": t.origin, "kind": t.kind, "error": t.error} for t in found)
     elif found:
@@ -148,20 +147,20 @@ def tasks(context: Context, as_json: bool) -> None:
     else:
         click.echo(f"no tasks in {escape(context.settings.plugins)}")
     if note:
-        (say if as_json else click.echo)(note)
+        (print_remark if as_json else click.echo)(note)
 
 
-def _facts(context: Context, listed: Listed, now: int, zone: str) -> Iterator[tuple[str, str]]:
+def _facts(context: Context, overview: JobOverview, now: int, zone: str) -> Iterator[tuple[str, str]]:
     """What `show` says of a job, line by line."""
-    job, why = listed.job, reason(listed, context.nodes(), now)
+    job, why = overview.job, reason(overview, context.nodes(), now)
     yield "job", escape(job.name)
-    yield "state", state_of(listed) + (f": {escape(why.text)}" if why else "")
+    yield "state", state_of(overview) + (f": {escape(why.text)}" if why else "")
     if trouble := context.trouble():
         yield (
             "daemon",
             f"the daemon on this machine cannot use its database, so it starts no new runs: {escape(trouble)}",
         )
-    yield "schedule", _schedule(listed, zone)
+    yield "schedule", _schedule(overview, zone)
     yield ("runs", quoted(job.options.command)) if job.options.command else ("task", escape(job.task))
     options = options_of(job)
     secrets = dict.fromkeys(job.options.secrets, HIDDEN)
@@ -171,13 +170,13 @@ def _facts(context: Context, listed: Listed, now: int, zone: str) -> Iterator[tu
     for word, value in options.items():
         if word not in ("task", "command", "secrets", "paused", "after_jobs"):
             yield word, escape(value if isinstance(value, str) else _json(value))
-    due = [moment(due) for due, _ in islice(coming(listed, zone), NEXT_TIMES)]
+    due = [moment(due) for due, _ in islice(next_due_times(overview, zone), NEXT_TIMES)]
     if due:
         yield "next", ", ".join(due)
     for note in _notes(job, now, zone):
         yield "note", escape(note)
-    if listed.plan is not None and listed.plan.missed:
-        yield "missed", f"{listed.plan.missed} due times were not run"
+    if overview.state is not None and overview.state.missed:
+        yield "missed", f"{overview.state.missed} due times were not run"
     yield "created", moment(job.created or None)
     yield "updated", moment(job.updated or None)
 
@@ -194,20 +193,18 @@ def _notes(job: Job, now: int, zone: str) -> list[str]:
         notes = schedule_of(job, zone).notes(now, now + A_YEAR)
     except BadValue:
         return []
-    return (
-        notes if len(notes) <= MOST_NOTES else [*notes[:MOST_NOTES], f"and {len(notes) - MOST_NOTES} more like these"]
-    )
+    return notes if len(notes) <= MAX_NOTES else [*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES} more like these"]
 
 
-def _schedule(listed: Listed, zone: str) -> str:
+def _schedule(overview: JobOverview, zone: str) -> str:
     try:
-        words = schedule_of(listed.job, zone).describe()
+        words = schedule_of(overview.job, zone).describe()
     except BadValue:
         words = "not understood"
-    return f"{escape(words)}  ({escape(schedule_text(listed))})"
+    return f"{escape(words)}  ({escape(schedule_text(overview))})"
 
 
-def print_runs(runs: list[History], now: int, named: bool = False) -> None:
+def print_runs(runs: list[RecordedRun], now: int, named: bool = False) -> None:
     """The table of runs that `show` and `history` print; `named`: of more than one job."""
     header = ("JOB",) * named + ("RUN", "DUE", "STARTED", "TOOK", "TRIES", "OUTCOME", "NODE", "RESULT OR ERROR")
     print_table(header, ([Cell(row.job)] * named + _run_cells(row, now) for row in runs))
@@ -218,7 +215,7 @@ def _missed(count: int) -> str:
     return f"{f'more than {count - 1}' if count == COUNT_LIMIT else count} due times missed"
 
 
-def _run_cells(row: History, now: int) -> list[Cell]:
+def _run_cells(row: RecordedRun, now: int) -> list[Cell]:
     run: Any = row.run
     return [
         Cell(str(run.number)),

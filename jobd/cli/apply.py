@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobd.cli import jobfile, say
+from jobd.cli import job_format, print_remark
 from jobd.cli.context import Context
 from jobd.cli.options import json_option
 from jobd.cli.portable import portable
-from jobd.cli.show import STYLES, coloured, escape, print_json
+from jobd.cli.terminal import STYLES, coloured, escape, print_json
 from jobd.errors import BadValue, JobdError
 from jobd.job import Job
 
 if TYPE_CHECKING:
-    from jobd.store.applying import Difference
+    from jobd.store.apply import Difference
 
-MOST_SHOWN = 200  # lines of a difference
+MAX_SHOWN = 200  # lines of a difference
 MAX_FILE = 64 * 2**20
 
 
@@ -49,18 +49,20 @@ def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as
                                       # on_lost, isolation, starts, ends, jitter, skip_dates,
                                       # instead, paused
     """
-    from jobd.store import applying
+    from jobd.store import apply
 
     gc.disable()  # jobs by the thousand, all needed to the end: there is nothing to collect
     text, source = _read(file)
-    stored = applying.all_jobs(context.store)
-    wanted = jobfile.load(text, source, context.zone, {job.name: job for job in stored}, context.settings.retry_times)
-    difference = applying.compare(stored, wanted, prune)
+    stored = apply.all_jobs(context.store)
+    wanted = job_format.load(
+        text, source, context.zone, {job.name: job for job in stored}, context.settings.retry_times
+    )
+    difference = apply.compare(stored, wanted, prune)
     _show(difference, as_json)
     if not any(difference):
         return
     if dry_run:
-        applying.try_out(context.store, wanted, prune, context.now(), context.zone)
+        apply.try_out(context.store, wanted, prune, context.now(), context.zone)
         return
     if not yes:
         if file == "-" or not sys.stdin.isatty():
@@ -69,7 +71,7 @@ def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as
                 "give --yes, or --dry-run to only look",
             )
         click.confirm("Apply these changes?", abort=True, err=True)
-    applying.apply(context.store, wanted, prune, context.now(), context.zone)
+    apply.apply(context.store, wanted, prune, context.now(), context.zone)
     context.changed()
 
 
@@ -86,8 +88,8 @@ def export(context: Context, output: str | None) -> None:
     """
     chosen = portable(context.reader.jobs(deleted=True))
     for name, why in chosen.left_out:
-        say(f"warning: {name!r} is left out: {why}")
-    text = jobfile.dump(chosen.jobs, context.zone, context.settings.retry_times)
+        print_remark(f"warning: {name!r} is left out: {why}")
+    text = job_format.dump(chosen.jobs, context.zone, context.settings.retry_times)
     if output is None:
         sys.stdout.write(text)
         return
@@ -125,12 +127,12 @@ def _show(difference: "Difference", as_json: bool) -> None:
             }
         )
         return
-    for sign, style, text in islice(_lines(difference), MOST_SHOWN):
+    for sign, style, text in islice(_lines(difference), MAX_SHOWN):
         start, end = (f"\x1b[{STYLES[style]}m", "\x1b[0m") if coloured(sys.stdout) else ("", "")
         sys.stdout.write(f"{start}{sign} {escape(text)}{end}\n")
     counts: Sequence[int] = [len(part) for part in difference]
-    if sum(counts) > MOST_SHOWN:
-        sys.stdout.write(f"  … and {sum(counts) - MOST_SHOWN} more\n")
+    if sum(counts) > MAX_SHOWN:
+        sys.stdout.write(f"  … and {sum(counts) - MAX_SHOWN} more\n")
     summary = "{} to add, {} to change, {} to delete".format(*counts) if any(counts) else "nothing to do"
     sys.stdout.write(summary + "\n")
     sys.stdout.flush()
@@ -139,7 +141,7 @@ def _show(difference: "Difference", as_json: bool) -> None:
 def _lines(difference: "Difference") -> Iterator[tuple[str, str, str]]:
     """(sign, style, what is to be done) for each job."""
     for job in difference.added:
-        yield "+", "good", f"{job.name}: {_words(jobfile.table_of(job))}"
+        yield "+", "good", f"{job.name}: {_words(job_format.table_of(job))}"
     for old, new in difference.changed:
         yield "~", "wait", f"{new.name}: {changes(old, new)}"
     for job in difference.deleted:
@@ -148,10 +150,10 @@ def _lines(difference: "Difference") -> Iterator[tuple[str, str, str]]:
 
 def changes(old: Job, new: Job) -> str:
     """What differs between two definitions, in words."""
-    before, after = jobfile.table_of(old), jobfile.table_of(new)
+    before, after = job_format.table_of(old), job_format.table_of(new)
     words = [
         f"{key} {_value(before.get(key))} → {_value(after.get(key))}"
-        for key in jobfile.KEYS
+        for key in job_format.KEYS
         if before.get(key) != after.get(key)
     ]
     if any(old.options.args.get(key) != new.options.args.get(key) for key in new.options.secrets):
