@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 from benchmarks.common import ROOT, TAB, Installation, installation, later, once
+from jobd.claim import ClaimUpdate
 from jobd.job import JobState, Run
 from jobd.store import schedule_table
-from jobd.store.schedule_table import Claimed, ClaimUpdate
+from jobd.store.schedule_table import Claimed
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
 

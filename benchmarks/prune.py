@@ -18,12 +18,13 @@ import psycopg  # noqa: F401 - jobd lets peewee see only the driver it needs; th
 import pymysql  # noqa: F401
 
 from benchmarks.common import figure, percentile
+from jobd.claim import ClaimUpdate
 from jobd.clock import DAY, MILLISECOND, SECOND, SystemClock
-from jobd.config import HistorySettings
 from jobd.engine.pruner import Pruner
 from jobd.job import Run
+from jobd.settings import HistorySettings
 from jobd.store import schedule_table as table
-from jobd.store.schedule_table import Claimed, ClaimUpdate
+from jobd.store.schedule_table import Claimed
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
 from tests import servers

@@ -1,6 +1,6 @@
 """The keys of jobd.toml: for each its default, and how its value is read.
 
-A reader returns the value as `jobd.config.Settings` holds it, or raises BadValue with what is allowed.
+A reader returns the value as `jobd.settings.Settings` holds it, or raises BadValue with what is allowed.
 """
 
 import os

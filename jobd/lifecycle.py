@@ -16,6 +16,7 @@ the new row of `schedule` and, when the run is over, the row of `run`.
 from typing import NamedTuple
 
 from jobd.clock import HOUR, MINUTE, SECOND
+from jobd.definition import check, schedule_of
 from jobd.errors import BadValue
 from jobd.fingerprint import fingerprint_of, with_moved_due_time, zone_in_hand
 from jobd.job import (
@@ -30,14 +31,10 @@ from jobd.job import (
     JobState,
     Options,
     Run,
-    check_options,
-    check_retry_times,
     without_zone,
     zone_of,
 )
-from jobd.schedule import Schedule, parse
-from jobd.schedule.follows import Follows
-from jobd.schedule.window import Shifted, Window, offset_of
+from jobd.schedule import Schedule
 
 MAX_TOKEN = 2**62
 MAX_LOSSES = 3  # a run that took its node down this often is not tried again
@@ -47,8 +44,6 @@ DEFAULT_GRACE = 2 * SECOND  # for catch_up = "none": a due time older than this 
 GRID_SHIFT = 1  # µs by which a grid moves where a clock put back would show its due times again: none is recorded twice
 MAX_CLOCK_LAG = MINUTE  # an interval begins no later than that after the present, wherever the clocks of its runs were
 BACKOFF_JITTER = 0.1  # of a back-off, in both directions: what failed together does not come back together
-
-BUILT_IN = Options(timeout=0, backoff=0, backoff_max=HOUR, catch_up="once", on_lost="rerun", isolation="warm")
 
 
 class Ended(NamedTuple):
@@ -76,67 +71,6 @@ class Decision(NamedTuple):
     def releases(self) -> bool:
         """The claim goes back to the table."""
         return not self.state.node
-
-
-def with_defaults(job: Job, defaults: Options) -> Job:
-    """`job`, with what its options leave open filled in from `defaults` and then from the built-in values.
-
-    What follows a claim (take, settle, lose, cancel) wants jobs that are filled in.
-    """
-    return Job._make((*job[:4], effective(job.options, defaults), *job[5:]))
-
-
-def effective(options: Options, defaults: Options) -> Options:
-    """`options`, with what they leave open filled in from `defaults` and then from the built-in values."""
-    known = _effective.get(id(options))
-    if known is not None and known[0] is options and known[1] is defaults:
-        return known[2]
-    behind = [own if own is not None else last for own, last in zip(defaults, BUILT_IN, strict=True)]
-    backdrop = Options._make(behind)._replace(task=None, command=None)
-    result = Options._make([own if own is not None else last for own, last in zip(options, backdrop, strict=True)])
-    if len(_effective) >= MAX_EFFECTIVE:
-        _effective.clear()
-    _effective[id(options)] = options, defaults, result
-    return result
-
-
-MAX_EFFECTIVE = 1_024
-# Jobs that are alike share their options (see jobd.store.rows), so this is asked the same again and again.
-_effective: dict[int, tuple[Options, Options, Options]] = {}
-
-
-def schedule_of(job: Job, zone: str) -> Schedule:
-    """When the job is due; `zone` is the node's. Raises BadValue (with the position) for nonsense."""
-    options = job.options
-    if options.after_jobs:
-        if job.interval is not None or job.runonce:
-            raise BadValue("it has a schedule and runs after other jobs", "remove one of the two")
-        if options.jitter or options.skip_dates or options.starts is not None or options.ends is not None:
-            raise BadValue(
-                "a job that runs after other jobs has no window, no jitter and no dates to skip", "remove them"
-            )
-        return Follows(options.after_jobs)
-    schedule = parse(job.interval, job.runonce, options.timezone or zone, job.name)
-    if options.skip_dates:
-        from jobd.schedule.days import without
-
-        schedule = without(schedule, options.skip_dates, options.timezone or zone, options.instead or "skip")
-    if options.jitter:
-        schedule = Shifted(schedule, offset_of(job.name, options.jitter))
-    if options.starts is not None or options.ends is not None:
-        schedule = Window(schedule, options.starts, options.ends)
-    return schedule
-
-
-def check(job: Job, zone: str) -> Schedule:
-    """The meaning of the job's interval, when all of its definition makes sense. Raises BadValue."""
-    check_retry_times(job.retry_times)
-    check_options(job.options)
-    if job.options.timezone is not None:
-        from jobd.schedule.zone import find_zone
-
-        find_zone(job.options.timezone)
-    return schedule_of(job, zone)
 
 
 def after_change(job: Job, old: JobState | None, now: int, zone: str) -> JobState:

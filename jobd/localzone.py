@@ -13,9 +13,9 @@ such as `Japan`, in the package tzdata-legacy.)
 import os
 from collections.abc import Iterator, Mapping
 
-from jobd.config import Settings
 from jobd.config_keys import ZONES, has_zone_file
 from jobd.errors import ConfigError
+from jobd.settings import Settings
 
 _FOLDER = "/zoneinfo/"
 _OTHER_CLOCKS = ("posix/", "right/")  # copies of all zones; those of `right` count leap seconds

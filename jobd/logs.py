@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
-from jobd.config import LogSettings
 from jobd.config_keys import read_size
 from jobd.errors import BadValue, ConfigError
 from jobd.schedule.duration import parse_duration
+from jobd.settings import LogSettings
 
 if TYPE_CHECKING:
     from loguru import Logger, Message, Record

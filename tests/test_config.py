@@ -11,6 +11,7 @@ from jobd.clock import DAY, HOUR, MILLISECOND, SECOND
 from jobd.config import load
 from jobd.config_keys import KEYS, MAX_WORKERS, has_zone_file
 from jobd.errors import ConfigError
+from jobd.settings import HistorySettings, LogSettings
 
 
 def write(folder: Path, text: str) -> str:
@@ -88,8 +89,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert settings.timezone == "Europe/Berlin"
     assert settings.poll == 20 * MILLISECOND
     assert settings.on_db_loss == "kill"
-    assert settings.log == config.LogSettings("debug", "json", True, f"{tmp_path}/log/jobd.log", "1d", "30d")
-    assert settings.history == config.HistorySettings(HOUR, 5, 1000)
+    assert settings.log == LogSettings("debug", "json", True, f"{tmp_path}/log/jobd.log", "1d", "30d")
+    assert settings.history == HistorySettings(HOUR, 5, 1000)
     assert settings.defaults.timeout == HOUR
     assert settings.retry_times == 3
     assert settings.defaults.isolation == "fresh"

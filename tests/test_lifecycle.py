@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from jobd import lifecycle
 from jobd.clock import DAY, HOUR, MINUTE, SECOND, from_datetime
+from jobd.definition import effective, with_defaults
 from jobd.job import Job, JobState, Options
 from jobd.lifecycle import Decision, Ended
 
@@ -26,11 +27,11 @@ def claimed(job: Job, now: int = T0) -> JobState:
 
 def end(job: Job, state: JobState, outcome: str, at: int, started: int | None = None, random: float = 0.5) -> Decision:
     ended = Ended(outcome, at if started is None else started, at)
-    return lifecycle.after_attempt(lifecycle.with_defaults(job, NONE), state, ended, "UTC", random)
+    return lifecycle.after_attempt(with_defaults(job, NONE), state, ended, "UTC", random)
 
 
 def take(job: Job, state: JobState, now: int) -> Decision:
-    return lifecycle.after_claim(lifecycle.with_defaults(job, NONE), state, now, "UTC")
+    return lifecycle.after_claim(with_defaults(job, NONE), state, now, "UTC")
 
 
 EVERY = Job("task1", "10s", id=1)
@@ -311,7 +312,7 @@ def test_asking_for_a_run_during_a_back_off_makes_the_next_attempt_at_once() -> 
 def test_cancelling_a_wait_for_the_next_attempt_ends_the_run() -> None:
     job = EVERY._replace(retry_times=3, options=Options(backoff=HOUR))
     waiting = end(job, claimed(job), "failed", T0).state
-    decision = lifecycle.after_cancel(lifecycle.with_defaults(job, NONE), waiting, T0 + SECOND, "UTC")
+    decision = lifecycle.after_cancel(with_defaults(job, NONE), waiting, T0 + SECOND, "UTC")
     assert decision.run is not None
     assert (decision.run.outcome, decision.run.attempts) == ("cancelled", 1)
     assert decision.state.due == T0 + 10 * SECOND
@@ -320,7 +321,7 @@ def test_cancelling_a_wait_for_the_next_attempt_ends_the_run() -> None:
 def test_a_wait_that_is_cancelled_by_a_clock_that_is_behind_does_not_bring_the_due_time_again() -> None:
     job = EVERY._replace(retry_times=1, options=Options(backoff=5 * SECOND))
     waiting = end(job, claimed(job), "failed", T0 + SECOND).state
-    decision = lifecycle.after_cancel(lifecycle.with_defaults(job, NONE), waiting, T0 - SECOND, "UTC")
+    decision = lifecycle.after_cancel(with_defaults(job, NONE), waiting, T0 - SECOND, "UTC")
     assert decision.state.due == T0 + 10 * SECOND
 
 
@@ -335,7 +336,7 @@ def test_what_was_lost_is_run_again_at_once_also_when_the_clock_was_put_back_sin
 
 
 def lose(job: Job, state: JobState) -> Decision:
-    return lifecycle.after_loss(lifecycle.with_defaults(job, NONE), state, T0 + MINUTE, "UTC", "its node died")
+    return lifecycle.after_loss(with_defaults(job, NONE), state, T0 + MINUTE, "UTC", "its node died")
 
 
 def test_a_claim_that_had_not_begun_is_given_back_without_a_trace() -> None:
@@ -393,7 +394,7 @@ def test_a_clock_set_back_does_not_put_an_interval_off() -> None:
 
 
 def test_what_is_left_open_is_filled_in_from_the_defaults() -> None:
-    options = lifecycle.effective(Options(timeout=5), Options(timeout=9, backoff=7))
+    options = effective(Options(timeout=5), Options(timeout=9, backoff=7))
     assert (options.timeout, options.backoff, options.catch_up) == (5, 7, "once")
 
 
@@ -401,7 +402,7 @@ def test_what_is_left_open_is_filled_in_from_the_defaults() -> None:
 @given(st.lists(st.tuples(st.integers(0, 5_000), st.integers(-8_000, 8_000)), min_size=2, max_size=30))
 def test_whatever_the_clock_does_no_due_time_of_an_interval_is_recorded_twice(steps: list[tuple[int, int]]) -> None:
     """Each step: how long the run takes, and how far the clock is put before the next, in milliseconds."""
-    job = lifecycle.with_defaults(Job("a", "1s", id=1), Options())
+    job = with_defaults(Job("a", "1s", id=1), Options())
     now, recorded = T0, []
     current = lifecycle.after_change(job, None, now, "UTC")
     for took, by in steps:
@@ -432,7 +433,7 @@ STEP = 50 * SECOND + 7
 def test_no_due_time_runs_twice_and_no_number_serves_two_after_any_five_commands(
     interval: str, catch_up: str, words: tuple[str, ...]
 ) -> None:
-    job = lifecycle.with_defaults(Job("a", interval, id=1, options=Options(catch_up=catch_up)), Options())
+    job = with_defaults(Job("a", interval, id=1, options=Options(catch_up=catch_up)), Options())
     first = lifecycle.after_change(job, None, T0, "UTC")
     for commands in product(words, repeat=5):
         current, state, now, runs = first, job, T0, []
@@ -474,7 +475,7 @@ def in_turn(job: Job, current: JobState, now: int, runs: list[tuple[int, int]]) 
 
 
 def test_whatever_becomes_of_a_run_its_job_keeps_its_priority() -> None:
-    job = lifecycle.with_defaults(Job("a", "1h", retry_times=1, id=1, options=Options(priority=7)), Options())
+    job = with_defaults(Job("a", "1h", retry_times=1, id=1, options=Options(priority=7)), Options())
     state = lifecycle.after_change(job, None, T0, "UTC")
     claimed = state._replace(node=1, token=state.token + 1, started=T0)
     ended = [lifecycle.Ended(outcome, T0, T0 + 1, "why") for outcome in ("succeeded", "failed", "timed_out")]

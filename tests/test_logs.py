@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from jobd import logs
-from jobd.config import LogSettings
 from jobd.errors import ConfigError
+from jobd.settings import LogSettings
 
 NASTY = '{x} {} <red>a</red> %s "q" \\ \n\x1b[2J\x9b\x7f\u202e\u2028\r\ud800😀 é'
 
@@ -117,7 +117,7 @@ def test_in_the_journal_a_text_line_tells_its_priority(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with out.open("w") as file:
         status = os.fstat(file.fileno())
-        program = "from jobd import config, logs; logs.setup(config.LogSettings()); logs.log('error', 'oh')"
+        program = "from jobd import logs, settings; logs.setup(settings.LogSettings()); logs.log('error', 'oh')"
         subprocess.run(
             [sys.executable, "-c", program],
             stdout=file,

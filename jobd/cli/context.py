@@ -9,7 +9,7 @@ from jobd.clock import SystemClock
 from jobd.errors import JobdError
 
 if TYPE_CHECKING:
-    from jobd.config import Settings
+    from jobd.settings import Settings
     from jobd.store.reads import NodeRow, Reader
     from jobd.store.store import Store
 

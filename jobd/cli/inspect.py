@@ -17,9 +17,10 @@ from jobd.cli.options import EXISTING, NAME, json_option, schedule_options
 from jobd.cli.state import NEXT_TIMES, error_of, next_due_times, reason, state_of, with_state
 from jobd.cli.terminal import Cell, escape, moment, print_array, print_json, print_table, quoted, span
 from jobd.clock import DAY, iso
+from jobd.definition import schedule_of
 from jobd.errors import BadValue
 from jobd.job import Job
-from jobd.lifecycle import after_change, schedule_of
+from jobd.lifecycle import after_change
 from jobd.schedule.base import COUNT_LIMIT
 from jobd.schedule.follows import Follows
 from jobd.store.reads import JobOverview, RecordedRun

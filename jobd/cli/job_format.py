@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jobd.cli.documents import DURATIONS, MOMENTS, WORDS, options_of
+from jobd.definition import check
 from jobd.dependency import parse_dependencies
 from jobd.errors import BadValue
 from jobd.job import (
@@ -31,7 +32,6 @@ from jobd.job import (
     check_options,
     check_retry_times,
 )
-from jobd.lifecycle import check
 from jobd.schedule.duration import parse_duration
 from jobd.toml import parse_toml
 

@@ -16,9 +16,9 @@ from jobd.cli.programs import warn_of_program
 from jobd.cli.state import NEXT_TIMES, next_due_times
 from jobd.cli.taskcheck import check_arguments, check_task
 from jobd.cli.terminal import escape, moment, print_json
+from jobd.definition import check, schedule_of
 from jobd.errors import BadValue, DatabaseUnavailable
 from jobd.job import Job, without_zone
-from jobd.lifecycle import check, schedule_of
 from jobd.schedule import Schedule
 from jobd.store.reads import JobOverview
 

@@ -109,7 +109,7 @@ def next_due(overview: JobOverview, zone: str) -> int | None:
 def _following(job: Job, state: JobState, due: int, zone: str) -> int | None:
     if state.manual or job.runonce:
         return state.resume
-    from jobd.lifecycle import schedule_of
+    from jobd.definition import schedule_of
 
     try:
         schedule = schedule_of(job, zone)
@@ -127,7 +127,7 @@ def next_due_times(overview: JobOverview, zone: str) -> Iterator[tuple[int, str]
     if state.manual and due is not None:
         yield due, job.name
         due = state.resume
-    from jobd.lifecycle import schedule_of
+    from jobd.definition import schedule_of
 
     try:
         schedule = schedule_of(job, zone)

@@ -12,7 +12,7 @@ from jobd.errors import BadValue, JobdError
 from jobd.job import Job
 
 if TYPE_CHECKING:
-    from jobd.runner.task_list import TaskInfo
+    from jobd.plugins.task_list import TaskInfo
 
 LOAD_TIMEOUT = 120.0  # seconds; every plugin is loaded meanwhile
 MAX_BROKEN = 3  # plugins named as the possible reason

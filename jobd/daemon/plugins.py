@@ -3,13 +3,13 @@
 import os
 from typing import NamedTuple
 
-from jobd.config import Settings
 from jobd.daemon.control import Document
 from jobd.errors import JobdError
-from jobd.runner.environment import without
-from jobd.runner.function import Arguments
-from jobd.runner.snapshot import Snapshot
-from jobd.runner.task_list import Listing, TaskInfo, list_tasks
+from jobd.plugins.environment import without
+from jobd.plugins.function import Arguments
+from jobd.plugins.snapshot import Snapshot
+from jobd.plugins.task_list import Listing, TaskInfo, list_tasks
+from jobd.settings import Settings
 from jobd.store.url import parse_url
 
 

@@ -8,11 +8,11 @@ import sys
 import time
 import uuid
 
-from jobd.config import Settings
+from jobd import linux
 from jobd.daemon.pidfile import NAME
 from jobd.errors import ConfigError, JobdError, cannot
-from jobd.runner import linux
-from jobd.runner.task_list import check_writers
+from jobd.plugins.task_list import check_writers
+from jobd.settings import Settings
 
 LEFT_OVER_TIMEOUT = 15.0  # seconds
 

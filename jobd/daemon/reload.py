@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from jobd import logs
 from jobd.clock import SECOND, SystemClock
-from jobd.config import Settings
 from jobd.daemon.background import Background
 from jobd.daemon.code import last_change, top_name
 from jobd.daemon.control import Document, Reply
@@ -25,8 +24,9 @@ from jobd.daemon.prepare import check_plugins
 from jobd.daemon.snapshots import Snapshots
 from jobd.daemon.systemd import notify, reloading
 from jobd.errors import JobdError
-from jobd.runner.snapshot import Snapshot
-from jobd.runner.task_list import Listing, TaskInfo
+from jobd.plugins.snapshot import Snapshot
+from jobd.plugins.task_list import Listing, TaskInfo
+from jobd.settings import Settings
 
 FIXED = ("database", "state_dir")
 SEARCH_PAUSE = 2.0  # seconds between two looks for an unknown task

@@ -21,7 +21,6 @@ from typing import Any
 import daemon
 
 from jobd import __version__, config, logs
-from jobd.config import Settings
 from jobd.daemon import pidfile
 from jobd.daemon.background import Background
 from jobd.daemon.control import Document, Reply, Server
@@ -44,6 +43,7 @@ from jobd.engine.spawner import ProcessSpawner, Spawner
 from jobd.errors import JobdError
 from jobd.localzone import with_zone
 from jobd.schedule import forget_rules, load_kinds
+from jobd.settings import Settings
 
 CHECK_INTERVAL = (
     5.0  # seconds between two looks at the control socket, or until the keeper wakes the loop at the next heartbeat

@@ -1,4 +1,4 @@
-"""Copies of the plugins' code, for workers to import (see runner/snapshot.py). Each run has exactly the code that was
+"""Copies of the plugins' code, for workers to import (see plugins/snapshot.py). Each run has exactly the code that was
 accepted, even if the plugins folder changes before the next reload.
 
     STATE_DIR/jobd.code/<digest>/    one copy; the digest is over the names and contents of its files of code
@@ -12,7 +12,7 @@ from itertools import count
 
 from jobd.daemon.code import Contents, contents_of, contents_of_copy, copy, differ, digest_of, top_name, top_of_copy
 from jobd.errors import JobdError, cannot
-from jobd.runner.snapshot import Snapshot
+from jobd.plugins.snapshot import Snapshot
 
 FOLDER = "jobd.code"
 TRIES = 3  # at a folder in which files come and go

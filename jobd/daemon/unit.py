@@ -10,8 +10,9 @@ import sys
 
 import jobd
 from jobd.clock import SECOND
-from jobd.config import SYSTEM_STATE, Settings
-from jobd.runner.environment import python
+from jobd.config import SYSTEM_STATE
+from jobd.plugins.environment import python
+from jobd.settings import Settings
 
 _UNIT = """\
 [Unit]

@@ -18,9 +18,9 @@ import sys
 import threading
 from collections.abc import Iterable
 
+from jobd.claim import ClaimUpdate, OutputPart
 from jobd.clock import MINUTE
-from jobd.store.output import PART, OutputPart
-from jobd.store.schedule_table import ClaimUpdate
+from jobd.store.output import PART
 
 LIMIT = 32 * 2**20  # bytes: the output of some hundred runs by default, and as much as a daemon takes without any
 MAX_RUN_WAITING = 2**20  # bytes, of all attempts of a run that wait together

@@ -8,11 +8,12 @@ the attempt ends at that very moment, or its node dies, the run is cancelled bef
 from typing import NamedTuple
 
 from jobd import lifecycle
+from jobd.claim import ClaimUpdate
+from jobd.definition import with_defaults
 from jobd.job import JobState, Options, Run
 from jobd.store import dependencies
 from jobd.store import schedule_table as table
 from jobd.store.rows import UNREADABLE
-from jobd.store.schedule_table import ClaimUpdate
 from jobd.store.store import Session
 
 MAX_CHANGES = 500
@@ -98,16 +99,14 @@ class ChangeApplier:
             self._replan(state, new)
         elif change.what in ("back", "far back"):
             self._states[change.job_id] = lifecycle.after_clock_set_back(
-                lifecycle.with_defaults(job, self._defaults), state, self._now, self._zone, change.what == "far back"
+                with_defaults(job, self._defaults), state, self._now, self._zone, change.what == "far back"
             )
         elif change.what == "run" and not job.deleted:
             new = lifecycle.after_change(job, state, self._now, self._zone)
             self._replan(state, new)
             self._states[change.job_id] = lifecycle.request(new, self._now)
         elif change.what == "cancel" and (state.attempt or state.losses) and state.due is not None:
-            decision = lifecycle.after_cancel(
-                lifecycle.with_defaults(job, self._defaults), state, self._now, self._zone
-            )
+            decision = lifecycle.after_cancel(with_defaults(job, self._defaults), state, self._now, self._zone)
             table.record(session, [ClaimUpdate(0, state.token, decision.state, decision.run, ())])
             self._states[change.job_id] = decision.state
 

@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from jobd import lifecycle
-from jobd.config import Settings
+from jobd.claim import Claim, ClaimUpdate, OutputPart
+from jobd.definition import with_defaults
 from jobd.engine.changes import AppliedChanges, ChangeApplier
 from jobd.engine.full_pass import FullPass, run_slice
 from jobd.engine.messages import RunStarted
-from jobd.engine.queue import Claim
 from jobd.engine.share import Share, claims_to_add, share_of
 from jobd.engine.takeover import KnownStarts, UnregisteredNode, release_claims, unregistered_nodes
 from jobd.fingerprint import follows_another
 from jobd.job import Job
+from jobd.settings import Settings
 from jobd.store import installation, nodes, output
 from jobd.store import schedule_table as table
 from jobd.store.installation import ProposedZone
-from jobd.store.output import OutputPart
-from jobd.store.schedule_table import NOTHING, Claimed, ClaimUpdate, Without
+from jobd.store.schedule_table import NOTHING, Claimed, Without
 from jobd.store.store import Session
 
 MAX_SHARED_CLAIMS = 500  # claims of a pool beside other nodes, so that all have their share to the end
@@ -256,7 +256,7 @@ def _accept_claims(
     corrections: list[ClaimUpdate] = []
     result.claimed.update(one.state.job_id for one in claimed)
     for one in claimed:
-        job = lifecycle.with_defaults(one.job, settings.defaults) if one.job is not None else None
+        job = with_defaults(one.job, settings.defaults) if one.job is not None else None
         decision = _decide_start(job, one, work.wall, settings.timezone, result)
         if job is not None and decision.state.node:
             result.claims.append(Claim(job, decision.state))

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection
 
 from jobd import logs
 from jobd.clock import SECOND, Clock, SystemClock, iso
-from jobd.config import Settings
 from jobd.engine.buffers import Budget
 from jobd.engine.keeper import Keeper
 from jobd.engine.mailbox import Mailbox
@@ -41,6 +40,7 @@ from jobd.engine.spool import Spool, open_spool
 from jobd.engine.start_journal import StartJournal, open_start_journal
 from jobd.engine.worker import Worker
 from jobd.errors import JobdError
+from jobd.settings import Settings
 from jobd.store.store import Store, open_store
 
 LOW_WATER_HORIZON = SECOND // 4  # claims are asked for when less than half of what this time needs is in hand

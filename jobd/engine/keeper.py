@@ -13,8 +13,8 @@ from functools import partial
 
 import jobd
 from jobd import lifecycle, logs
+from jobd.claim import ClaimUpdate
 from jobd.clock import MILLISECOND, MINUTE, SECOND, Clock
-from jobd.config import Settings
 from jobd.engine.buffers import Budget
 from jobd.engine.cycle import MAX_SHARED_CLAIMS, NO_CAPACITY, Capacity, CycleInput, CycleResult, run_cycle
 from jobd.engine.full_pass import CLOCK_TOLERANCE, FullPass, add_pass, clock_set_back_by
@@ -61,10 +61,11 @@ from jobd.engine.takeover import (
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown, StatementRefused
 from jobd.lifecycle import UNRESOLVED_PAUSE
 from jobd.schedule.zone import rules_version
+from jobd.settings import Settings
 from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.installation import ProposedZone
-from jobd.store.schedule_table import NOTHING, ClaimUpdate, Without
+from jobd.store.schedule_table import NOTHING, Without
 from jobd.store.store import Session, Store
 
 # How long outcomes wait for company: of a job that is soon due again, of others, at most.

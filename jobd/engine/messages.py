@@ -3,10 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from jobd.config import Settings
-from jobd.engine.queue import Claim
-from jobd.store.output import OutputPart
-from jobd.store.schedule_table import ClaimUpdate
+from jobd.claim import Claim, ClaimUpdate, OutputPart
+from jobd.settings import Settings
 
 
 class RunStarted(NamedTuple):

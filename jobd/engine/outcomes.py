@@ -9,11 +9,11 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from jobd import logs
+from jobd.claim import ClaimUpdate, OutputPart
 from jobd.clock import SECOND
 from jobd.engine.buffers import MAX_RUN_WAITING, OUTCOME_OVERHEAD, Budget, weight, weight_of
 from jobd.engine.spool import Place, Spool
-from jobd.store.output import OutputPart, bounded, kept_beside, without_text
-from jobd.store.schedule_table import ClaimUpdate
+from jobd.store.output import bounded, kept_beside, without_text
 
 MAX_TRANSACTION = 4 * 2**20  # bytes of outcomes, and of output, in a transaction: servers end one that takes long
 MAX_SPOOLED_OUTPUT = 256 * 2**20  # bytes; beyond these the spool takes outcomes without their output

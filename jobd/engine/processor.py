@@ -13,11 +13,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from jobd import lifecycle, logs
+from jobd.claim import Claim, ClaimUpdate, OutputPart
 from jobd.clock import MILLISECOND, SECOND, Clock
 from jobd.engine.buffers import Budget, weight, weight_of
 from jobd.engine.messages import Abandoned, OutputPrinted, RunStarted, Unresolved
 from jobd.engine.output import Lines
-from jobd.engine.queue import Claim, WorkQueue
+from jobd.engine.queue import WorkQueue
 from jobd.engine.run_log import log_attempt, log_output, log_run
 from jobd.engine.share import MAX_READY_WAIT, may_wait
 from jobd.engine.spawner import Spawner
@@ -26,8 +27,6 @@ from jobd.engine.worker_pool import WorkerPool
 from jobd.exits import describe
 from jobd.job import CANCELLED, FAILED, LOST, TIMED_OUT
 from jobd.lifecycle import Ended
-from jobd.store.output import OutputPart
-from jobd.store.schedule_table import ClaimUpdate
 from jobd.wire import UNRESOLVED, Done, Order, WireError
 
 OUTPUT_INTERVAL = SECOND  # how often what a run prints is put where `logs -f` sees it

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from itertools import islice
 
 from jobd.clock import MILLISECOND, MINUTE, SECOND, Clock
-from jobd.config import HistorySettings
 from jobd.errors import JobdError
 from jobd.job import Run
+from jobd.settings import HistorySettings
 from jobd.store import prune
 from jobd.store.store import Store
 

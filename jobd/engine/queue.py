@@ -7,17 +7,8 @@ however many jobs are stored. It knows no clock: the moment is an argument.
 import heapq
 from collections.abc import Iterator
 from itertools import chain
-from typing import NamedTuple
 
-from jobd.job import Job, JobState
-
-
-class Claim(NamedTuple):
-    """A claimed job: its definition as it was at the claim, and the state to run by."""
-
-    job: Job
-    state: JobState
-
+from jobd.claim import Claim
 
 _Heap = list[tuple[int, int, Claim]]  # (moment, serial number, item)
 

@@ -1,9 +1,9 @@
 """What the daemon's log says of runs: a line about each attempt that did not go well, and what tasks print."""
 
 from jobd import lifecycle, logs
+from jobd.claim import Claim
 from jobd.clock import SECOND
 from jobd.engine.output import Lines
-from jobd.engine.queue import Claim
 from jobd.job import LOST, SUCCEEDED
 from jobd.schedule.duration import format_duration
 from jobd.wire import UNRESOLVED, Done

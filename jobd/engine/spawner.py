@@ -23,9 +23,9 @@ from weakref import WeakSet
 
 from jobd import ring, umask
 from jobd.clock import SECOND
+from jobd.plugins.environment import python
+from jobd.plugins.snapshot import Snapshot
 from jobd.ring import Ring
-from jobd.runner.environment import python
-from jobd.runner.snapshot import Snapshot
 from jobd.wire import TOKEN, WireError
 
 CHUNK = 64 * 1024  # bytes of it that are read at one go

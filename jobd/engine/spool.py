@@ -12,9 +12,8 @@ from typing import NamedTuple, Protocol
 from zlib import crc32
 
 from jobd import logs
+from jobd.claim import ClaimUpdate, OutputPart
 from jobd.job import JobState, Run
-from jobd.store.output import OutputPart
-from jobd.store.schedule_table import ClaimUpdate
 
 FORMAT = 1
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from jobd import lifecycle
-from jobd.config import Settings
+from jobd.claim import ClaimUpdate
+from jobd.definition import with_defaults
+from jobd.settings import Settings
 from jobd.store import nodes
 from jobd.store import schedule_table as table
-from jobd.store.schedule_table import ClaimUpdate
 from jobd.store.store import Session
 
 KnownStarts = Mapping[tuple[int, int], int]  # job id and fencing token → when its run started
@@ -88,7 +89,7 @@ def release_claims(
         if one.job is None:
             decision = lifecycle.Decision(state._replace(node=0, started=None, ready=None, error=one.problem))
         else:
-            job = lifecycle.with_defaults(one.job, settings.defaults)
+            job = with_defaults(one.job, settings.defaults)
             decision = lifecycle.after_loss(job, state, now, settings.timezone, reason)
         runs += decision.run is not None
         updates.append(ClaimUpdate(node, state.token, decision.state, decision.run, ()))

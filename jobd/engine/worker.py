@@ -11,13 +11,13 @@ means is the Processor's business.
 
 from collections import deque
 
+from jobd.claim import Claim, OutputPart
 from jobd.engine.buffers import Budget
 from jobd.engine.output import MIN_TAIL, Lines, Output
-from jobd.engine.queue import Claim
 from jobd.engine.spawner import CHUNK, Child
 from jobd.engine.split import Chunk, Split
 from jobd.job import FAILED
-from jobd.store.output import MAX_PART, OutputPart
+from jobd.store.output import MAX_PART
 from jobd.wire import Done, Order, WireError, decode, decode_done, decode_ready, encode_order, end_mark
 
 MAX_CHUNKS = 8  # read at one go while a run is in progress, so that one that floods delays nobody

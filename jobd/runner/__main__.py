@@ -9,7 +9,7 @@
 import os
 import sys
 
-from jobd.runner import linux
+from jobd import linux
 
 
 def main() -> None:
@@ -19,8 +19,8 @@ def main() -> None:
     copy = _absolute(given["--copy"]) if "--copy" in given else None
     _write_no_open_bytecode()
     if "--list" in words:
+        from jobd.plugins.catalogue import Catalogue
         from jobd.runner.announce import announce_tasks
-        from jobd.runner.catalogue import Catalogue
 
         skipped = [words[number + 1] for number, word in enumerate(words) if word == "--skip"]
         announce_tasks(Catalogue(given["--plugins"], copy), int(given["--list"]), skipped, given.get("--asked"))
@@ -41,8 +41,8 @@ def main() -> None:
         os.close(int(lock))  # the guardian's alone
     linux.die_with_parent(guardian)
     linux.adopt_orphans()
+    from jobd.plugins.catalogue import Catalogue
     from jobd.runner import worker as proper
-    from jobd.runner.catalogue import Catalogue
 
     proper.main(descriptor, memory, Catalogue(given["--plugins"], copy), "--commands" in words)
 

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 
-from jobd.runner.catalogue import Catalogue, Found, Unresolved
+from jobd.plugins.catalogue import Catalogue, Found, Unresolved
 
 Load = Callable[[], list[Found]]
 

@@ -7,7 +7,7 @@ said shorter.
 import os
 import traceback
 
-from jobd.runner.snapshot import show_source_of
+from jobd.plugins.snapshot import show_source_of
 from jobd.wire import MAX_ERROR
 
 MAX_TEXT = 64 * 1024  # characters of an error that are looked at

@@ -10,7 +10,7 @@ import select
 import signal
 from collections.abc import Callable
 
-from jobd.runner import linux
+from jobd import linux
 
 MAX_MESSAGE = 64 * 1024  # bytes that a child may tell
 

@@ -13,7 +13,7 @@ import signal
 import struct
 import time
 
-from jobd.runner import linux
+from jobd import linux
 
 LEASE_OVER = b"lease over"  # what it says then
 EXIT_TIMEOUT = 10.0  # seconds for the killed to disappear

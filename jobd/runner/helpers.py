@@ -10,7 +10,7 @@ import select
 import sys
 from typing import Any
 
-from jobd.runner import linux
+from jobd import linux
 
 TRACKER_EXIT_TIMEOUT = 5.0  # seconds; it is a Python that may just have been started
 

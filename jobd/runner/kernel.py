@@ -18,8 +18,8 @@ from _signal import pthread_sigmask as _set_mask
 from _signal import set_wakeup_fd as _set_wakeup
 from typing import Any
 
-from jobd.runner import linux
-from jobd.runner.linux import prctl
+from jobd import linux
+from jobd.linux import prctl
 
 SPARE = 64  # descriptors that runs may leave open: a connection kept in a module makes the next run quick
 _ALL = sorted(map(int, signal.valid_signals()))

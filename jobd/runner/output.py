@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from operator import attrgetter
 from typing import Any
 
-from jobd.runner import linux
+from jobd import linux
 from jobd.wire import LEVEL_MARK, MAX_RECORD, MAX_RECORD_PIECE, SECRET, end_mark
 
 _MANNERS: dict[str, Any] = {

@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 
-from jobd.runner import linux
+from jobd import linux
 from jobd.runner.helpers import end_children
 from jobd.runner.kernel import Kernel
 from jobd.runner.loops import Loops

@@ -14,16 +14,17 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from jobd import linux
 from jobd.api import CurrentRun, enter_run
 from jobd.clock import iso
 from jobd.exits import describe, signal_name
+from jobd.plugins.catalogue import Catalogue, Unresolved
+from jobd.plugins.function import Unrunnable
 from jobd.ring import rings
-from jobd.runner import linux
-from jobd.runner.catalogue import Catalogue, Unresolved
+from jobd.runner.call import PLAIN, complete
 from jobd.runner.ending import Ending, cancel
 from jobd.runner.failure import explanation, summary
 from jobd.runner.fork import run_in_child
-from jobd.runner.function import PLAIN, Unrunnable, complete
 from jobd.runner.helpers import end_children
 from jobd.runner.output import Output, draw_secret
 from jobd.runner.reset import CHILDREN_EXIT_TIMEOUT, State

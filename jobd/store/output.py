@@ -1,32 +1,14 @@
 """What attempts printed: the tail of each, in a table of its own, so that the history stays narrow."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
+from jobd.claim import OutputPart
 from jobd.store.store import Session
 
-DROPPED_NOTICE = "[jobd: {:,} bytes of output were dropped here: too much waited for the database]\n"
 COLUMNS = ("job_id", "number", "attempt", "part", "text")
 PART = 250  # bytes that a part takes in memory without its text
 MAX_PART = 256 * 1024  # characters of a part: servers take so much at a time, also when most letters are four bytes
 MAX_BATCH = 2**20  # characters in a statement
-
-
-class OutputPart(NamedTuple):
-    """What one attempt of a run printed, or so far."""
-
-    job_id: int
-    number: int
-    attempt: int
-    part: int
-    text: str  # empty: there is no such part, unless something was lost
-    keep_from: int = 0  # parts before this one are dropped, so that all together stay within the limit
-    token: int = 0  # fencing token of the claim under which it ran
-    lost: int = 0  # bytes of output before the text, dropped for want of room
-
-    def shown(self) -> str:
-        """The text, headed by a line that says what is missing."""
-        return DROPPED_NOTICE.format(self.lost) + self.text if self.lost else self.text
 
 
 def kept_beside(new: OutputPart, parts: Iterable[OutputPart]) -> list[OutputPart]:

@@ -19,7 +19,7 @@ from jobd.store.rows import read_pools
 from jobd.store.url import Target, parse_url
 
 if TYPE_CHECKING:
-    from jobd.config import Settings
+    from jobd.settings import Settings
 
 Result = TypeVar("Result")
 PAGE = 1_000

@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from jobd.claim import ClaimUpdate
 from jobd.clock import LATEST
 from jobd.job import MAX_PRIORITY, SKIPPED, Job, JobState, Run
 from jobd.store import dependencies, output, rows
-from jobd.store.output import OutputPart
 from jobd.store.store import MAX_IDS, Session
 
 _STATE = rows.columns("schedule", rows.SCHEDULE)
@@ -43,16 +43,6 @@ class JobWithState(NamedTuple):
     job: Job | None
     problem: str | None
     state: JobState | None
-
-
-class ClaimUpdate(NamedTuple):
-    """What became of a claim: the state as it is now (`node` 0: the job is free again), and what is to be kept."""
-
-    node: int
-    token: int
-    state: JobState
-    run: Run | None
-    output: tuple[OutputPart, ...]
 
 
 class Change(NamedTuple):

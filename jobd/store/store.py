@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from jobd.config import Settings
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
+from jobd.settings import Settings
 from jobd.store import schema
 from jobd.store.connect import dialect_of
 from jobd.store.dialect import (

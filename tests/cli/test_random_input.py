@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from jobd.__main__ import run
 from jobd.cli import finish, jobs
 from jobd.clock import SECOND
-from jobd.config import Settings, load
+from jobd.config import load
+from jobd.definition import with_defaults
 from jobd.engine.changes import ChangeApplier
 from jobd.errors import ConfigError
 from jobd.job import PLAIN, Job
-from jobd.lifecycle import after_claim, with_defaults
+from jobd.lifecycle import after_claim
+from jobd.settings import Settings
 from jobd.store import schedule_table as table
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
+from jobd.claim import DROPPED_NOTICE
 from jobd.clock import SECOND, iso
-from jobd.store.output import DROPPED_NOTICE
 from tests.combine.case import DEADLINE
 from tests.combine.errand import NEVER
 from tests.combine.judge import judge

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jobd.clock import DAY, HOUR, MILLISECOND, SECOND, iso
-from jobd.config import HistorySettings, LogSettings, Settings
 from jobd.engine.buffers import Budget
 from jobd.engine.keeper import Keeper
 from jobd.engine.mailbox import Mailbox
@@ -27,6 +26,7 @@ from jobd.engine.messages import (
 from jobd.engine.processor import Demand, Processor, RunSettings
 from jobd.engine.spool import open_spool
 from jobd.job import DEFAULT_POOL, Job, Options
+from jobd.settings import HistorySettings, LogSettings, Settings
 from jobd.store import definitions
 from jobd.store.store import Store
 from jobd.store.url import Target

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from jobd import lifecycle
+from jobd.claim import Claim, ClaimUpdate
 from jobd.clock import DAY, HOUR, MINUTE, SECOND, from_datetime, iso
+from jobd.definition import with_defaults
 from jobd.engine.buffers import Budget, weight
 from jobd.engine.processor import Processor, RunSettings
-from jobd.engine.queue import Claim
 from jobd.job import PLAIN, Job, JobState, Options
 from jobd.schedule import parse
-from jobd.store.schedule_table import ClaimUpdate
 from tests.engine.harness import (
     BARELY,
     START,
@@ -57,7 +57,7 @@ class Calendar:
         self.clock = ManualClock(START)
         self.ran: list[Ran] = []
         self.fake_workers: list[FakeWorker] = []
-        self._jobs = {job.id: lifecycle.with_defaults(job, PLAIN) for job in jobs}
+        self._jobs = {job.id: with_defaults(job, PLAIN) for job in jobs}
         self._waiting = [
             (state.ready, state) for job in jobs if (state := lifecycle.after_change(job, None, START, "UTC")).ready
         ]

@@ -12,19 +12,18 @@ from typing import Any
 import pytest
 
 from jobd import logs
+from jobd.claim import Claim, ClaimUpdate, OutputPart
 from jobd.clock import MINUTE, SECOND
 from jobd.engine import outcomes
 from jobd.engine.buffers import LIMIT, MAX_RUN_WAITING, OUTCOME_OVERHEAD, Budget, weight, weight_of
 from jobd.engine.full_pass import FullPass, add_pass
 from jobd.engine.outcomes import MAX_TRANSACTION, SPOOL_RATE, Outcomes
 from jobd.engine.output import MIN_TAIL, Output
-from jobd.engine.queue import Claim
 from jobd.engine.spool import FORMAT, FileSpool, Place
 from jobd.engine.worker import Execution
 from jobd.errors import DatabaseUnavailable
 from jobd.job import Job, JobState, Run
-from jobd.store.output import MAX_PART, OutputPart, bounded, kept_beside
-from jobd.store.schedule_table import ClaimUpdate
+from jobd.store.output import MAX_PART, bounded, kept_beside
 from tests.engine.harness import NodeHarness
 
 

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
+from jobd.claim import ClaimUpdate, OutputPart
 from jobd.clock import SECOND
 from jobd.engine.cycle import Capacity, CycleInput, run_cycle
 from jobd.engine.takeover import take_over
 from jobd.job import DEFAULT_POOL, Job, JobState, Run
 from jobd.store import definitions, nodes
 from jobd.store import schedule_table as table
-from jobd.store.output import OutputPart
-from jobd.store.schedule_table import ClaimUpdate
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
 from tests import servers

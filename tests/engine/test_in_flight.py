@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from jobd.claim import Claim, ClaimUpdate
 from jobd.clock import SECOND
 from jobd.engine.buffers import Budget
 from jobd.engine.messages import Abandoned, Unresolved
 from jobd.engine.processor import Processor, RunSettings
-from jobd.engine.queue import Claim
 from jobd.job import Job, JobState, Options
 from jobd.lifecycle import UNRESOLVED_PAUSE
-from jobd.store.schedule_table import ClaimUpdate
 from jobd.wire import UNRESOLVED, Order
 from tests.engine.harness import START, FakeSpawner, FakeWorker, ManualClock, NodeHarness, Ran, forget, read_workers
 

@@ -11,14 +11,13 @@ from unittest import mock
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from jobd.claim import Claim, ClaimUpdate
 from jobd.clock import SECOND
 from jobd.engine import worker as worker_module
 from jobd.engine.buffers import Budget
 from jobd.engine.output import Output
 from jobd.engine.processor import Processor, RunSettings
-from jobd.engine.queue import Claim
 from jobd.job import Job, JobState
-from jobd.store.schedule_table import ClaimUpdate
 from jobd.wire import MARK_HEAD, VERSION, Order, decode, decode_order, encode, encode_done, end_mark
 from tests.engine.harness import ManualClock, forget
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from jobd.clock import MILLISECOND, MINUTE, SECOND
-from jobd.config import HistorySettings
 from jobd.engine.pruner import MAX_BATCH, PAUSE_FACTOR, TARGET_BATCH_TIME, Pruner
 from jobd.job import Run
+from jobd.settings import HistorySettings
 from jobd.store.rows import RUN, run_row
 from jobd.store.store import Store
 from jobd.store.url import Target

@@ -1,6 +1,7 @@
 """The WorkQueue: what goes in with a moment comes out at that moment."""
 
-from jobd.engine.queue import Claim, WorkQueue
+from jobd.claim import Claim
+from jobd.engine.queue import WorkQueue
 from jobd.job import Job, JobState
 
 

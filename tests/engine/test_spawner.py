@@ -11,8 +11,8 @@ import pytest
 
 from jobd.clock import SECOND, SystemClock
 from jobd.engine.spawner import ProcessChild, ProcessSpawner
+from jobd.plugins.snapshot import Snapshot
 from jobd.ring import PLACES
-from jobd.runner.snapshot import Snapshot
 from jobd.wire import VERSION, Order, WireError, decode, encode_order, end_mark
 from tests.installation import until
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from jobd.daemon.snapshots import Snapshots
-from jobd.runner.snapshot import Snapshot
+from jobd.plugins.snapshot import Snapshot
 
 BEFORE, AFTER = "VALUE = 'accepted'\n", "VALUE = 'later'  # of the same folder, after it was accepted\n"
 
@@ -33,7 +33,7 @@ def seen(snapshot: Snapshot, script: str, path: Path | None = None) -> Any:
     """What a process that imports from the snapshot prints, as JSON; `path` is in its sys.path before."""
     begin = (
         f"import sys; sys.path.append({str(path or '/nowhere')!r})\n"
-        "import importlib, json, jobd.wire\nfrom jobd.runner.catalogue import Catalogue\n"
+        "import importlib, json, jobd.wire\nfrom jobd.plugins.catalogue import Catalogue\n"
         f"catalogue = Catalogue({snapshot.plugins!r}, {snapshot.copy!r})\n"
     )
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

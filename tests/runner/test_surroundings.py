@@ -11,7 +11,7 @@ import pytest
 
 from jobd.config import load
 from jobd.daemon.plugins import environment
-from jobd.runner.environment import OF_THE_MANAGER
+from jobd.plugins.environment import OF_THE_MANAGER
 from tests.installation import ROOT, Installation
 
 PLUGIN = """

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobd.runner.task_list import TaskInfo, list_tasks
+from jobd.plugins.task_list import TaskInfo, list_tasks
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from jobd import lifecycle
 from jobd.clock import DAY, HOUR, MINUTE, SECOND
+from jobd.definition import with_defaults
 from jobd.fingerprint import follows_another
 from jobd.job import Job, JobState, Options, zone_of
 from jobd.schedule.zone import clock_time, find_zone
@@ -36,7 +37,7 @@ def after_run(interval: str, state: JobState, zone: str) -> JobState:
     """The state after the run that is due has succeeded at once."""
     due = state.due or 0
     ended = lifecycle.Ended("succeeded", due, due + SECOND)
-    job = lifecycle.with_defaults(Job("a", interval, id=1), Options())
+    job = with_defaults(Job("a", interval, id=1), Options())
     return lifecycle.after_attempt(job, state, ended, zone, 0.5).state
 
 
@@ -109,7 +110,7 @@ def test_a_time_without_an_offset_moves_and_what_is_over_stays_over() -> None:
 
 def test_a_run_in_hand_keeps_its_zone_to_its_end() -> None:
     """Its next due time follows the zone that it began in, and is moved from there."""
-    job = lifecycle.with_defaults(Job("a", DAILY, id=1, retry_times=3), Options(backoff=MINUTE))
+    job = with_defaults(Job("a", DAILY, id=1, retry_times=3), Options(backoff=MINUTE))
     state = planned(DAILY, moment("2026-11-24T09:00", TOKYO), TOKYO)
     due = state.due or 0
     waiting = lifecycle.after_attempt(job, state, lifecycle.Ended("failed", due, due + SECOND), TOKYO, 0.5).state

@@ -4,13 +4,13 @@ import re
 from collections import defaultdict
 from typing import Any, NamedTuple
 
+from jobd.claim import DROPPED_NOTICE as DROPPED_HERE
+from jobd.claim import ClaimUpdate
 from jobd.clock import MILLISECOND, SECOND
 from jobd.engine.buffers import weight, weight_of
 from jobd.engine.messages import OutputPrinted, Unresolved
 from jobd.job import FAILED, LOST, SUCCEEDED
 from jobd.lifecycle import MAX_LOSSES, MAX_TOKEN, UNRESOLVED_PAUSE
-from jobd.store.output import DROPPED_NOTICE as DROPPED_HERE
-from jobd.store.schedule_table import ClaimUpdate
 from jobd.wire import Order
 from tests.simulation.events import Violation
 from tests.simulation.fake_workers import KILL_TAKES, FakeWorker

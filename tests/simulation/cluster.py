@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from jobd import logs
 from jobd.clock import DAY, HOUR, MILLISECOND, SECOND
-from jobd.config import HistorySettings, LogSettings, Settings
 from jobd.engine import missing_schedules, processor, worker
 from jobd.engine.messages import Refresh
 from jobd.errors import JobdError
 from jobd.job import DEFAULT_POOL, Job, Options
+from jobd.settings import HistorySettings, LogSettings, Settings
 from jobd.store import definitions, requests
 from jobd.wire import Order
 from tests.simulation.checks import Checks

@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 from jobd import lifecycle
+from jobd.claim import ClaimUpdate
 from jobd.engine import cycle, keeper, takeover
 from jobd.engine.engine import Engine
 from jobd.engine.keeper import Keeper
@@ -22,7 +23,7 @@ from jobd.engine.spool import Place
 from jobd.engine.worker import Execution, Worker
 from jobd.store import nodes
 from jobd.store import schedule_table as table
-from jobd.store.schedule_table import NOTHING, ClaimUpdate
+from jobd.store.schedule_table import NOTHING
 from jobd.store.sqlite import Sqlite
 from tests.simulation.fake_workers import FakeWorker
 from tests.simulation.node import MemorySpool, MemoryStartJournal, Node

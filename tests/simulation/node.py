@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from jobd.claim import ClaimUpdate
 from jobd.clock import MILLISECOND, SECOND
-from jobd.config import Settings
 from jobd.engine.engine import Engine
 from jobd.engine.mailbox import Mailbox
 from jobd.engine.spool import Place
 from jobd.errors import JobdError
-from jobd.store.schedule_table import ClaimUpdate
+from jobd.settings import Settings
 from tests.simulation.events import Fiber, Violation
 from tests.simulation.fake_workers import FakeSpawner, FakeWorker
 from tests.simulation.network import Line, NodeStore

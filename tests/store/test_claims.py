@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
+from jobd.claim import ClaimUpdate, OutputPart
 from jobd.job import JobState, Run
 from jobd.store import nodes, output, prune
 from jobd.store import schedule_table as table
 from jobd.store import store as store_module
 from jobd.store.dialect import Upsert
-from jobd.store.output import OutputPart
-from jobd.store.schedule_table import Claimed, ClaimUpdate
+from jobd.store.schedule_table import Claimed
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
+from jobd.claim import ClaimUpdate
 from jobd.clock import SECOND
 from jobd.dependency import parse_dependencies
 from jobd.errors import BadValue
 from jobd.job import Job, JobState, Options, Run
 from jobd.store import apply, definitions
 from jobd.store import schedule_table as table
-from jobd.store.schedule_table import ClaimUpdate
 from jobd.store.store import Store
 
 NOW = 1_800_000_000 * SECOND

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
+from jobd.claim import ClaimUpdate
 from jobd.job import JobState, Run
 from jobd.store import dependencies, mysql, prune
 from jobd.store import schedule_table as table
 from jobd.store.postgresql import Postgresql
-from jobd.store.schedule_table import ClaimUpdate
 from jobd.store.store import Session, Store
 from tests.store import filling
 

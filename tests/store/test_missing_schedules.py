@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from jobd import lifecycle
+from jobd.claim import ClaimUpdate
 from jobd.clock import SECOND
+from jobd.definition import BUILT_IN, with_defaults
 from jobd.engine.changes import ChangeApplier
 from jobd.job import PLAIN, Job, Options
 from jobd.store import definitions, slices
@@ -95,11 +97,11 @@ def test_a_paused_job_and_one_that_is_over_have_fitting_plans(store: Store) -> N
     store.transact(ChangeApplier(1, NOW + SECOND, "UTC", PLAIN).apply)
     (claimed,) = store.transact(lambda session: table.claim(session, 1, "default", NOW + SECOND, 10))
     assert jobs_with_outdated_schedule(store) == []
-    job = lifecycle.with_defaults(claimed.job, lifecycle.BUILT_IN)
+    job = with_defaults(claimed.job, BUILT_IN)
     state, run = lifecycle.after_attempt(
         job, claimed.state, lifecycle.Ended("succeeded", NOW, NOW + SECOND), "UTC", 0.5
     )[:2]
-    update = table.ClaimUpdate(1, claimed.state.token, state, run, ())
+    update = ClaimUpdate(1, claimed.state.token, state, run, ())
     assert store.transact(lambda session: table.record(session, [update])) == {job.id}
     assert jobs_with_outdated_schedule(store) == []
 

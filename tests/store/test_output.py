@@ -2,11 +2,11 @@
 
 import pytest
 
+from jobd.claim import Claim, OutputPart
 from jobd.engine.buffers import Budget
-from jobd.engine.queue import Claim
 from jobd.engine.worker import Execution
 from jobd.job import Job, JobState
-from jobd.store.output import OutputPart, save
+from jobd.store.output import save
 from jobd.store.store import Store
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from jobd.claim import ClaimUpdate, OutputPart
 from jobd.clock import DAY, HOUR, SECOND
 from jobd.dependency import Dependency
 from jobd.engine import changes, full_pass, missing_schedules, takeover
@@ -16,9 +17,7 @@ from jobd.job import PLAIN, Job, Run
 from jobd.store import definitions, nodes, prune, reads, requests, slices
 from jobd.store import schedule_table as table
 from jobd.store.connect import dialect_of
-from jobd.store.output import OutputPart
 from jobd.store.reads import Reader
-from jobd.store.schedule_table import ClaimUpdate
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
 from tests import servers

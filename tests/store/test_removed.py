@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from jobd.claim import ClaimUpdate
 from jobd.clock import SECOND
 from jobd.engine.changes import ChangeApplier
 from jobd.engine.takeover import release_claims
@@ -9,7 +10,7 @@ from jobd.job import PLAIN, Job
 from jobd.lifecycle import MAX_TOKEN
 from jobd.store import definitions, nodes
 from jobd.store import schedule_table as table
-from jobd.store.schedule_table import Claimed, ClaimUpdate
+from jobd.store.schedule_table import Claimed
 from jobd.store.store import Store
 from tests.engine.harness import settings
 from tests.store.test_hostile_rows import NOW

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from jobd import umask
 from jobd.errors import ConfigError, JobdError
-from jobd.runner.environment import python
-from jobd.runner.function import Arguments
+from jobd.plugins.environment import python
+from jobd.plugins.function import Arguments
 
 LIMIT = 10.0  # seconds that a plugin may take to load
 EXIT_TIMEOUT = 0.2  # seconds

@@ -1,23 +1,15 @@
-"""A task's function: what kind it is, which arguments it takes, and how its call is brought to its end.
+"""A task's function: what kind it is, and which arguments it takes.
 
-What is awaitable is awaited, however it came about: an `async def`, one behind a decorator or functools.partial, an
-object with an async `__call__`, a function that returns a coroutine, a Future or a Task. What yields runs nothing when
-it is called: a generator function is refused when it is loaded, and a run that returns a generator fails.
+A generator function is refused when it is loaded: calling it runs nothing.
 
 `inspect` is imported where a task is looked at: a worker starts 6 ms sooner without it.
 """
 
 import functools
-import sys
 from collections.abc import Callable
-from types import AsyncGeneratorType, GeneratorType
 from typing import Any, NamedTuple
 
-from jobd.runner.ending import Ending
-
 YIELDS = "it is a generator, so calling it runs nothing: do the work in a loop instead"
-PLAIN = frozenset((type(None), bool, int, float, str, list, dict, tuple))
-_LAZY = (GeneratorType, AsyncGeneratorType, map, filter)
 
 
 class Unrunnable(Exception):
@@ -71,39 +63,3 @@ def arguments_of(function: Callable[..., Any]) -> Arguments | None:
         elif one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY):
             (optional if has_default else required).append(one.name)
     return Arguments(required, optional, others)
-
-
-def complete(value: Any, ending: Ending) -> Any:
-    """What a call has come to: what it returned, awaited. Raises what that raises, and Unrunnable."""
-    while type(value) not in PLAIN:
-        if isinstance(value, _LAZY):
-            raise Unrunnable(f"what it returned, a {type(value).__name__}, runs nothing: do the work in a loop instead")
-        if _is_future(value):
-            loop = value.get_loop()
-            with ending.by(lambda: loop.call_soon_threadsafe(value.cancel)):  # noqa: B023 - is over before the next
-                value = loop.run_until_complete(value)
-        elif hasattr(type(value), "__await__"):
-            value = _run(value, ending)
-        elif "concurrent.futures" in sys.modules and isinstance(value, sys.modules["concurrent.futures"].Future):
-            value = value.result()
-        else:
-            break
-    return value
-
-
-def _is_future(value: Any) -> bool:
-    """Whether it is a Future or Task of asyncio, which belongs to a loop."""
-    return "asyncio" in sys.modules and sys.modules["asyncio"].isfuture(value)
-
-
-def _run(value: Any, ending: Ending) -> Any:
-    """Await it in an event loop of its own."""
-    import asyncio
-
-    async def whole() -> Any:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
-        with ending.by(lambda: loop.call_soon_threadsafe(task.cancel)):
-            return await value
-
-    return asyncio.run(whole())

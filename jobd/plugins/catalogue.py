@@ -19,10 +19,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from jobd.runner.entrypoints import EntryPoint, declared
-from jobd.runner.function import Arguments, Unrunnable, arguments_of, kind_of
-from jobd.runner.snapshot import Snapshot, import_from
-from jobd.runner.task_functions import marked_in, place_of
+from jobd.plugins.entrypoints import EntryPoint, declared
+from jobd.plugins.function import Arguments, Unrunnable, arguments_of, kind_of
+from jobd.plugins.snapshot import Snapshot, import_from
+from jobd.plugins.task_functions import marked_in, place_of
 
 Function = Callable[..., Any]
 

@@ -7,7 +7,7 @@ import sys
 # own, is looked for.
 ORPHANS = """
 import os, signal, time
-from jobd.runner import linux
+from jobd import linux
 
 linux.adopt_orphans()
 for number in range(300):
