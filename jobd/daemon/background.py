@@ -21,7 +21,7 @@ class Background:
     """`then(result)` of each piece of work is called from `handle`; what the work raises is its result."""
 
     def __init__(self) -> None:
-        self._done = Mailbox()
+        self._done: Mailbox[_Finished] = Mailbox()
         self._waiting: deque[tuple[Work, Then]] = deque()
         self._busy = False
 
@@ -43,7 +43,6 @@ class Background:
     def handle(self) -> None:
         """Take up what has been done."""
         for finished in self._done.take():
-            assert isinstance(finished, _Finished)
             self._busy = False
             finished.then(finished.result)
         self._start()

@@ -6,6 +6,7 @@ It owns no wait: the daemon's one loop asks `readers` and `timeout`, waits, and 
 import random
 import threading
 from collections.abc import Callable, Collection
+from typing import Any, assert_never
 
 from jobd import logs
 from jobd.clock import SECOND, Clock, SystemClock, iso
@@ -32,6 +33,8 @@ from jobd.engine.messages import (
     SettingsChanged,
     SignOff,
     StartRecorded,
+    ToDispatch,
+    ToKeeper,
 )
 from jobd.engine.nodelock import Locks
 from jobd.engine.processor import Processor, RunSettings
@@ -68,7 +71,7 @@ class Engine:
         clock: Clock | None = None,
         chance: Callable[[], float] = random.random,
         store: Callable[[Settings], Store] = open_store,
-        mailbox: Callable[[], Mailbox] = Mailbox,
+        mailbox: type[Mailbox[Any]] = Mailbox,
         start_journal: Callable[[Settings], StartJournal] = _start_journal,
         spool: Callable[[Settings], Spool] = _spool,
     ) -> None:
@@ -82,7 +85,7 @@ class Engine:
         self._since = self._clock.wall()
         self._start_journal = start_journal(settings)
         known_starts = self._start_journal.read()  # by the daemon before this one
-        self._inbox = mailbox()
+        self._inbox: Mailbox[ToDispatch] = mailbox()
         self.budget = Budget()
         self._processors: dict[str, Processor] = {}
         self._in_flight: set[int] = set()
@@ -258,7 +261,7 @@ class Engine:
             size, run_settings, self._spawner, clock, chance, report, record_start, self.budget, self._in_flight
         )
 
-    def _report(self, message: object) -> None:
+    def _report(self, message: ToKeeper) -> None:
         self.keeper.inbox.put(message, urgent=isinstance(message, RunStarted) and message.before_start)
 
     def _read_inbox(self) -> None:
@@ -300,6 +303,8 @@ class Engine:
                     if error is not None:
                         raise error
                     self.finished = True
+                case _:
+                    assert_never(message)
 
     def _queue(self, new: NewClaims) -> None:
         for claim in new.claims:
@@ -315,7 +320,7 @@ class Engine:
             demand = processor.demand(LOW_WATER_HORIZON)
             if demand.now > 0 and processor.holding() * 2 <= min(demand.most, self.keeper.most_claims()):
                 self._more.discard(pool)
-                self.keeper.inbox.put(ClaimMore(pool))
+                self.keeper.inbox.put(ClaimMore())
 
     def _check_lease(self) -> None:
         """Tell the workers how long they may run, and end their runs when the lease is over."""

@@ -10,6 +10,7 @@ waits, and the runs go on.
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import assert_never
 
 import jobd
 from jobd import lifecycle, logs
@@ -41,6 +42,8 @@ from jobd.engine.messages import (
     SettingsChanged,
     SignOff,
     StartRecorded,
+    ToDispatch,
+    ToKeeper,
     Unresolved,
 )
 from jobd.engine.missing_schedules import MissingScheduleScan
@@ -95,8 +98,8 @@ class Keeper:
         demands: Mapping[str, Callable[[int], Demand]],
         known_starts: KnownStarts,
         spool: Spool,
-        inbox: Mailbox,
-        outbox: Mailbox,
+        inbox: Mailbox[ToKeeper],
+        outbox: Mailbox[ToDispatch],
         budget: Budget,
     ) -> None:
         self.inbox = inbox
@@ -250,7 +253,7 @@ class Keeper:
         self.lease.renewed(sent)
         self._cycle_at = sent
 
-    def _receive(self, message: object) -> None:
+    def _receive(self, message: ToKeeper) -> None:
         now = self._clock.monotonic()
         match message:
             case ClaimUpdate():
@@ -295,6 +298,8 @@ class Keeper:
                 self._store.take_password(settings)
                 self._full_passes = add_pass(self._full_passes, FullPass(wake=True, zones=True))
                 self._request_cycle(now)
+            case _:
+                assert_never(message)
 
     def _release_unresolved(self, update: ClaimUpdate) -> ClaimUpdate:
         """What is given back for want of its task: at once to the others, if any serve its pool; else for a later try.

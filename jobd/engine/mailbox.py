@@ -3,11 +3,14 @@
 import os
 import select
 from collections import deque
+from typing import Generic, TypeVar
 
 from jobd.clock import SECOND
 
+Message = TypeVar("Message")
 
-class Mailbox:
+
+class Mailbox(Generic[Message]):
     """Messages for one reader from one writer.
 
     A reader that is about to look anyway sets `patient`: then only urgent messages make `descriptor` readable. (To be
@@ -18,9 +21,9 @@ class Mailbox:
     def __init__(self) -> None:
         self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.patient = False
-        self._messages: deque[object] = deque()
+        self._messages: deque[Message] = deque()
 
-    def put(self, message: object, urgent: bool = True) -> None:
+    def put(self, message: Message, urgent: bool = True) -> None:
         """Add a message."""
         self._messages.append(message)
         if urgent or not self.patient:
@@ -34,7 +37,7 @@ class Mailbox:
         """Wait until `descriptor` is readable, or `timeout` microseconds have passed."""
         select.select([self.descriptor], [], [], None if timeout is None else timeout / SECOND)
 
-    def take(self) -> list[object]:
+    def take(self) -> list[Message]:
         """All messages, oldest first."""
         try:
             os.eventfd_read(self.descriptor)

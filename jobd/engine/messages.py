@@ -1,7 +1,7 @@
 """What the dispatch loop and the keeper say to each other."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from jobd.claim import Claim, ClaimUpdate, OutputPart
 from jobd.settings import Settings
@@ -48,8 +48,6 @@ class Refresh(NamedTuple):
 
 class ClaimMore(NamedTuple):
     """To the keeper: a pool holds little and could use more."""
-
-    pool: str
 
 
 class Drain(NamedTuple):
@@ -138,3 +136,31 @@ class KeeperEnded(NamedTuple):
     """To the dispatch loop: the keeper has ended, by itself or because of `error`."""
 
     error: Exception | None
+
+
+ToKeeper: TypeAlias = (
+    ClaimUpdate
+    | RunStarted
+    | OutputPrinted
+    | Unresolved
+    | Recalled
+    | Refresh
+    | ClaimMore
+    | Drain
+    | SignOff
+    | Abandoned
+    | SettingsChanged
+)
+ToDispatch: TypeAlias = (
+    NodeRegistered
+    | LeaseRenewed
+    | NewClaims
+    | PoolsShared
+    | StartRecorded
+    | ClaimVanished
+    | Recall
+    | Cancel
+    | Refreshed
+    | DeclaredDead
+    | KeeperEnded
+)

@@ -16,7 +16,7 @@ from jobd import lifecycle, logs
 from jobd.claim import Claim, ClaimUpdate, OutputPart
 from jobd.clock import MILLISECOND, SECOND, Clock
 from jobd.engine.buffers import Budget, weight, weight_of
-from jobd.engine.messages import Abandoned, OutputPrinted, RunStarted, Unresolved
+from jobd.engine.messages import Abandoned, OutputPrinted, RunStarted, ToKeeper, Unresolved
 from jobd.engine.output import Lines
 from jobd.engine.queue import WorkQueue
 from jobd.engine.run_log import log_attempt, log_output, log_run
@@ -77,7 +77,7 @@ class Processor:
         spawner: Spawner,
         clock: Clock,
         random: Callable[[], float],
-        report: Callable[[object], None],
+        report: Callable[[ToKeeper], None],
         record_start: Callable[[int, int, int], None],
         budget: Budget,
         in_flight: set[int] | None = None,
