@@ -8,8 +8,8 @@ import os
 import sys
 from collections.abc import Callable
 
-from jobd.cli.terminal import escape
 from jobd.errors import DatabaseUnavailable, JobdError
+from jobd.view.text import escape
 
 INTERRUPTED, READER_GONE = 130, 141
 

@@ -12,9 +12,10 @@ from jobd.cli import job_format, print_remark
 from jobd.cli.context import Context
 from jobd.cli.options import json_option
 from jobd.cli.portable import portable
-from jobd.cli.terminal import STYLES, coloured, escape, print_json
+from jobd.cli.terminal import STYLES, coloured, print_json
 from jobd.errors import BadValue, JobdError
 from jobd.job import Job
+from jobd.view.text import escape
 
 if TYPE_CHECKING:
     from jobd.store.apply import Difference

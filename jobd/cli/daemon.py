@@ -10,9 +10,10 @@ import click
 from jobd.cli import print_done, print_remark
 from jobd.cli.context import ANSWER_TIMEOUT, Context
 from jobd.cli.options import Duration, json_option
-from jobd.cli.terminal import escape, moment, print_json
+from jobd.cli.terminal import print_json
 from jobd.clock import SECOND, from_datetime
 from jobd.errors import JobdError, NotRunning
+from jobd.view.text import escape, moment
 
 RELOAD_TIMEOUT = 120.0  # seconds; every plugin is loaded meanwhile
 AFTER_DRAIN = 30.0  # seconds that a stop may take longer than the runs in progress may

@@ -10,12 +10,10 @@ import click
 from jobd.cli import print_remark
 from jobd.cli.context import Context
 from jobd.cli.date_files import read_days
-from jobd.cli.documents import HIDDEN, job_document, options_of, run_document
 from jobd.cli.edit import NOTHING, WHEN_OPTIONS, edited, moment_given
 from jobd.cli.job_table import outcome_style, print_jobs, schedule_text
 from jobd.cli.options import EXISTING, NAME, json_option, schedule_options
-from jobd.cli.state import NEXT_TIMES, error_of, next_due_times, reason, state_of, with_state
-from jobd.cli.terminal import Cell, escape, moment, print_array, print_json, print_table, quoted, span
+from jobd.cli.terminal import Cell, print_array, print_json, print_table
 from jobd.clock import DAY, iso
 from jobd.definition import schedule_of
 from jobd.errors import BadValue
@@ -24,6 +22,9 @@ from jobd.lifecycle import after_change
 from jobd.schedule.base import COUNT_LIMIT
 from jobd.schedule.follows import Follows
 from jobd.store.reads import JobOverview, RecordedRun
+from jobd.view.documents import HIDDEN, job_document, options_of, run_document
+from jobd.view.state import NEXT_TIMES, error_of, next_due_times, reason, state_of, with_state
+from jobd.view.text import escape, moment, quoted, span
 
 LAST_RUNS = 5
 A_YEAR = 366 * DAY

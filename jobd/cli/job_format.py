@@ -15,7 +15,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from jobd.cli.documents import DURATIONS, MOMENTS, WORDS, options_of
 from jobd.definition import check
 from jobd.dependency import parse_dependencies
 from jobd.errors import BadValue
@@ -34,6 +33,7 @@ from jobd.job import (
 )
 from jobd.schedule.duration import parse_duration
 from jobd.toml import parse_toml
+from jobd.view.documents import DURATIONS, MOMENTS, WORDS, options_of
 
 COLUMNS = ("interval", "runonce", "retry_times")
 LISTS = ("command", "secrets", "skip_dates", "after_jobs")

@@ -11,8 +11,8 @@ import click
 from jobd.cli import print_remark
 from jobd.cli.context import Context
 from jobd.cli.options import EXISTING
-from jobd.cli.terminal import escape
 from jobd.errors import JobdError
+from jobd.view.text import escape
 
 
 def _names(function: Any) -> Any:

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 from jobd.cli.context import Context
-from jobd.cli.state import BAD_OUTCOMES, STATE_STYLES, error_of, next_due, state_of, with_state
-from jobd.cli.terminal import Cell, moment, print_array, print_table
+from jobd.cli.terminal import Cell, print_array, print_table
 from jobd.job import SUCCEEDED
 from jobd.store.reads import JobOverview
+from jobd.view.state import BAD_OUTCOMES, STATE_STYLES, error_of, next_due, state_of, with_state
+from jobd.view.text import moment
 
 HEADER = ("NAME", "STATE", "NEXT", "SCHEDULE", "LAST")
 
@@ -16,7 +17,7 @@ def print_jobs(context: Context, pattern: str | None, everything: bool, as_json:
     now, zone = context.now(), context.zone
     overviews = (with_state(item, now, zone) for item in _matching(context, pattern, everything))
     if as_json:
-        from jobd.cli.documents import job_documents
+        from jobd.view.documents import job_documents
 
         print_array(job_documents(overviews, zone))
         return

@@ -8,19 +8,20 @@ import click
 from jobd.cli import print_remark
 from jobd.cli.context import Context
 from jobd.cli.date_files import read_days
-from jobd.cli.documents import job_document
 from jobd.cli.edit import WHEN, WHEN_OPTIONS, edited
 from jobd.cli.job_table import schedule_text
 from jobd.cli.options import NAME, definition_options, json_option
 from jobd.cli.programs import warn_of_program
-from jobd.cli.state import NEXT_TIMES, next_due_times
 from jobd.cli.taskcheck import check_arguments, check_task
-from jobd.cli.terminal import escape, moment, print_json
+from jobd.cli.terminal import print_json
 from jobd.definition import check, schedule_of
 from jobd.errors import BadValue, DatabaseUnavailable
 from jobd.job import Job, without_zone
 from jobd.schedule import Schedule
 from jobd.store.reads import JobOverview
+from jobd.view.documents import job_document
+from jobd.view.state import NEXT_TIMES, next_due_times
+from jobd.view.text import escape, moment
 
 
 class WithCommand(click.Command):

@@ -4,9 +4,10 @@ import click
 
 from jobd.cli import print_remark
 from jobd.cli.context import Context
-from jobd.cli.documents import job_document
 from jobd.cli.options import EXISTING, NAME, json_option
-from jobd.cli.terminal import escape, print_json
+from jobd.cli.terminal import print_json
+from jobd.view.documents import job_document
+from jobd.view.text import escape
 
 
 @click.command()

@@ -9,16 +9,17 @@ import click
 
 from jobd.cli import print_remark
 from jobd.cli.context import Context
-from jobd.cli.documents import run_document
 from jobd.cli.inspect import print_runs
 from jobd.cli.options import NAME, json_option
-from jobd.cli.state import reason
 from jobd.cli.taskcheck import check_task
-from jobd.cli.terminal import escape, escape_lines, print_array, print_json, span
+from jobd.cli.terminal import print_array, print_json
 from jobd.cli.waiting import Waiter
 from jobd.errors import BadValue, JobdError, spelt
 from jobd.job import MAX_BIGINT, OUTCOMES, SUCCEEDED
 from jobd.store.reads import JobOverview, Reader, RecordedRun
+from jobd.view.documents import run_document
+from jobd.view.state import reason
+from jobd.view.text import escape, escape_lines, span
 
 POLL = 0.3  # seconds between looks at the database while following
 SHOWN = 20

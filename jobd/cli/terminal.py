@@ -1,6 +1,5 @@
-"""How things look: escaped text, local times, tables that fit the terminal, colours where somebody sees them.
+"""Output on a terminal: tables that fit it, colours where a person sees them, JSON.
 
-Everything stored passes through `escape`, so that no value can move a terminal's cursor or forge a line.
 Imports nothing that costs: `jobd list` is made of this.
 """
 
@@ -9,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TextIO
 
-from jobd.clock import SECOND, to_datetime
+from jobd.view.text import escape
 
 STYLES = {"good": "32", "bad": "31", "busy": "36", "wait": "33", "dim": "2", "head": "1"}
 GAP = "  "
@@ -21,61 +20,6 @@ class Cell(NamedTuple):
 
     text: str
     style: str = ""
-
-
-def escape(text: str) -> str:
-    """`text` on one line, with everything that is not plainly visible written as an escape sequence."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _code(char) for char in text)
-
-
-def escape_lines(text: str) -> str:
-    """Like `escape`, for what a task printed: line ends and tabs stay."""
-    return "".join(char if char.isprintable() or char in "\n\t" else _code(char) for char in text)
-
-
-def _code(char: str) -> str:
-    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
-
-
-def quoted(words: Iterable[str]) -> str:
-    """`words` as bash reads them back, on one line."""
-    from shlex import quote
-
-    return " ".join(quote(word) if word.isprintable() else _ansi_quoted(word) for word in words)
-
-
-def _ansi_quoted(word: str) -> str:
-    """A word with control characters in bash's own form, $'...'."""
-    plain = word.replace("\\", "\\\\").replace("'", "\\'")
-    return "$'" + "".join(char if char.isprintable() else _ansi_code(char) for char in plain) + "'"
-
-
-def _ansi_code(char: str) -> str:
-    """A character as an escape sequence of bash's, where \\x80 to \\xff would be bytes and not characters."""
-    return f"\\u{ord(char):04x}" if "\x7f" < char < "\u0100" else _code(char)
-
-
-def moment(value: int | None, now: int | None = None) -> str:
-    """A time for people: local, with its offset. With `now`, the date is left out when it is today's."""
-    if value is None:
-        return "-"
-    local = to_datetime(value).astimezone()
-    if now is not None and local.date() == to_datetime(now).astimezone().date():
-        return local.timetz().isoformat("seconds")
-    return local.isoformat(" ", "seconds")
-
-
-def span(duration: int) -> str:
-    """A measured duration for people, to three figures or so."""
-    if duration < SECOND:
-        return f"{max(0, duration) / 1000:.3g} ms"
-    if duration < 100 * SECOND:
-        return f"{duration / SECOND:.3g} s"
-    minutes, seconds = divmod(duration // SECOND, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"
 
 
 def width_of(text: str) -> int:

@@ -1,6 +1,6 @@
 """Waiting for a run that was asked for: until it has ended, or it is plain that it will not begin.
 
-Why a job does not run is decided in one place, jobd.cli.state.reason. Here is only how long that may stay so: what a
+Why a job does not run is decided in one place, jobd.view.state.reason. Here is only how long that may stay so: what a
 person must do something about ends the waiting, what passes by itself is said once.
 """
 
@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 from jobd.cli import print_remark
 from jobd.cli.context import Context
-from jobd.cli.state import Why, reason, with_state
-from jobd.cli.terminal import escape
 from jobd.clock import MILLISECOND, SECOND, SystemClock
 from jobd.engine.lease import Watch
 from jobd.errors import DatabaseUnavailable, JobdError
 from jobd.job import LOST
 from jobd.lifecycle import UNRESOLVED_PAUSE
 from jobd.store.reads import JobOverview, NodeRow, RecordedRun
+from jobd.view.state import Why, reason, with_state
+from jobd.view.text import escape
 
 CHECK_INTERVAL = 50 * MILLISECOND  # between looks at the run
 NODE_CHECK_INTERVAL = 500 * MILLISECOND  # between looks at why it does not end

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from jobd.cli.state import error_of, reason, state_of, with_state
 from jobd.clock import SECOND
 from jobd.engine.changes import ChangeApplier
 from jobd.job import PLAIN
@@ -13,6 +12,7 @@ from jobd.store import schedule_table as table
 from jobd.store.reads import JobOverview, Reader
 from jobd.store.store import Store
 from jobd.store.url import parse_url
+from jobd.view.state import error_of, reason, state_of, with_state
 
 NOW = 1_800_000_000 * SECOND
 INSERT = 'INSERT INTO job (name, "interval", runonce, retry_times, is_delete) VALUES '

@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from jobd.cli.documents import job_document, run_document
-from jobd.cli.state import state_of, with_state
 from jobd.clock import LATEST
 from jobd.job import Job
 from jobd.store import apply, definitions, nodes
@@ -13,6 +11,8 @@ from jobd.store import schedule_table as table
 from jobd.store.reads import Reader
 from jobd.store.store import Store
 from jobd.store.url import parse_url
+from jobd.view.documents import job_document, run_document
+from jobd.view.state import state_of, with_state
 from tests.store.test_hostile_rows import NOW, look
 from tests.store.test_removed import write
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from jobd.cli import job_format
 from jobd.cli.edit import NOTHING, edited
 from jobd.cli.portable import portable
-from jobd.cli.state import reason, state_of, with_state
 from jobd.clock import HOUR, SECOND
 from jobd.dependency import parse_dependencies, parse_dependency, read_dependency
 from jobd.errors import BadValue, JobdError
@@ -22,6 +21,7 @@ from jobd.store.reads import Reader
 from jobd.store.rename import rename
 from jobd.store.store import Store
 from jobd.store.url import parse_url
+from jobd.view.state import reason, state_of, with_state
 from tests import servers
 from tests.store.test_dependencies import add, after, due, ids, run
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from jobd.cli.state import next_due, reason, state_of, with_state
 from jobd.clock import HOUR, SECOND
 from jobd.job import Job, JobState, Options, Run
 from jobd.store.reads import JobOverview, NodeRow
+from jobd.view.state import next_due, reason, state_of, with_state
 
 NOW = 1_800_000_000 * SECOND
 NODE = NodeRow(1, "here", 1, NOW)

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from jobd.cli.state import error_of, next_due, state_of
 from jobd.clock import iso
 from jobd.job import PLAIN, Job, Run
 from jobd.store.reads import JobOverview, RecordedRun
+from jobd.view.state import error_of, next_due, state_of
 
 HIDDEN = "***"
 DURATIONS = ("timeout", "backoff", "backoff_max", "grace", "jitter")

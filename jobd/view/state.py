@@ -189,7 +189,7 @@ def _event(job: Job) -> str:
 
 def _why_free(state: JobState, word: str, nodes: Sequence[NodeRow], now: int) -> Why:
     """Why no node has claimed a job that is to run."""
-    from jobd.cli.terminal import moment
+    from jobd.view.text import moment
 
     pools = {pool for node in nodes for pool in node.pools or (state.pool,)}
     if state.pool not in pools:
