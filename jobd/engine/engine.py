@@ -37,11 +37,11 @@ from jobd.engine.messages import (
     ToKeeper,
 )
 from jobd.engine.nodelock import Locks
+from jobd.engine.pools import Pools
 from jobd.engine.processor import Processor, RunSettings
 from jobd.engine.spawner import Spawner
 from jobd.engine.spool import Spool, open_spool
 from jobd.engine.start_journal import StartJournal, open_start_journal
-from jobd.engine.worker import Worker
 from jobd.errors import JobdError
 from jobd.settings import Settings
 from jobd.store.store import Store, open_store
@@ -87,25 +87,20 @@ class Engine:
         known_starts = self._start_journal.read()  # by the daemon before this one
         self._inbox: Mailbox[ToDispatch] = mailbox()
         self.budget = Budget()
-        self._processors: dict[str, Processor] = {}
-        self._in_flight: set[int] = set()
-        self._readers: dict[int, tuple[Processor, Worker, str]] = {}
+        self.pools = Pools(settings.pools, self._processor)
         self._more: set[str] = set()
         self._state = "running"
         self._stop_at: int | None = None
         self._leaving = False
         self._refreshes = 0  # that have been asked for and not been answered
         self._trusted = 0
-        for pool, size in settings.pools.items():
-            self._processors[pool] = self._processor(size)
-        demands = {pool: processor.demand for pool, processor in self._processors.items()}
         self.keeper = Keeper(
             settings,
             lambda: store(settings),
             instance,
             locks,
             self._clock,
-            demands,
+            self.pools.demands(),
             known_starts,
             spool(settings),
             mailbox(),
@@ -118,8 +113,7 @@ class Engine:
 
     def start(self) -> None:
         """Open the database, sign this node on and start the workers. Raises JobdError when that cannot be done."""
-        for processor in self._processors.values():
-            processor.step()
+        self.pools.step()
         self._thread.start()
         while not self.node:
             self._inbox.wait(None)
@@ -131,19 +125,11 @@ class Engine:
 
     def readers(self) -> list[int]:
         """The descriptors that the engine waits on."""
-        if any(processor.workers.readers_changed for processor in self._processors.values()):
-            self._readers = {
-                descriptor: (processor, worker, source)
-                for processor in self._processors.values()
-                for descriptor, (worker, source) in processor.workers.readers().items()
-            }
-            for processor in self._processors.values():
-                processor.workers.readers_changed = False
-        return [self._inbox.descriptor, *self._readers]
+        return [self._inbox.descriptor, *self.pools.readers()]
 
     def timeout(self) -> float | None:
         """Seconds until `step` has something to do of itself; None: never."""
-        waits = [wait for processor in self._processors.values() if (wait := processor.timeout()) is not None]
+        waits = [] if (wait := self.pools.timeout()) is None else [wait]
         now = self._clock.monotonic()
         if self._stop_at is not None:
             waits.append(self._stop_at - now)
@@ -156,18 +142,9 @@ class Engine:
         if self._inbox.descriptor in ready:
             self._read_inbox()
         self._check_lease()  # before anything can start
-        handled = None
-        for descriptor in ready:
-            if descriptor in self._readers:
-                processor, worker, source = self._readers[descriptor]
-                ended = source == "ended"
-                if ended or worker is not handled:
-                    processor.handle(worker, source)
-                    handled = worker
-                if ended:
-                    self._spawner.kill_escaped([pid for one in self._processors.values() for pid in one.workers.pids()])
-        for processor in self._processors.values():
-            processor.step()
+        if self.pools.handle(ready):
+            self._spawner.kill_escaped(self.pools.pids())
+        self.pools.step()
         self._request_claims()
         if (notice := self.budget.dropped_notice(self._clock.monotonic())) is not None:
             logs.log("warning", notice)
@@ -180,37 +157,30 @@ class Engine:
             self._state = "draining"
             self._stop_at = self._clock.monotonic() + self._settings.stop_timeout
             self.keeper.inbox.put(Drain())
-            for processor in self._processors.values():
-                processor.give_back_all()
+            self.pools.give_back_all()
 
     def abort(self) -> None:
         """As `drain`, but end what runs at once; it is recorded as lost."""
         self.drain()
         self._stop_at = None
-        for processor in self._processors.values():
-            processor.stop_runs("the daemon was stopped", grace=False)
+        self.pools.stop_runs("the daemon was stopped", grace=False)
 
     def close(self) -> None:
         """End every worker process and wait for it."""
-        for processor in self._processors.values():
-            processor.close()
+        self.pools.close()
 
     def reload(self, settings: Settings) -> None:
         """Put new settings and new plugin code into effect; runs in progress are not disturbed."""
-        if set(settings.pools) != set(self._processors):
+        if set(settings.pools) != set(self.pools.names()):
             raise JobdError("pools cannot be added or removed by a reload", "restart the daemon")
         self._settings = settings
         self._spawner = self._make_spawner(settings)
-        for pool, processor in self._processors.items():
-            processor.renew_workers(settings.pools[pool], self._run_settings(), self._spawner)
+        self.pools.renew_workers(settings.pools, self._run_settings(), self._spawner)
         self.keeper.inbox.put(SettingsChanged(settings))
 
     def takes_unknown_task(self) -> bool:
         """Whether a worker has been given a task that it does not know. Asking forgets it."""
-        missing = [processor for processor in self._processors.values() if processor.has_unknown_task]
-        for processor in missing:
-            processor.has_unknown_task = False
-        return bool(missing)
+        return self.pools.take_unknown_task()
 
     def refresh(self, reply: Callable[[str | None], None]) -> None:
         """Look at the database now; `reply` is called from `step` when what was there is in effect.
@@ -230,20 +200,17 @@ class Engine:
 
     def status(self) -> dict[str, object]:
         """What `jobd status` shows of the engine."""
-        processors = self._processors.values()
-        running = [
-            run for one in processors for worker in one.workers.running() if (run := worker.execution) is not None
-        ]
+        running = self.pools.running()
         return {
             "state": self._state,
             "node": self.node,
             "since": iso(self._since),
-            "workers": sum(processor.workers.ready() for processor in processors),
+            "workers": sum(processor.workers.ready() for processor in self.pools),
             "running": len(running),
             "runs": [
                 {"job": run.claim.job.name, "run": run.claim.state.number, "since": iso(run.started)} for run in running
             ],
-            "queued": sum(len(processor.queue) for processor in processors),
+            "queued": sum(len(processor.queue) for processor in self.pools),
             "database": self.keeper.trouble or "ok",
             "log_failures": logs.failures(),
             "buffered": self.budget.used,
@@ -254,12 +221,10 @@ class Engine:
     def _run_settings(self) -> RunSettings:
         return RunSettings(self._settings.timezone, self._settings.history.output)
 
-    def _processor(self, size: int) -> Processor:
+    def _processor(self, size: int, in_flight: set[int]) -> Processor:
         chance, record_start = self._chance, self._start_journal.record
         run_settings, clock, report = self._run_settings(), self._clock, self._report
-        return Processor(
-            size, run_settings, self._spawner, clock, chance, report, record_start, self.budget, self._in_flight
-        )
+        return Processor(size, run_settings, self._spawner, clock, chance, report, record_start, self.budget, in_flight)
 
     def _report(self, message: ToKeeper) -> None:
         self.keeper.inbox.put(message, urgent=isinstance(message, RunStarted) and message.before_start)
@@ -271,22 +236,17 @@ class Engine:
                     self._queue(message)
                     self._more |= more
                 case PoolsShared(pools=pools):
-                    for pool, processor in self._processors.items():
-                        processor.shared = pool in pools
+                    self.pools.share(pools)
                 case Recall(job_id=job_id):
-                    for processor in self._processors.values():
-                        processor.recall(job_id)
+                    self.pools.recall(job_id)
                     self.keeper.inbox.put(Recalled(job_id))
                 case Cancel(job_id=job_id):
-                    for processor in self._processors.values():
-                        processor.cancel(job_id)
+                    self.pools.cancel(job_id)
                 case StartRecorded(job_id=job_id, token=token, held=held):
-                    for processor in self._processors.values():
-                        processor.start_recorded(job_id, token, held)
+                    self.pools.start_recorded(job_id, token, held)
                 case ClaimVanished(job_id=job_id, token=token):
-                    for processor in self._processors.values():
-                        processor.drop(job_id, token, "its claim is gone from the table; it was ended")
-                    if job_id not in self._in_flight:  # else it is told when nothing of it can run any more
+                    self.pools.drop(job_id, token, "its claim is gone from the table; it was ended")
+                    if not self.pools.is_in_flight(job_id):  # else it is told when nothing of it can run any more
                         self.keeper.inbox.put(Abandoned({job_id: (token, None)}))
                 case Refreshed(reply=reply):
                     self._refreshes -= 1
@@ -297,8 +257,7 @@ class Engine:
                     pass  # what it means is looked after in every step
                 case DeclaredDead(node=node):
                     self.node = node
-                    for processor in self._processors.values():
-                        processor.abandon_all("another node has taken it over; it was ended here")
+                    self.pools.abandon_all("another node has taken it over; it was ended here")
                 case KeeperEnded(error=error):
                     if error is not None:
                         raise error
@@ -307,16 +266,14 @@ class Engine:
                     assert_never(message)
 
     def _queue(self, new: NewClaims) -> None:
-        for claim in new.claims:
-            self._processors[claim.state.pool].queue.put(claim, claim.state.ready or 0)
+        self.pools.queue(new.claims)
         if self._state != "running":
-            for processor in self._processors.values():
-                processor.give_back_all()
+            self.pools.give_back_all()
 
     def _request_claims(self) -> None:
         """Ask for more before the workers run dry, where there is more."""
         for pool in list(self._more):
-            processor = self._processors[pool]
+            processor = self.pools[pool]
             demand = processor.demand(LOW_WATER_HORIZON)
             if demand.now > 0 and processor.holding() * 2 <= min(demand.most, self.keeper.most_claims()):
                 self._more.discard(pool)
@@ -331,12 +288,10 @@ class Engine:
         trusted = (lease.deadline() or 0) if bound else lease.prolonged(now, self._trusted)
         if trusted != self._trusted:
             self._trusted = trusted
-            for processor in self._processors.values():
-                processor.workers.trust_until(trusted)
+            self.pools.trust_until(trusted)
         if bound and lease.expired(now):
             # Also what was claimed just before, and of which the answer came only now.
-            for processor in self._processors.values():
-                processor.abandon_all("the database is out of reach and the lease is over; it was ended")
+            self.pools.abandon_all("the database is out of reach and the lease is over; it was ended")
 
     def _bound_by_lease(self) -> bool:
         """Whether runs must end when the lease does: another node may take them over."""
@@ -350,9 +305,8 @@ class Engine:
     def _wind_down(self) -> None:
         if self._stop_at is not None and self._clock.monotonic() >= self._stop_at:
             self._stop_at = None
-            for processor in self._processors.values():
-                processor.stop_runs("the daemon was stopped before it had finished", grace=True)
+            self.pools.stop_runs("the daemon was stopped before it had finished", grace=True)
         # A process that is still being killed counts too: what a node leaves behind, others begin at once.
-        if not self._in_flight and not self._leaving:
+        if not self.pools.any_in_flight() and not self._leaving:
             self._leaving = True
             self.keeper.inbox.put(SignOff())

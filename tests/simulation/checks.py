@@ -188,7 +188,7 @@ class Checks:
             any(
                 job_id in processor.queue._live
                 or any(run.execution.claim.job.id == job_id for run in processor.workers.running())
-                for processor in node.engine._processors.values()
+                for processor in node.engine.pools
             )
             or job_id in node.engine.keeper._outcomes
         )
@@ -321,6 +321,6 @@ def _held(engine: Any) -> int:
 
 def _printing(engine: Any) -> int:
     """Bytes of what has been printed and not been handed in."""
-    runs = [worker.in_progress() for processor in engine._processors.values() for worker in processor.workers]
+    runs = [worker.in_progress() for processor in engine.pools for worker in processor.workers]
     outputs = [run._output for run in runs if run is not None and run._output is not None]
     return sum(len(one._tail) + len(one._line) + one._records.size for one in outputs)

@@ -64,7 +64,7 @@ class Priorities:
         priority = self._claims.get((job_id, order.token))
         if priority is None:
             return  # somebody's hands have changed the token
-        for item in _live(node.engine._processors[DEFAULT_POOL].queue):
+        for item in _live(node.engine.pools[DEFAULT_POOL].queue):
             if item.state.priority > priority and (item.state.ready or 0) <= node.clock.wall():
                 raise Violation(f"{order.job} ({priority}) begins before {item.job.name} ({item.state.priority})")
 
@@ -86,7 +86,7 @@ class Priorities:
         engine, wall = node.engine, node.clock.wall()
         if not _is_alone(node) or engine.keeper._draining or not engine.budget.calm:
             return []
-        processor = engine._processors[DEFAULT_POOL]
+        processor = engine.pools[DEFAULT_POOL]
         waiting = sorted((one.state.priority for one in _live(processor.queue)), reverse=True)[: processor.workers.size]
         if not waiting:
             return []
@@ -100,8 +100,9 @@ class Priorities:
 
 def _is_alone(node: Any) -> bool:
     """Whether a node serves the pool, and no other does."""
-    processor = node.engine._processors.get(DEFAULT_POOL)
-    return processor is not None and not processor.shared and node.engine.keeper._shares.get(DEFAULT_POOL) is None
+    if DEFAULT_POOL not in node.engine.pools.names():
+        return False
+    return not node.engine.pools[DEFAULT_POOL].shared and node.engine.keeper._shares.get(DEFAULT_POOL) is None
 
 
 def _live(queue: Any) -> list[Any]:

@@ -59,7 +59,7 @@ class Scenario(SimCluster):
 
     def lease_ends(self) -> None:
         """The first node's lease is over."""
-        for processor in self.nodes[0].engine._processors.values():
+        for processor in self.nodes[0].engine.pools:
             processor.abandon_all("the lease is over")
 
     def sign_off(self, its: Keeper) -> None:
