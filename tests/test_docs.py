@@ -92,6 +92,14 @@ def test_every_command_and_option_that_a_page_mentions_exists(page: str, mention
     assert {word.partition("=")[0] for word in own if word.startswith("-") and len(word) > 1} <= known
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=lambda page: page.name)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(r"`((?:\w[\w.-]*/)+[\w.-]+\.(?:py|sh|md|txt|pml))`", page.read_text("utf-8"))
+    assert [
+        name for name in named if not any((root / name).exists() for root in (ROOT, ROOT / "jobd", page.parent))
+    ] == []
+
+
 def test_the_first_steps_of_the_readme_work_as_they_are_written(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text("utf-8").partition("## A job of your own\n")[2]
     block = re.match(r"\n((?: {4}.*\n|\n)+)", text)
