@@ -1,10 +1,9 @@
-"""The keeper: the one thread that talks to the store.
+"""The keeper: the only thread that uses the store.
 
-It turns round one transaction: hand in outcomes, look at what people changed, claim what is due soon. While one
-transaction is being written the next one's outcomes gather, so that a commit is shared by as many runs as happen in
-its time. Beside that it keeps the node's heartbeat and takes over from nodes whose heart has stopped (the rules are
-in jobd.engine.lease). A database that is away stops none of this for longer than it is away: what was to be written
-waits, and the runs go on.
+Each cycle is one transaction: record outcomes, apply changes that users made, claim jobs that are due soon. Outcomes
+that arrive during a commit are batched into the next one. The keeper also advances the node's heartbeat and takes
+over from nodes whose heartbeat has stopped (see jobd.engine.lease). During a database outage, runs continue; the
+keeper holds all unwritten outcomes and writes them when the database is back.
 """
 
 import os
@@ -71,22 +70,26 @@ from jobd.store.installation import ProposedZone
 from jobd.store.schedule_table import NOTHING, Without
 from jobd.store.store import Session, Store
 
-# How long outcomes wait for company: of a job that is soon due again, of others, at most.
+# Batching windows for outcomes: of jobs that are soon due again (or while jobs wait to be claimed), normal, longest.
 BATCH_WINDOW_MIN, BATCH_WINDOW_CALM, BATCH_WINDOW_MAX = 10 * MILLISECOND, 25 * MILLISECOND, 50 * MILLISECOND
-BATCH_WINDOW_CYCLES = 4  # or so many times as long as the last cycle took: under load, cycles take a fifth of the time
+BATCH_WINDOW_CYCLES = 4  # the window is this multiple of the last cycle's duration, so cycles use 1/5 of the time
 CLAIM_AHEAD = 250 * MILLISECOND  # claims reach this much further than the next poll
-LOCK_CHECK_INTERVAL = SECOND // 2  # how often the locks of the nodes on this machine are looked at
+LOCK_CHECK_INTERVAL = SECOND // 2  # between checks of the locks of the nodes on this machine
 MAX_UPDATES = 2_000  # outcomes in a transaction
-MAX_CLAIMS = 4_000  # of a pool in hand
-RETRY_FIRST, RETRY_LAST = 50 * MILLISECOND, 5 * SECOND  # between tries while the database is away
-RETRY_ON_REQUEST = SECOND  # when a person has just written to it
-MAX_LOGGED_REASONS = 10  # that the log is told of while the database is away
-SIGN_OFF_TIMEOUT = 10 * SECOND  # how long a stopping daemon tries to write what it knows
-MAX_REMEMBERED_JOBS = 1_000  # invalid jobs that the log has been told of
+MAX_CLAIMS = 4_000  # per pool, while no other node exists
+RETRY_FIRST, RETRY_LAST = 50 * MILLISECOND, 5 * SECOND  # shortest and longest pause between retries in an outage
+RETRY_ON_REQUEST = SECOND  # the longest pause after a failure if a command waits for a reply
+MAX_LOGGED_REASONS = 10  # different errors that are logged per minute of an outage
+SIGN_OFF_TIMEOUT = 10 * SECOND  # a stopping daemon gives up writing outcomes after this time
+MAX_REMEMBERED_JOBS = 1_000  # limits the memory of invalid jobs already logged, and of jobs without a known task
 
 
 class Keeper:
-    """The keeper's state and steps. The inbox is read here, the outbox by the dispatch loop."""
+    """The keeper's state and steps. The keeper reads `inbox`; the dispatch loop reads `outbox`.
+
+    `demands` gives for each pool a function from a horizon in µs to its Demand; it is called in the keeper's thread.
+    `known_starts` are the starts that the previous daemon recorded. Fields named `…_at` are monotonic µs.
+    """
 
     def __init__(
         self,
@@ -106,59 +109,59 @@ class Keeper:
         self._budget = budget
         self.lease = Lease(settings.lease)
         self.watch = Watch(settings.lease)
-        self._unregistered = Watch(settings.lease)  # of those that have claims and are not registered
+        self._unregistered = Watch(settings.lease)  # nodes that hold claims but are not registered
         self._lock = locks.name
         self._neighbours = Neighbours(locks.is_held)
-        self.last_cycle_at = clock.monotonic()  # when the loop last went round
-        self.trouble: str | None = None  # what is wrong with the database, in words
+        self.last_cycle_at = clock.monotonic()  # the start of the loop's last iteration
+        self.trouble: str | None = None  # the current database error, for people
         self._settings = settings
         self._open_store = open_store
         self._instance = instance
         self._clock = clock
         self._demands = demands
         self._outbox = outbox
-        self._known_starts = dict(known_starts)  # what became of them is not known yet
+        self._known_starts = dict(known_starts)  # starts of runs whose outcome is unknown
         self._store: Store
         self._node = 0
-        self._held: dict[int, tuple[int, str]] = {}  # job → fencing token and pool, of all that is claimed
+        self._held: dict[int, tuple[int, str]] = {}  # job id → fencing token and pool of each held claim
         self._outcomes = Outcomes(spool, self._budget)
         self._starts_to_record: dict[int, RunStarted] = {}
         self._refreshes: list[Refresh] = []
-        self._pending_recalls: set[int] = set()  # of these the answer is to come
-        # job → the token under which it was called back, or its run was to be ended: once is enough
+        self._pending_recalls: set[int] = set()  # jobs whose Recalled has not arrived yet
+        # job id → fencing token of the last Recall or Cancel sent, so that each is sent once per claim
         self._recall_tokens: dict[int, int] = {}
         self._cancel_tokens: dict[int, int] = {}
         self._next_ready: dict[str, int | None] = {}
-        self._priorities: dict[str, tuple[int, ...]] = {}  # by pool, those of its unclaimed jobs
-        self._left_over = True  # changes may be waiting in the table
-        self._reconcile = False  # what the table says of our claims may differ from what we hold
-        self._proposed_zone: ProposedZone | None = _proposed_zone(settings)  # not yet agreed on with the others
-        self._full_passes = [FullPass(starting=True, wake=True, zones=True)]  # work on all jobs, in this order
+        self._priorities: dict[str, tuple[int, ...]] = {}  # by pool: priorities of its unclaimed jobs
+        self._left_over = True  # the table job_change may contain changes
+        self._reconcile = False  # `_held` may differ from this node's claims in the table
+        self._proposed_zone: ProposedZone | None = _proposed_zone(settings)  # not yet agreed on with the other nodes
+        self._full_passes = [FullPass(starting=True, wake=True, zones=True)]  # done in this order
         self._pruner = Pruner(clock)
         self._schedule_scan = MissingScheduleScan(clock, settings.lease)
         self._reported: dict[tuple[str, str], None] = {}
-        self._shares: dict[str, Share | None] = {}  # by pool, what of it is this node's while others serve it
-        self._fruitless_polls: int | None = None  # for more work, since some came; None: it has enough
-        self._slowest_cycle = 0  # µs, a cycle of late
-        self._last_call_at: int | None = None  # when what was left to others is anybody's
-        # Jobs whose task this node has not, and others may have → the token under which each was given back.
+        self._shares: dict[str, Share | None] = {}  # by pool; None: no other node serves it
+        self._fruitless_polls: int | None = None  # polls in a row that brought no claims; None: this node has its share
+        self._slowest_cycle = 0  # µs; decays by 1/8 per cycle
+        self._last_call_at: int | None = None  # when to claim jobs that were left to other nodes and are still free
+        # Jobs whose task this node does not have but other nodes may have → fencing token of the released claim.
         self._unknown_tasks: dict[int, int] = {}
-        self._publish_pools = False  # the others do not know what this node has become
+        self._publish_pools = False  # the pool sizes in this node's row are outdated
         self._draining = False
         self._batch_window = BATCH_WINDOW_CALM
         self._leave_by: int | None = None
-        self._cycle_at: int | None = 0  # when a cycle is due for what has gathered; None: nothing has
+        self._cycle_at: int | None = 0  # when the next requested cycle is due; None: no cycle is requested
         self._poll_at = self._next_peer_check = self._retry_at = self._neighbours_at = 0
         self._failures = self._failed_at = 0
-        self._logged_reasons: dict[str, int] = {}  # why the database is away → when the log was told
-        self._ahead = clock.wall() - clock.monotonic()  # how far the wall clock is ahead of the monotonic one
+        self._logged_reasons: dict[str, int] = {}  # database error → when it was logged
+        self._ahead = clock.wall() - clock.monotonic()  # µs by which the wall clock is ahead of the monotonic clock
 
     # The loop
 
     def run(self) -> None:
-        """Open the store and go round until told to leave."""
+        """Open the store and run cycles until a SignOff has been handled. Errors are sent in KeeperEnded."""
         try:
-            rules_version()  # takes a while, for which no transaction is to stand still
+            rules_version()  # slow at the first call, so call it outside of transactions
             self._open()
             while True:
                 self.last_cycle_at = self._clock.monotonic()
@@ -168,7 +171,7 @@ class Keeper:
                 wait = self._wait()
                 self.inbox.patient = self._cycle_at is not None
                 if wait > 0 and (self.inbox.patient or not self.inbox.pending()):
-                    # Nothing calls a patient reader for what is not urgent, but some of it has less time than the rest.
+                    # Non-urgent messages do not wake a patient reader, and some have a shorter window than the others.
                     self.inbox.wait(min(wait, BATCH_WINDOW_MIN) if self.inbox.patient else wait)
             self._sign_off()
         except Exception as error:  # noqa: BLE001 - a bug here must end the daemon, not leave it half alive
@@ -177,7 +180,7 @@ class Keeper:
             self._outbox.put(KeeperEnded(None))
 
     def step(self) -> None:
-        """Read the inbox and do what is due."""
+        """Read the inbox and do the work that is due. Database outages are logged and retried; other errors raise."""
         for message in self.inbox.take():
             self._receive(message)
         now = self._clock.monotonic()
@@ -196,7 +199,7 @@ class Keeper:
             self._schedule_scan.step(self._store, self._settings.timezone)
         except OutcomeUnknown as error:
             self._reconcile = True
-            self._unknown_tasks.clear()  # what was claimed has another token than the one that is known here
+            self._unknown_tasks.clear()  # if the commit claimed a job, its token is not the remembered one
             self._database_away(error, now)
         except DatabaseUnavailable as error:
             self._database_away(error, now)
@@ -209,7 +212,7 @@ class Keeper:
                 self._outcomes.empty_spool()
 
     def _check_clock(self, now: int) -> None:
-        """Notice that the wall clock was put back: what waits for a time must not wait for it to come round again."""
+        """If the wall clock was set back, have the jobs re-planned that would wait for the old time to come again."""
         ahead = self._clock.wall() - now
         if ahead < self._ahead - CLOCK_TOLERANCE:
             self._full_passes = add_pass(self._full_passes, FullPass(put_back=self._ahead - ahead))
@@ -217,7 +220,7 @@ class Keeper:
         self._ahead = ahead
 
     def _check_neighbours(self, now: int) -> None:
-        """Look into the table at once when a neighbour has ended, however rarely that is polled."""
+        """Request a cycle at once if a node on this machine has ended, instead of at the next poll."""
         if self._neighbours.any() and now >= self._neighbours_at:
             self._neighbours_at = now + LOCK_CHECK_INTERVAL
             if self._neighbours.ended():
@@ -232,7 +235,7 @@ class Keeper:
             if one.instance == self._instance:
                 self._take_over_unregistered(one)
         for row in self._store.transact(nodes.live):
-            # The lock on the state directory is ours, so whoever ran here before is dead, whatever its heartbeat says.
+            # This daemon holds the lock on the state directory, so an earlier node of it is dead despite its heartbeat.
             if row.instance == self._instance and row.id != self._node:
                 self._take_over_dead(row, "its daemon died")
         self._known_starts.clear()
@@ -269,7 +272,7 @@ class Keeper:
                 self._request_cycle(now + self._batch_window)
             case Recalled(job_id=job_id):
                 self._pending_recalls.discard(job_id)
-                self._reconcile |= job_id not in self._held  # the table says that we hold it, and we do not
+                self._reconcile |= job_id not in self._held  # the table shows a claim that is not held
                 self._request_cycle(now)
             case Refresh():
                 self._refreshes.append(message)
@@ -302,9 +305,10 @@ class Keeper:
                 assert_never(message)
 
     def _release_unresolved(self, update: ClaimUpdate) -> ClaimUpdate:
-        """What is given back for want of its task: at once to the others, if any serve its pool; else for a later try.
+        """Return the update that releases a job whose task this node does not have.
 
-        This node leaves it to them from now on, unless nobody takes it, or a person changes it.
+        If other nodes serve the pool, the job is ready for them at once; else it is ready later, for another attempt.
+        This node does not claim it again, unless no other node takes it or a user changes it.
         """
         state = update.state
         if len(self._unknown_tasks) >= MAX_REMEMBERED_JOBS:
@@ -333,7 +337,7 @@ class Keeper:
         )
 
     def _wait(self) -> int:
-        """Microseconds until something is due by itself."""
+        """Microseconds until the next timed work is due; 0 or less: now."""
         moments = [self.lease.renewal_due(), self._poll_at, self._pruner.next_at, self._schedule_scan.next_at]
         if self._neighbours.any():
             moments.append(self._neighbours_at)
@@ -341,7 +345,7 @@ class Keeper:
         return max(min(moments), self._retry_at) - self._clock.monotonic()
 
     def _pause(self) -> int:
-        """How long to wait for the next poll."""
+        """Microseconds between polls."""
         poll = self._settings.poll
         return poll if self._fruitless_polls is None else eager_poll(poll, self._fruitless_polls)
 
@@ -372,7 +376,7 @@ class Keeper:
         if work.beat:
             self._known_starts.clear()
         for job_id, token in result.vanished.items():
-            self._outbox.put(ClaimVanished(job_id, token))  # it is held until that has ended: see Abandoned
+            self._outbox.put(ClaimVanished(job_id, token))  # the claim stays in `_held` until Abandoned arrives
         self._cycle_at = now if self._outcomes or more_printed else None
         self._reconcile = self._publish_pools = False
         answered = self._clock.monotonic()
@@ -393,9 +397,8 @@ class Keeper:
         self._full_passes[:1] = [result.full_pass] if result.full_pass is not None else []
         self._follow_zone(result.zone)
         if self._full_passes or result.changes.more:
-            self._request_cycle(
-                2 * answered - now
-            )  # others, who may wait for this database, have as much time as this cycle took
+            # Leave the database to other clients for as long as this cycle took.
+            self._request_cycle(2 * answered - now)
         if result.live is not None:
             self._check_peers(now, answered, result.live)
         if result.unregistered is not None:
@@ -404,7 +407,7 @@ class Keeper:
                 self._take_over_unregistered(seen[node])
 
     def _update_shares(self, work: CycleInput, result: CycleResult) -> None:
-        """See whether this node has too little, and when to look after what it has left to the others."""
+        """Set the poll rate by whether this node has its share, and when to check the jobs left to other nodes."""
         if result.shares is not None:
             before, self._shares = self._shared_pools(), result.shares
             if (shared := self._shared_pools()) != before:
@@ -432,19 +435,21 @@ class Keeper:
         return sum(name == pool for _, name in self._held.values())
 
     def _follow_zone(self, zone: str | None) -> None:
-        """Go by the zone that the nodes have agreed on."""
+        """Adopt the time zone that the nodes have agreed on."""
         if zone is not None and zone != self._settings.timezone:
             logs.log("warning", f"jobs that name no time zone follow {zone}, as another node's jobd.toml has it")
             self._settings = self._settings._replace(timezone=zone)
             self._full_passes = add_pass(self._full_passes, FullPass(zones=True))
 
     def _next_batch_window(self, took: int, more: bool) -> int:
-        """How long outcomes wait for company after a cycle that took so long; not long while there is `more` to claim,
-        because then it is this thread that the others wait for."""
+        """The batching window in µs after a cycle that took `took` µs.
+
+        It is proportional to `took`, and minimal while there is `more` to claim: dispatch then waits for this thread.
+        """
         return BATCH_WINDOW_MIN if more else max(BATCH_WINDOW_CALM, min(BATCH_WINDOW_CYCLES * took, BATCH_WINDOW_MAX))
 
     def _linger(self, outcome: ClaimUpdate) -> int:
-        """How long this outcome still waits for company."""
+        """Microseconds that this outcome may still wait for a batch. Outcomes of jobs that are soon due wait less."""
         ready, run = outcome.state.ready, outcome.run
         if ready is None or ready >= (wall := self._clock.wall()) + CLAIM_AHEAD:
             return self._batch_window
@@ -452,17 +457,17 @@ class Keeper:
         return max(0, min(self._batch_window, BATCH_WINDOW_MIN) - heard_after)
 
     def _with_current_time(self, work: CycleInput) -> CycleInput:
-        """`work`, when the transaction has begun, which may have taken long: by an old time a clock seems put back."""
+        """`work` as of now. The transaction may have begun late; an old time would look like a clock set back."""
         return work._replace(wall=self._clock.wall())
 
     def _cycle_input(self, now: int) -> CycleInput:
-        """What there is to do in the database; only a cycle that has been committed takes any of it away."""
+        """Collect the work of one cycle. It is removed from the keeper's state only after the commit."""
         updates = self._outcomes.first(MAX_UPDATES)
         self._release_unreadable()
         beat = now >= self.lease.renewal_due() or self._reconcile
         wall = self._clock.wall()
         until = wall + self._horizon()
-        # Claims in a few large groups cost less than in many small ones, but other nodes are to have their share.
+        # A few large batches of claims cost less than many small ones, but they would starve other nodes.
         urgent = wall + max(0, self._poll_at - now) + CLAIM_AHEAD if self.watch.alone() else until
         return CycleInput(
             node=self._node,
@@ -488,7 +493,7 @@ class Keeper:
         )
 
     def _release_unreadable(self) -> None:
-        """Let go of claims whose outcomes were in the spool and cannot be read back: they are told as lost runs."""
+        """Release claims whose outcomes cannot be read back from the spool. Their runs are recorded as lost."""
         for job_id, one in self._outcomes.unreadable.items():
             if self._held.get(job_id, (0, ""))[0] == one.token:
                 del self._held[job_id]
@@ -498,26 +503,26 @@ class Keeper:
         self._outcomes.unreadable.clear()
 
     def _pools(self) -> Mapping[str, int]:
-        """How many workers each pool has for what is claimed from now on."""
+        """The number of workers per pool, for new claims; empty while draining."""
         return {} if self._draining else self._settings.pools
 
     def _capacities(self, updates: list[ClaimUpdate]) -> dict[str, Capacity]:
-        """How many claims each pool has room for."""
+        """The room for claims per pool."""
         released = {one.state.job_id for one in updates if not one.state.node}
         capacities = {}
-        calm = self._budget.calm  # else it would take more memory than it has to run more
+        calm = self._budget.calm  # if not, the outcomes of further runs could exceed the memory budget
         for pool, demand in self._demands.items():
             before = self._holding(pool)
             holding = before - sum(self._held.get(job_id, (0, ""))[1] == pool for job_id in released)
             most, now, over, above = demand(self._horizon())
             most = min(most, self.most_claims())
-            # Claims come in batches too: there is no hurry while half of what is wanted is in hand.
+            # Claim in batches: no more claims are needed while at least half of the demand is held.
             room = most - holding if 2 * holding <= most else 0
             capacities[pool] = Capacity(room, min(now, most), holding, before, over, above) if calm else NO_CAPACITY
         return capacities
 
     def most_claims(self) -> int:
-        """How many claims of a pool may be in hand."""
+        """The limit on the claims held per pool. The dispatch loop calls this too."""
         return MAX_CLAIMS if self.watch.alone() else MAX_SHARED_CLAIMS
 
     def _release(self, updates: Sequence[ClaimUpdate], accepted: set[int]) -> None:
@@ -529,7 +534,7 @@ class Keeper:
                 continue
             if not one.state.node:
                 del self._held[job_id]
-            elif job_id not in accepted:  # its next attempt has begun already
+            elif job_id not in accepted:  # a kept claim: the next attempt may have started already
                 self._outbox.put(ClaimVanished(job_id, one.token))
 
     def _announce(self, result: CycleResult) -> None:
@@ -600,7 +605,7 @@ class Keeper:
             )
 
     def _restart_as_new_node(self) -> None:
-        """Another node has declared this one dead: none of its claims holds any more, so begin as a new node."""
+        """Register as a new node after another node has declared this one dead. All claims are void."""
         logs.log("error", f"node {self._node} was declared dead by another node; its runs are ended")
         self._held.clear()
         self._outcomes.clear()
@@ -608,14 +613,14 @@ class Keeper:
         self._pending_recalls.clear()
         self._recall_tokens.clear()
         self._cancel_tokens.clear()
-        self._reconcile = True  # whoever declared it so may have left its claims as they were
+        self._reconcile = True  # the other node may not have released the old claims yet
         self._register()
         self._outbox.put(DeclaredDead(self._node))
 
     # Trouble, housekeeping, the end
 
     def _database_away(self, error: JobdError, now: int) -> None:
-        """Try again later. The log is told of each reason at once, and then each minute, not at each try."""
+        """Schedule a retry with back-off. Each different error is logged at once and then once a minute."""
         self._retry_at = now + min(RETRY_FIRST << min(self._failures, 10), RETRY_LAST)
         self._failed_at = now
         self._failures += 1
@@ -630,7 +635,7 @@ class Keeper:
         self._answer_refreshes(self.trouble)
 
     def _deliver_spool(self) -> None:
-        """Hand in what a daemon before this one could not; what has been taken over meanwhile is refused."""
+        """Write the outcomes that the previous daemon left in the spool. Claims taken over since then are refused."""
         count = written = 0
         for updates in self._outcomes.load_spooled():
             count += len(updates)
@@ -639,17 +644,17 @@ class Keeper:
             except Exception as error:
                 if not _may_be_one_outcome(error):
                     raise
-                # The state of the daemon before must not keep this one from starting.
+                # A bad spool must not keep this daemon from starting.
                 if not self._drop_bad(updates):
                     logs.log("error", f"the outcomes in the spool cannot be written: {error}")
         if count:
             logs.log("info", f"recovered {written} of {count} outcomes from the spool")
-        self._outcomes.empty_spool()  # also of half a line, which would hide what is kept after it
+        self._outcomes.empty_spool()  # also removes a half-written line, which would hide later entries
 
     def _drop_bad(self, updates: Sequence[ClaimUpdate]) -> bool:
-        """A turn failed by what it wrote, not by the database: write the outcomes one by one and drop what is bad.
+        """Write outcomes one by one after a cycle failed because of its data. Stop the jobs whose outcome is refused.
 
-        Whether there was any such. Each drop is a bug in jobd or a broken table, but costs its own job only.
+        Returns whether any was refused. That means a bug in jobd or a damaged table; it affects only the job itself.
         """
         dropped = False
         for one in updates:
@@ -687,8 +692,9 @@ class Keeper:
 
     def _leave(self, session: Session) -> None:
         if not self._outcomes:
-            # Claimed while the dispatch loop was already winding down: no run of these has begun. (Where one had, and
-            # there was no time to say so, others record it as lost. A row that makes no sense they plan again.)
+            # Give back jobs claimed while the dispatch loop was already stopping: none of their runs has started.
+            # (If a run has started and there was no time to report it, another node records it as lost. Unreadable
+            # rows are re-planned by another node.)
             left = [
                 state
                 for state, *_ in table.claims_of(session, self._node)
@@ -705,7 +711,7 @@ class Keeper:
 
 
 def _may_be_one_outcome(error: Exception) -> bool:
-    """Whether a single outcome among many may be what the database does not take, or jobd fails to write."""
+    """Whether a single outcome may have caused this error: a refused statement, or a bug in writing the outcome."""
     return isinstance(error, StatementRefused) or not isinstance(error, JobdError)
 
 
@@ -714,7 +720,7 @@ def _proposed_zone(settings: Settings) -> ProposedZone:
 
 
 def _record_and_refresh(updates: Sequence[ClaimUpdate], session: Session) -> set[int]:
-    """Settle what an older jobd may have written, which knew less of a state: these jobs are looked at again."""
+    """Record outcomes from the spool, and have their jobs re-planned: an older jobd may have written the states."""
     accepted = table.record(session, updates)
     table.record_changes(session, sorted(accepted), "changed")
     return accepted

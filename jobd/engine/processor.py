@@ -1,12 +1,12 @@
-"""The Processor of a pool: takes due claims out of the WorkQueue and gives each to a free Worker.
+"""The Processor of a pool: takes due claims from the WorkQueue and gives each to a free Worker.
 
-It steps without threads: whoever owns the one wait calls `handle` for what is readable and `step` when something is
-due. It decides with the pure functions of jobd.lifecycle what the end of an attempt means, reports that, and starts a
-retry without back-off at once. It never waits for the database.
+It has no thread and no wait: the daemon's loop calls `handle` for readable descriptors and `step` when work is due.
+At the end of an attempt it calls the pure functions of jobd.lifecycle, reports the decision to the keeper, and starts
+a retry without back-off at once. It never waits for the database.
 
-While runs are so short that the way to a worker and back takes longer than they do, further ones stand in line behind
-the one in progress. When that takes longer than expected, they are taken back: a slow task delays no other. In the
-same way, what waits here for a worker is given back when that takes long and other nodes serve the pool.
+While runs are shorter than the round trip to a worker, each worker prefetches further runs. If the current run takes
+long, the prefetched runs are revoked, so a slow task delays no other. Likewise, claims that wait long for a worker are
+given back if other nodes serve the pool.
 """
 
 from collections.abc import Callable
@@ -29,26 +29,26 @@ from jobd.job import CANCELLED, FAILED, LOST, TIMED_OUT
 from jobd.lifecycle import Ended
 from jobd.wire import UNRESOLVED, Done, Order, WireError
 
-OUTPUT_INTERVAL = SECOND  # how often what a run prints is put where `logs -f` sees it
-MAX_RUNS = 100_000  # after which a worker is replaced: a leak in a task stays small
-PACE_GUESS = 20 * MILLISECOND  # how long a run takes, before one has been seen
-PACE_WEIGHT = 16  # the newest run counts for one part in this many
-PREFETCH_WORK = 2 * MILLISECOND  # so much work a worker may have in hand, by the pace of late
-MAX_PREFETCH = 32  # orders
-FULL_PAUSE = 20 * MILLISECOND  # until it is seen whether there is room again for what runs return
+OUTPUT_INTERVAL = SECOND  # between reports of a run's output, which `jobd logs -f` shows
+MAX_RUNS = 100_000  # runs after which a worker is replaced, so that a leak in a task stays small
+PACE_GUESS = 20 * MILLISECOND  # the assumed duration of a run before the first has been measured
+PACE_WEIGHT = 16  # the pace is a moving average; the newest run has the weight 1/16
+PREFETCH_WORK = 2 * MILLISECOND  # the expected duration of all orders that a worker has, including the current one
+MAX_PREFETCH = 32  # orders per worker, including the current one
+FULL_PAUSE = 20 * MILLISECOND  # between checks for free memory while the budget is full
 
 
 class RunSettings(NamedTuple):
-    """What of the settings concerns how runs go."""
+    """The settings that runs need."""
 
     zone: str
-    output: int  # bytes kept of what a run prints
+    output: int  # bytes of a run's output that are kept
 
 
 class Demand(NamedTuple):
-    """How many claims a pool can use: at most `most` in all, and at most `now` more of jobs that are ready already.
+    """How many claims a pool can use: at most `most` in all, and at most `now` more of jobs that are already ready.
 
-    Beyond these it can use `over` of ready jobs whose priority is above `above`: they begin before others that wait.
+    It can also use `over` claims of ready jobs with a priority above `above`, because they start before jobs that wait.
     """
 
     most: int
@@ -58,17 +58,21 @@ class Demand(NamedTuple):
 
 
 class EndedAttempt(NamedTuple):
-    """An attempt that is over, and when."""
+    """An attempt that has ended, with the time of its end in µs of both clocks."""
 
     execution: Execution
     done: Done
     wall: int
     monotonic: int
-    outdated: bool = False  # its worker has the plugins of before a reload
+    outdated: bool = False  # its worker used the plugins from before a reload
 
 
 class Processor:
-    """Queue and workers of one pool."""
+    """Queue and workers of one pool.
+
+    `random` returns a number from 0 to 1, for the jitter of back-offs; `report` sends a message to the keeper;
+    `record_start` writes a job id, fencing token and wall time (µs) to the start journal before each run.
+    """
 
     def __init__(
         self,
@@ -82,36 +86,36 @@ class Processor:
         budget: Budget,
         in_flight: set[int] | None = None,
     ) -> None:
-        self._budget = budget  # all pools of a node share it
+        self._budget = budget  # shared by all pools of the node
         self.workers = WorkerPool(size, run_settings.output, spawner, clock, self._budget)
         self.queue = WorkQueue()
-        self.pace = PACE_GUESS  # microseconds a run takes, lately
+        self.pace = PACE_GUESS  # moving average of run durations, µs
         self.draining = False
         self.shared = False  # other nodes serve this pool too
-        self.has_unknown_task = False  # a worker did not know a task
-        self._last_start_at = 0  # monotonic, when the newest run was given to a worker
-        self._share_at = 0  # monotonic, when to see next whether anything waits too long
+        self.has_unknown_task = False  # a worker has reported an unknown task
+        self._last_start_at = 0  # monotonic µs
+        self._share_at = 0  # monotonic µs: the next check for claims that have waited too long
         self._run_settings = run_settings
         self._clock = clock
         self._random = random
         self._report = report
-        self._record_start = record_start  # job id, fencing token and moment of each run that begins
-        self._guarded: dict[int, Claim] = {}  # by job id; they begin when their beginning is on record
-        # The ids of the jobs that a worker has in hand, until nothing of them can run any more. All pools of a node
-        # share them: what is claimed anew meanwhile (somebody has freed it by hand) begins after that.
+        self._record_start = record_start
+        self._guarded: dict[int, Claim] = {}  # by job id; each starts after its start has been committed
+        # The ids of the jobs that a worker has, until their process can no longer be running. Shared by all pools of
+        # the node. A new claim on the same job (for example after a manual UPDATE) waits for that.
         self._in_flight = set() if in_flight is None else in_flight
         self._waiting_for_previous: dict[int, Claim] = {}  # by job id
-        self._waiting_for_new: dict[int, Claim] = {}  # by job id; each begins in a new worker, which is on its way
-        self._ended: list[EndedAttempt] = []  # of these the books are still to be done
-        self._recalled: set[int] = set()  # jobs in hand that have been changed: no further attempt follows here
+        self._waiting_for_new: dict[int, Claim] = {}  # by job id; each starts in a new worker, which is being started
+        self._ended: list[EndedAttempt] = []  # not reported yet, so that workers are given new runs first
+        self._recalled: set[int] = set()  # running jobs that were changed: the claim is given back before a retry
         self._serial = 0
 
-    # What the outside asks
+    # Queries
 
     def demand(self, horizon: int) -> Demand:
-        """How many claims this pool can use: what its workers can start within `horizon` µs, and a little more.
+        """How many claims this pool can use: as many as its workers can start within `horizon` µs, at least 2 each.
 
-        None while all workers are in long runs and others can take what there is.
+        Zero while all workers are in long runs and other nodes serve the pool. The keeper's thread calls this too.
         """
         most = max(2 * self.workers.size, self.workers.size * horizon // max(self.pace, 1))
         above, ahead = self.queue.overtaken(self.workers.size) or (0, self.workers.size)
@@ -121,19 +125,19 @@ class Processor:
         idle, waiting = self.workers.idle_count(), self._may_wait()
         if not idle and not waiting:
             return Demand(0, 0)
-        # Where nothing may wait, what is claimed beyond that would be given back.
+        # Further claims would only be given back if none may wait.
         return Demand(most, max(idle, self.workers.size + waiting - self.holding()), over if waiting else 0, above)
 
     def holding(self) -> int:
-        """How many claims are in hand: what waits, and what runs.
+        """The number of claims held by this pool, waiting or running.
 
-        (To count only what waits would have the daemon ask for more, in vain, while long runs keep all workers busy.)
+        Running claims count too. Otherwise the daemon would keep asking for more while long runs occupy all workers.
         """
         waiting = len(self.queue) + len(self._guarded) + len(self._waiting_for_previous) + len(self._waiting_for_new)
         return waiting + self.workers.load() + len(self._ended)
 
     def timeout(self) -> int | None:
-        """Microseconds until `step` has something to do; None: not by itself."""
+        """Microseconds until `step` has timed work to do; None: it has none."""
         waits = []
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
         pause = FULL_PAUSE if self._budget.full else 0
@@ -154,10 +158,10 @@ class Processor:
                 waits.append(at - monotonic)
         return max(0, min(waits)) if waits else None
 
-    # What happens
+    # Events
 
     def step(self) -> None:
-        """Do what is due: start runs, do the books of those that are over, end what takes too long, replace workers."""
+        """Do the work that is due: start runs, finish ended attempts, enforce timeouts, replace workers."""
         if self._waiting_for_previous:
             self._requeue_waiting()
         if self._budget.full:
@@ -183,7 +187,7 @@ class Processor:
             self.workers.spawn()
 
     def handle(self, worker: Worker, source: str) -> None:
-        """Something of `worker` is readable."""
+        """Handle a readable descriptor of `worker`; `source` is "messages", "output" or "ended"."""
         if worker not in self.workers:
             return
         if source == "ended":
@@ -194,7 +198,7 @@ class Processor:
         self.workers.readers_changed |= worker.output_closed and not was_closed
 
     def recall(self, job_id: int) -> None:
-        """Give a job back if it has not started; else when its attempt is over."""
+        """Give a job back now if it has not started; else after its attempt, if a retry would follow."""
         self._clear_prefetched_of(job_id)
         claim = self._remove_waiting(job_id)
         if claim is not None:
@@ -203,7 +207,7 @@ class Processor:
             self._recalled.add(job_id)
 
     def cancel(self, job_id: int) -> None:
-        """End the run of a job, its wait for a worker, or for its next attempt. What is not due yet is given back."""
+        """Cancel a job's run, also while it waits for a worker or a retry. A job that is not due yet is given back."""
         self._clear_prefetched_of(job_id)
         self._finish_ended()  # an attempt that has just ended is followed by no other
         for worker in self.workers.running():
@@ -218,23 +222,23 @@ class Processor:
                 self._report_update(claim, lifecycle.Decision(lifecycle.give_back(state)))
 
     def give_back_all(self) -> None:
-        """Give back what has not started; start nothing more."""
+        """Give back all claims that have not started, and start no more runs."""
         self.draining = True
         self._clear_all_prefetched()
         for claim in self._remove_all_waiting():
             self._report_update(claim, lifecycle.Decision(lifecycle.give_back(claim.state)))
 
     def stop_runs(self, reason: str, grace: bool) -> None:
-        """End every run in progress; they are recorded as lost."""
+        """End every run in progress, with outcome lost. With `grace`, SIGTERM comes TERM_GRACE µs before SIGKILL."""
         self._clear_all_prefetched()
         monotonic = self._clock.monotonic()
         for worker in self.workers.running():
             worker.terminate_run(LOST, reason, monotonic, TERM_GRACE if grace else 0)
 
     def abandon_all(self, reason: str) -> None:
-        """Nothing claimed is this node's any more: empty the queue and end every run without a record.
+        """Give up all claims, because they are no longer valid: empty the queue and kill every run without a record.
 
-        Each claim is reported as abandoned when nothing of it can run any more.
+        Each claim is reported as abandoned when its process can no longer be running.
         """
         self._clear_all_prefetched()
         self._finish_ended()
@@ -245,7 +249,7 @@ class Processor:
             self._end_without_record(worker, reason)
 
     def drop(self, job_id: int, token: int, reason: str) -> None:
-        """This claim is gone: take the job out of the queue, or end its run, without a record."""
+        """Give up one claim that is no longer valid: remove it from the queue or kill its run, without a record."""
         self._clear_prefetched_of(job_id)
         claim = self._remove_waiting(job_id)
         if claim is not None and claim.state.token != token:
@@ -256,19 +260,19 @@ class Processor:
                 self._end_without_record(worker, reason)
 
     def close(self) -> None:
-        """End every process and wait until it is gone."""
+        """End every worker process and wait for it."""
         self.draining = True
         self.workers.close()
 
     def renew_workers(self, size: int, run_settings: RunSettings, spawner: Spawner) -> None:
-        """New settings or plugin code: every worker is replaced, those in a run when it is over."""
+        """Replace every worker because of new settings or plugin code. Busy workers finish their current run first."""
         self._run_settings = run_settings
         self._clear_all_prefetched()
-        self._finish_ended()  # by the plugins of before
+        self._finish_ended()  # they used the old plugins, so report them before SettingsChanged
         self.workers.renew(size, run_settings.output, spawner)
 
     def start_recorded(self, job_id: int, token: int, held: bool) -> None:
-        """The beginning of a guarded run is on record: let it begin. With `held` false its claim has passed on."""
+        """Let a guarded run start, as its start has been committed. `held` is false if the claim is no longer valid."""
         claim = self._guarded.get(job_id)
         if claim is not None and claim.state.token == token:
             del self._guarded[job_id]
@@ -276,7 +280,7 @@ class Processor:
                 wall = self._clock.wall()
                 self.queue.put(Claim(claim.job, claim.state._replace(started=wall)), claim.state.ready or 0)
 
-    # How it is done
+    # Internals
 
     def _end_without_record(self, worker: Worker, reason: str) -> None:
         execution = worker.abandoned = worker.execution
@@ -298,17 +302,17 @@ class Processor:
         return claims
 
     def _waiting(self) -> tuple[dict[int, Claim], ...]:
-        """What is due and waits for something else than a free worker."""
+        """The due claims that wait for something other than a free worker."""
         return self._guarded, self._waiting_for_previous, self._waiting_for_new
 
     def _requeue_waiting(self) -> None:
-        """What was held back, and whose forerunner is over, waits for a worker again."""
+        """Put claims back into the queue when the previous run of their job can no longer be running."""
         for job_id in self._waiting_for_previous.keys() - self._in_flight:
             claim = self._waiting_for_previous.pop(job_id)
             self.queue.put(claim, claim.state.ready or 0)
 
     def _start_in_new_processes(self) -> None:
-        """What waits for a new worker is given to those that have come, in turn."""
+        """Give the claims that need a new worker to the new workers that are ready, in order of arrival."""
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
         for claim in [*self._waiting_for_new.values()]:
             if self._budget.full:
@@ -325,7 +329,7 @@ class Processor:
                 self._start(worker, claim, wall, monotonic)
 
     def _replace_for_new(self, idle: Worker) -> None:
-        """Have a new worker for each claim that waits for one, and no more: the others go on."""
+        """Replace an idle worker, unless a new worker is already coming for each claim that needs one."""
         if self.workers.coming() < len(self._waiting_for_new):
             self.workers.replace(idle)
 
@@ -359,7 +363,8 @@ class Processor:
         return may_wait(self.workers.size, self.pace, self._clock.monotonic() - self._last_start_at)
 
     def _give_back_waiting(self, monotonic: int) -> None:
-        """Give back what has waited for too long, beyond what may wait: others may have a worker free."""
+        """Give back claims that have waited too long, except as many as may wait. Other nodes may have a free worker.
+        """
         oldest, patient = self.queue.oldest(), self._clock.wall() - MAX_READY_WAIT
         if oldest is None or oldest > patient or self.workers.idle() is not None:
             return
@@ -373,10 +378,10 @@ class Processor:
         for claim in late[allowed:]:
             self._report_update(claim, lifecycle.Decision(lifecycle.give_back(claim.state)))
         if not allowed:
-            self.pace = max(self.pace, MAX_READY_WAIT)  # so long, at least, the runs in progress take
+            self.pace = max(self.pace, MAX_READY_WAIT)  # the runs in progress take at least this long
 
     def _worker_for(self, claim: Claim, monotonic: int) -> Worker | None:
-        """Who takes this claim now: a free worker, or one with the shortest line that it may stand in."""
+        """The worker for this claim: an idle one, else the one with the fewest prefetched runs that may prefetch it."""
         isolation = claim.job.options.isolation
         if (idle := self.workers.idle()) is not None:
             return idle if isolation == "warm" else self._fitting(claim) or idle
@@ -391,13 +396,13 @@ class Processor:
         return best if best is not None and _may_prefetch(claim) else None
 
     def _fitting(self, claim: Claim) -> Worker | None:
-        """A free worker whose process is as new as this claim needs it; None: there is none now."""
+        """An idle worker whose process is new enough for this claim's isolation, or None."""
         if _needs_fresh(claim):
             return self.workers.unused()
         return self.workers.untouched() if _forks(claim) else self.workers.idle()
 
     def _start(self, worker: Worker, claim: Claim, wall: int, monotonic: int) -> bool:
-        """Have a worker take a claim; False: it goes back into the queue."""
+        """Give a claim to a worker. False: the worker takes no orders; the claim is back in the queue."""
         self._serial += 1
         self._record_start(claim.job.id, claim.state.token, wall)
         if worker.execution is None:
@@ -412,7 +417,7 @@ class Processor:
         return False
 
     def _read_worker(self, worker: Worker) -> None:
-        """Hear what a worker says, and read what it prints."""
+        """Read a worker's output, then its messages."""
         was_ready = worker.ready
         worker.read()
         try:
@@ -431,7 +436,7 @@ class Processor:
             self.workers.add_ready(worker)
 
     def _end_attempt(self, worker: Worker, done: Done, wall: int, monotonic: int) -> None:
-        """The run in progress of `worker` is over; the worker is free, or in its next run."""
+        """Note the end of the run in progress of `worker`, which becomes free or starts its next prefetched run."""
         self._log(worker, worker.rest_of_output(done))
         execution = worker.finish(wall, monotonic)
         self._ended.append(EndedAttempt(execution, done, wall, monotonic, worker.outdated))
@@ -448,14 +453,14 @@ class Processor:
             self.workers.free(worker)
 
     def _revoke_prefetched(self, worker: Worker) -> None:
-        """Put what the worker has not begun back into the queue."""
+        """Put the orders that the worker has not started back into the queue."""
         for claim in worker.revoke_prefetched(self._clock.wall(), self._clock.monotonic()):
             self._in_flight.discard(claim.job.id)
             if not self._has_newer(claim.job.id):
                 self.queue.put(claim, claim.state.ready or 0)
 
     def _clear_prefetched(self, worker: Worker) -> None:
-        """What the worker has in hand after this, it is running."""
+        """Revoke the worker's prefetched runs and read its messages. After this, any order it still has is running."""
         if worker.execution is not None:
             self._revoke_prefetched(worker)
             self._read_worker(worker)
@@ -468,7 +473,7 @@ class Processor:
                 self._clear_prefetched(worker)
 
     def _clear_prefetched_of(self, job_id: int) -> None:
-        """What this job has in a worker's hand is running, if there is any."""
+        """Clear the prefetched runs of each worker that has a run of this job. After this, such a run is running."""
         for worker in self.workers:
             if any(claim.job.id == job_id for claim in worker.claims()):
                 self._clear_prefetched(worker)
@@ -479,7 +484,7 @@ class Processor:
             self._finish(*one)
 
     def _finish(self, execution: Execution, done: Done, wall: int, monotonic: int, outdated: bool) -> None:
-        """An attempt is over: decide what follows, hand it in, and retry at once if that is what follows."""
+        """Decide what follows an attempt and report it to the keeper. Queue a retry that has no back-off."""
         claim = execution.claim
         self._in_flight.discard(claim.job.id)
         if execution.forced_outcome is not None:
@@ -488,7 +493,7 @@ class Processor:
         self.pace += (monotonic - execution.started_at - self.pace) // PACE_WEIGHT
         decision = self._decide(execution, done, wall, outdated)
         if done.outcome == UNRESOLVED:
-            # The number of an execution that has not taken place is the next one's: its output is in the log only.
+            # The task was not called, so the next execution has the same run number: drop this one's stored output.
             update = _claim_update(claim, decision, execution.retracted_parts())
             self.has_unknown_task |= not outdated and claim.job.options.command is None
             self._budget.add_waiting(weight(update))
@@ -506,12 +511,12 @@ class Processor:
         self._recalled.discard(claim.job.id)
 
     def _runs(self, job_id: int) -> bool:
-        """Whether an attempt of this job is in progress here, or its books are still to be done."""
+        """Whether an attempt of this job is in progress here, or has ended and is not reported yet."""
         attempts = [*(worker.execution for worker in self.workers.running()), *(one.execution for one in self._ended)]
         return any(one is not None and one.claim.job.id == job_id for one in attempts)
 
     def _has_newer(self, job_id: int) -> bool:
-        """Whether a newer claim of a job that was in hand is here: then the older one is of no more use."""
+        """Whether this pool has a newer claim of the job, so that the older one is not needed."""
         return job_id in self._waiting_for_previous or job_id in self._waiting_for_new or job_id in self.queue
 
     def _decide(self, execution: Execution, done: Done, wall: int, outdated: bool) -> lifecycle.Decision:
@@ -540,7 +545,7 @@ class Processor:
         words = _last_words(worker)
         worker.idle_output.close()
         if worker.abandoned is not None:
-            # Others stand in line still when what it told of them was not understood: they may have begun.
+            # Runs are still prefetched if a message about them was invalid: they may have started.
             for execution in (worker.abandoned, *worker.prefetched):
                 state, started = execution.claim.state, execution.started or self._clock.wall()
                 self._report(Abandoned({state.job_id: (state.token, started)}))
@@ -550,7 +555,7 @@ class Processor:
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
         if worker.execution is None and wanted and not (worker.ready or worker.child.lease_expired or self.draining):
             self.workers.respawn_later(f"a worker could not start: {describe(status)}{words}")
-        while worker.execution is not None:  # more than one when what it told was not understood
+        while worker.execution is not None:  # more than one if a message was invalid
             execution = worker.finish(wall, monotonic)
             if worker.child.lease_expired and (
                 execution.forced_outcome is None or execution.forced_outcome[0] == FAILED
@@ -559,7 +564,7 @@ class Processor:
             self._ended.append(EndedAttempt(execution, Done(FAILED, describe(status), None, True), wall, monotonic))
 
     def _check_run(self, worker: Worker, monotonic: int) -> None:
-        """Look after a run in progress: its line, its timeout, and what others are to see of it."""
+        """Check a run in progress: revoke the runs behind it, enforce its timeout, report it and its output."""
         run = worker.execution
         if run is None:
             return
@@ -576,7 +581,7 @@ class Processor:
             run.show_at = monotonic + OUTPUT_INTERVAL
 
     def _make_room(self) -> None:
-        """Keep of what runs in progress have printed the last lines alone."""
+        """Drop the output of runs in progress except its last lines."""
         for worker in self.workers.running():
             if worker.execution is not None:
                 worker.execution.shrink()
@@ -587,7 +592,7 @@ class Processor:
             execution.shown = True
             self._report(RunStarted(state.job_id, state.token, execution.started))
         if not self._budget.calm:
-            return  # what it prints stays with it
+            return  # the output stays with the run
         for part in execution.next_parts():
             self._budget.add_waiting(weight_of([part]))
             self._report(OutputPrinted(part))
@@ -607,22 +612,25 @@ def _claim_update(claim: Claim, decision: lifecycle.Decision, parts: tuple[Outpu
 
 
 def _may_prefetch(claim: Claim) -> bool:
-    """Whether it may stand in line with others: not what takes long, nor what must not be begun for nothing."""
+    """Whether this claim may be prefetched. Programs, fresh processes and guarded runs may not.
+
+    Programs and fresh processes take long. A guarded run must not be started needlessly.
+    """
     return claim.job.options.command is None and not _needs_fresh(claim) and not claim.state.guarded
 
 
 def _needs_fresh(claim: Claim) -> bool:
-    """Whether its process must be one that has run nothing before and runs nothing after it."""
+    """Whether the run needs a worker process for itself alone."""
     return claim.job.options.isolation == "fresh"
 
 
 def _forks(claim: Claim) -> bool:
-    """Whether it runs in a child of its worker, in whose process no task may have been called."""
+    """Whether the run is a child process of its worker. No task may have been called in that worker's own process."""
     return claim.job.options.isolation == "fork" and claim.job.options.command is None
 
 
 def _fits(worker: Worker, claim: Claim) -> bool:
-    """Whether the process of a worker is as new as this claim needs it."""
+    """Whether the process of a worker is new enough for this claim's isolation."""
     return not ((worker.touched and _forks(claim)) or (worker.runs and _needs_fresh(claim)))
 
 

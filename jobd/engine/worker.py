@@ -1,12 +1,11 @@
-"""A Worker, seen from the daemon: one child process that runs task functions, one at a time.
+"""The daemon's view of a worker: one child process that executes runs, one at a time.
 
     starting ──ready──▶ idle ──start──▶ busy ──done──▶ idle
-                          │               ├── doomed (timeout, cancel, lost): SIGTERM, then the whole tree is ended
+                          │               ├── forced outcome (timeout, cancel, lost): SIGTERM, then the tree is killed
                           └── end ────────┴──▶ ended (reaped and replaced by the Processor)
 
-Further orders may stand in line behind the run in progress: they lie where the worker takes the next one itself, at
-once, and where they can be taken back. A Worker knows its process and its protocol; what an outcome
-means is the Processor's business.
+The worker may prefetch further orders. They are in shared memory, where the worker takes the next one itself, and from
+where the daemon can revoke them. A Worker knows its process and its protocol; the Processor interprets the outcomes.
 """
 
 from collections import deque
@@ -20,17 +19,17 @@ from jobd.job import FAILED
 from jobd.store.output import MAX_PART
 from jobd.wire import Done, Order, WireError, decode, decode_done, decode_ready, encode_order, end_mark
 
-MAX_CHUNKS = 8  # read at one go while a run is in progress, so that one that floods delays nobody
-TERM_GRACE = 5_000_000  # µs from SIGTERM to the end of the tree
+MAX_CHUNKS = 8  # of CHUNK bytes, per read, so that a run that prints a lot does not delay the others
+TERM_GRACE = 5_000_000  # µs from SIGTERM until the guardian kills the process tree
 NO_END = "[jobd: a task has taken the end of this run's output out of its pipe]"
 DOUBTFUL = "[jobd: {:,} bytes were dropped here: they may be the output of another run]"
 STRAY = "[jobd: what worker {} prints outside of a run is dropped, {:,} bytes so far]"
-KILL_GRACE = 1_000_000  # µs from there to SIGKILL for the guardian itself
-MAX_PREFETCH_WAIT = 2_000  # µs; when a run takes longer, what stands in line behind it is to be taken back
+KILL_GRACE = 1_000_000  # µs from then until the daemon sends SIGKILL, in case the guardian hangs
+MAX_PREFETCH_WAIT = 2_000  # µs; if a run takes longer, the runs prefetched behind it are revoked
 
 
 class Execution:
-    """One attempt, in progress or in line. Moments named `…_at` are monotonic, the others wall clock, in µs."""
+    """One attempt, in progress or prefetched. Times named `…_at` are monotonic, the others wall clock, in µs."""
 
     __slots__ = (
         "_budget", "_keep_from", "_kept", "_limit", "_output", "_parts", "_sizes", "claim", "expires_at",
@@ -43,16 +42,16 @@ class Execution:
         self.started = self.started_at = self.show_at = 0
         self.expires_at: int | None = None
         self.shown = False
-        self.forced_outcome: tuple[str, str] | None = None  # the outcome and error of a run that is being ended
+        self.forced_outcome: tuple[str, str] | None = None  # outcome and error of a run that the daemon ends
         self._output: Output | None = None
         self._limit = output_limit
         self._budget = budget
-        self._parts = self._keep_from = 0  # of the output: how many have been handed in, and the first that is kept
-        self._kept = 0  # characters of those that are kept
-        self._sizes: deque[tuple[int, int]] | None = None  # characters and parts, each time, of these
+        self._parts = self._keep_from = 0  # the number of output parts reported, and the first part that is kept
+        self._kept = 0  # characters in the kept parts
+        self._sizes: deque[tuple[int, int]] | None = None  # (characters, parts) of each report that is kept
 
     def begin(self, wall: int, monotonic: int, show_after: int) -> None:
-        """It is the run in progress from now on."""
+        """Make this the run in progress. It is reported as running after `show_after` µs."""
         self.started, self.started_at = wall, monotonic
         self.show_at = monotonic + show_after
         timeout = self.claim.job.options.timeout
@@ -60,17 +59,17 @@ class Execution:
 
     @property
     def output(self) -> Output:
-        """What it has printed."""
+        """The output of this attempt, created at the first use."""
         if self._output is None:
             self._output = Output(self._limit, self._budget)
         return self._output
 
     def last_lines(self) -> Lines:
-        """The output is complete: what is left of its last line, for the log."""
+        """The rest of the last line, for the log, now that the output is complete."""
         return [] if self._output is None else self._output.end()
 
     def next_parts(self) -> tuple[OutputPart, ...]:
-        """What was printed since the last ones. All parts together stay within the limit."""
+        """The output since the last call. Old parts are dropped so that the kept ones stay within the limit."""
         if self._output is None:
             return ()
         lost, text = self._output.lost, self._output.take()
@@ -89,7 +88,7 @@ class Execution:
         return one, *more
 
     def _forget_first(self, size: int, count: int) -> None:
-        """So many characters in so many parts come to those that are kept: the first ones may have to go."""
+        """Add `size` characters in `count` parts to the kept ones; drop the oldest parts beyond the limit."""
         sizes = self._sizes = deque() if self._sizes is None else self._sizes
         sizes.append((size, count))
         self._kept += size
@@ -99,7 +98,7 @@ class Execution:
             self._keep_from += count
 
     def last_parts(self) -> tuple[OutputPart, ...]:
-        """The rest of what it has printed; where there is no room for that, what says so."""
+        """The rest of the output, or only a notice of the dropped bytes if the memory budget has no room for it."""
         if self._output is None:
             return ()
         if self._budget.crowded:
@@ -107,7 +106,7 @@ class Execution:
         return self.next_parts()
 
     def retracted_parts(self) -> tuple[OutputPart, ...]:
-        """It has not taken place: what drops the parts of its output that have been handed in."""
+        """A part that drops all reported parts, because the task was not called; empty if none were reported."""
         state, count = self.claim.state, self._parts
         return (
             (OutputPart(state.job_id, state.number, state.attempt + 1, count, "", keep_from=count, token=state.token),)
@@ -116,47 +115,47 @@ class Execution:
         )
 
     def shrink(self) -> None:
-        """Keep of what it has printed, and not handed in, the last lines alone."""
+        """Drop the output that is not reported yet, except its last lines."""
         if self._output is not None:
             self._output.shrink(MIN_TAIL)
 
     def close(self) -> None:
-        """Nothing of its output is wanted any more."""
+        """Discard the output and free its memory."""
         if self._output is not None:
             self._output.close()
 
 
 class Worker:
-    """One worker process, the run it is in, if any, and what stands in line behind that."""
+    """One worker process, its run in progress, if any, and its prefetched runs. All times are in µs."""
 
     def __init__(self, child: Child, output_limit: int, show_after: int, budget: Budget) -> None:
         self.child = child
         self.ready = False
         self.runs = 0
-        self.touched = False  # a task has been called in it: it is nothing to fork a run from
+        self.touched = False  # a task was called in this process, so no run may be forked from it
         self.execution: Execution | None = None
-        self.prefetched: deque[Execution] = deque()  # what comes after it
-        self.abandoned: Execution | None = None  # what it is still being ended in, on a claim that is given up
-        self.retiring = False  # replace it when its run is over
-        self.outdated = False  # it has the plugins of before a reload
-        self.output_closed = False  # it has closed its output
-        self.idle_output = Output(output_limit, budget)  # what it prints outside of runs
+        self.prefetched: deque[Execution] = deque()  # in the order of their execution
+        self.abandoned: Execution | None = None  # the run being killed whose claim this node no longer holds
+        self.retiring = False  # replace the worker when it becomes free
+        self.outdated = False  # the process has the plugins from before a reload
+        self.output_closed = False  # the process has closed its output
+        self.idle_output = Output(output_limit, budget)  # output from before the worker was ready
         self._budget = budget
         self._output_limit = output_limit
         self._show_after = show_after
         self._split = Split()
-        self.has_unparsed = False  # something was read since its words were last heard
-        self._stray_logged = False  # something was printed outside of its runs
-        self.garbled = False  # it may have told the end of a run in words that were not understood
+        self.has_unparsed = False  # output was read since the messages were last received
+        self._stray_logged = False  # STRAY was logged
+        self.garbled = False  # a message was invalid; it may have been the end of a run
         self._stages: list[int] = []
         self._why = ""
 
     # Runs
 
     def start(self, claim: Claim, order: Order, wall: int, monotonic: int) -> bool:
-        """Send an order: to run now, or, from the child's next `flush` on, after what it has in hand.
+        """Send an order to an idle worker, or add it to the prefetched ones, which the child gets at its next `flush`.
 
-        False: it does not take it.
+        False: the worker does not take it.
         """
         self.child.send(encode_order(order))
         execution = Execution(claim, order.serial, self._output_limit, self._budget)
@@ -172,20 +171,23 @@ class Worker:
         return True
 
     def load(self) -> int:
-        """How many orders it has in hand."""
+        """The number of orders that the worker has, running or prefetched."""
         return len(self.prefetched) + (self.execution is not None)
 
     def claims(self) -> list[Claim]:
-        """What it has in hand."""
+        """The claims of the run in progress and of the prefetched runs."""
         in_flight = [self.execution, *self.prefetched] if self.execution is not None else []
         return [execution.claim for execution in in_flight]
 
     def in_progress(self) -> Execution | None:
-        """The run that it is in, also if nothing of that will be recorded."""
+        """The run in progress, even if it was abandoned and will not be recorded."""
         return self.execution or self.abandoned
 
     def revoke_prefetched(self, wall: int, monotonic: int) -> list[Claim]:
-        """What it has not begun, taken out of its hands. (Of what is left it may have ended some, not yet heard of.)"""
+        """Revoke the orders that the worker has not started; their claims.
+
+        Some of the remaining runs may have ended already, if their messages have not been received yet.
+        """
         back: list[Claim] = []
         for _ in range(min(self.child.revoke(), self.load())):
             if self.prefetched:
@@ -197,7 +199,7 @@ class Worker:
         return back[::-1]
 
     def finish(self, wall: int, monotonic: int) -> Execution:
-        """The run in progress is over: what it was. The next in line is the run in progress now."""
+        """Return the run in progress, which has ended. The next prefetched run becomes the run in progress."""
         execution = self.execution
         assert execution is not None
         self._advance(wall, monotonic)
@@ -210,19 +212,19 @@ class Worker:
         if self.execution is not None:
             self.execution.begin(wall, monotonic, self._show_after)
 
-    # Words and output
+    # Messages and output
 
     def read(self) -> None:
-        """Read some of what it printed. What it said until then is to be heard next."""
+        """Read some output, at most about MAX_CHUNKS * CHUNK bytes. The caller receives messages next (see Split)."""
         self._read(MAX_CHUNKS * CHUNK)
 
     def receive(self) -> list[bytes]:
-        """What it said since this was last asked. Raises WireError when it can say no more."""
+        """The messages since the last call. Raises WireError if the worker has closed its socket."""
         self.has_unparsed = False
         return self.child.receive()
 
     def parse_message(self, packet: bytes) -> Done | None:
-        """What the process says: how its run ended, if it is that. Raises WireError for nonsense."""
+        """Parse a message; the end of the run in progress, or None for "ready". Raises WireError if it is invalid."""
         message = decode(packet)
         if message[0] == "done":
             done = decode_done(message)
@@ -236,27 +238,31 @@ class Worker:
         raise WireError("it does not fit what the worker was doing")
 
     def output_so_far(self) -> Lines:
-        """What has come of the output of the run in progress; the complete lines, for the log. All has been heard."""
+        """Add the output read so far to the run in progress; its complete lines, for the log.
+
+        All messages must have been received since the last read.
+        """
         if not self._split:
             return []
         self._doubt_if_garbled()
         return self._deliver(self._split.so_far())
 
     def rest_of_output(self, done: Done) -> Lines:
-        """The rest of the output of the run in progress, which has told its end."""
+        """Add the rest of the output to the run in progress, whose end was received; the lines, for the log."""
         if done.secret is not None:
             return self._deliver(self._up_to(end_mark(done.secret)))
         self._read(self.child.unread())
         return self._deliver(self._split.rest())
 
     def last_output(self) -> Lines:
-        """What is left of the output of a process that has ended, and whose words have all been heard."""
+        """Add the last output of a process that has ended, after all its messages; the lines, for the log."""
         self._read(self.child.unread())
         self._doubt_if_garbled()
         return self._deliver(self._split.rest())
 
     def _up_to(self, mark: bytes) -> Chunk | None:
-        """The output up to a mark that was told, and so has been written; None: a task has taken it out."""
+        """The output before a marker that the worker has announced, and so has written. None: a task has read it out
+        of the pipe."""
         share = self._split.end(mark)
         left = self.child.unread() if share is None else 0
         while share is None and left > 0 and (size := self._read(CHUNK)):
@@ -271,7 +277,7 @@ class Worker:
             self._split.doubt()
 
     def _deliver(self, share: Chunk | None) -> Lines:
-        """Give what has come to whom it belongs."""
+        """Add output to the run in progress, or to `idle_output` before the worker is ready; the lines, for the log."""
         if share is None:
             return self._add_notice(NO_END)
         data, dropped = share
@@ -287,18 +293,18 @@ class Worker:
         return output.add_notice(text) if output is not None else [("warning", text)]
 
     def _output(self) -> Output | None:
-        """That to which belongs what comes now; None: it is nobody's."""
+        """The owner of the output that arrives now, or None outside of runs."""
         if (execution := self.in_progress()) is not None:
             return execution.output
         return None if self.ready else self.idle_output
 
     def _drop_stray(self, size: int) -> Lines:
-        """Something that outlived its run has printed `size` bytes. This is said once."""
+        """Drop `size` bytes that were printed outside of runs. A warning is logged once per worker."""
         logged, self._stray_logged = self._stray_logged, True
         return [] if logged else [("warning", STRAY.format(self.child.pid, size))]
 
     def _read(self, most: int) -> int:
-        """Read output until it is `most` bytes, or a little more; how many they were."""
+        """Read at least `most` bytes of output, if so many are available; the number of bytes read."""
         size, data = 0, None
         while size < most and (data := self.child.read_output()):
             self._split.add(data)
@@ -309,10 +315,10 @@ class Worker:
         self.has_unparsed = True
         return size
 
-    # Endings
+    # Termination
 
     def terminate_run(self, outcome: str, error: str, now: int, grace: int = TERM_GRACE) -> None:
-        """End the run in progress: SIGTERM, `grace` µs later the whole process tree. `now` is monotonic."""
+        """End the run in progress: SIGTERM, `grace` µs later kill the process tree. `now` is monotonic."""
         if self.execution is not None and self.execution.forced_outcome is None:
             self.execution.forced_outcome = (outcome, error)
             self.retiring = True
@@ -322,14 +328,14 @@ class Worker:
             self.advance_shutdown(now)
 
     def end(self, now: int, why: str = "its process was ended", grace: int = 0) -> None:
-        """End the process after `grace` µs, idle or not; `why` becomes the error of a run that it is still in then."""
+        """End the process after `grace` µs, idle or not. A run still in progress then fails with the error `why`."""
         self.retiring = True
         self._why = why
         self._stages = [now + grace, now + grace + KILL_GRACE]
         self.advance_shutdown(now)
 
     def advance_shutdown(self, now: int) -> None:
-        """Take the next step of an ending that is due."""
+        """Do the next stage of the termination, if it is due: kill the process tree, then SIGKILL."""
         if not self._stages or now < self._stages[0]:
             return
         self._stages.pop(0)
@@ -341,7 +347,7 @@ class Worker:
         self.child.end()
 
     def next_at(self) -> int | None:
-        """When this worker needs attention without being asked; None: never."""
+        """When this worker next needs `_check_run` or `advance_shutdown` (monotonic µs), or None."""
         if self._stages:
             return self._stages[0]
         execution = self.execution
@@ -351,6 +357,6 @@ class Worker:
         return min(at, self.prefetch_ends_at()) if self.prefetched else at
 
     def prefetch_ends_at(self) -> int:
-        """From when on nothing stands in line behind the run in progress."""
+        """When the runs prefetched behind the run in progress are revoked (monotonic µs)."""
         assert self.execution is not None
         return self.execution.started_at + MAX_PREFETCH_WAIT
