@@ -1,6 +1,6 @@
-"""The engine of a daemon: its processors, its keeper, and the dispatch loop's half of what they say to each other.
+"""The engine of a daemon: its processors, its keeper, and the dispatch loop's side of their messages.
 
-It owns no wait: the daemon's one loop asks `readers` and `timeout`, waits, and calls `step`.
+It does not wait: the daemon's loop waits for the descriptors of `readers`, at most `timeout` seconds, and calls `step`.
 """
 
 import random
@@ -46,9 +46,9 @@ from jobd.errors import JobdError
 from jobd.settings import Settings
 from jobd.store.store import Store, open_store
 
-LOW_WATER_HORIZON = SECOND // 4  # claims are asked for when less than half of what this time needs is in hand
-MAX_REFRESHES = 100  # that are asked for and not answered: commands that come and go while the keeper waits
-KEEPER_TIMEOUT = 60 * SECOND  # a keeper that is so late for its next poll hangs
+LOW_WATER_HORIZON = SECOND // 4  # request more claims when those held cover less than half of this horizon
+MAX_REFRESHES = 100  # unanswered requests; limits memory if many commands come while the keeper waits
+KEEPER_TIMEOUT = 60 * SECOND  # a keeper this late for its poll is considered hung
 
 
 def _start_journal(settings: Settings) -> StartJournal:
@@ -60,7 +60,11 @@ def _spool(settings: Settings) -> Spool:
 
 
 class Engine:
-    """Runs jobs, from `start` until `finished`."""
+    """Runs jobs, from `start` until `finished`. Its methods are called in the main thread only.
+
+    `instance` identifies the installation on this machine; `chance` returns a number from 0 to 1. The other arguments
+    are factories, which the simulator replaces.
+    """
 
     def __init__(
         self,
@@ -84,7 +88,7 @@ class Engine:
         self._spawner = spawner(settings)
         self._since = self._clock.wall()
         self._start_journal = start_journal(settings)
-        known_starts = self._start_journal.read()  # by the daemon before this one
+        known_starts = self._start_journal.read()  # of the previous daemon
         self._inbox: Mailbox[ToDispatch] = mailbox()
         self.budget = Budget()
         self.pools = Pools(settings.pools, self._processor)
@@ -92,8 +96,8 @@ class Engine:
         self._state = "running"
         self._stop_at: int | None = None
         self._leaving = False
-        self._refreshes = 0  # that have been asked for and not been answered
-        self._trusted = 0
+        self._refreshes = 0  # requested and not answered yet
+        self._trusted = 0  # the deadline that the workers have, monotonic µs
         self.keeper = Keeper(
             settings,
             lambda: store(settings),
@@ -109,10 +113,10 @@ class Engine:
         )
         self._thread = threading.Thread(target=self.keeper.run, name="keeper", daemon=True)
 
-    # The service's side
+    # Called by the daemon
 
     def start(self) -> None:
-        """Open the database, sign this node on and start the workers. Raises JobdError when that cannot be done."""
+        """Start the workers, open the database and register this node. Raises JobdError if that fails."""
         self.pools.step()
         self._thread.start()
         while not self.node:
@@ -128,7 +132,7 @@ class Engine:
         return [self._inbox.descriptor, *self.pools.readers()]
 
     def timeout(self) -> float | None:
-        """Seconds until `step` has something to do of itself; None: never."""
+        """Seconds until `step` has timed work to do; None: it has none."""
         waits = [] if (wait := self.pools.timeout()) is None else [wait]
         now = self._clock.monotonic()
         if self._stop_at is not None:
@@ -138,7 +142,7 @@ class Engine:
         return max(0, min(waits)) / SECOND if waits else None
 
     def step(self, ready: Collection[int]) -> None:
-        """Handle what is readable and do what is due. Raises JobdError when the keeper cannot go on."""
+        """Handle the descriptors in `ready` and do the work that is due. Raises the error that ended the keeper."""
         if self._inbox.descriptor in ready:
             self._read_inbox()
         self._check_lease()  # before anything can start
@@ -152,7 +156,7 @@ class Engine:
             self._wind_down()
 
     def drain(self) -> None:
-        """Claim no more, give back what has not started, let what runs go on for `stop_timeout`."""
+        """Stop claiming, give back the jobs that have not started, and let runs continue for `stop_timeout`."""
         if self._state == "running":
             self._state = "draining"
             self._stop_at = self._clock.monotonic() + self._settings.stop_timeout
@@ -160,7 +164,7 @@ class Engine:
             self.pools.give_back_all()
 
     def abort(self) -> None:
-        """As `drain`, but end what runs at once; it is recorded as lost."""
+        """As `drain`, but kill runs at once. They are recorded as lost."""
         self.drain()
         self._stop_at = None
         self.pools.stop_runs("the daemon was stopped", grace=False)
@@ -170,7 +174,10 @@ class Engine:
         self.pools.close()
 
     def reload(self, settings: Settings) -> None:
-        """Put new settings and new plugin code into effect; runs in progress are not disturbed."""
+        """Apply new settings and new plugin code. Runs in progress are not disturbed.
+
+        Raises JobdError if the names of the pools have changed.
+        """
         if set(settings.pools) != set(self.pools.names()):
             raise JobdError("pools cannot be added or removed by a reload", "restart the daemon")
         self._settings = settings
@@ -179,13 +186,13 @@ class Engine:
         self.keeper.inbox.put(SettingsChanged(settings))
 
     def takes_unknown_task(self) -> bool:
-        """Whether a worker has been given a task that it does not know. Asking forgets it."""
+        """Whether a worker was given a task that it does not know, since the last call."""
         return self.pools.take_unknown_task()
 
     def refresh(self, reply: Callable[[str | None], None]) -> None:
-        """Look at the database now; `reply` is called from `step` when what was there is in effect.
+        """Process the changes in the database now. `step` calls `reply` when they are in effect.
 
-        Or with the reason, in words, why the database cannot be used.
+        The argument of `reply` is None, or the reason why the database cannot be used.
         """
         if self._refreshes >= MAX_REFRESHES:
             reply(self.keeper.trouble or "too many commands wait for it")
@@ -194,12 +201,12 @@ class Engine:
         self.keeper.inbox.put(Refresh(reply))
 
     def healthy(self) -> bool:
-        """Whether the keeper goes round (a database that is away is no illness)."""
+        """Whether the keeper thread is alive and cycling. A database outage does not count as unhealthy."""
         at_most = self._settings.poll + KEEPER_TIMEOUT
         return self._thread.is_alive() and self._clock.monotonic() - self.keeper.last_cycle_at < at_most
 
     def status(self) -> dict[str, object]:
-        """What `jobd status` shows of the engine."""
+        """The engine's part of `jobd status`."""
         running = self.pools.running()
         return {
             "state": self._state,
@@ -246,7 +253,7 @@ class Engine:
                     self.pools.start_recorded(job_id, token, held)
                 case ClaimVanished(job_id=job_id, token=token):
                     self.pools.drop(job_id, token, "its claim is gone from the table; it was ended")
-                    if not self.pools.is_in_flight(job_id):  # else it is told when nothing of it can run any more
+                    if not self.pools.is_in_flight(job_id):  # else Abandoned follows when its process has ended
                         self.keeper.inbox.put(Abandoned({job_id: (token, None)}))
                 case Refreshed(reply=reply):
                     self._refreshes -= 1
@@ -254,7 +261,7 @@ class Engine:
                 case NodeRegistered(node=node):
                     self.node = node
                 case LeaseRenewed():
-                    pass  # what it means is looked after in every step
+                    pass  # it only wakes the loop: every step checks the lease
                 case DeclaredDead(node=node):
                     self.node = node
                     self.pools.abandon_all("another node has taken it over; it was ended here")
@@ -271,7 +278,7 @@ class Engine:
             self.pools.give_back_all()
 
     def _request_claims(self) -> None:
-        """Ask for more before the workers run dry, where there is more."""
+        """Request more claims for each pool that runs low, if the keeper has reported more due jobs for it."""
         for pool in list(self._more):
             processor = self.pools[pool]
             demand = processor.demand(LOW_WATER_HORIZON)
@@ -280,7 +287,7 @@ class Engine:
                 self.keeper.inbox.put(ClaimMore())
 
     def _check_lease(self) -> None:
-        """Tell the workers how long they may run, and end their runs when the lease is over."""
+        """Send changed deadlines to the workers' guardians, and end all runs when the lease has expired."""
         if not self.node:
             return
         lease, now = self.keeper.lease, self._clock.monotonic()
@@ -290,15 +297,15 @@ class Engine:
             self._trusted = trusted
             self.pools.trust_until(trusted)
         if bound and lease.expired(now):
-            # Also what was claimed just before, and of which the answer came only now.
+            # This includes claims that arrived in this step: their commit was confirmed too late.
             self.pools.abandon_all("the database is out of reach and the lease is over; it was ended")
 
     def _bound_by_lease(self) -> bool:
-        """Whether runs must end when the lease does: another node may take them over."""
+        """Whether runs must end when the lease does: `on_db_loss` says so, or another node may take them over."""
         return self._settings.on_db_loss == "kill" or not self.keeper.watch.alone()
 
     def _lease_at(self) -> int:
-        """When the lease needs attention although the keeper says nothing."""
+        """When `_check_lease` has work to do without a message from the keeper (monotonic µs)."""
         lease = self.keeper.lease
         return (lease.deadline() or 0) if self._bound_by_lease() else lease.prolong_at(self._trusted)
 
@@ -306,7 +313,7 @@ class Engine:
         if self._stop_at is not None and self._clock.monotonic() >= self._stop_at:
             self._stop_at = None
             self.pools.stop_runs("the daemon was stopped before it had finished", grace=True)
-        # A process that is still being killed counts too: what a node leaves behind, others begin at once.
+        # Wait for processes that are being killed too: after the sign-off other nodes may start their jobs at once.
         if not self.pools.any_in_flight() and not self._leaving:
             self._leaving = True
             self.keeper.inbox.put(SignOff())

@@ -1,6 +1,6 @@
-"""What concerns all jobs: a start of a daemon, new plugins or zones, a clock put back. Done in slices, one a cycle.
+"""Work that concerns every job (daemon start, new plugins or zones, a clock set back), in slices, one per cycle.
 
-With a million jobs one look at all of them takes seconds, for which nothing else would be claimed or written.
+A single transaction over a million jobs would take seconds, in which nothing else could be claimed or written.
 """
 
 from collections.abc import Callable
@@ -15,24 +15,24 @@ from jobd.store import installation, slices
 from jobd.store import schedule_table as table
 from jobd.store.store import Session
 
-JOBS_PER_SLICE = 2_000  # jobs at a time
-CLOCK_TOLERANCE = SECOND  # by less than this a clock is not put back, but kept right
+JOBS_PER_SLICE = 2_000  # a few milliseconds of database time
+CLOCK_TOLERANCE = SECOND  # smaller differences are NTP corrections
 _LOWEST_ID = -(2**63)
 
 
 class FullPass(NamedTuple):
-    """What all jobs are looked at for, and how far that has come."""
+    """The tasks of a pass over all jobs, and its progress."""
 
-    starting: bool = False  # ask for a run of those that are due when a daemon starts
-    wake: bool = False  # offer those again whose task was unknown
-    zones: bool = False  # move those to the zone of the installation that follow another, or older rules
-    all_zones: bool = False  # there are new rules: all that follow any zone are to be looked at
-    put_back: int = 0  # have those looked at that wait for a time which the clock, put back by so much, has yet to show
-    after: int = _LOWEST_ID  # the jobs up to this id have been looked at
+    starting: bool = False  # request a run of each job whose schedule is the start of a daemon (@reboot)
+    wake: bool = False  # make jobs ready again whose task was unknown
+    zones: bool = False  # re-plan jobs that follow another zone than the installation's, or older zone rules
+    all_zones: bool = False  # the zone rules have changed, so check the jobs of every zone
+    put_back: int = 0  # re-plan jobs that wait for a time which the clock, set back by this many µs, will reach again
+    after: int = _LOWEST_ID  # the jobs up to this id are done
 
 
 def add_pass(sweeps: list[FullPass], new: FullPass) -> list[FullPass]:
-    """`sweeps` and `new`. The first of `sweeps` may have begun; `new` is merged into a later one, if there is one."""
+    """Append `new`, or merge it into the last pass if that has not started. (Only the first may have started.)"""
     if len(sweeps) < 2:
         return [*sweeps, new]
     last = sweeps[-1]
@@ -43,7 +43,7 @@ def add_pass(sweeps: list[FullPass], new: FullPass) -> list[FullPass]:
 
 
 def run_slice(session: Session, work: FullPass, now: int, zone: str) -> FullPass | None:
-    """Look at the next slice of the jobs; what is left to do."""
+    """Do the next slice of a pass; the rest of the pass, or None at its end. `now` is wall-clock µs."""
     if work.zones and work.after == _LOWEST_ID:
         work = _with_zone_checks(session, work, zone)
     until, more = slices.slice_end(session, work.after, JOBS_PER_SLICE)
@@ -63,10 +63,10 @@ def run_slice(session: Session, work: FullPass, now: int, zone: str) -> FullPass
 
 
 def _with_zone_checks(session: Session, work: FullPass, zone: str) -> FullPass:
-    """`work` with what the zones ask for, at its beginning.
+    """`work` at its start, with `zones` and `all_zones` set as needed.
 
-    At a start, mostly nothing: to look at a million jobs takes some seconds of processor time. A node that has just
-    heard of another zone looks in any case: it may have planned by the one before after others had looked.
+    A start usually needs no zone check, which would cost seconds of processor time for a million jobs. A node that has
+    just adopted another zone always checks: it may have planned jobs by its old zone after other nodes had checked.
     """
     version, looked_for = installation.looked_at(session)
     is_new = version != rules_version()
@@ -74,17 +74,17 @@ def _with_zone_checks(session: Session, work: FullPass, zone: str) -> FullPass:
 
 
 def clock_set_back_by(session: Session, wall: Callable[[], int], instance: str) -> int:
-    """By how much the clock was put back while no daemon of this instance ran: it has runs that end in the future.
+    """By how many µs the clock was set back while no daemon of this instance ran, judged by runs that end in the future.
 
-    Those of others tell nothing: their clocks may be ahead of this one. The clock is read again after the history: the
-    way there may be slow.
+    Runs of other instances do not count, because their clocks may be ahead. The clock is read again after the query,
+    which may be slow.
     """
     ahead = table.last_finished(session, instance, wall() + CLOCK_TOLERANCE) - wall()
     return ahead if ahead > CLOCK_TOLERANCE else 0
 
 
 def _start_jobs(session: Session, ids: list[int], now: int, zone: str) -> None:
-    """Ask for a run, at `now`, of those of these jobs that are due at a start. What runs already is left alone."""
+    """Request a run at `now` for each of these jobs that is due at a start, unless a run is in progress or requested."""
     states = []
     for one in table.load_for_update(session, ids) if ids else ():
         job = one.job
@@ -99,7 +99,7 @@ def _start_jobs(session: Session, ids: list[int], now: int, zone: str) -> None:
 
 
 def _move_jobs(session: Session, work: FullPass, until: int, now: int, zone: str) -> None:
-    """Move those jobs of a slice to `zone` that follow another. What is claimed keeps its own until its run is over."""
+    """Re-plan the jobs of a slice that do not follow `zone`. Claimed jobs keep their zone until their run has ended."""
     found = slices.unclaimed_fingerprints(session, work.after, until)
     ids = [job_id for job_id, fingerprint in found if follows_another(fingerprint, zone, work.all_zones)]
     states = []

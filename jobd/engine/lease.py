@@ -1,46 +1,45 @@
-"""When may this node run what it has claimed, and when may it take over what another has: a pure state machine.
+"""When a node may run the jobs that it has claimed, and when it may take over those of another: a pure state machine.
 
-A claim is good while its node's heartbeat is. The two rules, which only together keep a job from running twice:
+A claim is valid while its node's heartbeat advances. Two rules together keep a job from running twice:
 
-    my own    From the moment a renewal was *sent* I may trust it for `lease` less a margin. Past that my own runs are
-              killed, before anybody may take them over. (Not from the moment of the answer: it may have been long
-              on its way.)
-    another's I may take over only after I have seen its heartbeat counter stand still for a whole lease on my own
-              monotonic clock. No wall clock of any machine decides.
+    own lease     A renewal is trusted for `lease` less a margin, counted from the moment when it was *sent*, because
+                  the answer may have taken long. After that the node kills its runs, before others may take over.
+    other node    A node may take over another one's claims only after it has seen that heartbeat counter stand still
+                  for a whole lease on its own monotonic clock. No wall clock is involved.
 
-Where node and node are on one machine there is a third one, which needs no waiting:
+For nodes on one machine there is a third rule, which needs no waiting:
 
-    a neighbour's  I may take over as soon as its lock (jobd.engine.nodelock) is free that I have seen held: then its
-              daemon has ended, and so have all that it ran. One that I have never seen held says nothing: its node may
-              be on another machine. A daemon that is frozen holds its lock, so it has its lease.
+    neighbour     A node may take over at once when a neighbour's lock (jobd.engine.nodelock) is free that it has seen
+                  held: then the daemon and all its runs have ended. A lock never seen held proves nothing, because its
+                  node may be on another machine. A frozen daemon still holds its lock, so its lease decides.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 
-MARGIN_SHARE = 6  # the margin is a sixth of the lease: time enough to kill and to see the dead reaped
-RENEWALS = 3  # in a lease, so that two may fail
+MARGIN_SHARE = 6  # the margin is a sixth of the lease: enough time to kill the runs and to reap their processes
+RENEWALS = 3  # per lease, so that two may fail
 
 
 class Lease:
-    """This node's own lease. Moments are monotonic microseconds."""
+    """This node's own lease. `length` and all times are µs, times are monotonic."""
 
     def __init__(self, length: int) -> None:
         self.length = length
         self._sent: int | None = None
 
     def renewed(self, sent: int) -> None:
-        """A renewal that was sent at `sent` has been confirmed."""
+        """Note that a renewal sent at `sent` was confirmed."""
         self._sent = sent if self._sent is None else max(self._sent, sent)
 
     def deadline(self) -> int | None:
-        """Until when runs may go on; None before the first renewal."""
+        """The time until which runs may continue; None before the first renewal."""
         return None if self._sent is None else self._sent + self.length - self.length // MARGIN_SHARE
 
     def prolonged(self, now: int, before: int) -> int:
-        """Until when runs may go on on a node that is alone, database or no: `before`, or longer when it is time.
+        """The deadline of runs on the only node, even without the database: `before`, or later if extension is due.
 
-        Nobody prolongs this for a daemon that is frozen, so that its runs end although the node that has come to share
-        its work meanwhile, and takes it for dead, is one that it has not heard of.
+        A frozen daemon does not extend this deadline. So its runs end even if a node that joined while it was frozen,
+        and that it has never seen, has taken over.
         """
         deadline = max(before, self.deadline() or 0)
         if now < self.prolong_at(deadline):
@@ -48,31 +47,31 @@ class Lease:
         return now + self.length - self.length // MARGIN_SHARE
 
     def prolong_at(self, deadline: int) -> int:
-        """When it is time to prolong what ends at `deadline`."""
+        """The time at which a deadline is to be extended."""
         return deadline - self.length // RENEWALS
 
     def renewal_due(self) -> int:
-        """When to renew next."""
+        """The time of the next renewal; 0 before the first one."""
         return 0 if self._sent is None else self._sent + self.length // RENEWALS
 
     def expired(self, now: int) -> bool:
-        """Whether this node's claims may no longer be trusted."""
+        """Whether this node may no longer trust its claims."""
         deadline = self.deadline()
         return deadline is None or now >= deadline
 
 
 class Watch:
-    """What this node has seen of the others' heartbeats."""
+    """The heartbeats of the other nodes, as this node has seen them. `lease` is in µs."""
 
     def __init__(self, lease: int) -> None:
         self._lease = lease
         self._seen: dict[int, tuple[object, int]] = {}  # node → (counter, when it was first seen at that value)
 
     def observe(self, asked: int, answered: int, heartbeats: Iterable[tuple[int, object]]) -> list[int]:
-        """Note the live nodes' (id, counter); the ids of those that have stood still for a whole lease.
+        """Note the (id, counter) of each live node; the ids of those whose counter stood still for a whole lease.
 
-        The counters were read at some moment between `asked` and `answered`, which a slow database may put far apart.
-        So what is new counts from the later moment, and has stood still until the earlier one.
+        The counters were read at some moment between `asked` and `answered` (monotonic µs), which are far apart if the
+        database is slow. So a new value counts from the later moment, and it stood still until the earlier one.
         """
         seen = {}
         for node, counter in heartbeats:
@@ -82,7 +81,7 @@ class Watch:
         return [node for node, (_, since) in seen.items() if asked - since >= self._lease]
 
     def alone(self) -> bool:
-        """Whether no other node was registered when last looked."""
+        """Whether the last observation contained no other node. Any thread may call this."""
         return not self._seen
 
 
@@ -94,16 +93,16 @@ class Neighbours:
         self._seen: dict[int, str] = {}  # node → its lock
 
     def observe(self, locks: Mapping[int, str | None]) -> list[int]:
-        """Note the live nodes' locks; the ids of those that have ended."""
+        """Note the lock names of the live nodes, by id; the ids of those that have ended."""
         self._seen = {
             node: lock for node, lock in locks.items() if lock and (node in self._seen or self._is_held(lock))
         }
         return self.ended()
 
     def ended(self) -> list[int]:
-        """The ids of those, of the nodes last observed, that have ended."""
+        """The ids of the neighbours whose lock is no longer held, so that their daemon has ended."""
         return [node for node, lock in self._seen.items() if not self._is_held(lock)]
 
     def any(self) -> bool:
-        """Whether there are any."""
+        """Whether this machine has other nodes."""
         return bool(self._seen)

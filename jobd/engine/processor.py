@@ -363,8 +363,7 @@ class Processor:
         return may_wait(self.workers.size, self.pace, self._clock.monotonic() - self._last_start_at)
 
     def _give_back_waiting(self, monotonic: int) -> None:
-        """Give back claims that have waited too long, except as many as may wait. Other nodes may have a free worker.
-        """
+        """Give back claims that have waited too long, except as many as may wait: other nodes may have free workers."""
         oldest, patient = self.queue.oldest(), self._clock.wall() - MAX_READY_WAIT
         if oldest is None or oldest > patient or self.workers.idle() is not None:
             return

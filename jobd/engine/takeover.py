@@ -1,7 +1,7 @@
-"""What becomes of the claims of a node that is gone: whoever finds it dead declares it so and gives its jobs on.
+"""The takeover of a dead node's claims: a node that finds it dead declares it dead and releases its jobs.
 
-Declaring a node dead is one conditional write, so two finders never both do it; from then on every late
-write of the dead is refused by its fencing tokens.
+The declaration is one conditional write, so of two nodes only one succeeds. After that, fencing tokens cause every
+late write of the dead node to be refused.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ KnownStarts = Mapping[tuple[int, int], int]  # job id and fencing token → when
 
 
 class Losses(NamedTuple):
-    """What a node that is gone had claimed: how many runs had begun, and how many jobs had not."""
+    """The numbers of lost runs, and of released jobs whose run had not started."""
 
     runs: int
     waiting: int
@@ -28,28 +28,30 @@ class Losses(NamedTuple):
 def take_over(
     session: Session, node: nodes.NodeRow, known_starts: KnownStarts, now: int, settings: Settings, reason: str
 ) -> Losses | None:
-    """Declare `node` dead if its heartbeat is still what was seen, and give on what it had claimed; None: it lives."""
+    """Declare `node` dead and release its claims, if its heartbeat is still the one in `node`; else None: it is alive.
+
+    `now` is wall-clock µs. `reason` becomes the error of the lost runs.
+    """
     if not nodes.declare_dead(session, node.id, node.heartbeat, now):
         return None
     return release_claims(session, node.id, {}, known_starts, now, settings, reason)
 
 
 class UnregisteredNode(NamedTuple):
-    """A node that has claims although it has signed off, or nobody has ever heard of it (its heartbeat is -1)."""
+    """A node that has claims although it has signed off, was declared dead, or has no row (its heartbeat is -1)."""
 
     node: int
     heartbeat: int
-    tokens: int  # of its claims, added up: other claims under the same name are to be watched anew
+    tokens: int  # the sum over its claims; it changes if the claims do, and then the wait for a takeover restarts
     instance: str
 
 
 def unregistered_nodes(session: Session) -> list[UnregisteredNode]:
     """The nodes that have claims and are not registered.
 
-    Not jobd but somebody's hands make such, so what the tables say proves nothing: the node may be alive. But it finds
-    in its next cycle that it is declared dead, or at its next heartbeat that these claims are not its own, and ends its
-    runs; and if it cannot have a cycle, it ends them when its lease is over. So it is with these as with a heartbeat
-    that stands still: whoever has seen them unchanged for a whole lease may take over.
+    Only manual edits cause this, so the node may be alive. It then ends its runs: in its next cycle, because it finds
+    itself declared dead; at its next heartbeat, because these claims are not its own; or, without a cycle, when its
+    lease ends. Treat it like a stalled heartbeat: take over after a full lease without change.
     """
     ids = table.orphans(session)
     known = nodes.look_up(session, ids) if ids else {}
@@ -62,7 +64,7 @@ def unregistered_nodes(session: Session) -> list[UnregisteredNode]:
 def take_over_unregistered(
     session: Session, seen: UnregisteredNode, known_starts: KnownStarts, now: int, settings: Settings
 ) -> Losses | None:
-    """Give on what a node has claimed that is gone, if it still is as it was seen; None: it is not."""
+    """Release the claims of an unregistered node, if nothing has changed since it was `seen`; else None."""
     if seen not in unregistered_nodes(session):
         return None
     return release_claims(session, seen.node, {}, known_starts, now, settings, "its node is gone")
@@ -77,7 +79,7 @@ def release_claims(
     settings: Settings,
     reason: str,
 ) -> Losses:
-    """Record the runs of `node` as lost and free its jobs, except those in `kept` (job id → fencing token)."""
+    """Record the runs of `node` as lost and release its jobs, except those in `kept` (job id → fencing token)."""
     updates = []
     runs = 0
     for one in table.claims_of(session, node):

@@ -261,8 +261,7 @@ class Worker:
         return self._deliver(self._split.rest())
 
     def _up_to(self, mark: bytes) -> Chunk | None:
-        """The output before a marker that the worker has announced, and so has written. None: a task has read it out
-        of the pipe."""
+        """The output before a marker that the worker has announced, and so has written. None: a task removed it."""
         share = self._split.end(mark)
         left = self.child.unread() if share is None else 0
         while share is None and left > 0 and (size := self._read(CHUNK)):
