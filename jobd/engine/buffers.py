@@ -1,17 +1,17 @@
-"""How much the daemon holds of what runs print, return and fail with: one count, and one limit for all of it.
+"""The memory budget for the output, results and errors of runs: one count and one limit for all pools.
 
     output of runs in progress ──▶ parts and outcomes that wait ──▶ database
          (printing)                       (waiting)        └──▶ spool, while the database is away
 
-It counts from when it has been read from a worker until the database has it, or the spool alone. When the database
-takes it more slowly than it comes, or not at all, these give way, in this order:
+Data counts from its arrival from a worker until it is in the database, or in the spool only. If it arrives faster than
+the database takes it, the daemon reacts in this order:
 
-    half of the limit waits         nothing more is claimed, what runs print stays with them, outcomes leave the memory
-                                    for the spool (while the database is away)
-    three quarters are in use       output is dropped, and its place in the run's log says how much
-    all is in use                   no run begins until there is room
+    half of the limit waits         no more claims, output stays with its run, outcomes move from memory to the spool
+                                    (during an outage)
+    three quarters are in use       output is dropped, and a notice in the run's output says how much
+    all is in use                   no run starts until there is room
 
-An outcome is never dropped. Beyond the limit comes what the runs in progress then still tell and print.
+An outcome is never dropped. Outcomes of the runs that are then in progress may exceed the limit.
 """
 
 import sys
@@ -22,24 +22,24 @@ from jobd.claim import ClaimUpdate, OutputPart
 from jobd.clock import MINUTE
 from jobd.store.output import PART
 
-LIMIT = 32 * 2**20  # bytes: the output of some hundred runs by default, and as much as a daemon takes without any
-MAX_RUN_WAITING = 2**20  # bytes, of all attempts of a run that wait together
-OUTCOME_OVERHEAD = 1_000  # bytes that one takes without its texts, as measured
+LIMIT = 32 * 2**20  # bytes: the output of some hundred runs by default, and as much as an idle daemon uses
+MAX_RUN_WAITING = 2**20  # bytes of all waiting attempts of one run
+OUTCOME_OVERHEAD = 1_000  # bytes of an outcome without its texts, measured
 
 
 class Budget:
-    """What is in use."""
+    """The bytes in use. `limit` is in bytes."""
 
     def __init__(self, limit: int = LIMIT) -> None:
         self.limit = limit
-        self.waiting = 0  # bytes to be written
-        self.printing = 0  # bytes of output that runs in progress have; the dispatch loop alone changes this
+        self.waiting = 0  # bytes that wait for the database
+        self.printing = 0  # bytes of output of runs in progress; only the dispatch loop changes this
         self._lock = threading.Lock()
-        self._dropped = 0  # bytes of output; their loss has not been logged yet
-        self._next_notice_at = 0
+        self._dropped = 0  # bytes of dropped output that were not logged yet
+        self._next_notice_at = 0  # monotonic µs
 
     def add_waiting(self, size: int) -> None:
-        """So many bytes more (less, below 0) wait to be written. Any thread may say so."""
+        """Add `size` bytes (negative: subtract) to those that wait for the database. Any thread may call this."""
         with self._lock:
             self.waiting += size
 
@@ -50,27 +50,27 @@ class Budget:
 
     @property
     def calm(self) -> bool:
-        """Whether little waits."""
+        """Whether less than half of the limit waits for the database."""
         return 2 * self.waiting < self.limit
 
     @property
     def crowded(self) -> bool:
-        """Whether there is no more room for output."""
+        """Whether more than three quarters of the limit are in use, so that output must be dropped."""
         return 4 * self.used > 3 * self.limit
 
     @property
     def full(self) -> bool:
-        """Whether there is no room for anything."""
+        """Whether the limit is reached, so that no run may start."""
         return self.waiting + self.printing >= self.limit
 
     def drop(self, size: int) -> None:
-        """So many bytes of output have been dropped for want of room. Any thread may say so."""
+        """Count `size` bytes of dropped output. Any thread may call this."""
         if size:
             with self._lock:
                 self._dropped += size
 
     def dropped_notice(self, now: int) -> str | None:
-        """What the log is to be told of that: at once, and then each minute. `now` is monotonic."""
+        """A warning about newly dropped output, or None; at most one per minute. `now` is monotonic µs."""
         if not self._dropped or now < self._next_notice_at:
             return None
         with self._lock:
@@ -84,7 +84,7 @@ class Budget:
 
 
 def weight(one: ClaimUpdate) -> int:
-    """How many bytes an outcome takes."""
+    """The bytes of memory that an outcome takes."""
     size = OUTCOME_OVERHEAD
     if (run := one.run) is not None and (run.error or run.result):
         size += sys.getsizeof(run.error) + sys.getsizeof(run.result)
@@ -94,5 +94,5 @@ def weight(one: ClaimUpdate) -> int:
 
 
 def weight_of(parts: Iterable[OutputPart]) -> int:
-    """How many bytes parts of an output take."""
+    """The bytes of memory that output parts take."""
     return sum(PART + sys.getsizeof(part.text) for part in parts)

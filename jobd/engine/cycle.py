@@ -1,6 +1,6 @@
-"""One cycle of the keeper, as a transaction: all that it does in the database, and what that brought.
+"""One cycle of the keeper, as one transaction: its input, its steps and its result.
 
-It may be repeated, so it changes nothing outside of the database; what it brought takes effect when the commit has.
+It may be retried, so it has no effect outside the database; the caller applies the result after the commit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,14 +23,14 @@ from jobd.store.installation import ProposedZone
 from jobd.store.schedule_table import NOTHING, Claimed, Without
 from jobd.store.store import Session
 
-MAX_SHARED_CLAIMS = 500  # claims of a pool beside other nodes, so that all have their share to the end
+MAX_SHARED_CLAIMS = 500  # per pool, while other nodes exist, so that work stays for all of them until it is finished
 
 
 class Capacity(NamedTuple):
-    """The claims that a pool can take: `room`, and while other nodes serve the pool at most `now` of ready jobs.
+    """How many claims a pool can take: `room`, and at most `now` of ready jobs while other nodes serve the pool.
 
-    The pool holds `holding` claims, and held `before` when the cycle began. Where it has no room, there is some for
-    `over` ready jobs with a priority above `above`.
+    The pool held `before` claims when the cycle began, and holds `holding` after the releases of this cycle. Even
+    without `room` it can take `over` ready jobs with a priority above `above`.
     """
 
     room: int
@@ -45,9 +45,10 @@ NO_CAPACITY = Capacity(0, 0, 0, 0)
 
 
 class CycleInput(NamedTuple):
-    """What a cycle is to do. `wall` and `until` are moments: now, and as far ahead as claims reach.
+    """The work of a cycle. `wall`, `until`, `urgent` and `call` are wall-clock µs.
 
-    `urgent` and `call` are two more: what is ready by then cannot wait for a later cycle, and is nobody's share.
+    `wall` is now. Jobs that are ready by `until` may be claimed. Jobs that are ready by `urgent` cannot wait for a
+    later cycle. Jobs that are ready by `call` may be claimed beyond this node's share.
     """
 
     node: int
@@ -55,49 +56,49 @@ class CycleInput(NamedTuple):
     until: int
     urgent: int
     call: int
-    beat: bool  # move the heartbeat on, and see whether the table agrees with `held`
-    read_peers: bool  # read who else lives
-    find_unregistered: bool  # and who has claims although it does not
+    beat: bool  # advance the heartbeat, and compare the claims in the table with `held`
+    read_peers: bool  # read the live nodes
+    find_unregistered: bool  # read the nodes that have claims but are not registered
     updates: Sequence[ClaimUpdate]
     starts_to_record: Sequence[RunStarted]
     printed: Sequence[OutputPart]
-    held: Mapping[int, int]  # job → fencing token of all that this node holds
-    known_starts: KnownStarts  # of what it holds no more, the runs that had begun
-    full_pass: FullPass | None  # what concerns all jobs, as far as it has come
-    pools: Mapping[str, int] | None  # tell the others how many workers this node has in each
+    held: Mapping[int, int]  # job id → fencing token of each claim that this node holds
+    known_starts: KnownStarts  # starts of runs whose claims this node no longer holds
+    full_pass: FullPass | None  # the current pass over all jobs
+    pools: Mapping[str, int] | None  # the workers per pool to record in this node's row; None: no change
     capacities: Mapping[str, Capacity]  # by pool
-    shares: Mapping[str, Share | None]  # by pool, as of the last look around
-    priorities: Mapping[str, Sequence[int]]  # by pool, those of its unclaimed jobs, as found last
-    proposed_zone: ProposedZone | None = None  # the zone to be agreed on, after a start or a reload
+    shares: Mapping[str, Share | None]  # by pool, as of the last cycle that read the peers
+    priorities: Mapping[str, Sequence[int]]  # by pool: the last known priorities of its unclaimed jobs
+    proposed_zone: ProposedZone | None = None  # this node's zone, after a start or a reload, for the nodes to agree on
     without: Without = NOTHING
 
 
 class CycleResult:
-    """What a cycle brought."""
+    """The result of a cycle. None means that the cycle did not read the value."""
 
     def __init__(self) -> None:
         self.live: list[nodes.NodeRow] | None = None
-        self.shares: dict[str, Share | None] | None = None  # by pool, where it looked around
+        self.shares: dict[str, Share | None] | None = None  # by pool
         self.unregistered: list[UnregisteredNode] | None = None
         self.declared_dead = False
         self.accepted: set[int] = set()
         self.recorded_starts: set[int] = set()
-        self.vanished: dict[int, int] = {}  # job → token of what the table says this node holds no more
+        self.vanished: dict[int, int] = {}  # job id → fencing token of held claims that the table does not have
         self.changes = AppliedChanges()
-        self.full_pass: FullPass | None = None  # what is left of it
-        self.zone: str | None = None  # of jobs that name none, where it was looked up
-        self.claimed: set[int] = set()  # jobs, also those that have not become claims
+        self.full_pass: FullPass | None = None  # the rest of the pass; None: it is complete
+        self.zone: str | None = None  # of jobs that name no zone
+        self.claimed: set[int] = set()  # job ids, including those that were released again in this cycle
         self.claims: list[Claim] = []
         self.more: set[str] = set()
         self.next_ready: dict[str, int | None] = {}
-        self.priorities: dict[str, tuple[int, ...]] = {}  # by pool, those of its unclaimed jobs, the highest first
+        self.priorities: dict[str, tuple[int, ...]] = {}  # by pool: of its unclaimed jobs, the highest first
         self.errors: list[tuple[str, str]] = []
 
 
 def run_cycle(session: Session, work: CycleInput, settings: Settings) -> CycleResult:
-    """Hand in outcomes, look at what people changed, claim what is due soon."""
+    """Record outcomes, apply changes that users made, claim jobs that are due soon."""
     result = CycleResult()
-    # Asked in every cycle: what a node claims after it was declared dead, nobody would ever take over.
+    # Check this in every cycle: no node would ever take over what this one claims after it was declared dead.
     if not (nodes.beat if work.beat else nodes.is_registered)(session, work.node):
         result.declared_dead = True
         return result
@@ -112,8 +113,8 @@ def run_cycle(session: Session, work: CycleInput, settings: Settings) -> CycleRe
         settings = settings._replace(timezone=result.zone)
     if work.find_unregistered:
         result.unregistered = unregistered_nodes(session)
-    if work.printed:  # before the outcomes, whose last words say which of it is to be dropped
-        # A run of a claim that has passed on writes no more: the next attempt may have the same number.
+    if work.printed:  # before the outcomes, whose last parts say which earlier parts to drop
+        # Drop output of claims that this node no longer holds: the next attempt may have the same run number.
         jobs = sorted({part.job_id for part in work.printed})
         held = {
             job_id: state.token
@@ -159,7 +160,7 @@ def _share(
 
 
 def _refresh_moved(session: Session, updates: Sequence[ClaimUpdate], zone: str) -> None:
-    """Have those jobs looked at whose run is over and whose next due time follows a zone of before."""
+    """Have jobs re-planned whose run has ended and whose next due time follows a former zone of the installation."""
     ended = [one.state for one in updates if one.run is not None and not one.state.node]
     left = [state.job_id for state in ended if state.due is not None and follows_another(state.fingerprint, zone)]
     if left:
@@ -167,15 +168,15 @@ def _refresh_moved(session: Session, updates: Sequence[ClaimUpdate], zone: str) 
 
 
 def _compare_claims(session: Session, work: CycleInput, settings: Settings, result: CycleResult) -> None:
-    """Have the table and this node agree on what it holds.
+    """Reconcile the claims in the table with those that this node holds.
 
-    They may differ when the outcome of a commit is unknown (it may even come to pass later), when runs were ended with
-    the lease, when the database forgot what it had committed, or when somebody edited the table by hand.
+    They may differ if the result of a commit was unknown (it may even take effect later), if runs were ended with the
+    lease, if the database lost committed transactions, or if a user edited the table.
     """
     stored = table.tokens_of(session, work.node)
     settled = {(one.state.job_id, one.token) for one in work.updates if not one.state.node}
     held = {job_id: token for job_id, token in work.held.items() if (job_id, token) not in settled}
-    # A run whose claim has another token is ended first. The job is given on when this node has let go of the claim.
+    # If a claim has another token, its run is killed first. The job is released after this node has given up the claim.
     kept = {job_id: token for job_id, token in stored.items() if job_id in held}
     if len(kept) < len(stored):
         release_claims(
@@ -220,7 +221,7 @@ def _claim(
         full = len(claimed) >= capacity.room
     else:
         claimed = claim(work.call, capacity.now)
-        full = first <= work.call and len(claimed) >= capacity.now  # what is left is for others
+        full = first <= work.call and len(claimed) >= capacity.now  # the rest is for other nodes
         more = min(claims_to_add(share, capacity.before, capacity.holding), capacity.room) - len(claimed)
         if more > 0 and not full:
             claimed += claim(work.until, more)
@@ -234,7 +235,7 @@ def _claim(
 def _claim_higher(
     session: Session, work: CycleInput, settings: Settings, pool: str, capacity: Capacity, result: CycleResult
 ) -> None:
-    """Claim what is to begin before others that wait here already."""
+    """Claim ready jobs that have a higher priority than jobs that already wait for a worker here."""
 
     def higher(known: Sequence[int]) -> dict[int, int | None]:
         firsts = table.first_ready(session, pool, known, work.without)
@@ -252,7 +253,7 @@ def _claim_higher(
 def _accept_claims(
     session: Session, work: CycleInput, settings: Settings, claimed: Sequence[Claimed], result: CycleResult
 ) -> None:
-    """What has been claimed becomes claims, or is corrected."""
+    """Add claimed jobs to the result, and record the states that differ from those in the table."""
     corrections: list[ClaimUpdate] = []
     result.claimed.update(one.state.job_id for one in claimed)
     for one in claimed:
@@ -260,7 +261,7 @@ def _accept_claims(
         decision = _decide_start(job, one, work.wall, settings.timezone, result)
         if job is not None and decision.state.node:
             result.claims.append(Claim(job, decision.state))
-        # Also a due time: a run that is lost is recorded with the one it was told.
+        # This includes a changed due time: if the run is lost, it is recorded with the due time that the task received.
         if decision != lifecycle.Decision(one.state):
             corrections.append(ClaimUpdate(work.node, one.state.token, decision.state, decision.run, ()))
     if corrections:

@@ -15,7 +15,7 @@ from jobd.store import installation, slices
 from jobd.store import schedule_table as table
 from jobd.store.store import Session
 
-JOBS_PER_SLICE = 2_000  # a few milliseconds of database time
+JOBS_PER_SLICE = 2_000  # so that each slice delays its cycle only a little
 CLOCK_TOLERANCE = SECOND  # smaller differences are NTP corrections
 _LOWEST_ID = -(2**63)
 
@@ -32,7 +32,7 @@ class FullPass(NamedTuple):
 
 
 def add_pass(sweeps: list[FullPass], new: FullPass) -> list[FullPass]:
-    """Append `new`, or merge it into the last pass if that has not started. (Only the first may have started.)"""
+    """`sweeps` with `new` appended, or merged into the last of several. The first pass may have started already."""
     if len(sweeps) < 2:
         return [*sweeps, new]
     last = sweeps[-1]
@@ -74,7 +74,7 @@ def _with_zone_checks(session: Session, work: FullPass, zone: str) -> FullPass:
 
 
 def clock_set_back_by(session: Session, wall: Callable[[], int], instance: str) -> int:
-    """By how many µs the clock was set back while no daemon of this instance ran, judged by runs that end in the future.
+    """By how many µs the clock was set back while no daemon of this instance ran: its last run ends in the future.
 
     Runs of other instances do not count, because their clocks may be ahead. The clock is read again after the query,
     which may be slow.
@@ -84,7 +84,7 @@ def clock_set_back_by(session: Session, wall: Callable[[], int], instance: str) 
 
 
 def _start_jobs(session: Session, ids: list[int], now: int, zone: str) -> None:
-    """Request a run at `now` for each of these jobs that is due at a start, unless a run is in progress or requested."""
+    """Request a run at `now` for each of these jobs that is due at a start and has no run in progress or requested."""
     states = []
     for one in table.load_for_update(session, ids) if ids else ():
         job = one.job

@@ -1,4 +1,4 @@
-"""How the daemon's two threads talk: messages in order, and a descriptor to wait on. Nothing else is shared."""
+"""A mailbox from one of the daemon's threads to the other: messages in order, and a descriptor to wait for."""
 
 import os
 import select
@@ -11,11 +11,11 @@ Message = TypeVar("Message")
 
 
 class Mailbox(Generic[Message]):
-    """Messages for one reader from one writer.
+    """Messages from one writer to one reader.
 
-    A reader that is about to look anyway sets `patient`: then only urgent messages make `descriptor` readable. (To be
-    woken for each outcome would cost more than the outcomes themselves.) When it stops being patient it must look at
-    `pending` before it waits: a message may have come unannounced just before.
+    A reader that will soon read anyway sets `patient`. Then only urgent messages make `descriptor` readable, because
+    waking up for each outcome would cost more than handling it. After a reader clears `patient`, it must check
+    `pending` before it waits: a message may have arrived without a wake-up.
     """
 
     def __init__(self) -> None:
@@ -24,21 +24,21 @@ class Mailbox(Generic[Message]):
         self._messages: deque[Message] = deque()
 
     def put(self, message: Message, urgent: bool = True) -> None:
-        """Add a message."""
+        """Add a message. If it is not `urgent`, it does not wake a patient reader."""
         self._messages.append(message)
         if urgent or not self.patient:
             os.eventfd_write(self.descriptor, 1)
 
     def pending(self) -> bool:
-        """Whether there are messages."""
+        """Whether the mailbox contains messages."""
         return bool(self._messages)
 
     def wait(self, timeout: int | None) -> None:
-        """Wait until `descriptor` is readable, or `timeout` microseconds have passed."""
+        """Wait until `descriptor` is readable, or `timeout` microseconds have passed; None: no limit."""
         select.select([self.descriptor], [], [], None if timeout is None else timeout / SECOND)
 
     def take(self) -> list[Message]:
-        """All messages, oldest first."""
+        """Remove and return all messages, oldest first."""
         try:
             os.eventfd_read(self.descriptor)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""What the dispatch loop and the keeper say to each other."""
+"""The messages between the dispatch loop and the keeper."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
@@ -8,9 +8,10 @@ from jobd.settings import Settings
 
 
 class RunStarted(NamedTuple):
-    """To the keeper: this run has been going on for a while, which others may want to see.
+    """To the keeper: this run has lasted long enough to be shown as running in the database.
 
-    With `first`: it is to begin, and waits until that is on record (the answer is StartRecorded).
+    With `before_start`, the run is guarded and starts only after this has been committed; the answer is StartRecorded.
+    `started` is wall-clock µs.
     """
 
     job_id: int
@@ -20,52 +21,52 @@ class RunStarted(NamedTuple):
 
 
 class OutputPrinted(NamedTuple):
-    """To the keeper: more of what a run in progress prints."""
+    """To the keeper: output of a run in progress."""
 
     part: OutputPart
 
 
 class Unresolved(NamedTuple):
-    """To the keeper: this node has not the task of a job; `update` gives it back."""
+    """To the keeper: this node does not have a job's task; `update` releases the job."""
 
     update: ClaimUpdate
 
 
 class Recalled(NamedTuple):
-    """To the keeper: the answer to Recall. What was still queued has been given back; what runs goes on."""
+    """To the keeper: the answer to Recall. A queued job has been given back; a run in progress continues."""
 
     job_id: int
 
 
 class Refresh(NamedTuple):
-    """To the keeper: a command changed something. `reply` travels back in Refreshed when it is in effect.
+    """To the keeper: a command has changed the database. `reply` returns in Refreshed when the change is in effect.
 
-    It is called with None, or with what keeps the keeper from looking.
+    Its argument is None, or the reason why the keeper cannot use the database.
     """
 
     reply: Callable[[str | None], None]
 
 
 class ClaimMore(NamedTuple):
-    """To the keeper: a pool holds little and could use more."""
+    """To the keeper: a pool runs low on claims and can use more."""
 
 
 class Drain(NamedTuple):
-    """To the keeper: claim no more."""
+    """To the keeper: stop claiming."""
 
 
 class SignOff(NamedTuple):
-    """To the keeper: everything has been handed in; write it, sign off and end."""
+    """To the keeper: all outcomes have been sent; write them, sign off and end."""
 
 
 class Abandoned(NamedTuple):
-    """To the keeper: the lease ran out, or they have vanished; of these claims nothing runs here any more."""
+    """To the keeper: the runs of these claims, which are no longer valid, have ended here."""
 
-    claims: Mapping[int, tuple[int, int | None]]  # job id → fencing token, and when its run began, if it had
+    claims: Mapping[int, tuple[int, int | None]]  # job id → fencing token, and the start of its run (wall µs) if any
 
 
 class SettingsChanged(NamedTuple):
-    """To the keeper: new settings are in force, and new plugin code with them."""
+    """To the keeper: new settings and new plugin code are in effect."""
 
     settings: Settings
 
@@ -81,20 +82,20 @@ class LeaseRenewed(NamedTuple):
 
 
 class NewClaims(NamedTuple):
-    """To the dispatch loop: claimed, to be run at their moments. `more`: pools for which more would have been there."""
+    """To the dispatch loop: new claims, to be run at their ready times. `more`: pools that may have more due jobs."""
 
     claims: list[Claim]
     more: frozenset[str]
 
 
 class PoolsShared(NamedTuple):
-    """To the dispatch loop: these pools are served by other nodes too."""
+    """To the dispatch loop: the pools that other nodes serve too."""
 
     pools: frozenset[str]
 
 
 class StartRecorded(NamedTuple):
-    """To the dispatch loop: the beginning of this run is on record, or (with `held` false) the claim has passed on."""
+    """To the dispatch loop: the start of this guarded run is committed. `held` is false if its claim is not valid."""
 
     job_id: int
     token: int
@@ -102,38 +103,38 @@ class StartRecorded(NamedTuple):
 
 
 class ClaimVanished(NamedTuple):
-    """To the dispatch loop: the table says that this claim is not this node's any more. The answer is Abandoned."""
+    """To the dispatch loop: this node no longer has this claim in the table. The answer is Abandoned."""
 
     job_id: int
     token: int
 
 
 class Recall(NamedTuple):
-    """To the dispatch loop: the job has changed; give it back if it has not started."""
+    """To the dispatch loop: the job has changed; give it back if it has not started. The answer is Recalled."""
 
     job_id: int
 
 
 class Cancel(NamedTuple):
-    """To the dispatch loop: a person wants the run in progress to end."""
+    """To the dispatch loop: a user has cancelled the job's run."""
 
     job_id: int
 
 
 class Refreshed(NamedTuple):
-    """To the dispatch loop: what there was to see is in effect, or cannot be looked at. `reply` knows which."""
+    """To the dispatch loop: the answer to Refresh. `reply` has its argument already."""
 
     reply: Callable[[], None]
 
 
 class DeclaredDead(NamedTuple):
-    """To the dispatch loop: another node has declared this one dead; nothing it holds is its own any more."""
+    """To the dispatch loop: another node has declared this one dead, so all its claims are void."""
 
-    node: int  # what this node is called from now on
+    node: int  # the new id of this node
 
 
 class KeeperEnded(NamedTuple):
-    """To the dispatch loop: the keeper has ended, by itself or because of `error`."""
+    """To the dispatch loop: the keeper has ended, after a SignOff (`error` is None) or because of `error`."""
 
     error: Exception | None
 

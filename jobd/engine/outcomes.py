@@ -1,7 +1,7 @@
-"""The outcomes that wait to be written, one a job, and what runs in progress have printed.
+"""The outcomes that wait to be written, one per job, and the output of runs in progress.
 
-What the database cannot take yet is kept in the spool. When that is more than the memory is for, outcomes that nothing
-follows any more are in the spool alone until their turn comes.
+Outcomes that the database cannot take yet are also kept in the spool. If they exceed the memory budget, final outcomes
+of claims are kept in the spool only, until they are written.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,14 +15,14 @@ from jobd.engine.buffers import MAX_RUN_WAITING, OUTCOME_OVERHEAD, Budget, weigh
 from jobd.engine.spool import Place, Spool
 from jobd.store.output import bounded, kept_beside, without_text
 
-MAX_TRANSACTION = 4 * 2**20  # bytes of outcomes, and of output, in a transaction: servers end one that takes long
-MAX_SPOOLED_OUTPUT = 256 * 2**20  # bytes; beyond these the spool takes outcomes without their output
-SPOOL_SLACK = 8 * 2**20  # bytes of the spool that may be of no more use
-SPOOL_RATE = 8 * 2**20  # bytes a second, on average: retries without end wear the disk out
+MAX_TRANSACTION = 4 * 2**20  # bytes of outcomes, and of output, per transaction, because servers abort long ones
+MAX_SPOOLED_OUTPUT = 256 * 2**20  # bytes; beyond this, outcomes are spooled without their output
+SPOOL_SLACK = 8 * 2**20  # bytes of outdated entries that are tolerated before the spool is rewritten
+SPOOL_RATE = 8 * 2**20  # bytes per second on average, so that endless retries do not wear out the disk
 
 
 class Spooled(NamedTuple):
-    """An outcome that is in the spool alone."""
+    """An outcome that is in the spool only, not in memory."""
 
     place: Place
     token: int
@@ -30,19 +30,19 @@ class Spooled(NamedTuple):
 
 
 class Outcomes:
-    """What is to be settled, oldest first."""
+    """The outcomes that are not recorded yet, oldest first."""
 
     def __init__(self, spool: Spool, budget: Budget) -> None:
-        self.unreadable: dict[int, Spooled] = {}  # by job: they were in the spool, and are not any more
-        self._waiting: dict[int, ClaimUpdate | Spooled] = {}  # by job
-        self._weights: dict[int, int] = {}  # by job, of what is in memory
-        self._printed: dict[int, list[OutputPart]] = {}  # by job, of runs in progress
+        self.unreadable: dict[int, Spooled] = {}  # by job id: they could not be read back from the spool
+        self._waiting: dict[int, ClaimUpdate | Spooled] = {}  # by job id
+        self._weights: dict[int, int] = {}  # bytes by job id, of outcomes in memory
+        self._printed: dict[int, list[OutputPart]] = {}  # by job id, of runs in progress
         self._budget = budget
         self._spool = spool
-        self._places: dict[int, Place] = {}  # where in the spool these are, by job
-        self._written = 0  # bytes of the spool
-        self._keep_at = 0
-        self._trouble = False  # with the spool
+        self._places: dict[int, Place] = {}  # by job id, of waiting outcomes that are in the spool
+        self._written = 0  # bytes in the spool
+        self._keep_at = 0  # monotonic µs: the next write to the spool
+        self._trouble = False  # the last write to the spool failed
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -51,7 +51,7 @@ class Outcomes:
         return job_id in self._waiting
 
     def add(self, one: ClaimUpdate) -> None:
-        """This is to be written too, with what its run printed before: that shares its fate. It has been counted."""
+        """Add an outcome, together with the waiting output of its run. Its weight is already in the budget."""
         job_id = one.state.job_id
         if self._printed and (printed := self._printed.pop(job_id, None)):
             one = one._replace(output=(*printed, *one.output))
@@ -62,7 +62,7 @@ class Outcomes:
             return
         before = self._waiting.pop(job_id)
         counted = size + self._weights.pop(job_id, 0)
-        if isinstance(before, ClaimUpdate) and before.token == one.token:  # else the older claim had passed on
+        if isinstance(before, ClaimUpdate) and before.token == one.token:  # else the older claim is no longer valid
             one, size = merge(before, one), counted - OUTCOME_OVERHEAD
             if size > MAX_RUN_WAITING:
                 one = self._without(one, bounded(one.output, MAX_RUN_WAITING // 2))
@@ -75,7 +75,7 @@ class Outcomes:
         self._weights[job_id] = size
 
     def first(self, most: int) -> list[ClaimUpdate]:
-        """The oldest ones: `most` of them at most, and about so many bytes as a transaction should have."""
+        """The oldest outcomes: at most `most`, and about MAX_TRANSACTION bytes."""
         found: list[ClaimUpdate] = []
         size = 0
         for job_id, one in [*islice(self._waiting.items(), most)]:
@@ -91,7 +91,7 @@ class Outcomes:
         return found
 
     def drop(self, updates: Iterable[ClaimUpdate]) -> None:
-        """Of these jobs nothing is to be written any more."""
+        """Forget the outcomes of these jobs."""
         freed = 0
         for one in updates:
             job_id = one.state.job_id
@@ -101,15 +101,15 @@ class Outcomes:
         self._budget.add_waiting(-freed)
 
     def clear(self) -> None:
-        """Nothing at all is to be written any more."""
+        """Forget all outcomes and all output."""
         self._budget.add_waiting(-sum(self._weights.values()) - sum(map(weight_of, self._printed.values())))
         for one in (self._waiting, self._weights, self._places, self._printed):
             one.clear()
 
-    # What runs in progress print
+    # Output of runs in progress
 
     def add_printed(self, part: OutputPart) -> None:
-        """More of what a run in progress prints. It has been counted."""
+        """Add output of a run in progress. Its weight is already in the budget."""
         before = self._printed.get(part.job_id, [])
         kept = kept_beside(part, before)
         if len(kept) < len(before):
@@ -117,7 +117,7 @@ class Outcomes:
         self._printed[part.job_id] = [*kept, part]
 
     def printed(self) -> list[OutputPart]:
-        """Of what runs in progress have printed, as much as a transaction should have."""
+        """Output of runs in progress, up to about MAX_TRANSACTION bytes."""
         found: list[OutputPart] = []
         size = 0
         for part in chain.from_iterable(self._printed.values()):
@@ -128,7 +128,7 @@ class Outcomes:
         return found
 
     def drop_printed(self, parts: Sequence[OutputPart]) -> bool:
-        """These, which `printed` has given, are not to be written any more; whether there are more."""
+        """Forget parts that `printed` returned; whether any are left."""
         for part in parts:
             waiting = self._printed[part.job_id]
             del waiting[0]
@@ -140,7 +140,10 @@ class Outcomes:
     # The spool
 
     def keep(self, now: int, hurry: bool = False) -> None:
-        """The database is away: have what waits survive this process. `now` is monotonic."""
+        """Write waiting outcomes to the spool during an outage, so that they survive this process.
+
+        `now` is monotonic µs. With `hurry`, SPOOL_RATE does not delay the write. Errors are logged.
+        """
         if hurry or now >= self._keep_at:
             try:
                 self._write(now)
@@ -181,12 +184,15 @@ class Outcomes:
         self._budget.add_waiting(self._weights[job_id] - before)
 
     def _without(self, one: ClaimUpdate, left: tuple[OutputPart, ...]) -> ClaimUpdate:
-        """An outcome of whose output this is left."""
+        """Replace the output of an outcome by `left`, and count the bytes dropped since."""
         self._budget.drop(sum(part.lost for part in left) - sum(part.lost for part in one.output))
         return one._replace(output=left)
 
     def _make_room(self) -> None:
-        """Have outcomes in the spool alone, when too much is in memory. The last words of claims: nothing follows."""
+        """Keep outcomes in the spool only, while too much is in memory.
+
+        Only final outcomes qualify: later updates of the same claim would have to be merged with them.
+        """
         for job_id, one in self._waiting.items():
             if self._budget.calm and not self._budget.crowded:
                 return
@@ -207,11 +213,11 @@ class Outcomes:
             return None
 
     def kept(self) -> bool:
-        """Whether anything is in the spool."""
+        """Whether the spool contains outcomes."""
         return self._written > 0
 
     def load_spooled(self) -> Iterator[list[ClaimUpdate]]:
-        """What a daemon before this one has left in the spool, one a job, in groups as a transaction should have."""
+        """The outcomes that the previous daemon left, one per job, in groups of about MAX_TRANSACTION bytes."""
         group: list[ClaimUpdate] = []
         size = 0
         for place in self._spool.load():
@@ -225,12 +231,12 @@ class Outcomes:
             yield group
 
     def empty_spool(self) -> None:
-        """Nothing in the spool is of any more use."""
+        """Delete the contents of the spool."""
         self._spool.clear()
         self._places.clear()
         self._written = 0
 
 
 def merge(before: ClaimUpdate, after: ClaimUpdate) -> ClaimUpdate:
-    """Two things that happened to one claim, as one: a retry at once may end before its predecessor is written."""
+    """Merge two updates of one claim: a retry without back-off may end before the previous attempt is written."""
     return after._replace(run=after.run or before.run, output=before.output + after.output)
