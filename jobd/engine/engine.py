@@ -195,7 +195,7 @@ class Engine:
         The argument of `reply` is None, or the reason why the database cannot be used.
         """
         if self._refreshes >= MAX_REFRESHES:
-            reply(self.keeper.trouble or "too many commands wait for it")
+            reply(self.keeper.outage.problem or "too many commands wait for it")
             return
         self._refreshes += 1
         self.keeper.inbox.put(Refresh(reply))
@@ -218,7 +218,7 @@ class Engine:
                 {"job": run.claim.job.name, "run": run.claim.state.number, "since": iso(run.started)} for run in running
             ],
             "queued": sum(len(processor.queue) for processor in self.pools),
-            "database": self.keeper.trouble or "ok",
+            "database": self.keeper.outage.problem or "ok",
             "log_failures": logs.failures(),
             "buffered": self.budget.used,
         }

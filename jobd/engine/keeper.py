@@ -14,8 +14,9 @@ from typing import assert_never
 import jobd
 from jobd import lifecycle, logs
 from jobd.claim import ClaimUpdate
-from jobd.clock import MILLISECOND, MINUTE, SECOND, Clock
+from jobd.clock import MILLISECOND, SECOND, Clock
 from jobd.engine.buffers import Budget
+from jobd.engine.claims import HeldClaims
 from jobd.engine.cycle import MAX_SHARED_CLAIMS, NO_CAPACITY, Capacity, CycleInput, CycleResult, run_cycle
 from jobd.engine.full_pass import CLOCK_TOLERANCE, FullPass, add_pass, clock_set_back_by
 from jobd.engine.lease import Lease, Neighbours, Watch
@@ -47,6 +48,7 @@ from jobd.engine.messages import (
 )
 from jobd.engine.missing_schedules import MissingScheduleScan
 from jobd.engine.nodelock import Locks
+from jobd.engine.outage import Outage
 from jobd.engine.outcomes import Outcomes
 from jobd.engine.processor import Demand
 from jobd.engine.pruner import Pruner
@@ -77,9 +79,6 @@ CLAIM_AHEAD = 250 * MILLISECOND  # claims reach this much further than the next 
 LOCK_CHECK_INTERVAL = SECOND // 2  # between checks of the locks of the nodes on this machine
 MAX_UPDATES = 2_000  # outcomes in a transaction
 MAX_CLAIMS = 4_000  # per pool, while no other node exists
-RETRY_FIRST, RETRY_LAST = 50 * MILLISECOND, 5 * SECOND  # shortest and longest pause between retries in an outage
-RETRY_ON_REQUEST = SECOND  # the longest pause after a failure if a command waits for a reply
-MAX_LOGGED_REASONS = 10  # different errors that are logged per minute of an outage
 SIGN_OFF_TIMEOUT = 10 * SECOND  # a stopping daemon gives up writing outcomes after this time
 MAX_REMEMBERED_JOBS = 1_000  # limits the memory of invalid jobs already logged, and of jobs without a known task
 
@@ -113,7 +112,7 @@ class Keeper:
         self._lock = locks.name
         self._neighbours = Neighbours(locks.is_held)
         self.last_cycle_at = clock.monotonic()  # the start of the loop's last iteration
-        self.trouble: str | None = None  # the current database error, for people
+        self.outage = Outage()
         self._settings = settings
         self._open_store = open_store
         self._instance = instance
@@ -123,7 +122,7 @@ class Keeper:
         self._known_starts = dict(known_starts)  # starts of runs whose outcome is unknown
         self._store: Store
         self._node = 0
-        self._held: dict[int, tuple[int, str]] = {}  # job id → fencing token and pool of each held claim
+        self._held = HeldClaims()
         self._outcomes = Outcomes(spool, self._budget)
         self._starts_to_record: dict[int, RunStarted] = {}
         self._refreshes: list[Refresh] = []
@@ -151,9 +150,7 @@ class Keeper:
         self._batch_window = BATCH_WINDOW_CALM
         self._leave_by: int | None = None
         self._cycle_at: int | None = 0  # when the next requested cycle is due; None: no cycle is requested
-        self._poll_at = self._next_peer_check = self._retry_at = self._neighbours_at = 0
-        self._failures = self._failed_at = 0
-        self._logged_reasons: dict[str, int] = {}  # database error → when it was logged
+        self._poll_at = self._next_peer_check = self._neighbours_at = 0
         self._ahead = clock.wall() - clock.monotonic()  # µs by which the wall clock is ahead of the monotonic clock
 
     # The loop
@@ -186,9 +183,9 @@ class Keeper:
         now = self._clock.monotonic()
         self._check_clock(now)
         self._check_neighbours(now)
-        if self.trouble is not None:
+        if self.outage.problem is not None:
             self._outcomes.keep(now)
-        if now < self._retry_at:
+        if now < self.outage.retry_at:
             return
         try:
             if self._due(now):
@@ -204,10 +201,8 @@ class Keeper:
         except DatabaseUnavailable as error:
             self._database_away(error, now)
         else:
-            if self.trouble is not None:
+            if self.outage.succeeded():
                 logs.log("info", "the database is back")
-                self._logged_reasons.clear()
-            self.trouble, self._failures = None, 0
             if self._outcomes.kept() and not self._outcomes:
                 self._outcomes.empty_spool()
 
@@ -276,7 +271,7 @@ class Keeper:
                 self._request_cycle(now)
             case Refresh():
                 self._refreshes.append(message)
-                self._retry_at = min(self._retry_at, self._failed_at + RETRY_ON_REQUEST)
+                self.outage.hurry()
                 self._request_cycle(now)
             case ClaimMore():
                 self._request_cycle(now)
@@ -288,8 +283,7 @@ class Keeper:
                 self._request_cycle(now)
             case Abandoned(claims=claims):
                 for job_id, (token, started) in claims.items():
-                    if self._held.get(job_id, (0, ""))[0] == token:
-                        del self._held[job_id]
+                    self._held.release(job_id, token)
                     if started is not None:
                         self._known_starts[job_id, token] = started
                 self._reconcile = True
@@ -342,7 +336,7 @@ class Keeper:
         if self._neighbours.any():
             moments.append(self._neighbours_at)
         moments += [moment for moment in (self._cycle_at, self._last_call_at) if moment is not None]
-        return max(min(moments), self._retry_at) - self._clock.monotonic()
+        return max(min(moments), self.outage.retry_at) - self._clock.monotonic()
 
     def _pause(self) -> int:
         """Microseconds between polls."""
@@ -390,8 +384,8 @@ class Keeper:
         self._slowest_cycle = max(answered - now, self._slowest_cycle * 7 // 8)
         self._update_shares(work, result)
         if result.live is not None:
-            self._next_peer_check = now + self._pause()
-            self._poll_at = min(self._poll_at, self._next_peer_check)
+            # Together: a poll shortly before a check would delay the check by another poll, and a takeover with it.
+            self._poll_at = self._next_peer_check = now + self._pause()
         if work.proposed_zone is not None and work.proposed_zone is self._proposed_zone:
             self._proposed_zone = None
         self._full_passes[:1] = [result.full_pass] if result.full_pass is not None else []
@@ -413,7 +407,7 @@ class Keeper:
             if (shared := self._shared_pools()) != before:
                 self._outbox.put(PoolsShared(shared))
             too_little = any(
-                share is not None and self._holding(pool) < share.least and pool not in result.more
+                share is not None and self._held.count(pool) < share.least and pool not in result.more
                 for pool, share in result.shares.items()
             )
             vain = self._fruitless_polls if self._fruitless_polls is not None and not result.claims else -1
@@ -430,9 +424,6 @@ class Keeper:
 
     def _shared_pools(self) -> frozenset[str]:
         return frozenset(pool for pool, share in self._shares.items() if share is not None)
-
-    def _holding(self, pool: str) -> int:
-        return sum(name == pool for _, name in self._held.values())
 
     def _follow_zone(self, zone: str | None) -> None:
         """Adopt the time zone that the nodes have agreed on."""
@@ -481,7 +472,7 @@ class Keeper:
             updates=updates,
             starts_to_record=list(self._starts_to_record.values()),
             printed=self._outcomes.printed(),
-            held={job_id: token for job_id, (token, _) in self._held.items()} if beat else {},
+            held=self._held.tokens() if beat else {},
             known_starts=self._known_starts,
             full_pass=self._full_passes[0] if self._full_passes else None,
             pools=self._pools() if self._publish_pools else None,
@@ -495,8 +486,7 @@ class Keeper:
     def _release_unreadable(self) -> None:
         """Release claims whose outcomes cannot be read back from the spool. Their runs are recorded as lost."""
         for job_id, one in self._outcomes.unreadable.items():
-            if self._held.get(job_id, (0, ""))[0] == one.token:
-                del self._held[job_id]
+            self._held.release(job_id, one.token)
             if one.started is not None:
                 self._known_starts[job_id, one.token] = one.started
             self._reconcile = True
@@ -512,8 +502,8 @@ class Keeper:
         capacities = {}
         calm = self._budget.calm  # if not, the outcomes of further runs could exceed the memory budget
         for pool, demand in self._demands.items():
-            before = self._holding(pool)
-            holding = before - sum(self._held.get(job_id, (0, ""))[1] == pool for job_id in released)
+            before = self._held.count(pool)
+            holding = before - self._held.count_of(released, pool)
             most, now, over, above = demand(self._horizon())
             most = min(most, self.most_claims())
             # Claim in batches: no more claims are needed while at least half of the demand is held.
@@ -530,16 +520,15 @@ class Keeper:
             job_id = one.state.job_id
             if job_id not in accepted:
                 logs.log("warning", f"a late result of job {job_id} was discarded: its claim is no longer valid")
-            if self._held.get(job_id, (0, ""))[0] != one.token:
-                continue
             if not one.state.node:
-                del self._held[job_id]
-            elif job_id not in accepted:  # a kept claim: the next attempt may have started already
+                self._held.release(job_id, one.token)
+            elif job_id not in accepted and self._held.token(job_id) == one.token:
+                # A kept claim: the next attempt may have started already.
                 self._outbox.put(ClaimVanished(job_id, one.token))
 
     def _announce(self, result: CycleResult) -> None:
         for claim in result.claims:
-            self._held[claim.job.id] = (claim.state.token, claim.state.pool)
+            self._held.add(claim.job.id, claim.state.token, claim.state.pool)
         if result.claims or result.more:
             self._outbox.put(NewClaims(result.claims, frozenset(result.more)))
         self._next_ready.update(result.next_ready)
@@ -566,7 +555,7 @@ class Keeper:
         self._refreshes.clear()
 
     def _tokens(self, job_ids: Iterable[int]) -> dict[int, int]:
-        return {job_id: self._held.get(job_id, (0, ""))[0] for job_id in job_ids}
+        return {job_id: self._held.token(job_id) for job_id in job_ids}
 
     def _report_invalid(self, name: str, problem: str) -> None:
         if (name, problem) not in self._reported:
@@ -620,19 +609,12 @@ class Keeper:
     # Trouble, housekeeping, the end
 
     def _database_away(self, error: JobdError, now: int) -> None:
-        """Schedule a retry with back-off. Each different error is logged at once and then once a minute."""
-        self._retry_at = now + min(RETRY_FIRST << min(self._failures, 10), RETRY_LAST)
-        self._failed_at = now
-        self._failures += 1
+        """Schedule a retry, and answer the commands that wait."""
+        if self.outage.failed(str(error), now):
+            logs.log("error", f"{error}; retrying until it is back" + (f" ({error.hint})" if error.hint else ""))
         self._left_over = True
         self._request_cycle(now)
-        self.trouble = str(error)
-        if now - max(self._logged_reasons.values(), default=now) >= MINUTE:
-            self._logged_reasons.clear()
-        if self.trouble not in self._logged_reasons and len(self._logged_reasons) < MAX_LOGGED_REASONS:
-            self._logged_reasons[self.trouble] = now
-            logs.log("error", f"{error}; retrying until it is back" + (f" ({error.hint})" if error.hint else ""))
-        self._answer_refreshes(self.trouble)
+        self._answer_refreshes(self.outage.problem)
 
     def _deliver_spool(self) -> None:
         """Write the outcomes that the previous daemon left in the spool. Claims taken over since then are refused."""
@@ -668,22 +650,21 @@ class Keeper:
                 reason = f"its outcome could not be written: {type(its).__name__}: {its}"
                 logs.log("error", f"job {job_id} is stopped: {reason}")
                 self._store.transact(partial(_give_up_one, one, reason))
-                if self._held.get(job_id, (0, ""))[0] == one.token:
-                    del self._held[job_id]
+                self._held.release(job_id, one.token)
             else:
                 self._release([one], accepted)
             self._outcomes.drop([one])
         return dropped
 
     def _may_leave(self) -> bool:
-        written = not self._outcomes and self.trouble is None
+        written = not self._outcomes and self.outage.problem is None
         return written or (self._leave_by is not None and self._clock.monotonic() > self._leave_by)
 
     def _sign_off(self) -> None:
         if self._outcomes:
             self._outcomes.keep(self._clock.monotonic(), hurry=True)
             kept = "they are kept for the next start" if self._outcomes.kept() else "they are lost"
-            logs.log("error", f"{len(self._outcomes)} outcomes could not be written, {kept}: {self.trouble}")
+            logs.log("error", f"{len(self._outcomes)} outcomes could not be written, {kept}: {self.outage.problem}")
         try:
             self._store.transact(self._leave)
         except JobdError as error:

@@ -109,7 +109,7 @@ def test_a_keeper_that_hangs_is_not_well_until_it_goes_on(rig: Rig) -> None:
 def test_a_database_that_is_away_is_no_illness(rig: Rig) -> None:
     rig.instead = rig.fail
     rig.look()
-    until(lambda: rig.engine.keeper.trouble)
+    until(lambda: rig.engine.keeper.outage.problem)
     rig.clock.by = POLL + KEEPER_TIMEOUT + SECOND
     until(rig.engine.healthy)
 

@@ -180,7 +180,7 @@ def _keep_claimed(current: Any) -> Any:
 def _vanish_at_once(self: Keeper, done: Any) -> None:
     """A claim that has vanished is held no more, although its run is only now being ended."""
     for job_id in done.vanished:
-        self._held.pop(job_id, None)
+        self._held._claims.pop(job_id, None)
     _announce(self, done)
 
 

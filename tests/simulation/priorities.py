@@ -90,8 +90,13 @@ class Priorities:
         waiting = sorted((one.state.priority for one in _live(processor.queue)), reverse=True)[: processor.workers.size]
         if not waiting:
             return []
+        left_to_others = engine.keeper._unknown_tasks
         several = len(engine.keeper._priorities.get(DEFAULT_POOL, ())) > 1
-        return [one for one in self._free(wall if several else wall - UNHEARD) if one.priority > waiting[-1]]
+        return [
+            one
+            for one in self._free(wall if several else wall - UNHEARD)
+            if one.priority > waiting[-1] and one.job_id not in left_to_others
+        ]
 
     def _free(self, wall: int) -> list[_Free]:
         sql = "SELECT job_id, token, priority, ready_time FROM schedule WHERE node_id = 0 AND ready_time <= ?"

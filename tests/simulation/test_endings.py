@@ -4,7 +4,7 @@ the node leaves, the runs that had begun are recorded as lost."""
 import pytest
 
 from jobd.clock import MILLISECOND, SECOND
-from jobd.engine import keeper
+from jobd.engine import outage
 from jobd.engine.keeper import SIGN_OFF_TIMEOUT, Keeper
 from jobd.engine.messages import Abandoned, Drain
 from jobd.job import Options
@@ -140,7 +140,7 @@ def test_a_node_that_was_alone_ends_what_others_took_over_as_soon_as_it_hears_of
     """With on_db_loss = "finish" it may go on till then (docs/reliability.md): no check of a world minds that."""
     monkeypatch.setattr(fake_workers.FakeWorker, "end", lambda self: self.node.own(KILL_TAKES, self.die))
     monkeypatch.setattr(network, "DEADLINE", MILLISECOND)
-    monkeypatch.setattr(keeper, "RETRY_LAST", MILLISECOND)
+    monkeypatch.setattr(outage, "RETRY_LAST", MILLISECOND)
     taken_over = cut_off(mended_at=END).began("rerun")[1]
     scenario = cut_off(mended_at=taken_over - KILL_TAKES)
     again = scenario.began("rerun")[1]

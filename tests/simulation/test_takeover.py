@@ -1,14 +1,20 @@
 """With the default lease and poll: whichever of two nodes dies, and however soon after the other has started, what it
 had is taken over in time (Checks.crashed says when)."""
 
+from itertools import pairwise
+from typing import Any
+
 import pytest
 
 from jobd.clock import MILLISECOND, SECOND
+from jobd.engine.lease import Watch
 from jobd.engine.messages import Refresh
 from jobd.job import Options
 from tests.simulation.cluster import SimCluster
 from tests.simulation.fake_workers import Act
 from tests.simulation.node import Node
+from tests.simulation.test_shares import JOIN, SETTLED
+from tests.simulation.test_shares import Scenario as Shares
 
 JOINS = 12 * SECOND
 
@@ -46,3 +52,20 @@ def test_what_a_dead_node_had_is_taken_over_within_the_lease_and_two_polls(dies:
     scenario.run()
     lost = scenario.database.rows("SELECT count(*) FROM run WHERE outcome = 'lost'")
     assert lost[0][0] > 0, scenario.story
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_node_beside_others_checks_them_once_a_poll(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = Shares(seed, "1s", jobs=3)
+    checks: dict[Watch, list[int]] = {}
+    observe = Watch.observe
+
+    def noted(self: Watch, *seen: Any) -> list[int]:
+        checks.setdefault(self, []).append(scenario.events.now)
+        return observe(self, *seen)
+
+    monkeypatch.setattr(Watch, "observe", noted)
+    scenario.run()
+    for node in scenario.nodes:
+        moments = [moment for moment in checks[node.engine.keeper.watch] if moment > JOIN + SETTLED]
+        assert max(b - a for a, b in pairwise(moments)) <= scenario.settings.poll + 20 * MILLISECOND

@@ -1,0 +1,35 @@
+"""What a node holds, by itself: pure."""
+
+from jobd.engine.claims import HeldClaims
+
+
+def held() -> HeldClaims:
+    claims = HeldClaims()
+    claims.add(1, 10, "default")
+    claims.add(2, 20, "reports")
+    claims.add(3, 30, "default")
+    return claims
+
+
+def test_a_claim_is_released_only_with_its_own_token() -> None:
+    claims = held()
+    assert not claims.release(1, 9)
+    assert claims.token(1) == 10
+    assert claims.release(1, 10)
+    assert (1 in claims, claims.token(1)) == (False, 0)
+    assert not claims.release(1, 10)
+
+
+def test_a_newer_claim_of_a_job_replaces_the_older_and_survives_its_release() -> None:
+    claims = held()
+    claims.add(1, 11, "reports")
+    assert not claims.release(1, 10)
+    assert claims.tokens() == {1: 11, 2: 20, 3: 30}
+
+
+def test_claims_are_counted_by_pool() -> None:
+    claims = held()
+    assert [claims.count(pool) for pool in ("default", "reports", "other")] == [2, 1, 0]
+    assert claims.count_of({1, 2, 4}, "default") == 1
+    claims.clear()
+    assert (claims.count("default"), claims.tokens()) == (0, {})
