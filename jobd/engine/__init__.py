@@ -1,1 +1,1 @@
-"""What runs jobs: WorkQueue, Processor, Worker, leases, and the keeper, the one thread that talks to the store."""
+"""Running jobs: WorkQueue, Processor, Worker, leases, and the keeper, the only thread that uses the store."""

@@ -1,8 +1,8 @@
-"""What people and programs changed, put into effect: the rows of `job_change`, read by the keeper in its transaction.
+"""Applies the changes that users and programs made: the keeper reads the rows of `job_change` in its transaction.
 
-A job that nobody has claimed is planned anew at once. One that another node has claimed is that node's to handle. One
-of our own is called back from the queue; if it runs already, its change waits for its end. So does a cancellation: when
-the attempt ends at that very moment, or its node dies, the run is cancelled before its next attempt.
+An unclaimed job is re-planned at once. A job claimed by another node is left to that node. A job claimed by this node
+is recalled from the queue; if it is running, its change waits for the end of the run. A cancellation stays in the
+table meanwhile too: if the attempt ends at that moment, or its node dies, the run is cancelled before its next attempt.
 """
 
 from typing import NamedTuple
@@ -20,7 +20,11 @@ MAX_CHANGES = 500
 
 
 class AppliedChanges(NamedTuple):
-    """What there was to see. `left_over`: some of it still waits for its moment. `more`: there is more to see."""
+    """The result of a step. `left_over`: rows of job_change are left. `more`: some of them can be processed now.
+
+    `touched`, `recall` and `cancel` are ids of jobs that have changes, must be recalled, and must be cancelled.
+    `errors` are (job name, problem).
+    """
 
     touched: frozenset[int] = frozenset()
     recall: frozenset[int] = frozenset()
@@ -31,7 +35,7 @@ class AppliedChanges(NamedTuple):
 
 
 class ChangeApplier:
-    """One look at the changes, within a transaction."""
+    """Applies changes once, within a transaction, as `node`. `now` is wall-clock µs."""
 
     def __init__(self, node: int, now: int, zone: str, defaults: Options) -> None:
         self._node, self._now, self._zone, self._defaults = node, now, zone, defaults
@@ -43,11 +47,11 @@ class ChangeApplier:
         self._given_up: list[Run] = []
 
     def apply(self, session: Session) -> AppliedChanges:
-        """Put into effect what can be; say what concerns the runs of this node."""
+        """Apply up to MAX_CHANGES changes to unclaimed jobs; report those that concern this node's claims."""
         changes = table.changes(session, MAX_CHANGES)
         if not changes:
             return AppliedChanges()
-        # A run that is cancelled may make other jobs due, so their states are read after that.
+        # The cancellation of a run may make other jobs due, so read their states after it.
         self._apply_some(session, [change for change in changes if change.what == "cancel"])
         self._apply_some(session, [change for change in changes if change.what != "cancel"])
         if self._done:
@@ -111,7 +115,7 @@ class ChangeApplier:
             self._states[change.job_id] = decision.state
 
     def _replan(self, old: JobState, new: JobState) -> None:
-        """Have `new` written, and the run in hand that it leaves no room for."""
+        """Save `new`, and record the pending retry that it supersedes, if there is one."""
         self._states[new.job_id] = new
         run = lifecycle.superseded_run(old, new, self._now)
         if run is not None:

@@ -1,9 +1,9 @@
-"""Jobs whose state, the row of the table `schedule`, is missing or was made from another definition: they would run
-never, or at the wrong time, so they are looked for. And rows without a job, which are dropped.
+"""Finds jobs whose job state (row of the table `schedule`) is missing or outdated, and drops rows without a job.
 
-Only a change by hand makes such jobs: DELETE FROM schedule, a lost row of job_change, a dump that is restored. So there
-is no hurry: a slice of the jobs is counted now and then. A row may have been deleted under a run. So a job that is
-found is watched for a lease before it is planned again: by then the run's node has noticed, and has ended the run.
+Such jobs would never run, or run at the wrong time. Only manual edits cause this (DELETE FROM schedule, a lost row of
+job_change, a restored dump), so it is not urgent: one slice of the jobs is scanned now and then. The row may have been
+deleted during a run. So a job is re-planned only after it was observed for one lease: by then the node of such a run
+has noticed the loss of its claim and has killed the run.
 """
 
 from jobd import logs
@@ -13,30 +13,30 @@ from jobd.store import schedule_table as table
 from jobd.store import slices
 from jobd.store.store import Session, Store
 
-JOBS_PER_SLICE = 5_000  # jobs at a time
-SCAN_INTERVAL = 30 * SECOND
+JOBS_PER_SLICE = 5_000  # so that one scan stays short
+SCAN_INTERVAL = 30 * SECOND  # between slices
 LOWEST_ID, HIGHEST_ID = -(2**63), 2**63 - 1
 
 
 class MissingScheduleScan:
-    """How far the count has come, and what it has missed."""
+    """The progress of the scan, and the suspicious jobs. `lease` is in µs."""
 
     def __init__(self, clock: Clock, lease: int) -> None:
-        self.next_at = clock.monotonic() + SECOND  # when the next slice is due; a start has better things to do
+        self.next_at = clock.monotonic() + SECOND  # monotonic µs; the first slice waits until the start is over
         self._clock = clock
         self._lease = lease
         self._suspects = Watch(lease)
-        self._after = LOWEST_ID  # the jobs up to this id have been counted
+        self._after = LOWEST_ID  # the jobs up to this id have been scanned
 
     def step(self, store: Store, zone: str) -> None:
-        """Count a slice, if it is time; have those looked at that have been without a fitting state for long enough.
+        """Scan a slice, if it is due, and re-plan jobs that had no valid state for one lease.
 
-        `zone` is that of the installation.
+        `zone` is the zone of the installation. Raises JobdError.
         """
         asked = self._clock.monotonic()
         if asked < self.next_at:
             return
-        self.next_at = asked + SCAN_INTERVAL  # should the database not allow it, all else goes on meanwhile
+        self.next_at = asked + SCAN_INTERVAL  # if the database refuses the scan, it must not block other work
         until, more, suspects = store.transact(lambda session: self._scan(session, zone))
         answered = self._clock.monotonic()
         found = self._suspects.observe(asked, answered, [(job_id, None) for job_id in suspects])

@@ -1,10 +1,12 @@
-"""The lock of a running daemon that its neighbours can look at: an abstract Unix socket, held by the daemon and by the
-guardians of its workers. The kernel frees its name when the last of them has ended: then nothing of that daemon can
-run any more. No file stands for it, so none can be deleted, lie on a network or be closed to another user.
+"""The lock of a running daemon, which other daemons on the machine can check: an abstract Unix socket.
 
-The database tells the lock's name. The address is made of that, of the boot of this kernel and of the network
-namespace, in which such names live: elsewhere the same name is another address, and nobody who only sees the addresses
-of this machine can take a name before its node does.
+The daemon and the guardians of its workers hold it. The kernel frees its name when the last of them has ended, and
+then no run of that daemon can be running. There is no file that could be deleted, be on a network file system or be
+unreadable for another user.
+
+The lock's name is in the database. Its address is a hash of the name, the boot id and the network namespace, in which
+such addresses are unique. So the same name has another address on another machine, and a process that sees only the
+addresses of this machine cannot take a name before its node does.
 """
 
 import contextlib
@@ -20,25 +22,25 @@ NAMESPACE = "/proc/self/ns/net"
 
 
 class Locks(Protocol):
-    """This node's own lock, and what this machine says of others'."""
+    """This node's own lock, and a check of other nodes' locks."""
 
-    name: str | None  # None: no lock can be had here
+    name: str | None  # None: the system refused the lock
 
     def is_held(self, name: str) -> bool:
-        """Whether some process holds the lock `name`; False: none in this namespace of this machine."""
+        """Whether a process in this network namespace holds the lock `name`. If that cannot be found out: True."""
 
 
 class NodeLock:
-    """The lock of this process and of all that inherit its descriptor."""
+    """The lock of this process and of all processes that inherit its descriptor."""
 
     def __init__(self) -> None:
         self.name: str | None = None
-        self.descriptors: list[int] = []  # what guardians are to inherit
+        self.descriptors: list[int] = []  # for the guardians to inherit
         self._held = _socket()
-        with contextlib.suppress(OSError):  # without it only the lease counts
+        with contextlib.suppress(OSError):  # without a lock, only the lease decides
             name = uuid.uuid4().hex
             self._held.bind(_address(name))
-            self._held.shutdown(socket.SHUT_RD)  # it hears nothing, so that nobody can fill it
+            self._held.shutdown(socket.SHUT_RD)  # nothing is received, so no process can fill its buffer
             self.name, self.descriptors = name, [self._held.fileno()]
 
     def is_held(self, name: str) -> bool:
@@ -46,7 +48,7 @@ class NodeLock:
             with _socket() as asking:
                 asking.connect(_address(name))
         except OSError as error:
-            return error.errno != errno.ECONNREFUSED  # by anything else it is not known
+            return error.errno != errno.ECONNREFUSED  # other errors prove nothing
         return True
 
 
@@ -55,7 +57,7 @@ def _socket() -> socket.socket:
 
 
 def _address(name: str) -> bytes:
-    """Where the lock is, for processes of this boot and network namespace. Raises OSError."""
+    """The abstract socket address of a lock, in this boot and network namespace. Raises OSError."""
     with open(BOOT) as file:
         boot = file.read().strip()
     place = f"{boot} {os.stat(NAMESPACE).st_ino} {name}"

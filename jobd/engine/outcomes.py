@@ -217,7 +217,7 @@ class Outcomes:
         return self._written > 0
 
     def load_spooled(self) -> Iterator[list[ClaimUpdate]]:
-        """The outcomes that the previous daemon left, one per job, in groups of about MAX_TRANSACTION bytes."""
+        """The outcomes that the previous daemon left in the spool, one per job, in groups for one transaction each."""
         group: list[ClaimUpdate] = []
         size = 0
         for place in self._spool.load():

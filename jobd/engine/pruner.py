@@ -1,7 +1,7 @@
-"""Forgetting old runs in the background: small batches between the keeper's cycles, each of a few milliseconds.
+"""Prunes old runs in the background: small batches between the keeper's cycles, each of a few milliseconds.
 
-How many runs a batch has follows from how long the last ones took, so that a slow disk or a busy server gets smaller
-ones; what is left is done soon, but most of the time belongs to the others.
+The batch size follows from the duration of the last batch, so a slow disk or a busy server gets smaller batches. The
+rest follows soon, but most of the time is left to other clients of the database.
 """
 
 from collections.abc import Iterable
@@ -14,25 +14,25 @@ from jobd.settings import HistorySettings
 from jobd.store import prune
 from jobd.store.store import Store
 
-TARGET_BATCH_TIME = 5 * MILLISECOND  # that a batch is to take
-PAUSE_FACTOR = 3  # so many times as long as a batch took nothing is forgotten
-FIRST_BATCH, MIN_BATCH, MAX_BATCH = 50, 10, 200  # runs in a batch
-SHORT_PAUSE, LONG_PAUSE = SECOND, MINUTE  # until the next batch: when jobs have too many runs, and when none has
-MAX_SURPLUS_JOBS = 10_000  # jobs with too many runs; of the others it is noticed when they run again
+TARGET_BATCH_TIME = 5 * MILLISECOND  # target duration of a batch
+PAUSE_FACTOR = 3  # pause after a batch, as a multiple of its duration
+FIRST_BATCH, MIN_BATCH, MAX_BATCH = 50, 10, 200  # runs per batch
+SHORT_PAUSE, LONG_PAUSE = SECOND, MINUTE  # until the next batch: after a job has too many runs, and if no job has
+MAX_SURPLUS_JOBS = 10_000  # remembered jobs with too many runs; further ones are noticed at their next run
 
 
 class Pruner:
-    """What there is to forget, and when."""
+    """The jobs that have too many runs, and the time and size of the next batch."""
 
     def __init__(self, clock: Clock) -> None:
-        self.next_at = clock.monotonic() + SHORT_PAUSE  # when the next batch is due; a start has better things to do
+        self.next_at = clock.monotonic() + SHORT_PAUSE  # monotonic µs; the first batch waits until the start is over
         self._clock = clock
         self._size = FIRST_BATCH
-        self._refused_until = 0  # the database does not allow it, and all else goes on meanwhile
-        self._surplus: dict[int, int] = {}  # job → the number up to which its runs are too many
+        self._refused_until = 0  # monotonic µs; after a refused batch, so that it does not block other work
+        self._surplus: dict[int, int] = {}  # job id → number of its newest surplus run
 
     def runs_ended(self, runs: Iterable[Run], history: HistorySettings) -> None:
-        """These runs have been recorded: see whether their jobs have too many now."""
+        """Note recorded runs, and whether their jobs have too many runs now."""
         for run in runs:
             number = run.number - history.keep_per_job
             if number > 0 and (len(self._surplus) < MAX_SURPLUS_JOBS or run.job_id in self._surplus):
@@ -40,7 +40,7 @@ class Pruner:
                 self.next_at = min(self.next_at, max(self._clock.monotonic() + SHORT_PAUSE, self._refused_until))
 
     def step(self, store: Store, history: HistorySettings) -> None:
-        """Forget one batch, if it is time."""
+        """Prune one batch, if it is due. Raises JobdError."""
         began = self._clock.monotonic()
         if began < self.next_at:
             return
@@ -54,7 +54,7 @@ class Pruner:
             raise
         ended = self._clock.monotonic()
         took = ended - began
-        if forgotten < size:  # else there is more, of these jobs too
+        if forgotten < size:  # else these jobs may have more surplus runs
             for job_id, number in some.items():
                 if self._surplus[job_id] == number:
                     del self._surplus[job_id]

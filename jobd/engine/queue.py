@@ -1,7 +1,7 @@
-"""The WorkQueue: a claim goes in with a moment and comes out at that moment.
+"""The WorkQueue: a delay queue of claims, ordered by priority and ready time.
 
-It holds what this node has claimed and nothing else, so its size is bounded by what the workers can soon start,
-however many jobs are stored. It knows no clock: the moment is an argument.
+It contains only claims of this node, so its size is limited by how many runs the workers can soon start, not by the
+number of stored jobs. It has no clock: the current time is an argument. Times are wall-clock µs.
 """
 
 import heapq
@@ -10,19 +10,19 @@ from itertools import chain
 
 from jobd.claim import Claim
 
-_Heap = list[tuple[int, int, Claim]]  # (moment, serial number, item)
+_Heap = list[tuple[int, int, Claim]]  # (moment, serial number, claim)
 
 
-MAX_STALE = 64  # items that were taken back and may still be in a heap, beside as many as are live
+MAX_STALE = 64  # removed claims that a heap may contain, in addition to as many as it has live ones
 
 
 class WorkQueue:
-    """Of the claims whose moment has come, the highest priority first, then the oldest, then the order of arrival."""
+    """A queue that returns ready claims by priority (highest first), then by ready time, then by order of arrival."""
 
     def __init__(self) -> None:
         self._heaps: dict[int, _Heap] = {}  # by priority, the highest first
-        self._live: dict[int, int] = {}  # job id → serial number; what is in a heap under another was taken back
-        self._counts: dict[int, int] = {}  # by priority, of what is live
+        self._live: dict[int, int] = {}  # job id → serial number; heap entries with another number were removed
+        self._counts: dict[int, int] = {}  # live claims by priority
         self._serial = 0
 
     def __len__(self) -> int:
@@ -32,7 +32,7 @@ class WorkQueue:
         return job_id in self._live
 
     def put(self, claim: Claim, moment: int) -> None:
-        """Put `claim` in, to come out at `moment`. A job is in the queue at most once: the last one in counts."""
+        """Add `claim`, to be returned from `moment` on. It replaces an older claim of the same job."""
         job_id, priority = claim.job.id, claim.state.priority
         if job_id in self._live:
             self.remove(job_id)
@@ -48,7 +48,7 @@ class WorkQueue:
         heapq.heappush(heap, (moment, serial, claim))
 
     def peek(self, now: int) -> tuple[int, Claim] | None:
-        """What `pop` would give, and its moment; else the earliest claim; None when the queue is empty."""
+        """The claim that `pop` would return, with its moment; else the earliest claim; None if the queue is empty."""
         earliest: tuple[int, Claim] | None = None
         for heap in self._heaps.values():
             if self._has_live(heap):
@@ -60,13 +60,13 @@ class WorkQueue:
         return earliest
 
     def oldest(self) -> int | None:
-        """The earliest moment; None when the queue is empty."""
+        """The earliest moment; None if the queue is empty."""
         return min((heap[0][0] for heap in self._heaps.values() if self._has_live(heap)), default=None)
 
     def overtaken(self, most: int) -> tuple[int, int] | None:
-        """(priority, count): fewer than `most` items, `count`, have a higher priority than this one, the lowest such.
+        """(priority, count): the lowest priority with fewer than `most` claims of a higher one, and their `count`.
 
-        None: the queue is empty. Any thread may ask.
+        None if the queue is empty. Any thread may call this.
         """
         ahead, found = 0, None
         for priority, count in sorted(self._counts.copy().items(), reverse=True):
@@ -78,7 +78,7 @@ class WorkQueue:
         return found
 
     def pop(self, now: int) -> Claim | None:
-        """The next claim whose moment has come, or None."""
+        """Remove and return the next ready claim, or None."""
         for heap in self._heaps.values():
             if self._has_live(heap) and heap[0][0] <= now:
                 claim = heapq.heappop(heap)[2]
@@ -88,7 +88,7 @@ class WorkQueue:
         return None
 
     def remove(self, job_id: int) -> Claim | None:
-        """Remove the claim of a job before its moment; None when it is not in the queue."""
+        """Remove and return the claim of a job; None if it is not in the queue."""
         serial = self._live.pop(job_id, None)
         if serial is None:
             return None
@@ -97,7 +97,7 @@ class WorkQueue:
         return claim
 
     def take_all(self) -> list[Claim]:
-        """Empty the queue."""
+        """Remove and return all claims."""
         claims = [claim for _, serial, claim in self._all() if self._live.get(claim.job.id) == serial]
         self._heaps.clear()
         self._live.clear()
@@ -108,7 +108,7 @@ class WorkQueue:
         return chain.from_iterable(self._heaps.values())
 
     def _has_live(self, heap: _Heap) -> bool:
-        """Whether anything is in a heap. Then a claim that was not taken back is on its top."""
+        """Whether a heap contains a live claim. Removed claims on its top are dropped, so a live one is on top."""
         while heap:
             _, serial, claim = heap[0]
             if self._live.get(claim.job.id) == serial:

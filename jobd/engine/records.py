@@ -1,25 +1,25 @@
-"""The records of logging libraries, as they come through the pipe of a worker (see jobd.wire)."""
+"""Parses the records of logging libraries in the output of a worker (see jobd.wire)."""
 
 import json
 
 from jobd.wire import LEVELS, MAX_RECORD_PIECE
 
-MAX_PIECES = 64  # of one record: one of MAX_RECORD letters has fewer
-MAX_OPEN = 8  # records of which only some pieces have come
-MAX_SIZE = 256 * 1024  # bytes of all these pieces: two of the longest records, written in escapes, are shorter
-_NOT_CLOSED = 12  # the letters of the longest escape, a pair of surrogates
+MAX_PIECES = 64  # of one record; a record of MAX_RECORD characters has fewer
+MAX_OPEN = 8  # incomplete records
+MAX_SIZE = 256 * 1024  # bytes of all pieces; two of the longest records, written as escapes, are shorter
+_NOT_CLOSED = 12  # characters of the longest escape, a surrogate pair
 Record = tuple[str, str]  # level and message
 
 
 class Records:
-    """Those of one run, of which long ones come in pieces."""
+    """The records of one run. Long ones arrive in pieces."""
 
     def __init__(self) -> None:
-        self.size = 0  # bytes of the pieces
+        self.size = 0  # bytes of the pieces in `_open`
         self._open: dict[bytes, list[bytes]] = {}  # pieces, by level and key
 
     def read(self, line: bytes) -> list[Record] | None:
-        """The records that this line completes: what followed a LEVEL_MARK. None: it is none, but a task's own text."""
+        """The records completed by a line's text after a LEVEL_MARK. None: it is not a record but the task's own text."""
         if len(line) > MAX_RECORD_PIECE:
             return None
         head, _, text = line.partition(b" ")
@@ -32,7 +32,7 @@ class Records:
         return None
 
     def end(self) -> list[Record]:
-        """Nothing follows: what there is of those that are not complete."""
+        """Remove and return the incomplete records, as far as they have arrived."""
         left = [_closed(name, pieces) for name, pieces in self._open.items()]
         self._open.clear()
         self.size = 0
@@ -55,7 +55,7 @@ def _whole(level: bytes, text: bytes) -> list[Record] | None:
 
 
 def _closed(name: bytes, pieces: list[bytes]) -> Record:
-    """A record, also if its last pieces are missing."""
+    """The record made of these pieces. If the last ones are missing, its message is cut."""
     level, text = name.partition(b" ")[0].decode(), b"".join(pieces)
     for short in range(_NOT_CLOSED):
         message = _message(text[: len(text) - short] + (b"" if short == 0 and text.endswith(b'"') else b'"'))

@@ -1,4 +1,4 @@
-"""What the daemon's log says of runs: a line about each attempt that did not go well, and what tasks print."""
+"""Logs runs: one line for each attempt that did not succeed, and the output of tasks."""
 
 from jobd import lifecycle, logs
 from jobd.claim import Claim
@@ -10,12 +10,12 @@ from jobd.wire import UNRESOLVED, Done
 
 
 def log_run(level: str, claim: Claim, message: str) -> None:
-    """Log a line about a run."""
+    """Log a message with the job and the run number of a claim."""
     logs.log(level, message, claim.job.name, claim.state.number)
 
 
 def log_output(claim: Claim, lines: Lines) -> None:
-    """Log what a run printed."""
+    """Log the output of a run."""
     for level, line in lines:
         log_run(level, claim, line)
 
@@ -25,14 +25,14 @@ def _span(wait: int) -> str:
 
 
 def log_attempt(claim: Claim, decision: lifecycle.Decision, done: Done, wall: int) -> None:
-    """Say in one line how an attempt ended and what follows, unless all went well."""
+    """Log the result of an attempt and what follows, unless it succeeded. `wall` is the time of its end in µs."""
     if done.outcome == SUCCEEDED:
         return
     name, attempt, attempts = claim.job.name, claim.state.attempt + 1, claim.job.retry_times + 1
     what = done.outcome.replace("_", " ")
     error = f": {done.error}" if done.error else ""
     if done.outcome == UNRESOLVED:
-        if decision.state.error != claim.state.error:  # it is offered again and again, and told once
+        if decision.state.error != claim.state.error:  # the job is claimed repeatedly, but logged once
             log_run("error", claim, f"{name} cannot run{error}")
     elif decision.run is None and decision.state.ready is not None and done.outcome != LOST:
         wait = decision.state.ready - wall

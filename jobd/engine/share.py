@@ -1,17 +1,17 @@
-"""How much of a pool's work a node takes while others serve that pool too: pure arithmetic.
+"""How many jobs of a pool a node claims while other nodes serve the pool too: pure arithmetic.
 
        now            last call                                horizon
-    ────┼─────────────────┼───────────────────────────────────────┼────▶  when a free job is ready
-        ◀──  anybody's  ──▶◀──  a node's, up to its fair share  ──▶
+    ────┼─────────────────┼───────────────────────────────────────┼────▶  ready time of an unclaimed job
+        ◀──  any node   ──▶◀──  a node, up to its fair share    ──▶
 
-What is in play (all that nodes have claimed, and what is ready within the horizon) is divided by the number of their
-workers. A node that has its share leaves the rest free, and the others, which look once a poll, take it before it is
-due. What none has taken by the last call is anybody's: the first to look then takes all that its workers have room for.
-So no job is late because it was left to a node that is busy, is dead, or lacks its task.
+The jobs in play (all claimed jobs, and those ready within the horizon) are divided among the nodes in proportion to
+their workers. A node that has its share leaves the rest; the others, which poll, claim it before it is due. Jobs still
+unclaimed at the last call are for any node: the first to poll then claims as many as its workers have room for. So no
+job is late because it was left to a node that is busy, is dead, or lacks its task.
 
-A node that has claimed a job may be kept from running it by runs that are longer than expected. What waits for a
-worker here although it is ready, the node then gives back, and claims only what a free worker begins at once. So a job
-that was given back is claimed again where a worker is free, and nothing is handed round among nodes that have none.
+Runs that are longer than expected may keep a node from running jobs that it has claimed. It then gives back the ready
+jobs that wait for a worker, and claims only as many as idle workers can start at once. So a job that was given back is
+claimed where a worker is idle, and jobs do not move between nodes that have none.
 """
 
 from collections.abc import Collection
@@ -19,34 +19,34 @@ from typing import NamedTuple
 
 from jobd.clock import MILLISECOND
 
-CALL_MIN, CALL_MAX = 20 * MILLISECOND, 200 * MILLISECOND  # before a job is ready comes its last call
-CALL_CYCLES = 4  # or so many times as long as a cycle takes, so that there is time for one
-CALL_AT = 3, 4  # a node that has left something looks again at this part of it: what is ready together goes together
-# A node that has too little looks again after so long, then more and more rarely while that brings nothing, up to a
-# part of the poll. Both grow by the golden section, so that it falls in step with nothing.
+CALL_MIN, CALL_MAX = 20 * MILLISECOND, 200 * MILLISECOND  # from the last call for a job to its ready time
+CALL_CYCLES = 4  # the last call is this multiple of a cycle's duration early, so that there is time for a cycle
+CALL_AT = 3, 4  # a node checks the jobs it left at 3/4 of that time, so that jobs ready together are claimed together
+# A node below its share polls again after POLL_MIN, then ever more rarely while it finds no jobs, up to a fraction of
+# the normal poll. Both factors are golden ratios, so that its polls do not synchronise with other periodic work.
 POLL_MIN, POLL_GROWTH, POLL_MAX_SHARE = 30 * MILLISECOND, 1.618, 0.382
-MAX_READY_WAIT = 100 * MILLISECOND  # a claimed job that is ready waits so long for a worker; then others may have it
-SHORT_RUN = MAX_READY_WAIT // 2  # runs that take no longer by the pace of late free a worker soon enough
-MAX_WAITING_WORK = 250 * MILLISECOND  # with those, so much work may wait: enough to last until more has been claimed
+MAX_READY_WAIT = 100 * MILLISECOND  # a ready claim that waits longer for a worker is given back to other nodes
+SHORT_RUN = MAX_READY_WAIT // 2  # if recent runs took at most this long, a worker becomes free soon enough
+MAX_WAITING_WORK = 250 * MILLISECOND  # then this much work per worker may wait: enough until more has been claimed
 
 
 class Share(NamedTuple):
-    """Of a pool's jobs that are in play, what is this node's: `least`, or one more if they cannot be divided (`most`).
+    """This node's share of a pool's jobs in play: the exact share rounded down (`least`) and up (`most`).
 
-    Who has `most` keeps it, so that nothing goes to and fro. Others take up to `now`, which is on the average what is
-    fair: where few jobs are in play, to have each node round up would leave nothing to the last.
+    A node that has `most` keeps it, so that jobs do not move to and fro. Other nodes claim up to `now`, which equals the
+    exact share on average. If every node rounded up, the last one would get nothing when few jobs are in play.
     """
 
     least: int
     most: int
     now: int
-    credit: int  # what is left of the fractions of the looks before, in parts of all workers
+    credit: int  # the fractions carried over from earlier shares, in units of 1 / number of all workers
 
 
 def share_of(in_play: int, own: int, others: Collection[int], before: Share | None) -> Share | None:
-    """The share of a node with `own` workers beside nodes with `others`; None: nobody else serves the pool.
+    """The share of a node with `own` workers beside nodes with `others`; None: no other node serves the pool.
 
-    `before` is its share at the look before this one.
+    `before` is its previous share.
     """
     workers = own + sum(others)
     if workers == own:
@@ -57,30 +57,30 @@ def share_of(in_play: int, own: int, others: Collection[int], before: Share | No
 
 
 def claims_to_add(share: Share, before: int, holding: int) -> int:
-    """How many claims a node may add to the `holding` that it has left of the `before` that it had."""
+    """How many claims a node may add that had `before` claims and holds `holding` of them after this cycle's releases."""
     return max(0, (share.most if before >= share.most else share.now) - holding)
 
 
 def may_wait(workers: int, pace: int, still: int) -> int:
-    """How many jobs that are ready may wait here for one of `workers`, all of them busy, while others serve the pool.
+    """How many ready jobs may wait here for one of `workers`, all of them busy, while other nodes serve the pool.
 
-    `pace` is how long a run takes of late, `still` how long no run has begun, both in µs. Where runs take long, or have
-    turned out to, none may: this node cannot know when one of its workers will be free.
+    `pace` is the recent duration of runs, `still` the time since the last start, both in µs. If runs take long, or the
+    current ones do, none may wait: this node cannot know when a worker becomes free.
     """
     return workers * MAX_WAITING_WORK // max(pace, 1) if pace <= SHORT_RUN and still <= MAX_READY_WAIT else 0
 
 
 def last_call(cycle: int) -> int:
-    """How long before a job is ready it is anybody's, where a cycle takes `cycle` µs."""
+    """How many µs before its ready time any node may claim a job, if a cycle takes `cycle` µs."""
     return max(CALL_MIN, min(CALL_CYCLES * cycle, CALL_MAX))
 
 
 def recheck_at(left: int, call: int) -> int:
-    """When a node looks again that has left a job to others which is ready at `left`."""
+    """When a node checks a job again that it left to other nodes and that is ready at `left`; `call` is in µs."""
     part, whole = CALL_AT
     return left - call * part // whole
 
 
 def eager_poll(poll: int, looks: int) -> int:
-    """How long a node that has too little waits for its next look, when `looks` of them have brought nothing."""
+    """The µs until the next poll of a node that is below its share, after `looks` polls without a claim."""
     return round(min(POLL_MIN * POLL_GROWTH ** min(looks, 20), POLL_MAX_SHARE * poll))
