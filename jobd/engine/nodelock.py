@@ -4,9 +4,9 @@ The daemon and the guardians of its workers hold it. The kernel frees its name w
 then no run of that daemon can be running. There is no file that could be deleted, be on a network file system or be
 unreadable for another user.
 
-The lock's name is in the database. Its address is a hash of the name, the boot id and the network namespace, in which
-such addresses are unique. So the same name has another address on another machine, and a process that sees only the
-addresses of this machine cannot take a name before its node does.
+The lock's name is in the database. Its address is a hash of the name, the boot id and the network namespace. So the
+same name has another address on another machine, and a process that only sees the addresses of this machine cannot
+take a name before its node does.
 """
 
 import contextlib

@@ -1,44 +1,44 @@
-"""What a run prints: its tail for the history, its lines for the daemon's log, both bounded.
+"""The output of a run: its tail for the history and its lines for the daemon's log, both with a size limit.
 
-A run may print a gigabyte: it costs neither memory nor disk nor log. The tail keeps the last bytes and says what was
-cut; the log gets the first ones and one line that says so. All that is held counts in the daemon's budget, and when
-that leaves no room the tail is cut to a few lines.
+So a run that prints a gigabyte fills neither memory nor disk nor log. The history gets the last bytes, with a notice
+of the bytes cut before them; the log gets the first bytes, and then one warning. All bytes held count in the daemon's
+memory budget; if that is crowded, the tail is cut to a few lines.
 """
 
 from jobd.engine.buffers import Budget
 from jobd.engine.records import Records
 from jobd.wire import LEVEL_MARK, MAX_RECORD_PIECE
 
-MAX_LINE = 16 * 1024  # bytes of a line that the log gets as one
-MIN_TAIL = 4 * 1024  # bytes of a tail that are kept also where there is no room
+MAX_LINE = 16 * 1024  # bytes; longer lines are split in the log
+MIN_TAIL = 4 * 1024  # bytes of a tail that are kept even if the budget is crowded
 _MARK = LEVEL_MARK.encode()
 Lines = list[tuple[str, str]]  # level and text, for the log
 
 
 class Output:
-    """The output of one attempt. `limit`: how many bytes are kept, and how many are passed on to the log."""
+    """The output of one attempt. `limit`: how many bytes are kept for the history, and how many are logged."""
 
     def __init__(self, limit: int, budget: Budget | None = None) -> None:
-        self.lost = 0  # bytes that were dropped for want of room since `take` was last called
+        self.lost = 0  # bytes dropped by `shrink` since the last `take`
         self._budget = Budget() if budget is None else budget
-        self._counted = 0  # bytes, in the budget
+        self._counted = 0  # bytes counted in the budget
         self._limit = limit
         self._tail = bytearray()
-        self._before = 0  # bytes that came before those in the tail
-        self._cut = False  # some of them since `take` was last called
-        self._logged = 0
-        self._line = b""  # the last one, not complete yet
+        self._before = 0  # bytes that preceded those in the tail
+        self._cut = False  # the tail was cut because of the limit since the last `take`
+        self._logged = 0  # bytes
+        self._line = b""  # the last line, still incomplete
         self._records = Records()
 
     def feed(self, data: bytes) -> Lines:
-        """Take what was printed; the lines that it completes."""
+        """Add printed bytes; the lines that they complete, for the log."""
         lines = (self._line + data).split(b"\n")
         self._line = lines.pop()
         passed: Lines = []
         for line in lines:
             passed += self._complete(line)
         while len(self._line) > MAX_LINE:
-            # What a record may begin with is not cut.
+            # Do not split where a record may begin.
             start = self._line.rfind(_MARK, len(self._line) - MAX_RECORD_PIECE)
             at = _boundary(self._line, MAX_LINE if start < 0 else min(start, MAX_LINE))
             passed += self._piece(self._line[:at])
@@ -50,7 +50,7 @@ class Output:
         return passed
 
     def end(self) -> Lines:
-        """The output is complete; what is left of it."""
+        """End the output; its remaining lines, for the log."""
         rest, self._line = self._line, b""
         passed = self._complete(rest) if rest else []
         passed += self._end_records()
@@ -64,7 +64,7 @@ class Output:
         return passed
 
     def add_notice(self, text: str) -> Lines:
-        """Add a line of jobd's own."""
+        """Add a line from jobd itself, as a warning in the log."""
         line, self._line = self._line, b""
         passed = self._complete(line) if line else []
         self._keep(text.encode() + b"\n")
@@ -72,7 +72,7 @@ class Output:
         return [*passed, ("warning", text)]
 
     def shrink(self, most: int) -> None:
-        """Drop all but the last `most` bytes of the tail, for want of room."""
+        """Drop all but the last `most` bytes of the tail, from a line's start on, because the budget is crowded."""
         excess = len(self._tail) - most
         if excess <= 0:
             return
@@ -83,7 +83,7 @@ class Output:
         self._count()
 
     def take(self) -> str:
-        """What has come since this was last called: its tail, headed by a line that says what was cut, if any was."""
+        """Remove and return the tail of the output since the last call. Its first line is a notice if it was cut."""
         self._trim()
         text = self._text()
         self._before += len(self._tail)
@@ -93,14 +93,14 @@ class Output:
         return text
 
     def close(self) -> None:
-        """Nothing of it is wanted any more."""
+        """Discard all output and free its budget."""
         if self._counted:
             self._line = b""
             self._records.end()
             self.take()
 
     def _count(self) -> None:
-        """Have the budget know what is held."""
+        """Update the budget to the bytes held now."""
         held = len(self._tail) + len(self._line) + self._records.size
         self._budget.printing += held - self._counted
         self._counted = held
@@ -113,7 +113,7 @@ class Output:
         return f"[jobd: {self._before:,} bytes of output before this were cut]\n{kept}"
 
     def _complete(self, line: bytes) -> Lines:
-        """A line, at whose end a record may stand: others may have printed before it without a line end."""
+        """Add a complete line. It may end with a record, after text that another writer printed without a line end."""
         if _MARK not in line:
             return self._plain(line)
         before, _, last = line.rpartition(_MARK)
@@ -135,7 +135,7 @@ class Output:
         return passed + self._to_log("info", line.decode("utf-8", "replace"), len(line))
 
     def _piece(self, piece: bytes) -> Lines:
-        """A part of a long line: the history has it as it was printed, the log as a line of its own."""
+        """Add a part of a long line. It is unchanged in the history, and a line of its own in the log."""
         self._keep(piece)
         return self._to_log("info", piece.decode("utf-8", "replace"), len(piece))
 
@@ -145,7 +145,7 @@ class Output:
         return self._to_log(level, text.decode(), len(text))
 
     def _to_log(self, level: str, text: str, size: int) -> Lines:
-        """What of this goes to the log."""
+        """The text if it is to be logged; beyond the limit one warning, then nothing."""
         if self._logged > self._limit:
             return []
         self._logged += size + 1
@@ -162,7 +162,7 @@ class Output:
         self._cut |= self._cut_to(self._limit) > 0
 
     def _cut_to(self, most: int) -> int:
-        """Keep the last `most` bytes of the tail, or a little more; how many were before them."""
+        """Cut the tail to its last `most` bytes, plus up to 3 to keep a character whole; the number of bytes cut."""
         excess = len(self._tail) - most
         if excess <= 0:
             return 0
@@ -174,7 +174,7 @@ class Output:
 
 
 def _boundary(data: bytes | bytearray, at: int) -> int:
-    """The last place, `at` or at most 3 bytes before it, at which no letter of UTF-8 is divided."""
+    """The last index, at most `at` and at least `at` - 3, that does not split a UTF-8 character; else `at`."""
     for place in range(at, max(0, at - 4), -1):
         if data[place] & 0xC0 != 0x80:
             return place

@@ -19,7 +19,7 @@ class Records:
         self._open: dict[bytes, list[bytes]] = {}  # pieces, by level and key
 
     def read(self, line: bytes) -> list[Record] | None:
-        """The records completed by a line's text after a LEVEL_MARK. None: it is not a record but the task's own text."""
+        """The records completed by `line`, the text after a LEVEL_MARK. None: it is the task's own text, no record."""
         if len(line) > MAX_RECORD_PIECE:
             return None
         head, _, text = line.partition(b" ")

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from jobd.clock import MILLISECOND
 
 CALL_MIN, CALL_MAX = 20 * MILLISECOND, 200 * MILLISECOND  # from the last call for a job to its ready time
-CALL_CYCLES = 4  # the last call is this multiple of a cycle's duration early, so that there is time for a cycle
+CALL_CYCLES = 4  # that time in durations of a cycle, so that there is time for one
 CALL_AT = 3, 4  # a node checks the jobs it left at 3/4 of that time, so that jobs ready together are claimed together
 # A node below its share polls again after POLL_MIN, then ever more rarely while it finds no jobs, up to a fraction of
 # the normal poll. Both factors are golden ratios, so that its polls do not synchronise with other periodic work.
@@ -33,7 +33,7 @@ MAX_WAITING_WORK = 250 * MILLISECOND  # then this much work per worker may wait:
 class Share(NamedTuple):
     """This node's share of a pool's jobs in play: the exact share rounded down (`least`) and up (`most`).
 
-    A node that has `most` keeps it, so that jobs do not move to and fro. Other nodes claim up to `now`, which equals the
+    A node that has `most` keeps it, so that jobs do not move to and fro. Others claim up to `now`, which equals the
     exact share on average. If every node rounded up, the last one would get nothing when few jobs are in play.
     """
 
@@ -57,7 +57,7 @@ def share_of(in_play: int, own: int, others: Collection[int], before: Share | No
 
 
 def claims_to_add(share: Share, before: int, holding: int) -> int:
-    """How many claims a node may add that had `before` claims and holds `holding` of them after this cycle's releases."""
+    """How many claims a node may add that had `before` claims and holds `holding` of them after its releases."""
     return max(0, (share.most if before >= share.most else share.now) - holding)
 
 

@@ -1,10 +1,10 @@
-"""Starts, signals and reaps worker processes: the seam behind which the operating system lies.
+"""Starts, signals and reaps worker processes. The simulator replaces this interface to the operating system.
 
-A worker is a fresh interpreter with a session of its own, no database password, and three lines to the daemon: shared
-memory (orders and outcomes) with a socket for the bytes that tell of them, a pipe (all that it prints) and its
-guardian's lifeline (a socket; it dies when the daemon's end closes). The daemon keeps the worker's end of the socket
-open too: the bytes that the worker has not taken out of it, and with them the last orders, the daemon takes back, and
-no order is ever both taken and taken back.
+A worker is a fresh interpreter in its own session, without the database password. It has three channels to the daemon:
+shared memory for orders and outcomes, with a socket that carries one byte for each; a pipe for its output; and its
+guardian's lifeline, a socket at whose closing the guardian kills the worker. The daemon keeps the worker's end of the
+first socket open too, and revokes the last orders by reading their bytes. A byte is read by one side only, so each
+order is either taken or revoked, never both.
 """
 
 import contextlib
@@ -28,66 +28,66 @@ from jobd.plugins.snapshot import Snapshot
 from jobd.ring import Ring
 from jobd.wire import TOKEN, WireError
 
-CHUNK = 64 * 1024  # bytes of it that are read at one go
-OUTPUT_PIPE = 256 * 1024  # bytes the kernel may hold of what a worker prints
-DESCENDANT = "JOBD_WORKER"  # in the environment of all that descends from a worker
+CHUNK = 64 * 1024  # bytes of output per read
+OUTPUT_PIPE = 256 * 1024  # bytes: the kernel's buffer for a worker's output
+DESCENDANT = "JOBD_WORKER"  # environment variable that marks all descendants of workers
 _LINUX_F_SETPIPE_SZ = 1031
 
 
 class Child(Protocol):
-    """A worker process, from outside."""
+    """A worker process, as the daemon sees it."""
 
     pid: int
-    messages: int  # descriptor that becomes readable when it has said something
-    output: int
+    messages: int  # descriptor that becomes readable when it has sent a message
+    output: int  # descriptor of the pipe with its output
     ended: int  # descriptor that becomes readable when the process has ended
-    lease_expired: bool  # it was ended by its guardian, because the lease was over; known once it has been reaped
+    lease_expired: bool  # its guardian killed it at the end of the lease; known after `reap`
 
     def send(self, packet: bytes) -> None:
-        """Put an order where it takes them from; it can do so from the next `flush` on."""
+        """Put an order into the shared memory. The worker can take it after the next `flush`."""
 
     def flush(self) -> bool:
-        """Let it take what has been sent; False: it has closed its ears, and what it was not told is taken back."""
+        """Let the worker take the orders sent. False: it has closed its socket; `revoke` returns the unread orders."""
 
     def receive(self) -> list[bytes]:
-        """The packets that it has sent since this was last asked. Raises WireError when there can be no more."""
+        """The packets that arrived since the last call. Raises WireError if the worker has closed its socket."""
 
     def read_output(self) -> bytes | None:
-        """Some of what it printed; None: nothing is there now, empty: nothing will come any more."""
+        """Up to CHUNK bytes of output. None: there is none now; empty: the worker has closed its output."""
 
     def unread(self) -> int:
-        """How many bytes of what it printed are there now."""
+        """The number of bytes of output that can be read now."""
 
     def revoke(self) -> int:
-        """Take away the orders that it has not taken; how many they were: the last ones that it was sent."""
+        """Revoke the orders that the worker has not taken, the last ones sent; their number."""
 
     def trust_until(self, deadline: int) -> None:
-        """Tell it until when (monotonic microseconds, 0: for ever) it may run without hearing from the daemon."""
+        """Send its guardian the time at which it is killed unless a later one follows (monotonic µs, 0: never)."""
 
     def terminate(self) -> None:
-        """Ask the run in progress to end: SIGTERM to its process group."""
+        """Ask the run in progress to end: SIGTERM to the worker's process group."""
 
     def end(self) -> None:
-        """End it and all that descends from it, now."""
+        """Kill the worker and all its descendants now, by closing the lifeline."""
 
     def kill(self) -> None:
-        """SIGKILL to its process group, for a worker that did not end when told to."""
+        """Send SIGKILL to its process group, if `end` was not enough."""
 
     def wait(self, timeout: int) -> bool:
-        """Whether it has ended within `timeout` microseconds."""
+        """Wait up to `timeout` microseconds for its end; whether it has ended."""
 
     def reap(self) -> int:
-        """Its exit status as `subprocess` has it, once it has ended; closes the descriptors."""
+        """Wait for its end and close the descriptors; the exit status as in `subprocess`."""
 
 
 class Spawner(Protocol):
     """Starts worker processes."""
 
     def start(self) -> Child:
-        """A new worker. Raises OSError when the system refuses."""
+        """Start a worker. Raises OSError."""
 
     def kill_escaped(self, known: Collection[int]) -> None:
-        """Kill what escaped from workers that have ended; `known` are the process ids of the living ones."""
+        """Kill processes that escaped from workers that have ended; `known` are the process ids of live workers."""
 
 
 class ProcessChild:
@@ -131,7 +131,7 @@ class ProcessChild:
             count = len(self._socket.recv(ring.PLACES, socket.MSG_DONTWAIT))
         except BlockingIOError:
             return []
-        if not count:  # or it would be readable for ever; the process alone cannot close it
+        if not count:  # a closed socket stays readable, so the caller must stop waiting for it
             raise WireError("it has closed its socket")
         first, self._received = self._received, self._received + count
         return [self._answers.get(number) for number in range(first, self._received)]
@@ -161,8 +161,8 @@ class ProcessChild:
         self._signal(signal.SIGTERM)
 
     def end(self) -> None:
-        # Its guardian kills the whole tree, also what left the process group, when the lifeline closes.
-        with contextlib.suppress(OSError):  # it has been closed, or there is nothing to read
+        # When the lifeline closes, the guardian kills the whole tree, including processes that left the process group.
+        with contextlib.suppress(OSError):  # the lifeline is already closed, or has nothing to read
             self.lease_expired = bool(self._lifeline.recv(1)) or self.lease_expired
         self._lifeline.close()
 
@@ -187,7 +187,11 @@ class ProcessChild:
 
 
 class ProcessSpawner:
-    """Starts `python -m jobd.runner`; the arguments are what it finds around it, and what it may."""
+    """Starts `python -m jobd.runner`.
+
+    `code` is the plugins' snapshot; `directory` and `environ` are those of the worker; `commands`: it may run programs;
+    `locks` are descriptors that its guardian inherits.
+    """
 
     def __init__(
         self, code: Snapshot, directory: str, commands: bool, environ: Mapping[str, str], locks: Sequence[int]
@@ -198,7 +202,7 @@ class ProcessSpawner:
         if commands:
             self._command.append("--commands")
         self._directory = directory
-        self._locks = locks  # guardians hold them on until their worker and all its descendants are gone
+        self._locks = locks  # each guardian holds them until its worker and all its descendants have ended
         self._environ = {**environ, DESCENDANT: "1"}
 
     def start(self) -> ProcessChild:
@@ -239,7 +243,7 @@ class ProcessSpawner:
         return child
 
     def is_in_use(self) -> bool:
-        """Whether a worker that it has started is still there."""
+        """Whether a worker started here still exists."""
         return len(self._children) > 0
 
     def kill_escaped(self, known: Collection[int]) -> None:

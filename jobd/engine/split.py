@@ -1,39 +1,39 @@
-"""The bytes that come through the pipe of one worker, divided among its runs.
+"""Splits the bytes from the pipe of one worker into the output of its runs.
 
-    worker    prints | writes a mark | tells the daemon what the mark is | begins the next run, prints | ...
-    daemon    reads the pipe, then hears what it was told, then divides what it has read
+    worker    prints | writes a marker | sends the marker in a message | starts the next run, prints | ...
+    daemon    reads the pipe, then receives the messages, then splits the bytes that it has read
 
-A mark is drawn at random when its run is over: no task has run while it existed, so none can have printed it before
-its place. A run begins after the mark before it was told. So of what was read before the last hearing, what follows the
-last mark that was told was printed by the run in progress, or is the beginning of its mark, and nothing else.
+A marker is drawn at random when its run has ended. No task runs while it is known, so none can have printed it earlier.
+A run starts after the previous marker was sent. So of the bytes read before the last receiving of messages, those
+after the last received marker are output of the run in progress, or the beginning of its own marker.
 
-A mark that was told and has not arrived was taken out of the pipe by a task. What has been read by then may be of one
-run or the next: it is doubtful, and no run is given it.
+If a marker was received in a message but is not in the pipe, a task has read it out of the pipe. The bytes read until
+then may be from that run or the next one: they are doubtful, and no run gets them.
 """
 
 from jobd.wire import MARK_HEAD, MARK_SIZE
 
 _FIRST = MARK_HEAD[:1]
-Chunk = tuple[bytes, int]  # bytes of one run, and how many that stood before them were doubtful and have been dropped
+Chunk = tuple[bytes, int]  # bytes of one run, and the number of doubtful bytes dropped before them
 NOTHING: Chunk = (b"", 0)
 
 
 class Split:
-    """What has been read and given to no run yet."""
+    """The bytes that were read and are not assigned to a run yet."""
 
     def __init__(self) -> None:
         self._read = bytearray()
-        self._doubtful = 0  # so many of its first bytes
+        self._doubtful = 0  # the number of doubtful bytes at the start of `_read`
 
     def __len__(self) -> int:
         return len(self._read)
 
     def add(self, data: bytes) -> None:
-        """This was read."""
+        """Add bytes read from the pipe."""
         self._read += data
 
     def end(self, mark: bytes) -> Chunk | None:
-        """The run in progress has told that it is over: the last of its output. None: its mark has not been read."""
+        """Take the last output of the run in progress, up to its received marker. None: the marker was not read yet."""
         at = self._read.find(mark)
         if at < 0:
             return None
@@ -43,15 +43,15 @@ class Split:
         return share
 
     def doubt(self) -> None:
-        """The mark of a run that is over has been lost: all that has been read may be of that run or the next."""
+        """Mark all bytes read so far as doubtful, because the marker of an ended run is lost."""
         self._doubtful = len(self._read)
 
     def so_far(self) -> Chunk:
-        """More of the output of the run in progress. What it told must have been heard since the last `add`."""
+        """Take output of the run in progress. All messages must have been received since the last `add`."""
         return self._take(self._mark_may_begin_at())
 
     def rest(self) -> Chunk:
-        """The last output of a process that prints no more. A mark that was not told is no output."""
+        """Take the last output of a process that has ended, without a marker that was not sent in a message."""
         at = len(self._read) - MARK_SIZE
         share = self._take(at if at >= 0 and self._read.startswith(MARK_HEAD, at) else len(self._read))
         self._read.clear()

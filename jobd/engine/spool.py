@@ -1,7 +1,7 @@
-"""Outcomes that the database could not take, kept on this machine until it can: they survive a kill -9 and a power cut.
+"""A file with outcomes that the database could not take yet. They survive a kill -9 and a power cut.
 
-A line is one update. Only the last line of a job counts. An update that is read back is handed in as usual, so
-it is refused if its claim no longer holds. The file belongs to one database; its updates never reach another.
+Each line is one update; only the last line of a job counts. An update that is read back is written as usual, so it is
+refused if its claim is no longer valid. The file belongs to one database; its updates never reach another.
 """
 
 import contextlib
@@ -20,29 +20,29 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Place(NamedTuple):
-    """Where in the spool an outcome is: bytes."""
+    """The position of an outcome in the spool, in bytes."""
 
     start: int
     size: int
 
 
 class Spool(Protocol):
-    """What this machine remembers of outcomes that are not in the database."""
+    """The outcomes on this machine that are not in the database."""
 
     def load(self) -> list[Place]:
-        """Where those are that a daemon before this one has kept: the last one of each job, oldest first."""
+        """The places of the outcomes that previous daemons left: the last one of each job, oldest first."""
 
     def read(self, place: Place) -> ClaimUpdate:
-        """What is kept there. Raises OSError, and others for what makes no sense."""
+        """The outcome at a place. Raises OSError, or ValueError, TypeError or KeyError if it is damaged."""
 
     def add(self, updates: Iterable[ClaimUpdate]) -> list[Place]:
-        """Keep these too; they are on the disk when this returns. Raises OSError."""
+        """Append outcomes; they are on the disk when this returns. Their places. Raises OSError."""
 
     def rewrite(self, places: Iterable[Place]) -> list[Place]:
-        """Keep what is in these places and nothing else; where that is then. Raises OSError."""
+        """Drop everything except the outcomes at these places; their new places. Raises OSError."""
 
     def clear(self) -> None:
-        """All of it is in the database."""
+        """Delete all outcomes."""
 
 
 class FileSpool:
@@ -65,7 +65,7 @@ class FileSpool:
         except FileNotFoundError:
             pass
         except (OSError, ValueError, TypeError, KeyError) as error:
-            # The daemon died while it wrote the last line: what that would have told is told as a lost run.
+            # The daemon died while it wrote the last line. The run of that outcome is recorded as lost.
             logs.log("warning", f"{self._path} can be read only in part ({count} outcomes): {error}")
         return list(kept.values())
 
@@ -87,7 +87,7 @@ class FileSpool:
         with open(os.open(self._path, _READ), "rb") as file:
             moved = _append(fresh, (os.pread(file.fileno(), place.size, place.start) for place in places))
         os.rename(fresh, self._path)
-        with contextlib.suppress(OSError):  # the file is in place; after a loss of power the old one may be
+        with contextlib.suppress(OSError):  # the new file is in place; after a power cut the old one may be
             _sync_folder(os.path.dirname(self._path))
         return moved
 
@@ -97,12 +97,12 @@ class FileSpool:
 
 
 def open_spool(state_dir: str, database: str) -> Spool:
-    """The spool of the daemons of `state_dir` for the database of this name."""
+    """The spool in `state_dir` for the database with this URL."""
     return FileSpool(os.path.join(state_dir, f"spool-{crc32(database.encode()):08x}"))
 
 
 def _append(path: str, lines: Iterable[bytes]) -> list[Place]:
-    """Write lines to the end of a file, all or none of them."""
+    """Append lines to a file, all or none of them; their places. Raises OSError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     places = []
     try:
@@ -116,7 +116,7 @@ def _append(path: str, lines: Iterable[bytes]) -> list[Place]:
             os.fdatasync(descriptor)
         except OSError:
             with contextlib.suppress(OSError):
-                os.ftruncate(descriptor, before)  # half a line would hide those after it
+                os.ftruncate(descriptor, before)  # a half-written line would hide the lines after it
             raise
     finally:
         os.close(descriptor)

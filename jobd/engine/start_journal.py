@@ -1,9 +1,9 @@
-"""Which runs have begun, where a daemon that starts anew on this machine finds it, however its forerunner ended.
+"""A journal of started runs that survives a crash of the daemon, for the next daemon on this machine.
 
-To write each beginning to the database would cost more than the run, so only runs that last are shown there. This is a
-ring in a memory-mapped file: an entry costs 1 µs and survives the death of the process (not of the machine; what
-then follows from not knowing is decided in lifecycle.after_loss). An entry holds for one fencing token and is never
-cleared: claims that are over have passed their token on.
+Writing each start to the database would cost more than a short run, so only longer runs are shown there. The journal is
+a ring in a memory-mapped file: an entry costs 1 µs and survives the end of the process, but not of the machine (see
+lifecycle.after_loss for runs whose start is unknown). An entry is valid for one fencing token and is never cleared,
+because a later claim of the job has another token.
 """
 
 import mmap
@@ -14,29 +14,29 @@ from typing import Protocol
 from jobd.errors import cannot
 
 NAME = "begun"
-CAPACITY = 16_384  # more than a daemon ever has begun and not yet written down
+CAPACITY = 16_384  # entries; more than the started runs of a daemon that are not recorded yet
 _ENTRY = struct.Struct("<qqq")
 
 
 class StartJournal(Protocol):
-    """What this machine remembers of runs that have begun."""
+    """The starts of runs on this machine."""
 
     def record(self, job_id: int, token: int, started: int) -> None:
-        """A run begins."""
+        """Record the start of a run (wall-clock µs)."""
 
     def read(self) -> dict[tuple[int, int], int]:
-        """When runs began, by job id and fencing token."""
+        """The starts of runs (wall-clock µs), by job id and fencing token."""
 
 
 class FileStartJournal:
-    """A start journal in a file."""
+    """A start journal in a file. Raises JobdError if the file cannot be used."""
 
     def __init__(self, path: str) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             descriptor = os.open(path, flags, 0o600)
             try:
-                # To write into a page that the disk has no room for would end the process: have them all now.
+                # Allocate all pages now: writing to one for which the disk has no room would kill the process.
                 os.posix_fallocate(descriptor, 0, CAPACITY * _ENTRY.size)
                 self._map = mmap.mmap(descriptor, CAPACITY * _ENTRY.size)
             finally:
@@ -54,5 +54,5 @@ class FileStartJournal:
 
 
 def open_start_journal(state_dir: str) -> StartJournal:
-    """The start journal of the daemons of `state_dir`. Raises JobdError."""
+    """The start journal in `state_dir`. Raises JobdError."""
     return FileStartJournal(os.path.join(state_dir, NAME))

@@ -1,6 +1,6 @@
-"""The workers of a pool: its worker processes, started, lent out for runs, and replaced when they are no more fit.
+"""The workers of a pool: starts worker processes, finds idle ones, and replaces those that have ended or are retiring.
 
-What a worker does while it is lent out is the Processor's business.
+The Processor gives them runs.
 """
 
 from collections.abc import Iterator
@@ -11,51 +11,51 @@ from jobd.engine.buffers import Budget
 from jobd.engine.spawner import Spawner
 from jobd.engine.worker import Worker
 
-SHOW_AFTER = 50 * MILLISECOND  # a run that takes longer is shown as running to everybody
-RESPAWN_FIRST, RESPAWN_LAST = 100 * MILLISECOND, 5 * SECOND
-END_TIMEOUT = 2 * SECOND  # for a worker process to end when the daemon does
+SHOW_AFTER = 50 * MILLISECOND  # a run that takes longer is shown as running in the database
+RESPAWN_FIRST, RESPAWN_LAST = 100 * MILLISECOND, 5 * SECOND  # shortest and longest pause after a failed start
+END_TIMEOUT = 2 * SECOND  # for each worker process to end at a stop; then SIGKILL
 
 
 class WorkerPool:
-    """The workers, of which `size` should be fit for runs. Moments are monotonic, in µs."""
+    """The workers of a pool; `size` is the wanted number. Times are monotonic µs."""
 
     def __init__(self, size: int, output_limit: int, spawner: Spawner, clock: Clock, budget: Budget) -> None:
         self.size = size
-        self.readers_changed = True  # the descriptors to wait on are others than they were
+        self.readers_changed = True  # the set of descriptors to poll has changed
         self._output_limit = output_limit
         self._spawner = spawner
         self._clock = clock
         self._budget = budget
         self._workers: dict[int, Worker] = {}  # by process id
         self._idle: list[Worker] = []
-        self._deadline = 0  # until when workers may run without hearing from here
+        self._deadline = 0  # the guardians kill the workers at this time; 0: never
         self._spawn_at = 0
-        self._failures = 0  # to start one, in a row
+        self._failures = 0  # failed starts in a row
 
     def __iter__(self) -> Iterator[Worker]:
-        return iter([*self._workers.values()])  # some may leave meanwhile
+        return iter([*self._workers.values()])  # a copy: workers may be reaped during the iteration
 
     def __contains__(self, worker: Worker) -> bool:
         return worker.child.pid in self._workers
 
     def running(self) -> list[Worker]:
-        """Those that are in a run."""
+        """The workers with a run in progress."""
         return [worker for worker in self._workers.values() if worker.execution is not None]
 
     def ready(self) -> int:
-        """How many can take runs."""
+        """The number of workers that have finished starting."""
         return sum(worker.ready for worker in self._workers.values())
 
     def load(self) -> int:
-        """How many orders they have in hand. Any thread may ask."""
+        """The number of orders that the workers have, running or prefetched. Any thread may call this."""
         return sum(worker.load() for worker in self)
 
     def pids(self) -> list[int]:
-        """Their process ids."""
+        """The process ids of the workers."""
         return list(self._workers)
 
     def readers(self) -> dict[int, tuple[Worker, str]]:
-        """The descriptors to wait on, and whose they are."""
+        """The descriptors to poll, with their worker and "messages", "output" or "ended"."""
         found = {}
         for worker in self._workers.values():
             child = worker.child
@@ -66,32 +66,32 @@ class WorkerPool:
         return found
 
     def idle(self) -> Worker | None:
-        """A free worker: one in which a task has been called, else one that has run others, else a new one."""
+        """An idle worker: preferably one in which a task was called, else one that ran other jobs, else a new one."""
         return self._idle[-1] if self._idle else None
 
     def idle_count(self) -> int:
-        """The number of free workers."""
+        """The number of idle workers."""
         return len(self._idle)
 
     def unused(self) -> Worker | None:
-        """An idle one that has been given no run yet."""
+        """An idle worker that has had no run yet, or None."""
         return self._idle[0] if self._idle and not self._idle[0].runs else None
 
     def untouched(self) -> Worker | None:
-        """An idle one in which no task has been called; an unused one only where there is no other."""
+        """An idle worker in which no task was called, preferably one that has had a run, or None."""
         return next((worker for worker in reversed(self._idle) if not worker.touched), None)
 
     def replace(self, worker: Worker) -> None:
-        """End an idle one, for a new one in its place."""
+        """End an idle worker; a new one will be started in its place."""
         self._idle.remove(worker)
         worker.end(self._clock.monotonic())
 
     def mark_busy(self, worker: Worker) -> None:
-        """An idle one is given a run."""
+        """Remove a worker from the idle ones before it is given a run."""
         self._idle.remove(worker)
 
     def add_ready(self, worker: Worker) -> None:
-        """It has just become ready."""
+        """Add a worker that has finished starting to the idle ones, or end it if it is retiring."""
         self._failures = 0
         if worker.retiring:
             self.free(worker)
@@ -99,20 +99,20 @@ class WorkerPool:
             self._idle.insert(0, worker)
 
     def free(self, worker: Worker) -> None:
-        """It has nothing in hand: have it take the next run, or replace it."""
+        """Add a worker that has no more orders to the idle ones, or end it if it is retiring."""
         if worker.retiring:
             worker.end(self._clock.monotonic())
         elif worker not in self._idle:
             self._idle.insert(self._place(worker), worker)
 
     def _place(self, worker: Worker) -> int:
-        """Where it stands among the idle ones: before those that have been touched, unless it has been."""
+        """The index for a worker among the idle ones: touched workers are last."""
         if worker.touched:
             return len(self._idle)
         return next((number for number, one in enumerate(self._idle) if one.touched), len(self._idle))
 
     def reap(self, worker: Worker) -> int:
-        """Its process has ended: the exit status."""
+        """Remove a worker whose process has ended; the exit status."""
         status = worker.child.reap()
         del self._workers[worker.child.pid]
         self.readers_changed = True
@@ -121,14 +121,14 @@ class WorkerPool:
         return status
 
     def coming(self) -> int:
-        """How many new ones are on their way."""
+        """The number of workers that are starting or still to be started."""
         return self.size - sum(worker.ready and not worker.retiring for worker in self._workers.values())
 
     def spawn_at(self) -> int | None:
-        """When the next one is to be started; None: none is missing.
+        """When the next worker is to be started; None: none is needed.
 
-        One that is on its way out has its successor warming up. When the lease is over a new one would be ended at
-        once, so none is missing until there is a new lease.
+        The successor of a retiring worker is started before that one has ended. After the end of the lease none is
+        started until it is renewed, because a new worker would be killed at once.
         """
         if sum(not worker.retiring for worker in self._workers.values()) >= self.size:
             return None
@@ -137,7 +137,7 @@ class WorkerPool:
         return self._spawn_at
 
     def spawn(self) -> None:
-        """Start one."""
+        """Start a worker. If that fails, log the reason and try again later."""
         try:
             child = self._spawner.start()
         except OSError as error:
@@ -148,14 +148,14 @@ class WorkerPool:
         self.readers_changed = True
 
     def respawn_later(self, reason: str) -> None:
-        """One could not be started, for this reason: the next try comes later each time."""
+        """Log why a worker could not start, and delay the next start, longer after each failure."""
         delay = min(RESPAWN_FIRST << min(self._failures, 10), RESPAWN_LAST)
         self._failures += 1
         self._spawn_at = self._clock.monotonic() + delay
         logs.log("error", f"{reason}; next try in {delay / SECOND:g} s")
 
     def renew(self, size: int, output_limit: int, spawner: Spawner) -> None:
-        """Replace every one, those in a run when it is over."""
+        """Replace every worker. Busy workers finish their current run first."""
         self.size, self._output_limit, self._spawner = size, output_limit, spawner
         self._spawn_at = self._failures = 0
         for worker in self._workers.values():
@@ -165,13 +165,13 @@ class WorkerPool:
         self._idle.clear()
 
     def trust_until(self, deadline: int) -> None:
-        """Pass the lease's deadline on."""
+        """Send the lease's deadline to the guardian of each worker, and remember it for new ones."""
         self._deadline = deadline
         for worker in self._workers.values():
             worker.child.trust_until(deadline)
 
     def close(self) -> None:
-        """End every process and wait until it is gone."""
+        """End every process and wait for it."""
         for worker in self._workers.values():
             worker.child.end()
         for worker in self._workers.values():
