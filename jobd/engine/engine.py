@@ -62,8 +62,8 @@ def _spool(settings: Settings) -> Spool:
 class Engine:
     """Runs jobs, from `start` until `finished`. Its methods are called in the main thread only.
 
-    `instance` identifies the installation on this machine; `chance` returns a number from 0 to 1. The other arguments
-    are factories, which the simulator replaces.
+    `instance` identifies all daemons of a state directory. `chance` returns a number from 0 to 1. `spawner`, `store`,
+    `mailbox`, `start_journal` and `spool` are factories. Raises JobdError if the start journal cannot be used.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Engine:
         """Handle the descriptors in `ready` and do the work that is due. Raises the error that ended the keeper."""
         if self._inbox.descriptor in ready:
             self._read_inbox()
-        self._check_lease()  # before anything can start
+        self._check_lease()  # first, so that no run starts after the end of the lease
         if self.pools.handle(ready):
             self._spawner.kill_escaped(self.pools.pids())
         self.pools.step()

@@ -79,6 +79,7 @@ CLAIM_AHEAD = 250 * MILLISECOND  # claims reach this much further than the next 
 LOCK_CHECK_INTERVAL = SECOND // 2  # between checks of the locks of the nodes on this machine
 MAX_UPDATES = 2_000  # outcomes in a transaction
 MAX_CLAIMS = 4_000  # per pool, while no other node exists
+
 SIGN_OFF_TIMEOUT = 10 * SECOND  # a stopping daemon gives up writing outcomes after this time
 MAX_REMEMBERED_JOBS = 1_000  # limits the memory of invalid jobs already logged, and of jobs without a known task
 
@@ -168,7 +169,7 @@ class Keeper:
                 wait = self._wait()
                 self.inbox.patient = self._cycle_at is not None
                 if wait > 0 and (self.inbox.patient or not self.inbox.pending()):
-                    # Non-urgent messages do not wake a patient reader, and some have a shorter window than the others.
+                    # Non-urgent messages do not wake a patient reader. Wake up for those with the shortest window.
                     self.inbox.wait(min(wait, BATCH_WINDOW_MIN) if self.inbox.patient else wait)
             self._sign_off()
         except Exception as error:  # noqa: BLE001 - a bug here must end the daemon, not leave it half alive
@@ -299,7 +300,7 @@ class Keeper:
                 assert_never(message)
 
     def _release_unresolved(self, update: ClaimUpdate) -> ClaimUpdate:
-        """Return the update that releases a job whose task this node does not have.
+        """The update that releases a job whose task this node does not have.
 
         If other nodes serve the pool, the job is ready for them at once; else it is ready later, for another attempt.
         This node does not claim it again, unless no other node takes it or a user changes it.
@@ -609,7 +610,7 @@ class Keeper:
     # Trouble, housekeeping, the end
 
     def _database_away(self, error: JobdError, now: int) -> None:
-        """Schedule a retry, and answer the commands that wait."""
+        """Schedule a retry with back-off. Each different error is logged at once, and again after a minute."""
         if self.outage.failed(str(error), now):
             logs.log("error", f"{error}; retrying until it is back" + (f" ({error.hint})" if error.hint else ""))
         self._left_over = True

@@ -68,7 +68,7 @@ class Watch:
         self._seen: dict[int, tuple[object, int]] = {}  # node → (counter, when it was first seen at that value)
 
     def observe(self, asked: int, answered: int, heartbeats: Iterable[tuple[int, object]]) -> list[int]:
-        """Note the (id, counter) of each live node; the ids of those whose counter stood still for a whole lease.
+        """Note the (id, counter) of each live node. Returns the ids of nodes that stood still for a whole lease.
 
         The counters were read at some moment between `asked` and `answered` (monotonic µs), which are far apart if the
         database is slow. So a new value counts from the later moment, and it stood still until the earlier one.
@@ -86,14 +86,14 @@ class Watch:
 
 
 class Neighbours:
-    """The other nodes on this machine: those whose locks this node has seen held."""
+    """The other nodes on this machine, recognised by a lock that this node has seen held."""
 
     def __init__(self, is_held: Callable[[str], bool]) -> None:
         self._is_held = is_held
         self._seen: dict[int, str] = {}  # node → its lock
 
     def observe(self, locks: Mapping[int, str | None]) -> list[int]:
-        """Note the lock names of the live nodes, by id; the ids of those that have ended."""
+        """Note the lock names of the live nodes, by id. Returns the ids of neighbours that have ended."""
         self._seen = {
             node: lock for node, lock in locks.items() if lock and (node in self._seen or self._is_held(lock))
         }

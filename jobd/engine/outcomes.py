@@ -128,7 +128,7 @@ class Outcomes:
         return found
 
     def drop_printed(self, parts: Sequence[OutputPart]) -> bool:
-        """Forget parts that `printed` returned; whether any are left."""
+        """Forget parts that `printed` returned. Returns whether any are left."""
         for part in parts:
             waiting = self._printed[part.job_id]
             del waiting[0]

@@ -31,7 +31,7 @@ class Output:
         self._records = Records()
 
     def feed(self, data: bytes) -> Lines:
-        """Add printed bytes; the lines that they complete, for the log."""
+        """Add printed bytes. Returns the lines that they complete, for the log."""
         lines = (self._line + data).split(b"\n")
         self._line = lines.pop()
         passed: Lines = []
@@ -50,7 +50,7 @@ class Output:
         return passed
 
     def end(self) -> Lines:
-        """End the output; its remaining lines, for the log."""
+        """End the output. Returns its remaining lines, for the log."""
         rest, self._line = self._line, b""
         passed = self._complete(rest) if rest else []
         passed += self._end_records()
@@ -162,7 +162,7 @@ class Output:
         self._cut |= self._cut_to(self._limit) > 0
 
     def _cut_to(self, most: int) -> int:
-        """Cut the tail to its last `most` bytes, plus up to 3 to keep a character whole; the number of bytes cut."""
+        """Cut the tail to its last `most` bytes, plus up to 3 to keep a character whole. Returns the bytes cut."""
         excess = len(self._tail) - most
         if excess <= 0:
             return 0

@@ -253,7 +253,7 @@ class Processor:
         self._clear_prefetched_of(job_id)
         claim = self._remove_waiting(job_id)
         if claim is not None and claim.state.token != token:
-            self.queue.put(claim, claim.state.ready or 0)  # a newer claim
+            self.queue.put(claim, claim.state.ready or 0)  # keep a newer claim
         for worker in self.workers.running():
             state = worker.execution and worker.execution.claim.state
             if state and state.job_id == job_id and state.token == token:

@@ -21,7 +21,7 @@ from jobd.clock import MILLISECOND
 
 CALL_MIN, CALL_MAX = 20 * MILLISECOND, 200 * MILLISECOND  # from the last call for a job to its ready time
 CALL_CYCLES = 4  # that time in durations of a cycle, so that there is time for one
-CALL_AT = 3, 4  # a node checks the jobs it left at 3/4 of that time, so that jobs ready together are claimed together
+CALL_AT = 3, 4  # a node checks the jobs it left when 3/4 of that time remain, to claim jobs ready together in one cycle
 # A node below its share polls again after POLL_MIN, then ever more rarely while it finds no jobs, up to a fraction of
 # the normal poll. Both factors are golden ratios, so that its polls do not synchronise with other periodic work.
 POLL_MIN, POLL_GROWTH, POLL_MAX_SHARE = 30 * MILLISECOND, 1.618, 0.382

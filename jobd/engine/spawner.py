@@ -59,7 +59,7 @@ class Child(Protocol):
         """The number of bytes of output that can be read now."""
 
     def revoke(self) -> int:
-        """Revoke the orders that the worker has not taken, the last ones sent; their number."""
+        """Revoke the orders that the worker has not taken, the last ones sent. Returns their number."""
 
     def trust_until(self, deadline: int) -> None:
         """Send its guardian the time at which it is killed unless a later one follows (monotonic µs, 0: never)."""
@@ -74,10 +74,10 @@ class Child(Protocol):
         """Send SIGKILL to its process group, if `end` was not enough."""
 
     def wait(self, timeout: int) -> bool:
-        """Wait up to `timeout` microseconds for its end; whether it has ended."""
+        """Wait up to `timeout` microseconds for its end. Returns whether it has ended."""
 
     def reap(self) -> int:
-        """Wait for its end and close the descriptors; the exit status as in `subprocess`."""
+        """Wait for its end and close the descriptors. Returns the exit status as in `subprocess`."""
 
 
 class Spawner(Protocol):

@@ -4,8 +4,8 @@
     daemon    reads the pipe, then receives the messages, then splits the bytes that it has read
 
 A marker is drawn at random when its run has ended. No task runs while it is known, so none can have printed it earlier.
-A run starts after the previous marker was sent. So of the bytes read before the last receiving of messages, those
-after the last received marker are output of the run in progress, or the beginning of its own marker.
+A run starts after the previous marker was sent. So of the bytes read before the messages were last received, those
+after the last received marker are output of the run in progress, or the start of its own marker.
 
 If a marker was received in a message but is not in the pipe, a task has read it out of the pipe. The bytes read until
 then may be from that run or the next one: they are doubtful, and no run gets them.

@@ -36,10 +36,10 @@ class Spool(Protocol):
         """The outcome at a place. Raises OSError, or ValueError, TypeError or KeyError if it is damaged."""
 
     def add(self, updates: Iterable[ClaimUpdate]) -> list[Place]:
-        """Append outcomes; they are on the disk when this returns. Their places. Raises OSError."""
+        """Append outcomes, and sync them to the disk. Returns their places. Raises OSError."""
 
     def rewrite(self, places: Iterable[Place]) -> list[Place]:
-        """Drop everything except the outcomes at these places; their new places. Raises OSError."""
+        """Drop everything except the outcomes at these places. Returns their new places. Raises OSError."""
 
     def clear(self) -> None:
         """Delete all outcomes."""
@@ -97,12 +97,12 @@ class FileSpool:
 
 
 def open_spool(state_dir: str, database: str) -> Spool:
-    """The spool in `state_dir` for the database with this URL."""
+    """The spool in `state_dir` for the database with the URL `database`."""
     return FileSpool(os.path.join(state_dir, f"spool-{crc32(database.encode()):08x}"))
 
 
 def _append(path: str, lines: Iterable[bytes]) -> list[Place]:
-    """Append lines to a file, all or none of them; their places. Raises OSError."""
+    """Append lines to a file, all or none of them. Returns their places. Raises OSError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     places = []
     try:

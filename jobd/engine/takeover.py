@@ -28,8 +28,7 @@ class Losses(NamedTuple):
 def take_over(
     session: Session, node: nodes.NodeRow, known_starts: KnownStarts, now: int, settings: Settings, reason: str
 ) -> Losses | None:
-    """Declare `node` dead and release its claims, if its heartbeat is still the one in `node`; else None: it is alive.
-
+    """Declare `node` dead and release its claims. None: its heartbeat has advanced, or another node was first.
     `now` is wall-clock µs. `reason` becomes the error of the lost runs.
     """
     if not nodes.declare_dead(session, node.id, node.heartbeat, now):
@@ -64,7 +63,7 @@ def unregistered_nodes(session: Session) -> list[UnregisteredNode]:
 def take_over_unregistered(
     session: Session, seen: UnregisteredNode, known_starts: KnownStarts, now: int, settings: Settings
 ) -> Losses | None:
-    """Release the claims of an unregistered node, if nothing has changed since it was `seen`; else None."""
+    """Release the claims of an unregistered node. None: its state has changed since it was `seen`."""
     if seen not in unregistered_nodes(session):
         return None
     return release_claims(session, seen.node, {}, known_starts, now, settings, "its node is gone")

@@ -184,7 +184,7 @@ class Worker:
         return self.execution or self.abandoned
 
     def revoke_prefetched(self, wall: int, monotonic: int) -> list[Claim]:
-        """Revoke the orders that the worker has not started; their claims.
+        """Revoke the orders that the worker has not started. Returns their claims.
 
         Some of the remaining runs may have ended already, if their messages have not been received yet.
         """
@@ -224,7 +224,7 @@ class Worker:
         return self.child.receive()
 
     def parse_message(self, packet: bytes) -> Done | None:
-        """Parse a message; the end of the run in progress, or None for "ready". Raises WireError if it is invalid."""
+        """Parse a message. Returns the end of the run in progress, or None for "ready". Raises WireError."""
         message = decode(packet)
         if message[0] == "done":
             done = decode_done(message)
@@ -238,7 +238,7 @@ class Worker:
         raise WireError("it does not fit what the worker was doing")
 
     def output_so_far(self) -> Lines:
-        """Add the output read so far to the run in progress; its complete lines, for the log.
+        """Add the output read so far to the run in progress. Returns its complete lines, for the log.
 
         All messages must have been received since the last read.
         """
@@ -248,14 +248,14 @@ class Worker:
         return self._deliver(self._split.so_far())
 
     def rest_of_output(self, done: Done) -> Lines:
-        """Add the rest of the output to the run in progress, whose end was received; the lines, for the log."""
+        """Add the rest of its output to the run in progress, whose end was received. Returns the lines to log."""
         if done.secret is not None:
             return self._deliver(self._up_to(end_mark(done.secret)))
         self._read(self.child.unread())
         return self._deliver(self._split.rest())
 
     def last_output(self) -> Lines:
-        """Add the last output of a process that has ended, after all its messages; the lines, for the log."""
+        """Add the last output of a process that has ended, after all its messages. Returns the lines to log."""
         self._read(self.child.unread())
         self._doubt_if_garbled()
         return self._deliver(self._split.rest())
@@ -276,7 +276,7 @@ class Worker:
             self._split.doubt()
 
     def _deliver(self, share: Chunk | None) -> Lines:
-        """Add output to the run in progress, or to `idle_output` before the worker is ready; the lines, for the log."""
+        """Add output to the run in progress, or to `idle_output` before the worker is ready. Returns lines to log."""
         if share is None:
             return self._add_notice(NO_END)
         data, dropped = share
@@ -303,7 +303,7 @@ class Worker:
         return [] if logged else [("warning", STRAY.format(self.child.pid, size))]
 
     def _read(self, most: int) -> int:
-        """Read at least `most` bytes of output, if so many are available; the number of bytes read."""
+        """Read at least `most` bytes of output, if so many are available. Returns the number of bytes read."""
         size, data = 0, None
         while size < most and (data := self.child.read_output()):
             self._split.add(data)

@@ -112,7 +112,7 @@ class WorkerPool:
         return next((number for number, one in enumerate(self._idle) if one.touched), len(self._idle))
 
     def reap(self, worker: Worker) -> int:
-        """Remove a worker whose process has ended; the exit status."""
+        """Remove a worker whose process has ended. Returns the exit status."""
         status = worker.child.reap()
         del self._workers[worker.child.pid]
         self.readers_changed = True
