@@ -302,8 +302,8 @@ class Keeper:
     def _release_unresolved(self, update: ClaimUpdate) -> ClaimUpdate:
         """The update that releases a job whose task this node does not have.
 
-        If other nodes serve the pool, the job is ready for them at once; else it is ready later, for another attempt.
-        This node does not claim it again, unless no other node takes it or a user changes it.
+        If other nodes serve the pool, the job is ready for them at once; else it is ready after UNRESOLVED_PAUSE. This
+        node does not claim it again, unless no other node takes it or a user changes it.
         """
         state = update.state
         if len(self._unknown_tasks) >= MAX_REMEMBERED_JOBS:

@@ -95,7 +95,7 @@ class PoolsShared(NamedTuple):
 
 
 class StartRecorded(NamedTuple):
-    """To the dispatch loop: the start of this guarded run is committed. `held` is false if its claim is not valid."""
+    """To the dispatch loop: a guarded run's start is committed, or (`held` false) its claim is no longer valid."""
 
     job_id: int
     token: int

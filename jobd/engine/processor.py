@@ -272,7 +272,7 @@ class Processor:
         self.workers.renew(size, run_settings.output, spawner)
 
     def start_recorded(self, job_id: int, token: int, held: bool) -> None:
-        """Let a guarded run start, as its start has been committed. `held` is false if the claim is no longer valid."""
+        """Let a guarded run start after the commit of its start, or drop it if its claim is no longer valid."""
         claim = self._guarded.get(job_id)
         if claim is not None and claim.state.token == token:
             del self._guarded[job_id]

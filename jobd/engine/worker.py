@@ -147,7 +147,7 @@ class Worker:
         self.has_unparsed = False  # output was read since the messages were last received
         self._stray_logged = False  # STRAY was logged
         self.garbled = False  # a message was invalid; it may have been the end of a run
-        self._stages: list[int] = []
+        self._stages: list[int] = []  # monotonic µs: when to kill the process tree, then when to send SIGKILL
         self._why = ""
 
     # Runs
