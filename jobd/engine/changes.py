@@ -16,7 +16,7 @@ from jobd.store import schedule_table as table
 from jobd.store.rows import UNREADABLE
 from jobd.store.store import Session
 
-MAX_CHANGES = 500
+MAX_CHANGES = 500  # per cycle, so that it stays short
 
 
 class AppliedChanges(NamedTuple):

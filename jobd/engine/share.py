@@ -20,7 +20,7 @@ from typing import NamedTuple
 from jobd.clock import MILLISECOND
 
 CALL_MIN, CALL_MAX = 20 * MILLISECOND, 200 * MILLISECOND  # from the last call for a job to its ready time
-CALL_CYCLES = 4  # that time in durations of a cycle, so that there is time for one
+CALL_CYCLES = 4  # within these limits, that time is 4 times as long as a cycle takes, so that one fits in
 CALL_AT = 3, 4  # a node checks the jobs it left when 3/4 of that time remain, to claim jobs ready together in one cycle
 # A node below its share polls again after POLL_MIN, then ever more rarely while it finds no jobs, up to a fraction of
 # the normal poll. Both factors are golden ratios, so that its polls do not synchronise with other periodic work.
