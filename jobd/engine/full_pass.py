@@ -31,15 +31,15 @@ class FullPass(NamedTuple):
     after: int = _LOWEST_ID  # the jobs up to this id are done
 
 
-def add_pass(sweeps: list[FullPass], new: FullPass) -> list[FullPass]:
-    """`sweeps` with `new` appended, or merged into the last of several. The first pass may have started already."""
-    if len(sweeps) < 2:
-        return [*sweeps, new]
-    last = sweeps[-1]
+def add_pass(passes: list[FullPass], new: FullPass) -> list[FullPass]:
+    """`passes` with `new` appended, or merged into the last of several. The first pass may have started already."""
+    if len(passes) < 2:
+        return [*passes, new]
+    last = passes[-1]
     both = last._replace(
         wake=last.wake or new.wake, zones=last.zones or new.zones, put_back=last.put_back + new.put_back
     )
-    return [*sweeps[:-1], both]
+    return [*passes[:-1], both]
 
 
 def run_slice(session: Session, work: FullPass, now: int, zone: str) -> FullPass | None:

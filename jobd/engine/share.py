@@ -81,6 +81,6 @@ def recheck_at(left: int, call: int) -> int:
     return left - call * part // whole
 
 
-def eager_poll(poll: int, looks: int) -> int:
-    """The µs until the next poll of a node that is below its share, after `looks` polls without a claim."""
-    return round(min(POLL_MIN * POLL_GROWTH ** min(looks, 20), POLL_MAX_SHARE * poll))
+def eager_poll(poll: int, polls: int) -> int:
+    """The µs until the next poll of a node that is below its share, after `polls` polls without a claim."""
+    return round(min(POLL_MIN * POLL_GROWTH ** min(polls, 20), POLL_MAX_SHARE * poll))
