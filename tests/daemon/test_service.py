@@ -275,7 +275,7 @@ def test_stop_now_ends_a_daemon_that_hangs(installation: Installation, monkeypat
     process = installation.foreground()
     process.send_signal(signal.SIGSTOP)
     monkeypatch.setattr(daemon, "KILL_TIMEOUT", 1.0)
-    monkeypatch.setattr(daemon, "ANSWER_WITHIN", 0.2)
+    monkeypatch.setattr(daemon, "ANSWER_TIMEOUT", 0.2)
     assert daemon._stop(Context(str(installation.folder / "jobd.toml")), True, None)
     assert process.wait(5) == -signal.SIGKILL
 
