@@ -16,12 +16,12 @@ from jobd.daemon.control import ask
 ROOT = Path(__file__).parents[1]
 CONFIG = 'database = "{database}"\ncommands = true\nworkers = {workers}\n{more}\n[log]\nformat = "json"\n'
 PLUGIN = "import jobd\n\n@jobd.task\ndef hello():\n    print('hello')\n"
-TIMEOUT = 20.0  # seconds; less than a lease by default, and than the pause before an unknown task is tried again
-LONG_TIMEOUT = 90.0  # seconds for what takes many steps, on a machine that is slow and busy
+TIMEOUT = 20.0  # seconds; less than a default lease, and less than the pause before an unknown task is tried again
+LONG_TIMEOUT = 90.0  # seconds for work of many steps, on a slow and busy machine
 
 
 def until(condition: Callable[[], Any], what: str = "it", patience: float = TIMEOUT) -> Any:
-    """The first true value of `condition`, which must come within so many seconds."""
+    """Wait for a true value of `condition` and return it. It must come within `patience` seconds."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if value := condition():
@@ -31,7 +31,7 @@ def until(condition: Callable[[], Any], what: str = "it", patience: float = TIME
 
 
 class Installation:
-    """A folder with a configuration, and the daemons that were started in it."""
+    """A folder with a configuration, and the daemons that run in it."""
 
     def __init__(self, folder: Path, database: str = "sqlite:///jobd.db", plugin: str = PLUGIN) -> None:
         self.folder = folder
@@ -49,7 +49,7 @@ class Installation:
         self.configure("")
 
     def configure(self, tables: str, workers: int = 1, more: str = "") -> None:
-        """Write jobd.toml; `more` are keys, `tables` what comes at its end."""
+        """Write jobd.toml. `more`: further keys; `tables`: tables at its end."""
         config = CONFIG.format(database=self.database, workers=workers, more=more)
         (self.folder / "jobd.toml").write_text(config + tables)
 
@@ -68,7 +68,7 @@ class Installation:
         )
 
     def fine(self, *words: str) -> Any:
-        """A command that must succeed; what it answers to --json, when that is among its words."""
+        """Run a command that must succeed. Return its JSON if --json is among its words."""
         answer = self.jobd(*words)
         assert answer.returncode == 0, answer
         return json.loads(answer.stdout) if "--json" in words else answer.stdout
@@ -79,11 +79,11 @@ class Installation:
         return found
 
     def ended(self, name: str, count: int = 1, patience: float = TIMEOUT) -> list[dict[str, Any]]:
-        """The runs of a job, newest first, when there are `count` of them."""
+        """Wait until a job has `count` runs, and return them, newest first."""
         return until(lambda: len(found := self.history(name)) >= count and found, f"run {count} of {name}", patience)
 
     def foreground(self) -> subprocess.Popen[str]:
-        """A daemon in the foreground that is up; its log is in the file `log`."""
+        """Start a daemon in the foreground and wait until it is up. It logs to the file `log`."""
         with (self.folder / "log").open("a") as log:
             process = subprocess.Popen(
                 self.command("start", "--foreground"), env=self.environ, stdout=log, stderr=log, text=True

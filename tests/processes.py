@@ -1,11 +1,11 @@
-"""The processes of this machine, as the tests look at them."""
+"""Functions for the tests that read the processes of this machine."""
 
 import contextlib
 from pathlib import Path
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started and that are its own."""
+    """The child processes of a process."""
     found: list[int] = []
     with contextlib.suppress(OSError):  # it has just ended
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -14,7 +14,7 @@ def children(pid: int) -> list[int]:
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that descends from it."""
+    """A process and all its descendants."""
     found = [pid]
     for process in found:
         found += children(process)

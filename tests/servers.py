@@ -1,8 +1,8 @@
-"""Real database servers for the tests: private instances on a temporary folder, started here and ended by process id.
+"""Real database servers for the tests: private instances in temporary folders, started here and killed by process id.
 
-Nothing relies on a service that happens to run. Where a server is not installed its tests are skipped and say so; with
-JOBD_TEST_REQUIRE=all (as in CI) that is a failure. The versions that the system's own packages do not have are unpacked
-into a cache folder by tests/unpack-servers.sh. Any other MySQL is tested where JOBD_TEST_MYSQL_URL names a server.
+The tests use no service of the machine. If a server is not installed, its tests are skipped with a message; with
+JOBD_TEST_REQUIRE=all (as in CI) they fail. tests/unpack-servers.sh unpacks versions that the system has no packages of
+into a cache folder. Another MySQL server is tested if JOBD_TEST_MYSQL_URL names it.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ KINDS = ("sqlite", "mariadb", "postgresql")
 FURTHER = ("mysql", "mariadb118", "postgresql18")  # from the cache folder
 _CACHES = "/var/cache" if os.geteuid() == 0 else os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
 CACHE = Path(os.environ.get("JOBD_TEST_CACHE") or Path(_CACHES, "jobd-tests"))
-# Servers as somebody else may have set them up: what jobd needs, it must ask for itself.
+# Unusual settings of servers: jobd must set in its session everything that it needs.
 ODD = {
     "mariadb": [
         *("--sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT", "--character-set-server=latin1"),
@@ -45,11 +45,11 @@ ODD = {
         *("-c", "intervalstyle=iso_8601", "-c", "xmloption=document", "-c", "default_transaction_deferrable=on"),
     ],
 }
-PATIENCE = 180  # seconds for a start, on a machine that may be slow and busy
+PATIENCE = 180  # seconds for a start, on a slow and busy machine
 
 
 def missing(what: str, how: str) -> None:
-    """Skip the test because a server is missing; fail where none may be."""
+    """Skip the test because a server is missing; fail with JOBD_TEST_REQUIRE=all."""
     message = f"{what} is not installed, so its tests cannot run; install it with: {how}"
     if os.environ.get("JOBD_TEST_REQUIRE") == "all":
         pytest.fail(message)
@@ -57,7 +57,7 @@ def missing(what: str, how: str) -> None:
 
 
 class Server:
-    """A running database server that makes empty databases."""
+    """A running database server that can create empty databases."""
 
     def __init__(self, command: list[str], folder: Path, port: int, environ: dict[str, str] | None = None) -> None:
         self.folder = folder
@@ -102,20 +102,20 @@ class Server:
         os.kill(self._pid(), number)
 
     def kill(self) -> None:
-        """End it without a chance to tidy up; `start` brings it back."""
+        """Kill it, so that it cannot clean up. `start` starts it again."""
         assert self._process is not None
-        processes = family(self._process.pid)  # PostgreSQL's processes have a session each
+        processes = family(self._process.pid)  # each process of PostgreSQL has its own session
         for pid in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
         while not all(
             map(is_gone, processes)
-        ):  # one in the disk's hands goes later, and until then keeps others from starting
+        ):  # one that waits for the disk exits later, and until then no other server can start
             time.sleep(0.01)
 
     def stop(self) -> None:
-        """End it for good."""
+        """Stop it for the rest of the tests."""
         if self._process is not None and self._process.poll() is None:
             self.kill()
 
@@ -125,7 +125,7 @@ class Server:
 
 
 class MySQL(Server):
-    """A private MySQL 9 as it comes: with its binary log. Its databases belong to users who may do nothing else."""
+    """A private MySQL 9 with its default binary log. Each database belongs to a user with no other privileges."""
 
     scheme = "mysql"
 
@@ -139,7 +139,7 @@ class MySQL(Server):
         super().__init__([*program, *options, *self._further(), *settings], folder, port)
 
     def _prepare(self, folder: Path) -> list[str]:
-        """Make the server's data; the command that starts it."""
+        """Create the server's data and return the command that starts it."""
         command = [f"{self._root}/usr/sbin/mysqld", "--no-defaults", "--user=root", f"--basedir={self._root}/usr"]
         command += [
             f"--lc-messages-dir={self._root}/usr/share/mysql",
@@ -153,7 +153,7 @@ class MySQL(Server):
         return ["--secure-file-priv=NULL", "--mysqlx=OFF", *self._hasty()]
 
     def _hasty(self) -> list[str]:
-        """The servers of further versions are not crashed by any test: they need not wait for the disk."""
+        """Settings without waits for the disk. No test crashes the servers of further versions."""
         return ["--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0", "--innodb-doublewrite=0"]
 
     def ping(self) -> bool:
@@ -185,7 +185,7 @@ class MySQL(Server):
 
 
 class MariaDB(MySQL):
-    """A private MariaDB. With --no-defaults its character set is latin1: what forgets to say utf8mb4 shows."""
+    """A private MariaDB. With --no-defaults its character set is latin1, which reveals a missing utf8mb4."""
 
     scheme = "mariadb"
 
@@ -216,7 +216,7 @@ class PostgreSQL(Server):
         _own(folder, "postgres")
         programs = _postgresql_programs(root or Path("/"))
         initdb = [f"{programs}/initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "postgres", "--no-sync"]
-        if root:  # its libraries do not know the locales of this machine
+        if root:  # its libraries do not support the locales of this machine
             initdb += ["--encoding=UTF8", "--locale=C"]
         _made(_run_as("postgres", initdb))
         port = free_port()
@@ -239,7 +239,7 @@ class PostgreSQL(Server):
 
 
 class Standby(PostgreSQL):
-    """A PostgreSQL that follows another, until it is promoted."""
+    """A PostgreSQL standby of another server, until it is promoted."""
 
     def __init__(self, folder: Path, primary: Server) -> None:
         _own(folder, "postgres")
@@ -252,12 +252,12 @@ class Standby(PostgreSQL):
         Server.__init__(self, _run_as("postgres", command), folder, port)
 
     def promote(self) -> None:
-        """Make it a primary; when this returns it can be written."""
+        """Make it a primary and wait until it accepts writes."""
         self.sql("SELECT pg_promote()")
 
 
 class PgBouncer(Server):
-    """A pooler before a PostgreSQL: each transaction is given another of a few sessions, as far as one is free."""
+    """A connection pooler for PostgreSQL: successive transactions get different ones of a few sessions."""
 
     def __init__(self, folder: Path, behind: Server, mode: str = "transaction") -> None:
         _own(folder, "postgres")
@@ -294,7 +294,7 @@ class PgBouncer(Server):
 
 @contextlib.contextmanager
 def pooled(behind: Server, mode: str = "transaction") -> Iterator[Server]:
-    """A pgbouncer before a running PostgreSQL, for as long as the block lasts."""
+    """A pgbouncer for a running PostgreSQL, within this context."""
     if not (shutil.which("pgbouncer") or Path("/usr/sbin/pgbouncer").exists()):
         missing("pgbouncer", "apt-get install pgbouncer")
     folder = Path(tempfile.mkdtemp(prefix="jobd-pgbouncer-"))
@@ -309,7 +309,7 @@ def pooled(behind: Server, mode: str = "transaction") -> Iterator[Server]:
 
 @contextlib.contextmanager
 def following(primary: Server) -> Iterator[Standby]:
-    """A standby of a running PostgreSQL that each commit waits for, for as long as the block lasts."""
+    """A synchronous standby of a running PostgreSQL, within this context."""
     folder = Path(tempfile.mkdtemp(prefix="jobd-standby-"))
     standby = Standby(folder, primary)
     try:
@@ -326,9 +326,9 @@ def following(primary: Server) -> Iterator[Standby]:
 def running(
     kind: str, settings: Sequence[str] = (), prepare: Callable[[Path], list[str]] = lambda folder: []
 ) -> Iterator[Server]:
-    """A server of this kind, set up with `settings`, for as long as the block lasts.
+    """A server of this kind with these `settings`, within this context.
 
-    `prepare` may put files into its folder, and returns further settings.
+    `prepare` may write files into its folder, and returns further settings.
     """
     root = None
     if kind in FURTHER:
@@ -356,7 +356,7 @@ _CLASSES: dict[str, type[MySQL | PostgreSQL]] = {"mysql": MySQL, "mariadb": Mari
 
 
 class Elsewhere:
-    """A MySQL server that somebody else runs: JOBD_TEST_MYSQL_URL names a database of it and who may make others."""
+    """An external MySQL server: JOBD_TEST_MYSQL_URL names a database and a user who may create others."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -370,7 +370,7 @@ class Elsewhere:
         return urlsplit(self._url)._replace(path=f"/{name}").geturl()
 
     def close(self) -> None:
-        """Remove what was made."""
+        """Remove the created databases."""
         for name in self._made:
             self._sql(f"DROP DATABASE {name}")
 
@@ -389,7 +389,7 @@ def sqlite_url(folder: Path) -> str:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
+    """A free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -409,14 +409,14 @@ def _postgresql_programs(root: Path) -> str | None:
 
 
 def _made(command: list[str]) -> None:
-    """Run what makes a server's data."""
+    """Run a command that creates a server's data."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{command[0]} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
 def _own(folder: Path, user: str) -> None:
-    """Servers refuse to run as root: the folder is the service user's."""
+    """Give a folder to the service's user, because servers refuse to run as root."""
     folder.chmod(0o755)
     if os.geteuid() == 0:
         shutil.chown(folder, user)

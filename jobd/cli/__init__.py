@@ -1,7 +1,7 @@
-"""The command line: what a person types, and the one place where errors are shown.
+"""The command line: its entry point, and the one place where errors are shown.
 
-Every command ends here, with the exit codes that docs/operations.md lists: an error is one line on stderr that says
-what, where and what to do, never a traceback. Nothing in this file imports click, so that `jobd list` need not.
+Every command ends here, with the exit codes that docs/operations.md lists. An error is one line on stderr with the
+problem, its place and a remedy, never a traceback. This file does not import click, so `jobd list` starts without it.
 """
 
 import os
@@ -15,7 +15,7 @@ INTERRUPTED, READER_GONE = 130, 141
 
 
 def finish(work: Callable[[], int]) -> int:
-    """Do `work`, show what goes wrong with it, and return the exit code."""
+    """Run `work`, show its error if there is one, and return the exit code."""
     _mend_streams()
     try:
         code = work()
@@ -43,12 +43,12 @@ def finish(work: Callable[[], int]) -> int:
 
 
 def print_remark(text: str) -> None:
-    """A remark to the person: on stderr, so that it is never taken for data."""
+    """Print a remark for the user on stderr, so that it does not mix with data on stdout."""
     _print(f"jobd: {escape(text)}")
 
 
 def print_done(text: str) -> None:
-    """Say on stdout what has been done; it is done also when that cannot be said."""
+    """Print on stdout what has been done. If stdout cannot be written, that is not an error, because it is done."""
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
@@ -60,7 +60,7 @@ def _print(line: str) -> None:
     try:
         print(line, file=sys.stderr)  # noqa: T201
     except OSError:
-        _forget(2)  # nobody can be told; the exit code still says it
+        _forget(2)  # stderr cannot be written; the exit code still reports the error
 
 
 def _print_error(error: JobdError) -> int:
@@ -78,21 +78,21 @@ def _print_error(error: JobdError) -> int:
 
 
 def _mend_streams() -> None:
-    """What was closed before we began leads nowhere: else the next file that is opened would take its number.
+    """Open /dev/null in place of closed standard streams, so that no other file gets their descriptors.
 
-    Output that cannot be written is an error, so this is a nowhere that refuses to be written.
+    Output that cannot be written is an error, so stdout is opened for reading only.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             _forget(descriptor, os.O_RDONLY if descriptor == 1 else os.O_RDWR)
             setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # not what a test has put in its place
+        if hasattr(stream, "reconfigure"):  # a replacement by a test may have no such method
             stream.reconfigure(errors="backslashreplace")
 
 
 def _forget(descriptor: int, mode: int = os.O_RDWR) -> None:
-    """Python writes what is left in the buffer when it ends, and would complain about a reader that has gone."""
+    """Replace a descriptor by /dev/null: Python flushes its buffers at exit, and would report a closed pipe."""
     nowhere = os.open(os.devnull, mode)
     if nowhere != descriptor:
         os.dup2(nowhere, descriptor)

@@ -1,4 +1,4 @@
-"""Jobs as a file: `apply` makes the database match it, `export` writes it."""
+"""Jobs in a file: `apply` makes the database match the file, `export` writes one."""
 
 import gc
 import sys
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jobd.store.apply import Difference
 
 MAX_SHOWN = 200  # lines of a difference
-MAX_FILE = 64 * 2**20
+MAX_FILE = 64 * 2**20  # characters; of standard input, bytes
 
 
 @click.command()
@@ -52,7 +52,7 @@ def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as
     """
     from jobd.store import apply
 
-    gc.disable()  # jobs by the thousand, all needed to the end: there is nothing to collect
+    gc.disable()  # there may be thousands of jobs, all in use until the end, so there is nothing to collect
     text, source = _read(file)
     stored = apply.all_jobs(context.store)
     wanted = job_format.load(
@@ -99,7 +99,7 @@ def export(context: Context, output: str | None) -> None:
 
 
 def _read(file: str) -> tuple[str, str]:
-    """The text of `file` and what to call it."""
+    """The text of `file`, and its name in messages."""
     try:
         if file == "-":
             text = sys.stdin.buffer.read(MAX_FILE + 1).decode("utf-8-sig")
@@ -140,7 +140,7 @@ def _show(difference: "Difference", as_json: bool) -> None:
 
 
 def _lines(difference: "Difference") -> Iterator[tuple[str, str, str]]:
-    """(sign, style, what is to be done) for each job."""
+    """(sign, style, change) for each job."""
     for job in difference.added:
         yield "+", "good", f"{job.name}: {_words(job_format.table_of(job))}"
     for old, new in difference.changed:
@@ -150,7 +150,7 @@ def _lines(difference: "Difference") -> Iterator[tuple[str, str, str]]:
 
 
 def changes(old: Job, new: Job) -> str:
-    """What differs between two definitions, in words."""
+    """The differences between two definitions, in words."""
     before, after = job_format.table_of(old), job_format.table_of(new)
     words = [
         f"{key} {_value(before.get(key))} → {_value(after.get(key))}"

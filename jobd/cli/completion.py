@@ -1,4 +1,4 @@
-"""Tab: commands, options and job names, in bash, zsh and fish."""
+"""Shell completion of commands, options and job names, for bash, zsh and fish."""
 
 import os
 

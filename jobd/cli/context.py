@@ -1,4 +1,4 @@
-"""What the commands share: settings and database, each opened when first asked for."""
+"""The objects that commands share: settings and database connections, each opened at its first use."""
 
 import os
 from functools import cached_property
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from jobd.store.reads import NodeRow, Reader
     from jobd.store.store import Store
 
-ANSWER_TIMEOUT = 2.0  # seconds that a command waits for the daemon to say that a change is in effect
-NOTIFY_TIMEOUT = 0.5  # seconds that it waits for what the daemon knows without looking
+ANSWER_TIMEOUT = 2.0  # seconds that a command waits until the daemon reports that a change is in effect
+NOTIFY_TIMEOUT = 0.5  # seconds that it waits for an answer which the daemon can give without the database
 
 
 class Context:
-    """One call of the command line. `config` is the file given with --config, or None to look for one."""
+    """One call of the command line. `config` is the file given with --config, or None to search for jobd.toml."""
 
     def __init__(self, config: str | None = None) -> None:
         self.config = config
@@ -31,28 +31,28 @@ class Context:
 
     @cached_property
     def store(self) -> "Store":
-        """The database for writing; it is created when there is none."""
+        """The database for writing; it is created if there is none. Raises JobdError."""
         from jobd.store.store import open_store
 
         return open_store(self.settings)
 
     @cached_property
     def reader(self) -> "Reader":
-        """The database for looking: no ORM, and nothing is created."""
+        """The database for reading: without the ORM, and nothing is created. Raises JobdError."""
         from jobd.store.reads import open_reader
 
         return open_reader(self.settings)
 
     @cached_property
     def zone(self) -> str:
-        """The time zone of schedules that name none: what the daemons go by, wherever the command runs.
+        """The time zone of jobs that name none: the one that the nodes use, on whichever machine the command runs.
 
-        Where none has run yet, that of jobd.toml or of this machine. Raises ConfigError when that is not known.
+        If no node has run yet, it is that of jobd.toml or of this machine. Raises ConfigError if that is unknown.
         """
         try:
             found = self.reader.zone()
         except JobdError:
-            found = None  # whether the database can be reached is said where it is needed
+            found = None  # commands that need the database report the error themselves
         if found or self.settings.timezone:
             return found or self.settings.timezone
         from jobd.localzone import machine_zone
@@ -60,18 +60,18 @@ class Context:
         return machine_zone()
 
     def now(self) -> int:
-        """The moment it is."""
+        """The wall clock, in µs since 1970 UTC."""
         return SystemClock().wall()
 
     def nodes(self) -> "list[NodeRow]":
-        """The nodes that live, as far as can be known from here: not those of a daemon of this folder that has died."""
+        """The nodes in the database, without those of a dead daemon of this state directory. Raises JobdError."""
         found = self.reader.nodes()
         mine = self._instance
         return [node for node in found if node.instance != mine] if mine is not None and self._is_down() else found
 
     @cached_property
     def _instance(self) -> str | None:
-        """What the nodes of this state directory are known by in the database."""
+        """The permanent id of the daemons of this state directory, which the database stores with each node."""
         try:
             with open(os.path.join(self.settings.state_dir, "instance"), encoding="ascii") as file:
                 return file.read().strip() or None
@@ -79,7 +79,7 @@ class Context:
             return None
 
     def _is_down(self) -> bool:
-        """Whether it is certain that no daemon of this state directory runs: its lock is free."""
+        """Whether it is certain that no daemon of this state directory runs, because its lock is free."""
         from jobd.daemon.pidfile import is_free
 
         try:
@@ -88,10 +88,10 @@ class Context:
             return False
 
     def changed(self) -> None:
-        """Tell the daemon of this machine that the database has changed. Without one, others notice within a poll.
+        """Notify the daemon of this machine that the database has changed. Other nodes find that at their next poll.
 
-        The change is stored: a daemon that does not answer finds it at its next poll. One that cannot use its database
-        would not, so then the person is told.
+        The change is stored, so a daemon that does not answer also finds it then. A daemon that cannot use
+        its database does not, so the user gets a warning.
         """
         answer = self._ask({"do": "changed"}, ANSWER_TIMEOUT)
         trouble = self.trouble() if answer is None else _trouble(answer)
@@ -101,7 +101,7 @@ class Context:
             )
 
     def trouble(self) -> str | None:
-        """Why the daemon of this machine cannot use its database; None: it can, or there is no daemon to ask."""
+        """The reason why the daemon of this machine cannot use its database; None: it can, or no daemon answers."""
         return _trouble(self._ask({"do": "status"}, NOTIFY_TIMEOUT))
 
     def _ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any] | None:
@@ -115,9 +115,9 @@ class Context:
             return None
 
     def ask_daemon(self, request: dict[str, Any], within: float) -> dict[str, Any] | None:
-        """What the daemon of this machine answers within so many seconds.
+        """Send a request to the daemon of this machine, and return its answer if it comes `within` so many seconds.
 
-        None: it is not running, another user's, of a version that does not know the request, or does not answer at all.
+        None: no daemon runs, it belongs to another user, it does not know the request, or it does not answer.
         """
         if self._ask({"do": "status"}, ANSWER_TIMEOUT) is None:
             return None
@@ -125,7 +125,7 @@ class Context:
         return None if answer is None or ("error" in answer and "hint" not in answer) else answer
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the open database connections."""
         for name in ("store", "reader"):
             if name in self.__dict__:
                 self.__dict__[name].close()

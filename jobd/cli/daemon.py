@@ -15,9 +15,9 @@ from jobd.clock import SECOND, from_datetime
 from jobd.errors import JobdError, NotRunning
 from jobd.view.text import escape, moment
 
-RELOAD_TIMEOUT = 120.0  # seconds; every plugin is loaded meanwhile
-AFTER_DRAIN = 30.0  # seconds that a stop may take longer than the runs in progress may
-KILL_TIMEOUT = 15.0  # seconds after which `stop --now` kills
+RELOAD_TIMEOUT = 120.0  # seconds; the daemon loads every plugin meanwhile
+AFTER_DRAIN = 30.0  # seconds that a stop may take beyond `stop_timeout`
+KILL_TIMEOUT = 15.0  # seconds to wait after an abort before the daemon is killed, and for its end then
 
 _timeout = click.option(
     "--timeout",
@@ -100,7 +100,7 @@ def restart(context: Context, now: bool, timeout: int | None) -> None:
     status = _ask(context, {"do": "status"}, ANSWER_TIMEOUT)
     if status is not None and status.get("systemd"):
         raise JobdError("systemd runs this daemon", "use `systemctl restart jobd`")
-    context.settings  # noqa: B018 - a configuration that cannot be read must not stop what runs
+    context.settings  # noqa: B018 - read first, so that an unreadable configuration does not stop the daemon
     _stop(context, now, timeout)
     _start(context)
 
@@ -172,7 +172,7 @@ def _start(context: Context) -> None:
 
 
 def _stop(context: Context, now: bool, timeout: int | None) -> bool:
-    """Stop the daemon and wait for its end; False: there was none."""
+    """Stop the daemon and wait for its end. False: no daemon was running."""
     from jobd.daemon.pidfile import find
 
     process = find(context.settings.state_dir)
@@ -204,7 +204,7 @@ def _ask(context: Context, request: dict[str, Any], timeout: float) -> dict[str,
 
 
 def _silent(context: Context) -> JobdError:
-    """Why the daemon has not answered."""
+    """The error for a daemon that has not answered, with the likely reason."""
     from jobd.daemon.control import NAME
     from jobd.daemon.pidfile import holder, is_stopped
 
@@ -234,12 +234,12 @@ def _print_status(answer: dict[str, Any]) -> None:
 
 
 def _local(time: str) -> str:
-    """A time that the daemon told, for people."""
+    """A time from the daemon's answer, for display."""
     return moment(from_datetime(datetime.fromisoformat(time)))
 
 
 def _write(files: dict[str, str]) -> None:
-    """Write new files, the folders that they lie in too: all of it or nothing."""
+    """Write new files and their folders: all of them or none."""
     made = []
     try:
         for path, text in files.items():

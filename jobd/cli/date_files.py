@@ -1,4 +1,4 @@
-"""The days that `--skip-dates` names: those of a calendar in jobd.toml, or the lines of a file."""
+"""The days for `--skip-dates`: those of a calendar in jobd.toml, or the lines of a file."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ MAX_FILE = 2**20  # characters
 
 
 def read_days(context: Context, given: Any) -> Any:
-    """The days, as the job stores them; what is no text (not given, cleared) stays as it is. Raises BadValue."""
+    """The days, as the job stores them. A value that is not text (not given, cleared) is returned. Raises BadValue."""
     if not isinstance(given, str):
         return given
     calendars = context.settings.calendars

@@ -1,4 +1,4 @@
-"""From what was typed to a definition: the one meaning of the options of `add` and `set`. Pure."""
+"""Builds a definition from the options of `add` and `set`. Pure: no clock, database or I/O."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -28,14 +28,14 @@ NOTHING: Mapping[str, Any] = {
     **dict.fromkeys(("task", "priority", "retry_times", "starts", "ends", "skip_dates", *_PLAIN, *WHEN)),
     **dict.fromkeys(("args", "secret_args", "no_args", "after_jobs"), ()),
     "once": False,
-}  # what `edited` takes when no option is given
+}  # the values for `edited` if no option is given
 WHEN_OPTIONS = "--every, --after, --cron, --calendar, --at, --in, --once, --after-job or --interval"
 
 
 def edited(job: Job, given: Mapping[str, Any], command: tuple[str, ...] | None, now: int, zone: str) -> Job:
-    """`job` with what was given; `zone` is that of jobs that name none. What was not given stays as it is.
+    """`job` with the `given` options; options that are not given stay as they are. Raises BadValue for invalid ones.
 
-    Raises BadValue for what makes no sense.
+    `now`: µs since 1970 UTC. `zone`: the time zone of jobs that name none.
     """
     options = _with_program(job, given["task"], command)
     options = _with_args(options, given["args"], given["secret_args"], given.get("no_args", ()))
@@ -80,7 +80,7 @@ def edited(job: Job, given: Mapping[str, Any], command: tuple[str, ...] | None, 
 
 
 def moment_given(text: str, now: int, zone: str) -> int:
-    """The moment that a person means by a time: ISO 8601, or `tomorrow 09:00`."""
+    """The time (µs since 1970 UTC) of a text such as ISO 8601 or `tomorrow 09:00`."""
     from jobd.schedule.at import parse_at
 
     try:
@@ -97,7 +97,7 @@ def _clock(text: str, now: int, zone: str) -> str:
 
 
 def _interval(option: str, value: str, now: int, zone: str) -> str:
-    """The text of the column `interval` for one of the options that say when."""
+    """The text of the column `interval` for one of the schedule options."""
     from jobd.schedule.duration import parse_duration
 
     value = value.rstrip()
@@ -125,13 +125,13 @@ def _interval(option: str, value: str, now: int, zone: str) -> str:
 
 
 def _after(job: Job, texts: Iterable[str]) -> tuple[Dependency, ...]:
-    """What `texts` mean; what the job runs after already means the job that it meant."""
+    """The dependencies in `texts`. One that the job already has keeps the job to which it refers."""
     known = {one._replace(job_id=0): one for one in job.options.after_jobs}
     return tuple(known.get(one, one) for one in parse_dependencies(texts))
 
 
 def _with_program(job: Job, task: str | None, command: tuple[str, ...] | None) -> Options:
-    """What runs: a task, by its own name or the job's, or a program."""
+    """The options with the task (by its own name or the job's) or the program."""
     if command is not None and task is not None:
         raise BadValue("a job runs either a task or a command", "leave out --task or what follows --")
     if command is not None:

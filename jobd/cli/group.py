@@ -39,12 +39,12 @@ COMMANDS = {
     "export": ("apply:export", "Write the jobs to a file."),
     "completion": ("completion:completion", "Print a shell completion script."),
 }
-MAX_MESSAGE = 500  # characters of a message of click's, which may quote what was typed
+MAX_MESSAGE = 500  # characters of click's messages, which may quote long arguments
 MISSPELT = (click.exceptions.NoSuchOption, click.exceptions.NoSuchCommand)
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands by name and imports the file of one when it is called."""
+    """A group with a table of its commands' names, which imports the file of a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in COMMANDS if name != "ls"]
@@ -97,13 +97,13 @@ def cli(ctx: click.Context, config: str | None) -> None:
       jobd add hello --every 10s       run the task `hello` every 10 seconds
       jobd list                        look
     """
-    gc.enable()  # the command may live long
+    gc.enable()  # the command may run for a long time
     ctx.obj = Context(config)
     ctx.call_on_close(ctx.obj.close)
 
 
 def run(argv: list[str]) -> int:
-    """Do what `argv` says. click's own errors become jobd's, so that they are shown like all others."""
+    """Run the command in `argv` and return its exit code. click's errors become JobdErrors, to be shown like others."""
     if "_JOBD_COMPLETE" in os.environ:
         return shell_complete(cli, {}, "jobd", "_JOBD_COMPLETE", os.environ["_JOBD_COMPLETE"])
     try:
@@ -124,7 +124,7 @@ def run(argv: list[str]) -> int:
 
 
 def _one_line(error: click.ClickException) -> str:
-    """click's message the way jobd's look: one line, no capital, no full stop."""
+    """click's message in the form of jobd's messages: one line, no capital, no full stop."""
     text = error.message if isinstance(error, MISSPELT) else error.format_message()
     text = " ".join(text.split()).rstrip(".")
     return text[:1].lower() + (text[1:] if len(text) <= MAX_MESSAGE else f"{text[1:MAX_MESSAGE]}...")

@@ -1,4 +1,4 @@
-"""Looking at jobs: `list`, `show`, `next`, `tasks`. They read the database and change nothing."""
+"""Inspecting jobs: `list`, `show`, `next`, `tasks`. They read the database and change nothing."""
 
 from collections.abc import Iterator
 from heapq import merge
@@ -107,7 +107,7 @@ def next_(context: Context, /, name: str | None, count: int, start: str | None, 
 
 
 def _print_schedule(context: Context, given: dict[str, Any], now: int, count: int, as_json: bool) -> None:
-    """What a schedule that is not stored would do."""
+    """Print the due times of a schedule that is given by options and not stored."""
     zone = context.zone
     given["skip_dates"] = read_days(context, given["skip_dates"])
     job = edited(Job(""), {**NOTHING, **given}, None, now, zone)
@@ -153,7 +153,7 @@ def tasks(context: Context, as_json: bool) -> None:
 
 
 def _facts(context: Context, overview: JobOverview, now: int, zone: str) -> Iterator[tuple[str, str]]:
-    """What `show` says of a job, line by line."""
+    """(label, text) of each line that `show` prints about a job."""
     job, why = overview.job, reason(overview, context.nodes(), now)
     yield "job", escape(job.name)
     yield "state", state_of(overview) + (f": {escape(why.text)}" if why else "")
@@ -190,7 +190,7 @@ def _json(value: object) -> str:
 
 
 def _notes(job: Job, now: int, zone: str) -> list[str]:
-    """What a person may not expect of the coming year's due times."""
+    """Remarks on due times in the coming year that a user may not expect."""
     try:
         notes = schedule_of(job, zone).notes(now, now + A_YEAR)
     except BadValue:
@@ -207,13 +207,13 @@ def _schedule(overview: JobOverview, zone: str) -> str:
 
 
 def print_runs(runs: list[RecordedRun], now: int, named: bool = False) -> None:
-    """The table of runs that `show` and `history` print; `named`: of more than one job."""
+    """Print the table of runs of `show` and `history`; `named`: with the names of the jobs."""
     header = ("JOB",) * named + ("RUN", "DUE", "STARTED", "TOOK", "TRIES", "OUTCOME", "NODE", "RESULT OR ERROR")
     print_table(header, ([Cell(row.job)] * named + _run_cells(row, now) for row in runs))
 
 
 def _missed(count: int) -> str:
-    """How many due times were missed; what must be counted one by one is counted so far."""
+    """The number of missed due times, as text. If they must be counted one by one, the count is limited."""
     return f"{f'more than {count - 1}' if count == COUNT_LIMIT else count} due times missed"
 
 

@@ -1,4 +1,4 @@
-"""The file that `apply` reads and `export` writes: TOML tables `[job.NAME]`, in the words of the design.
+"""The file that `apply` reads and `export` writes: TOML tables `[job.NAME]`.
 
     [job.backup]
     interval = "30 2 * * *"
@@ -6,9 +6,9 @@
     retry_times = 3
     timeout = "1h"
 
-Writing what is stored and reading it back gives the same jobs. A secret argument is named in `secrets` and its value is
-never written; read without a value, it keeps the one that is stored. `deleted = true` stands with a deleted job that
-others run after, `invalid = true` with one whose definition makes no sense: it is stored as it is.
+Writing the stored jobs and reading the file back gives the same jobs. A secret argument is named in `secrets` and its
+value is never written; when the file has no value, the stored one is kept. `deleted = true` marks a deleted job that
+others run after. `invalid = true` marks a job with an invalid definition, which is stored as it is.
 """
 
 import json
@@ -40,22 +40,23 @@ LISTS = ("command", "secrets", "skip_dates", "after_jobs")
 FLAGS = ("runonce", "paused", "deleted", "invalid")
 KEYS = (*COLUMNS, *WORDS, *DURATIONS, *MOMENTS, *LISTS, "args", "priority", *FLAGS[1:])
 _CHOICES = {"catch_up": CATCH_UP, "on_lost": ON_LOST, "isolation": ISOLATION, "instead": INSTEAD}
-MAX_INTERVAL = 255  # characters, as the column has it
+MAX_INTERVAL = 255  # characters, the size of the column
 MAX_ERRORS = 20  # errors shown of one file
 NO_LIMIT = ("timeout", "backoff")
 
 
 def dump(jobs: Iterable[Job], zone: str, retry_times: int = 0) -> str:
-    """The file that says what `jobs` are; `retry_times` is what the configuration gives those that say nothing."""
+    """The text of the file for `jobs`. `retry_times`: the configured default, which is not written."""
     import tomli_w
 
     return _visible(tomli_w.dumps({"job": {job.name: table_of(job, retry_times) | _doubts(job, zone) for job in jobs}}))
 
 
 def _visible(document: str) -> str:
-    """The TOML with what tomli_w writes as it is and a terminal obeys (U+0080 to U+009F, marks of direction) escaped.
+    """The TOML with characters escaped that tomli_w does not escape and that control a terminal.
 
-    It can only stand within strings in double quotes, where the escape means the same.
+    These are U+0080 to U+009F and the marks of direction. They occur only in strings in double quotes, where the escape
+    means the same.
     """
     if document.replace("\n", "").isprintable():
         return document
@@ -63,7 +64,7 @@ def _visible(document: str) -> str:
 
 
 def _doubts(job: Job, zone: str) -> dict[str, Any]:
-    """What lets `load` take a job that it would refuse."""
+    """The key that makes `load` accept an invalid job."""
     try:
         check(job, zone)
     except BadValue:
@@ -72,7 +73,7 @@ def _doubts(job: Job, zone: str) -> dict[str, Any]:
 
 
 def table_of(job: Job, retry_times: int = 0) -> dict[str, Any]:
-    """The table of one job: what differs from the default."""
+    """The table of one job: the values that differ from their defaults."""
     table: dict[str, Any] = {} if job.interval is None else {"interval": job.interval}
     if job.runonce:
         table["runonce"] = True
@@ -87,10 +88,10 @@ def table_of(job: Job, retry_times: int = 0) -> dict[str, Any]:
 
 
 def load(text: str, source: str, zone: str, stored: Mapping[str, Job], retry_times: int = 0) -> list[Job]:
-    """The jobs that `text` describes. Raises BadValue that names source, line, table and key of everything wrong.
+    """The jobs in `text`. Raises BadValue that names source, line, table and key of each error.
 
-    `stored` gives the values of secret arguments that the file names without one; `retry_times` is for the jobs that
-    say nothing of it.
+    `stored`: the stored jobs, for the values of secret arguments that the file only names.
+    `retry_times`: the configured default.
     """
     try:
         document = parse_toml(text)
@@ -145,7 +146,7 @@ def _job(name: str, table: object, zone: str, stored: Mapping[str, Job], retry_t
 
 
 def _storable(job: Job) -> Job:
-    """A job whose schedule need not make sense. Raises BadValue for what no database takes."""
+    """A job with an invalid definition, unchanged. Raises BadValue if no database can store it."""
     check_options(job.options)
     if job.interval is not None and ("\0" in job.interval or len(job.interval) > MAX_INTERVAL):
         raise BadValue(
@@ -159,7 +160,7 @@ def _error_text(error: BadValue) -> str:
 
 
 def _read(key: str, value: object) -> Any:
-    """The value of a key, checked. Raises BadValue that names the key."""
+    """The checked value of a key. Raises BadValue that names the key."""
     match key:
         case "retry_times":
             return check_retry_times(value)
@@ -210,13 +211,13 @@ def _with_secrets(args: Mapping[str, Any], secrets: tuple[str, ...], stored: Job
 
 
 def _line_of(text: str, name: str) -> str:
-    """`:LINE` of the table or key called `name`, as far as a plain look finds it."""
+    """`:LINE` of the table or key `name`, if a plain text search finds it."""
     headers = (f"[job.{name}]", f'[job."{name}"]', f"[{name}", f"{name} ", f"{name}=")
     lines: Iterator[tuple[int, str]] = enumerate(text.splitlines(), 1)
     return next((f":{number}" for number, line in lines if line.lstrip().startswith(headers)), "")
 
 
-# TOML knows no null, JSON does: an argument that holds one is written as a table of one key, its JSON text.
+# JSON has null and TOML does not: an argument that contains one is written as a table with one key, its JSON text.
 
 
 def _writable(value: Any) -> Any:

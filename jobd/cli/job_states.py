@@ -1,6 +1,6 @@
-"""Jobs come, rest and go: `rm`, `restore`, `pause`, `resume`. Each is one transaction, and says what it did.
+"""`rm`, `restore`, `pause`, `resume`. Each is one transaction, and reports what it did.
 
-None of these looks at what a job is: one whose definition makes no sense can be removed and paused like any other.
+None of these checks the definition of a job: a job with an invalid one can be removed and paused like any other.
 """
 
 import sys

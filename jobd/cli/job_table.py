@@ -1,4 +1,4 @@
-"""`jobd list`: the most used command, so nothing that costs is imported here, click included."""
+"""`jobd list`. It is the most used command, so this file imports nothing slow, such as click."""
 
 from collections.abc import Iterator
 
@@ -56,7 +56,7 @@ def _row(overview: JobOverview, now: int, zone: str) -> list[Cell]:
 
 
 def schedule_text(overview: JobOverview) -> str:
-    """The schedule in the words of the column `interval`."""
+    """The schedule, as the column `interval` contains it."""
     job = overview.job
     text = job.interval if job.interval is not None else ("at once" if job.runonce else "-")
     if job.options.after_jobs:
@@ -65,7 +65,7 @@ def schedule_text(overview: JobOverview) -> str:
 
 
 def last_cell(overview: JobOverview, now: int) -> Cell:
-    """When the last run ended, and how."""
+    """The outcome of the last run, and the time of its end."""
     if overview.last is None:
         return Cell(moment(overview.job.last_finished, now))
     return Cell(

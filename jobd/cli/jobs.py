@@ -1,4 +1,4 @@
-"""Defining jobs: `add` and `set`. Each is one transaction, and says what it understood."""
+"""Defining jobs: `add` and `set`. Each is one transaction, and prints the resulting schedule in words."""
 
 from itertools import islice
 from typing import Any
@@ -122,7 +122,7 @@ def set_(
         flaw = _flaw(job, context.zone)
         job = edited(job, given, command, now, context.zone)
         if flaw is not None and flaw == _flaw(job, context.zone):
-            return job  # that something else is wrong with it keeps nobody from changing this
+            return job  # an error that it had before does not prevent other changes
         schedule = check(job, context.zone)
         if not force and any(given[name] is not None for name in WHEN):
             _check_future(job, schedule, now)
@@ -141,7 +141,7 @@ def set_(
 
 
 def _flaw(job: Job, zone: str) -> str | None:
-    """What makes no sense in a definition."""
+    """The error in a definition; None if it is valid."""
     try:
         check(job, zone)
     except BadValue as error:
@@ -150,7 +150,7 @@ def _flaw(job: Job, zone: str) -> str | None:
 
 
 def _check_future(job: Job, schedule: Schedule, now: int) -> None:
-    """Raises BadValue for a schedule that will never be due, or that was."""
+    """Raise BadValue for a schedule that will never be due, or whose first due time has passed."""
     first = schedule.first(now)
     if first is None and not schedule.on_event:
         raise BadValue(f"{job.interval!r} will never be due", "--force stores it anyway")
@@ -159,7 +159,7 @@ def _check_future(job: Job, schedule: Schedule, now: int) -> None:
 
 
 def _warn_of_unknown_pool(context: Context, pool: Any) -> None:
-    """Say so when no node with this configuration has the pool: another may."""
+    """Print a warning if this configuration has no such pool; another node may have it."""
     if isinstance(pool, str) and pool not in context.settings.pools:
         known = ", ".join(context.settings.pools)
         missing = f"no pool {pool!r} is configured here, so no daemon with this jobd.toml runs it"
@@ -167,7 +167,7 @@ def _warn_of_unknown_pool(context: Context, pool: Any) -> None:
 
 
 def _echo(context: Context, done: str, name: str, as_json: bool) -> None:
-    """Say what was understood: the name, the schedule in words, and when it is due next."""
+    """Print the result: the name, the schedule in words, and the next due times."""
     try:
         overview = context.reader.job(name)
     except DatabaseUnavailable as error:
@@ -190,7 +190,7 @@ def _echo(context: Context, done: str, name: str, as_json: bool) -> None:
 
 
 def _when(overview: JobOverview, context: Context) -> str:
-    """The next due times. What has come due and is claimed is in progress, and not to come."""
+    """The next due times, as text. A due time that has come and is claimed is a run in progress."""
     now, state = context.now(), overview.state
     if state is not None and state.node and without_zone(state.fingerprint) != overview.job.fingerprint:
         return "the new schedule starts when the run in progress has ended"

@@ -1,6 +1,6 @@
-"""The kinds of values that options take. Each says what is wrong in one line, and where.
+"""The types of option values. Each reports an error on one line, with the option.
 
-`default` takes an option back to what [defaults] in jobd.toml says.
+The value `default` resets an option to that of [defaults] in jobd.toml.
 """
 
 import sys
@@ -19,14 +19,14 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Cleared:
-    """The value of an option that goes back to its default."""
+    """The value of an option that is reset to its default."""
 
 
 CLEARED = Cleared()
 
 
 class Duration(click.ParamType[int | Cleared]):
-    """`90s`, `1h30m`, `PT5M`. `none`, where it is allowed, means no limit or no delay at all."""
+    """`90s`, `1h30m`, `PT5M`, in µs. `none`, where it is allowed, means no limit or no delay."""
 
     name = "duration"
 
@@ -94,7 +94,7 @@ class Name(click.ParamType[str]):
 
 
 class Existing(Name):
-    """The name of a job that is there. Another program may have made one with a name that jobd would refuse."""
+    """The name of an existing job. Another program may have created a job with a name that jobd would refuse."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
@@ -120,17 +120,17 @@ class Retries(click.ParamType[int]):
 
 
 class Assignment(NamedTuple):
-    """`K=V`, read."""
+    """A parsed `K=V`."""
 
     key: str
     value: Any
 
 
 class Argument(click.ParamType[Assignment]):
-    """`K=V`. V is read as JSON where it is JSON (`n=3`, `on=true`, `to=["a","b"]`), and is plain text where it is not.
+    """`K=V`. V is parsed as JSON if it is JSON (`n=3`, `on=true`, `to=["a","b"]`), otherwise it is plain text.
 
-    To force text, write it as JSON: `id='"007"'`. With `secret`, K alone asks for the value, so that it shows up in no
-    process list and no shell history.
+    To force text, write it as JSON: `id='"007"'`. With `secret`, K alone prompts for the value, so that it appears
+    neither in the process list nor in the shell history.
     """
 
     name = "K=V"
@@ -151,7 +151,7 @@ class Argument(click.ParamType[Assignment]):
 
 
 def _ask(key: str) -> str:
-    """The value of a secret: asked for at the terminal, or the next line of standard input."""
+    """The value of a secret, from a prompt at the terminal or from the next line of standard input."""
     if sys.stdin.isatty():
         text: str = click.prompt(f"Value of {key}", hide_input=True, err=True)
         return text
@@ -171,7 +171,7 @@ def _json_or_text(text: str) -> Any:
 
 
 def _refuse_constant(word: str) -> None:
-    raise ValueError(word)  # NaN and Infinity are no JSON: they stay text
+    raise ValueError(word)  # NaN and Infinity are not JSON, so they stay text
 
 
 NAME, EXISTING = Name(), Existing()
@@ -179,14 +179,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def definition_options(function: _F) -> _F:
-    """The options that `add` and `set` have in common: what a job is."""
+    """Add the options of a definition, which `add` and `set` share."""
     for option in reversed(_DEFINITION):
         function = option(function)
     return function
 
 
 def schedule_options(function: _F) -> _F:
-    """The options that say when."""
+    """Add the options of a schedule."""
     for option in reversed(_SCHEDULE):
         function = option(function)
     return function

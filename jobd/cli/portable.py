@@ -1,7 +1,8 @@
-"""Which jobs `export` writes: those that make a file which `apply` takes, on this database and on an empty one. Pure.
+"""Selects the jobs for `export`, so that `apply` accepts the file on this database and on an empty one. Pure.
 
-The live jobs, and of the deleted ones those that others run after. One whose row is gone is written as a deleted job
-that says nothing else: those that run after it wait, there as here, for a job of that name to be added.
+These are the jobs that are not deleted, and the deleted jobs that others run after. If the row of such a job has been
+removed, it is written as a deleted job without a definition: in both databases, the jobs that run after it wait until a
+job of that name is added.
 """
 
 from collections.abc import Iterable
@@ -13,14 +14,14 @@ from jobd.store.reads import JobOverview
 
 
 class Portable(NamedTuple):
-    """The jobs of the file by name, and what is left out: (name, why)."""
+    """The jobs of the file by name, and (name, reason) of those that are left out."""
 
     jobs: list[Job]
     left_out: list[tuple[str, str]]
 
 
 def portable(found: Iterable[JobOverview]) -> Portable:
-    """What to write of all jobs, deleted ones too."""
+    """Select from all jobs, including deleted ones."""
     stored = {overview.job.id: overview for overview in found}
     left_out = {job_id: why for job_id, one in stored.items() if (why := _flaw(one)) and not one.job.deleted}
     names = {one.job.name for one in stored.values()}
@@ -42,7 +43,7 @@ def portable(found: Iterable[JobOverview]) -> Portable:
 
 
 def _flaw(overview: JobOverview) -> str | None:
-    """Why a job cannot be written as it is."""
+    """The reason why a job cannot be written as it is; None if it can."""
     if overview.unreadable is not None:
         return overview.unreadable
     try:
@@ -53,7 +54,7 @@ def _flaw(overview: JobOverview) -> str | None:
 
 
 def _parent(job_id: int, name: str, stored: dict[int, JobOverview], names: set[str]) -> Job:
-    """A job that another runs after: as it is, or as a deleted one that says nothing else."""
+    """A job that another runs after: as it is, or as a deleted job without a definition."""
     known = stored.get(job_id)
     if known is not None and not _flaw(known):
         return known.job
@@ -64,7 +65,7 @@ def _parent(job_id: int, name: str, stored: dict[int, JobOverview], names: set[s
 
 
 def _leave_out_followers(chosen: dict[int, Job], left_out: dict[int, str]) -> None:
-    """What runs after a job that is left out is left out too; so is a deleted job with an impossible name."""
+    """Leave out deleted jobs with an invalid name, and the jobs that run after one that is left out."""
     for job_id, job in chosen.items():
         if job.deleted and (why := _flaw(JobOverview(job))):
             left_out[job_id] = why
@@ -81,6 +82,6 @@ def _leave_out_followers(chosen: dict[int, Job], left_out: dict[int, str]) -> No
 
 
 def _renamed(job: Job, chosen: dict[int, Job]) -> Job:
-    """`job`, with what it runs after called as in the file."""
+    """`job`, with the names in the file for the jobs that it runs after."""
     after = tuple(one._replace(name=chosen[one.job_id].name) for one in job.options.after_jobs)
     return job._replace(options=job.options._replace(after_jobs=after))

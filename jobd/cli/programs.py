@@ -1,4 +1,4 @@
-"""A remark on a program that will not do what its words look like: it is run without a shell."""
+"""Warns of a program that does not exist, or whose words are meant for a shell: jobd runs it without one."""
 
 from jobd.cli import print_remark
 from jobd.cli.context import ANSWER_TIMEOUT, Context
@@ -11,7 +11,7 @@ _NO_PROGRAMS = frozenset(
 
 
 def warn_of_program(context: Context, job: Job) -> None:
-    """Say so when the job's program is not there, or its words are meant for a shell."""
+    """Print a warning if the job's program does not exist, or its words are meant for a shell."""
     command = job.options.command
     if not command:
         return
@@ -25,7 +25,7 @@ def warn_of_program(context: Context, job: Job) -> None:
 
 
 def _where_searched(context: Context, word: str) -> str:
-    """Where: as the daemon sees it or, without one, as this shell does. Empty: it is there."""
+    """The place where a program was not found: for the daemon or, without one, for this shell. Empty: it exists."""
     answer = context.ask_daemon({"do": "program", "word": word}, ANSWER_TIMEOUT)
     if answer is not None:
         return "" if answer["found"] else "for the daemon"
@@ -42,7 +42,7 @@ def _warn(what: str, command: tuple[str, ...]) -> None:
 
 
 def _as_typed(command: tuple[str, ...]) -> str:
-    """The words as a shell should read them: a single one is a line already."""
+    """The words as a line for a shell; a single word is already such a line."""
     if len(command) == 1:
         return command[0]
     from shlex import quote

@@ -1,6 +1,6 @@
-"""The quick path: what people do all day, `jobd list` and Tab after a command that takes a job's name, without click.
+"""The quick path, without click: `jobd list`, and Tab after a command that takes a job's name.
 
-Each is known by its plain forms, and answers as click would. All else is click's.
+It handles the plain forms of these two, with the same result as click. click handles everything else.
 """
 
 import sys
@@ -12,11 +12,11 @@ from jobd.errors import JobdError
 
 MAX_LIST = 200  # names offered at one Tab
 NAMED = ("add", "set", "rename", "rm", "restore", "pause", "resume", "show", "next", "run", "cancel", "history", "logs")
-_OFFERS = {"bash_complete": "plain,{}", "zsh_complete": "plain\n{}\n_"}  # one name, as the shell wants it
+_OFFERS = {"bash_complete": "plain,{}", "zsh_complete": "plain\n{}\n_"}  # the form of one name for the shell
 
 
 def quick(argv: list[str], environ: Mapping[str, str]) -> Callable[[], int] | None:
-    """What does what `argv` and the shell ask for; None: click does."""
+    """The function for `argv` and the shell's environment; None if click must handle them."""
     listing = plain_list(argv)
     if listing is not None:
         return partial(_list, *listing)
@@ -25,7 +25,7 @@ def quick(argv: list[str], environ: Mapping[str, str]) -> Callable[[], int] | No
 
 
 def plain_list(argv: list[str]) -> tuple[str | None, str | None, bool, bool] | None:
-    """(config, pattern, everything, as_json) of `[--config F] list|ls [PATTERN] [--all] [--json]`; None: not that."""
+    """(config, pattern, everything, as_json) of `[--config F] list|ls [PATTERN] [--all] [--json]`; None: not it."""
     config, words = _config(argv)
     if not words or words.pop(0) not in ("list", "ls"):
         return None
@@ -37,7 +37,7 @@ def plain_list(argv: list[str]) -> tuple[str | None, str | None, bool, bool] | N
 
 
 def plain_completion(argv: list[str], environ: Mapping[str, str]) -> tuple[str | None, str, str] | None:
-    """(config, beginning of the name, how one is offered) of Tab after `jobd [--config F] COMMAND`; None: not that."""
+    """(config, beginning of the name, form of a name) of Tab after `jobd [--config F] COMMAND`; None: another form."""
     offer = _OFFERS.get(environ.get("_JOBD_COMPLETE", ""))
     line, at = environ.get("COMP_WORDS", "").replace("\n", " "), environ.get("COMP_CWORD", "")
     if argv or offer is None or not (at.isascii() and at.isdecimal()):
@@ -53,7 +53,7 @@ def plain_completion(argv: list[str], environ: Mapping[str, str]) -> tuple[str |
 
 
 def names_like(config: str | None, beginning: str) -> list[str]:
-    """The job names that Tab offers. Whatever goes wrong, it stays silent."""
+    """The job names that Tab offers; none after an error, because a message would disturb the command line."""
     context = Context(config)
     try:
         return context.reader.names(beginning, MAX_LIST)
@@ -83,5 +83,5 @@ def _list(config: str | None, pattern: str | None, everything: bool, as_json: bo
 
 def _complete(config: str | None, beginning: str, offer: str) -> int:
     offers = "\n".join(offer.format(name) for name in names_like(config, beginning))
-    sys.stdout.buffer.write(f"{offers}\n".encode())  # as click does: in UTF-8, whatever the locale
+    sys.stdout.buffer.write(f"{offers}\n".encode())  # in UTF-8 regardless of the locale, like click
     return 0

@@ -1,4 +1,4 @@
-"""`jobd rename`: another name for a job, and nothing else changes."""
+"""`jobd rename`: gives a job another name and changes nothing else."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""Runs: `run`, `cancel`, `history`, `logs`. All of it through the database, so it works from any machine."""
+"""Runs: `run`, `cancel`, `history`, `logs`. They use the database, so they work from any machine that reaches it."""
 
 import shlex
 import sys
@@ -21,7 +21,7 @@ from jobd.view.documents import run_document
 from jobd.view.state import reason
 from jobd.view.text import escape, escape_lines, span
 
-POLL = 0.3  # seconds between looks at the database while following
+POLL = 0.3  # seconds between reads of the database with --follow
 SHOWN = 20
 
 
@@ -57,7 +57,7 @@ def run(context: Context, name: str, wait: bool, as_json: bool) -> int:
 
 
 def _warn(context: Context, before: JobOverview) -> None:
-    """Say so when nobody will do what was asked for. What was wrong `before` is forgotten by asking again."""
+    """Print a warning if no node will run the job. The request has cleared the error that the job had `before`."""
     now = context.now()
     why = reason(context.reader.job(before.job.name), context.nodes(), now)
     if why is not None and why.stuck:
@@ -136,7 +136,7 @@ def logs(context: Context, name: str, follow: bool, number: int | None, as_json:
     job_id, last = overview.job.id, reader.last_output(overview.job.id)
     newest = overview.last
     if number is None and newest is not None and newest.outcome != SUCCEEDED and newest.number > (last or 0):
-        number = newest.number  # it printed nothing, and there is something to say of it
+        number = newest.number  # it printed nothing, but its outcome must be shown
     number = number or last
     if number is not None and number != last and reader.run(job_id, number) is None:
         raise JobdError(f"{name!r} has no run {number}", f"see `jobd history {spelt(name)}`")
@@ -156,14 +156,14 @@ def logs(context: Context, name: str, follow: bool, number: int | None, as_json:
 
 
 def _print_outcome(ended: RecordedRun | None) -> None:
-    """How the run ended that was shown, when that was not well: what ended it may have printed nothing."""
+    """Print the outcome of the shown run unless it succeeded, because its output may not contain the reason."""
     if ended is not None and ended.run.outcome != SUCCEEDED:
         why = f": {ended.run.error}" if ended.run.error else ""
         print_remark(f"run {ended.run.number} of {ended.job} {ended.run.outcome}{why}")
 
 
 def _wait(context: Context, job_id: int, number: int, as_json: bool) -> int:
-    """Wait for the run, say how it ended, and give the exit code for that."""
+    """Wait for the run, print how it ended, and return the exit code."""
 
     def show(ended: RecordedRun) -> None:
         if as_json:
@@ -176,7 +176,7 @@ def _wait(context: Context, job_id: int, number: int, as_json: bool) -> int:
 
 
 def _print_end(reader: Reader, ended: RecordedRun) -> None:
-    """What a run printed, how it ended, and, when that is not well, why, and where more is to be found."""
+    """Print a run's output and outcome and, if it failed, the error and the command that shows more."""
     run = ended.run
     for *_, text in reader.output(run.job_id, (run.number, 0, -1), run.number):
         sys.stdout.write(escape_lines(text))

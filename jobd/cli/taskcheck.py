@@ -1,7 +1,7 @@
-"""Can a job run what it is to run? Asked when it is entered, so that a slip is found then and not at night.
+"""Checks the task of a job when the job is entered, so that a mistake is found then and not at its first run.
 
-The daemon is asked, which sees the plugins with its environment, from its folder and as its user. Without one they are
-loaded here, which may not show the same.
+The daemon lists the tasks, with its own environment, folder and user. Without a daemon, the command loads the plugins
+itself, which may give another result.
 """
 
 from collections.abc import Collection
@@ -21,7 +21,7 @@ OUTDATED = "the plugins have changed since they were loaded: `jobd reload` puts 
 
 
 def offered_tasks(context: Context, asked: str | None = None) -> "tuple[list[TaskInfo], str]":
-    """The tasks, also the one `asked` for in full; and what to say of how they were found. Raises JobdError."""
+    """The tasks, including the full name `asked`, and a note on how they were found. Raises JobdError."""
     from jobd.daemon.plugins import read_tasks, tasks_of
 
     answer = context.ask_daemon({"do": "tasks", "asked": asked}, LOAD_TIMEOUT)
@@ -32,9 +32,9 @@ def offered_tasks(context: Context, asked: str | None = None) -> "tuple[list[Tas
 
 
 def check_task(context: Context, job: Job) -> None:
-    """Raise BadValue, with near names, when no plugin offers the job's task, or it takes other arguments.
+    """Raise BadValue, with similar names, if no plugin offers the job's task, or it takes other arguments.
 
-    Programs pass.
+    A job that runs a program passes.
     """
     if job.options.command is not None:
         return
@@ -58,13 +58,13 @@ def check_task(context: Context, job: Job) -> None:
 
 
 def _find(context: Context, job: Job) -> "tuple[list[TaskInfo], str, TaskInfo | None]":
-    """The tasks, what to say of how they were found, and the one that the job runs. Raises JobdError."""
+    """The tasks, a note on how they were found, and the task that the job runs. Raises JobdError."""
     found, note = offered_tasks(context, job.task if ":" in job.task else None)
     return found, note, next((one for one in found if job.task in (one.name, one.origin)), None)
 
 
 def check_arguments(context: Context, job: Job) -> None:
-    """Raise BadValue when the job's task takes other arguments. A task that is not known here passes."""
+    """Raise BadValue if the job's task takes other arguments. A task that is unknown here passes."""
     if job.options.command is not None:
         return
     try:

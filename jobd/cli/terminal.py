@@ -1,6 +1,6 @@
-"""Output on a terminal: tables that fit it, colours where a person sees them, JSON.
+"""Output for a terminal: tables that fit its width, colours, JSON.
 
-Imports nothing that costs: `jobd list` is made of this.
+This file imports nothing slow, because `jobd list` uses it.
 """
 
 import os
@@ -12,7 +12,7 @@ from jobd.view.text import escape
 
 STYLES = {"good": "32", "bad": "31", "busy": "36", "wait": "33", "dim": "2", "head": "1"}
 GAP = "  "
-NARROWEST = 6  # characters that are left of a column which is cut
+NARROWEST = 6  # columns: the least width to which a table's column is cut
 
 
 class Cell(NamedTuple):
@@ -32,7 +32,7 @@ def width_of(text: str) -> int:
 
 
 def terminal_width(stream: TextIO) -> int | None:
-    """The columns of the terminal that `stream` is, or None when it is none: nothing is cut then."""
+    """The width of the terminal behind `stream`, or None if it is not a terminal: then nothing is cut."""
     if not stream.isatty():
         return None
     columns = os.environ.get("COLUMNS", "")
@@ -94,7 +94,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
 
 
 def print_array(items: Iterable[object]) -> None:
-    """Print one JSON array, element by element: memory stays flat however long it is."""
+    """Print one JSON array, element by element, so that memory does not grow with its length."""
     from json import dumps
 
     write, before = sys.stdout.write, "["

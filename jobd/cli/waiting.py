@@ -1,7 +1,7 @@
-"""Waiting for a run that was asked for: until it has ended, or it is plain that it will not begin.
+"""Waits for a requested run until it has ended, or until it is certain that it will not start.
 
-Why a job does not run is decided in one place, jobd.view.state.reason. Here is only how long that may stay so: what a
-person must do something about ends the waiting, what passes by itself is said once.
+jobd.view.state.reason decides why a job does not run. This file decides how long to wait: a reason that needs a user's
+action ends the wait, and a temporary reason is reported once.
 """
 
 from collections.abc import Callable
@@ -17,13 +17,13 @@ from jobd.store.reads import JobOverview, NodeRow, RecordedRun
 from jobd.view.state import Why, reason, with_state
 from jobd.view.text import escape
 
-CHECK_INTERVAL = 50 * MILLISECOND  # between looks at the run
-NODE_CHECK_INTERVAL = 500 * MILLISECOND  # between looks at why it does not end
-REPORT_AFTER = 2 * SECOND  # what passes by itself may do so unsaid for this long
+CHECK_INTERVAL = 50 * MILLISECOND  # between checks of the run
+NODE_CHECK_INTERVAL = 500 * MILLISECOND  # between checks of the reason why it does not end
+REPORT_AFTER = 2 * SECOND  # a temporary reason is reported only after this time
 
 
 class Waiter:
-    """Waits for run `number` of a job, and for the one that takes its place when it is lost with its node."""
+    """Waits for run `number` of a job, and for the run that replaces it if it is lost with its node."""
 
     def __init__(self, context: Context, job_id: int, number: int, sleep: Callable[[float], None]) -> None:
         self._context = context
@@ -37,7 +37,10 @@ class Waiter:
         self._reported = ""
 
     def run(self, show: Callable[[RecordedRun], None]) -> RecordedRun:
-        """The end of the run; each that was lost before is shown too. Raises JobdError when there will be none."""
+        """Wait for the end of the run and return it. `show` gets it and each lost run before it.
+
+        Raises JobdError if the run will not start or not end.
+        """
         reader, check_at = self._context.reader, 0
         try:
             while True:
@@ -58,12 +61,12 @@ class Waiter:
             raise
 
     def _check_nodes(self, overview: JobOverview | None) -> None:
-        """Raise JobdError when the run will not begin or not end."""
+        """Raise JobdError if the run will not start or not end."""
         if overview is None:
             raise JobdError("the job's row is gone, and the requested run with it")
         name, state, now = overview.job.name, overview.state, self._context.now()
         if state is not None and state.number > self._number and self._context.reader.run(self._job_id, self._number):
-            return  # it has ended between the two looks
+            return  # it has ended since the last read
         if state is not None and (state.number > self._number or not self._is_asked_for(overview)):
             raise JobdError(f"run {self._number} of {escape(name)} was dropped: {_dropped(overview)}")
         nodes = self._living()
@@ -75,21 +78,21 @@ class Waiter:
         self._report(name, why)
 
     def _is_asked_for(self, overview: JobOverview) -> bool:
-        """Whether the run that is in hand is the one that was asked for, or may become it."""
+        """Whether the job's current run is the requested one, or may become it."""
         state = overview.state
         if state is None or state.node or state.error or overview.job.deleted:
             return True
         return state.ready is not None
 
     def _living(self) -> list[NodeRow]:
-        """The nodes whose heart beats, as far as it has been watched."""
+        """The nodes without those whose heartbeat has stood still for a lease, since this object watches them."""
         asked = self._clock.monotonic()
         nodes = self._context.nodes()
         dead = self._watch.observe(asked, self._clock.monotonic(), [(node.id, node.heartbeat) for node in nodes])
         return [node for node in nodes if node.id not in dead]
 
     def _may_pass(self, overview: JobOverview, nodes: list[NodeRow]) -> bool:
-        """Whether another node may yet know the task that one did not."""
+        """Whether another node may still find a task that one node did not find."""
         state = overview.state
         unresolved = state is not None and state.error is not None and state.ready is not None
         now = self._clock.monotonic()

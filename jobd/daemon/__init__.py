@@ -1,1 +1,1 @@
-"""The daemon as a process of the operating system: one at a time, detached, signalled, watched, asked."""
+"""The daemon as an operating-system process: lock, detaching, signals, systemd, control socket, reload."""

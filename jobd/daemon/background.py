@@ -1,4 +1,7 @@
-"""Work that must not hold up the daemon's loop: done in a thread, one piece after the other, taken up in the loop."""
+"""Work in a background thread, so that the daemon's loop does not wait for it.
+
+One piece of work runs at a time, in the order of the calls. The loop handles the results.
+"""
 
 import threading
 from collections import deque
@@ -7,7 +10,7 @@ from typing import Any, NamedTuple
 
 from jobd.engine.mailbox import Mailbox
 
-MAX_WAITING = 24  # pieces of work that wait: as many as there are clients of the control socket
+MAX_WAITING = 24  # pieces of work: one for each client of the control socket
 Work = Callable[[], Any]
 Then = Callable[[Any], None]
 
@@ -18,7 +21,7 @@ class _Finished(NamedTuple):
 
 
 class Background:
-    """`then(result)` of each piece of work is called from `handle`; what the work raises is its result."""
+    """Runs functions in a thread. `handle` calls `then(result)` for each; the result may be the exception it raised."""
 
     def __init__(self) -> None:
         self._done: Mailbox[_Finished] = Mailbox()
@@ -27,21 +30,21 @@ class Background:
 
     @property
     def descriptor(self) -> int:
-        """Readable when something has been done."""
+        """A descriptor that is readable when a piece of work has ended."""
         return self._done.descriptor
 
     @property
     def is_full(self) -> bool:
-        """Whether there is as much to do as there can be clients: one more would wait for too long."""
+        """Whether MAX_WAITING pieces of work wait, so that another one would wait too long."""
         return len(self._waiting) >= MAX_WAITING
 
     def do(self, work: Work, then: Then) -> None:
-        """Do `work` after what was asked for before it."""
+        """Run `work` after all earlier work; `handle` then passes its result to `then`."""
         self._waiting.append((work, then))
         self._start()
 
     def handle(self) -> None:
-        """Take up what has been done."""
+        """Pass the results of ended work on, and start the next piece."""
         for finished in self._done.take():
             self._busy = False
             finished.then(finished.result)
@@ -56,6 +59,6 @@ class Background:
     def _run(self, work: Work, then: Then) -> None:
         try:
             result = work()
-        except Exception as error:  # noqa: BLE001 - handed over to who asked for it
+        except Exception as error:  # noqa: BLE001 - it is the result
             result = error
         self._done.put(_Finished(then, result))

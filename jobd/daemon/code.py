@@ -1,7 +1,7 @@
-"""The code in a plugins folder: which files it is, what it is called by its digest, and how it is copied.
+"""The code in a plugins folder: finding its files, computing its digest, copying it.
 
-Code is what Python imports: modules, extension modules with the libraries beside them, and the metadata of installed
-packages. All other files are data. A copy of the code has links to them.
+Python imports code: modules, extension modules with the libraries beside them, and the metadata of installed packages.
+All other files are data. A copy of the code contains links to the data.
 """
 
 import hashlib
@@ -14,24 +14,24 @@ from typing import NamedTuple
 
 METADATA = (".dist-info", ".egg-info")
 SUFFIXES = tuple(all_suffixes())
-CHUNK = 1 << 20  # bytes
-RACY = 1  # seconds: as exact as the time of the source in a file of bytecode is
-MOST_LINKS = 3  # links to folders that are followed one inside the other
+CHUNK = 1 << 20  # bytes read at once
+RACY = 1  # seconds: the resolution of the source's modification time in a bytecode file
+MOST_LINKS = 3  # nested links to folders that are followed
 
 Paths = Mapping[str, str]  # name within the plugins folder → path
 
 
 class Contents(NamedTuple):
-    """What a folder holds, at any depth. A folder without code is one piece of data."""
+    """The files in a folder and its subfolders. A subfolder without code is one piece of data."""
 
     code: Paths
     data: Paths
 
 
 def contents_of(folder: str, but: str = "", most_links: int = MOST_LINKS) -> Contents:
-    """The code and the data in a folder. What is in the folder `but` counts as data.
+    """The code and the data in a folder. The folder `but` counts as data.
 
-    Links to folders are followed, `most_links` one inside the other, but not into a folder that they lie in themselves.
+    Links to folders are followed, up to `most_links` nested ones. A link to a folder that contains it is not followed.
     """
     code: dict[str, str] = {}
     data: dict[str, str] = {}
@@ -40,7 +40,7 @@ def contents_of(folder: str, but: str = "", most_links: int = MOST_LINKS) -> Con
 
 
 def contents_of_copy(folder: str) -> Contents:
-    """The code in a copy, and the data that its links lead to."""
+    """The code in a copy, and the targets of its links to data."""
     code, links = contents_of(folder, most_links=0)
     return Contents(code, {name: os.readlink(path) for name, path in links.items()})
 
@@ -55,17 +55,17 @@ def top_of_copy(folder: str) -> set[str]:
 
 
 def differ(code: Paths, copied: Paths) -> bool:
-    """Whether code has changed since it was copied, as far as names, sizes and times of change tell."""
+    """Whether code has changed since it was copied, judged by names, sizes and modification times."""
     return code.keys() != copied.keys() or any(_stamp(code[name]) != _stamp(copied[name]) for name in code)
 
 
 def last_change(code: Paths) -> float:
-    """When one of these files was last changed or put there, in seconds since the epoch; 0: there is none."""
+    """The latest time at which one of these files was changed or moved, in seconds since the epoch; 0 without files."""
     return max((status.st_ctime for path in code.values() if (status := _status(path))), default=0.0)
 
 
 def top_name(name: str) -> str:
-    """The file or folder at the top that `name` is, or lies in."""
+    """The first component of `name`: a file or folder at the top."""
     return name.partition(os.sep)[0]
 
 
@@ -75,9 +75,9 @@ def digest_of(code: Paths) -> str:
 
 
 def copy(contents: Contents, target: str) -> str:
-    """Copy the code into a new folder, and link the data; the digest of what was copied.
+    """Copy the code into a new folder, link the data, and return the digest of the copied code.
 
-    Each file is read once, so the digest is that of the copy even if a file changes meanwhile. Raises OSError.
+    Each file is read once, so the digest matches the copy even if a file changes meanwhile. Raises OSError.
     """
     os.makedirs(target)
     copied = [(name, _copy_file(path, os.path.join(target, name))) for name, path in sorted(contents.code.items())]
@@ -119,19 +119,19 @@ def _walk(
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    """What a folder is, under any name."""
+    """The device and inode of a folder, which are the same under each of its names."""
     status = _status(path)
     return status and (status.st_dev, status.st_ino)
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
-    """By which a file that has changed is known."""
+    """The size and the modification time (ns) of a file."""
     status = _status(path)
     return status and (status.st_size, status.st_mtime_ns)
 
 
 def _status(path: str) -> os.stat_result | None:
-    """None: the file is gone, or cannot be seen."""
+    """None if the file does not exist or cannot be accessed."""
     try:
         return os.stat(path)
     except OSError:
@@ -153,7 +153,7 @@ def _digest(contents: Iterable[tuple[str, bytes]]) -> str:
 
 
 def _read(path: str, write: Callable[[bytes], object] = lambda piece: None) -> bytes:
-    """Pass the content of a file on, piece by piece; its digest. What cannot be read counts as empty."""
+    """Pass the content of a file to `write` in pieces, and return its digest. An unreadable file counts as empty."""
     digest = hashlib.sha256()
     if _is_readable(path):
         with open(path, "rb") as file:
@@ -164,14 +164,14 @@ def _read(path: str, write: Callable[[bytes], object] = lambda piece: None) -> b
 
 
 def _is_readable(path: str) -> bool:
-    """Not a pipe, whose other end may never come; not a link that leads nowhere."""
+    """False for a broken link, and for a pipe: opening a pipe waits for a writer, perhaps forever."""
     return os.path.isfile(path) and os.access(path, os.R_OK)
 
 
 def _copy_file(source: str, target: str) -> bytes:
-    """Copy a file with its time of change, and with the bytecode that is there for it; the digest of what was copied.
+    """Copy a file with its modification time and its bytecode, if there is any; return the digest of its content.
 
-    What cannot be read becomes a link to it, so that its import says why.
+    An unreadable file becomes a link to it, so that its import reports the reason.
     """
     os.makedirs(os.path.dirname(target), exist_ok=True)
     if not _is_readable(source):
@@ -187,9 +187,10 @@ def _copy_file(source: str, target: str) -> bytes:
 
 
 def _copy_bytecode(source: str, target: str, changed: float) -> None:
-    """So that large packages need not be compiled at each start.
+    """Copy bytecode, so that large packages need not be compiled at each start.
 
-    Bytecode written in the second in which its source was changed may be that of before: Python could not tell.
+    Bytecode written within RACY of a change of the source is not copied: it may belong to the older source, and Python
+    could not detect that.
     """
     try:
         with open(source, "rb") as file:
@@ -197,7 +198,7 @@ def _copy_bytecode(source: str, target: str, changed: float) -> None:
                 return
             bytecode = file.read()
     except OSError:
-        return  # there is none
+        return  # there is no bytecode
     os.makedirs(os.path.dirname(target), exist_ok=True)
     with open(target, "xb") as file:
         file.write(bytecode)

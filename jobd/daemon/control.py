@@ -1,7 +1,8 @@
-"""The control socket: how commands on this machine talk to the daemon. One JSON line there, one JSON line back.
+"""The control socket: commands on this machine send the daemon one JSON line, and the answer is one JSON line.
 
-The server never blocks the daemon: everything is bounded, and a client that does not read is dropped. An answer may
-come later (`changed` is answered when the change is in effect). Only the daemon's own user can connect.
+The server never blocks the daemon: sizes and the number of clients are limited, and each client is disconnected after
+one answer, read or not. An answer may come later (`changed` is answered when the change is in effect). Only the
+daemon's own user can connect.
 """
 
 import json
@@ -13,53 +14,56 @@ from typing import Any
 from jobd.daemon.pidfile import not_its_owner
 
 NAME = "jobd.sock"
-MAX_REQUEST = 64 * 1024
+MAX_REQUEST = 64 * 1024  # bytes
 MAX_CLIENTS = 24
-MAX_ANSWER = 4 * 1024 * 1024
-MAX_PATH = 100  # bytes that the address of a socket may have, roughly
+MAX_ANSWER = 4 * 1024 * 1024  # bytes
+MAX_PATH = 100  # bytes; the address of a socket has room for 108
 
 Document = dict[str, Any]
 Reply = Callable[[Document], None]
 
 
 class Server:
-    """The daemon's end. `answer(request, reply)` is called from `handle`; it calls `reply` once, then or later."""
+    """The daemon's side. `handle` calls `answer(request, reply)`, which calls `reply` once, immediately or later.
+
+    Raises OSError if the socket cannot be created.
+    """
 
     def __init__(self, state_dir: str, answer: Callable[[Document, Reply], None]) -> None:
         self._answer = answer
         self._path = os.path.join(state_dir, NAME)
         self._clients: dict[int, socket.socket] = {}
-        self._read: dict[int, bytes] = {}  # what has come of a request; no entry: it is being answered
+        self._read: dict[int, bytes] = {}  # the received part of a request; no entry: it is being answered
         self._state_dir = state_dir
         try:
-            os.unlink(self._path)  # the lock on the state directory is ours, so this is a dead daemon's
+            os.unlink(self._path)  # the lock of the state directory is held, so its daemon is dead
         except FileNotFoundError:
             pass
         self._listener = self._listen()
 
     def descriptors(self) -> list[int]:
-        """What to wait on until it is readable."""
+        """The descriptors that the loop waits for until one is readable."""
         return [self._listener.fileno(), *self._clients]
 
     def check(self) -> None:
-        """Make the socket anew when somebody has removed it."""
+        """Create the socket again if it has been removed."""
         if not os.path.lexists(self._path):
             try:
                 listener = self._listen()
             except OSError:
-                return  # there is no state directory any more
+                return  # the state directory has been removed
             self._listener.close()
             self._listener = listener
 
     def handle(self, descriptor: int) -> None:
-        """Do what there is to do at a readable descriptor."""
+        """Accept a client or read its request at a readable descriptor."""
         if descriptor == self._listener.fileno():
             self._accept()
         elif descriptor in self._clients:
             self._receive(descriptor)
 
     def close(self) -> None:
-        """Hang up and remove the socket."""
+        """Disconnect all clients and remove the socket."""
         for descriptor in list(self._clients):
             self._drop(descriptor)
         self._listener.close()
@@ -88,7 +92,7 @@ class Server:
         except OSError:
             return
         while len(self._clients) >= MAX_CLIENTS:
-            self._drop(next(iter(self._clients)))  # the oldest: nobody can shut others out by holding on
+            self._drop(next(iter(self._clients)))  # the oldest, so that idle clients cannot keep others out
         client.setblocking(False)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_ANSWER)
         self._clients[client.fileno()] = client
@@ -101,7 +105,7 @@ class Server:
             return
         except OSError:
             data = b""
-        if not data or descriptor not in self._read:  # gone, or it talks while it should listen
+        if not data or descriptor not in self._read:  # disconnected, or it sends more than one line
             self._drop(descriptor)
             return
         self._read[descriptor] += data
@@ -123,7 +127,7 @@ class Server:
             self._send(client, {"error": "the request is not a JSON object"})
 
     def _send(self, client: socket.socket, answer: Document) -> None:
-        """Answer and hang up, unless the client has hung up before."""
+        """Send the answer and disconnect the client, unless it has been disconnected already."""
         descriptor = client.fileno()
         if self._clients.get(descriptor) is not client:
             return
@@ -140,9 +144,10 @@ class Server:
 
 
 def ask(state_dir: str, request: Document, timeout: float | None) -> Document | None:
-    """What the daemon of `state_dir` answers; None: there is none, or no answer within `timeout` seconds.
+    """Send a request to the daemon of `state_dir` and return its answer. `timeout`: seconds; None: no limit.
 
-    Raises JobdError when it is another user's.
+    None: no daemon runs, it did not answer in time, or its answer is not a JSON object. Raises JobdError if the daemon
+    belongs to another user.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
         channel.settimeout(timeout)

@@ -1,8 +1,8 @@
-"""One daemon per state directory: a lock on `jobd.pid`, which the kernel frees when the daemon ends, however it ends.
+"""One daemon per state directory: a lock on `jobd.pid`, which the kernel releases when the daemon ends for any reason.
 
-The lock says whether there is a daemon, the number in the file which process it is (empty while it is starting). The
-file is never removed: between a removal and the next creation two daemons could each lock a file of their own. When
-that process began stands in `jobd.started`, since a process's number is used again.
+The lock shows whether a daemon runs. The file contains its process id, or nothing while the daemon starts. The file is
+never removed: between a removal and the next creation two daemons could each lock a file of their own. `jobd.started`
+contains the start time of that process, because process ids are used again.
 """
 
 import errno
@@ -15,19 +15,19 @@ import time
 from jobd.errors import JobdError, cannot
 
 NAME = "jobd.pid"
-STARTED = "jobd.started"  # the number, and when that process began
-TRIES, PAUSE = 10, 0.02  # `holder` takes the lock for an instant; wait it out
+STARTED = "jobd.started"  # the process id and the start time of that process
+TRIES, PAUSE = 10, 0.02  # (PAUSE in seconds) `holder` takes the lock briefly, so it is worth trying again
 
 
 class Lock:
-    """The lock, held as long as this object's descriptor, or one inherited from it, is open."""
+    """The lock. It is held while this object's descriptor, or an inherited copy of it, is open."""
 
     def __init__(self, path: str, descriptor: int) -> None:
         self.descriptor = descriptor
         self._path = path
 
     def write_pid(self) -> None:
-        """Write down that this process is the daemon. Raises JobdError."""
+        """Record that this process is the daemon. Raises JobdError."""
         pid = os.getpid()
         try:
             _write_started(os.path.join(os.path.dirname(self._path), STARTED), f"{pid} {_started(pid)}\n")
@@ -37,12 +37,12 @@ class Lock:
             raise cannot(f"write {self._path}", error) from None
 
     def close(self) -> None:
-        """Let go of it (a process forked meanwhile holds it on)."""
+        """Close the descriptor. A process that was forked meanwhile still holds the lock."""
         os.close(self.descriptor)
 
 
 def acquire(state_dir: str) -> Lock | None:
-    """The lock of `state_dir`, or None when a daemon holds it. Raises JobdError when the file cannot be used."""
+    """The lock of `state_dir`, or None if a daemon holds it. Raises JobdError if the file cannot be used."""
     path = os.path.join(state_dir, NAME)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
@@ -50,17 +50,17 @@ def acquire(state_dir: str) -> Lock | None:
         raise cannot(f"lock {path}", error) from None
     for _ in range(TRIES):
         if _lock(descriptor, fcntl.LOCK_EX):
-            os.ftruncate(descriptor, 0)  # whoever stands there is dead
+            os.ftruncate(descriptor, 0)  # the process id in it belongs to a dead daemon
             return Lock(path, descriptor)
-        time.sleep(PAUSE)  # noqa: TID251 - no loop turns yet
+        time.sleep(PAUSE)  # noqa: TID251 - the loop does not run yet
     os.close(descriptor)
     return None
 
 
 def holder(state_dir: str) -> int | None:
-    """The process id of the daemon of `state_dir`, or None when there is none.
+    """The process id of the daemon of `state_dir`, or None if there is none.
 
-    Raises JobdError when this user may not look.
+    Raises JobdError if this user may not read the file.
     """
     try:
         descriptor = os.open(os.path.join(state_dir, NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -74,9 +74,9 @@ def holder(state_dir: str) -> int | None:
         pid, _, started = _numbers(os.pread(descriptor, 64, 0))
     finally:
         os.close(descriptor)
-    if not started:  # of the version before both stood in one file
+    if not started:  # (an earlier version wrote both to jobd.pid)
         started = _read_started(os.path.join(state_dir, STARTED), pid)
-    # A number that was written by a dead daemon may by now be another process's.
+    # The process id of a dead daemon may now belong to another process.
     return int(pid) if pid.isdecimal() and started and _started(int(pid)) == started else None
 
 
@@ -95,7 +95,7 @@ def _write_started(path: str, text: str) -> None:
 
 
 def _read_started(path: str, pid: str) -> str:
-    """When the process `pid` began, as its daemon wrote it down; "" when it is another's."""
+    """The recorded start time of the process `pid`; "" if the record is of another process."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -110,7 +110,7 @@ def _read_started(path: str, pid: str) -> str:
 
 
 def not_its_owner(state_dir: str) -> JobdError:
-    """What to raise when this user may not reach the daemon of `state_dir`."""
+    """The error for a user who may not reach the daemon of `state_dir`."""
     import pwd
 
     try:
@@ -124,7 +124,7 @@ def not_its_owner(state_dir: str) -> JobdError:
 
 
 def is_free(state_dir: str) -> bool:
-    """Whether no daemon of `state_dir` runs, nor starts. Raises OSError when that cannot be known."""
+    """Whether no daemon of `state_dir` runs or is starting. Raises OSError if that cannot be determined."""
     descriptor = os.open(os.path.join(state_dir, NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         return _lock(descriptor, fcntl.LOCK_SH)
@@ -133,19 +133,19 @@ def is_free(state_dir: str) -> bool:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether the process stands still, as after SIGSTOP."""
+    """Whether the process is stopped, as after SIGSTOP."""
     return _status_of(pid)[:1] == ["T"]
 
 
 class Process:
-    """The daemon of a state directory, held by a pidfd: no other process can be meant when its number is given away."""
+    """The daemon of a state directory, held by a pidfd, so that no signal reaches a later process with the same id."""
 
     def __init__(self, pid: int, descriptor: int) -> None:
         self.pid = pid
         self._descriptor = descriptor
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal. Raises JobdError when this user may not."""
+        """Send a signal. Raises JobdError if this user may not."""
         try:
             signal.pidfd_send_signal(self._descriptor, number)
         except ProcessLookupError:
@@ -156,16 +156,16 @@ class Process:
             ) from None
 
     def wait(self, timeout: float | None) -> bool:
-        """Whether it has ended within `timeout` seconds."""
+        """Wait for the end of the process. Return whether it ended within `timeout` seconds (None: no limit)."""
         return bool(select.select([self._descriptor], [], [], timeout)[0])
 
     def close(self) -> None:
-        """Free the descriptor."""
+        """Close the descriptor."""
         os.close(self._descriptor)
 
 
 def find(state_dir: str) -> Process | None:
-    """The daemon of `state_dir`, or None when there is none. Raises JobdError when this user may not look."""
+    """The daemon of `state_dir`, or None if there is none. Raises JobdError if this user may not read its pid file."""
     pid = holder(state_dir)
     if pid is None:
         return None
@@ -173,19 +173,19 @@ def find(state_dir: str) -> Process | None:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return None
-    if holder(state_dir) == pid:  # it was the daemon both before and after: so it is the process that was opened
+    if holder(state_dir) == pid:  # it was the daemon before and after, so the descriptor refers to it
         return Process(pid, descriptor)
     os.close(descriptor)
     return None
 
 
 def _started(pid: int) -> str:
-    """When the process began, in ticks since the machine did: with the number it names a process for good."""
+    """The start time of a process, in clock ticks since boot. Together with the id it identifies the process."""
     return "".join(_status_of(pid)[19:20])
 
 
 def _status_of(pid: int) -> list[str]:
-    """What the kernel tells of a process, from its state on; nothing when there is none."""
+    """The fields of /proc/PID/stat from the state on; empty if there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].decode().split()

@@ -1,4 +1,4 @@
-"""What must be in place before a daemon runs: its folders, its name, its process attributes."""
+"""Preparations before a daemon runs: its folders, its permanent id, its process attributes."""
 
 import fcntl
 import gc
@@ -14,11 +14,11 @@ from jobd.errors import ConfigError, JobdError, cannot
 from jobd.plugins.task_list import check_writers
 from jobd.settings import Settings
 
-LEFT_OVER_TIMEOUT = 15.0  # seconds
+LEFT_OVER_TIMEOUT = 15.0  # seconds to wait for the previous daemon's workers
 
 
 def check_plugins(settings: Settings) -> None:
-    """Raise ConfigError unless the plugins folder is there and, for root, nobody else's to write."""
+    """Raise ConfigError unless the plugins folder exists and, if jobd runs as root, is not world-writable."""
     try:
         mode = os.stat(settings.plugins).st_mode
     except OSError as error:
@@ -29,7 +29,7 @@ def check_plugins(settings: Settings) -> None:
 
 
 def make_state_dir(state_dir: str) -> None:
-    """Create the state directory, for this user alone. Raises JobdError."""
+    """Create the state directory, closed to other users. Raises JobdError."""
     if os.path.exists(state_dir) and not os.path.isdir(state_dir):
         raise ConfigError(f"the state directory {state_dir} is a file", "give jobd a folder of its own")
     try:
@@ -43,7 +43,7 @@ def make_state_dir(state_dir: str) -> None:
             raise ConfigError(f"the state directory {state_dir} belongs to another user", "run jobd as that user")
         if status.st_mode & 0o077:
             held = os.listdir(descriptor)
-            if held and NAME not in held:  # /etc, named by mistake or through a link
+            if held and NAME not in held:  # for example /etc, given by mistake or through a link
                 raise ConfigError(
                     f"the state directory {state_dir} contains other files and is readable by other users",
                     "give jobd a folder of its own",
@@ -54,7 +54,7 @@ def make_state_dir(state_dir: str) -> None:
 
 
 def instance_of(state_dir: str) -> str:
-    """The lasting name of the daemons that run in `state_dir`; made up when there is none yet."""
+    """The permanent id of the daemons that run in `state_dir`, created if there is none. Raises JobdError."""
     path = os.path.join(state_dir, "instance")
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), encoding="ascii") as file:
@@ -74,10 +74,10 @@ def instance_of(state_dir: str) -> str:
 
 
 def wait_for_workers(state_dir: str) -> int:
-    """Wait until nothing runs any more that a daemon before this one started; the lock to hand to this one's guardians.
+    """Wait until the previous daemon's workers have exited. Return the lock that this daemon's guardians inherit.
 
-    They die within milliseconds of their daemon, however it dies, but a run must not begin again before they have.
-    Raises JobdError when some do not end.
+    Workers exit within milliseconds of their daemon, but a run must not start again before they have exited. Raises
+    JobdError if some have not exited after LEFT_OVER_TIMEOUT.
     """
     path = os.path.join(state_dir, "workers.lock")
     try:
@@ -96,19 +96,22 @@ def wait_for_workers(state_dir: str) -> int:
                     f"workers of the previous daemon have not exited after {LEFT_OVER_TIMEOUT:g} s",
                     "look for them with `ps -ef | grep jobd.runner`; a process that waits for a dead disk cannot exit",
                 ) from None
-            time.sleep(0.005)  # noqa: TID251 - no loop turns yet
+            time.sleep(0.005)  # noqa: TID251 - the loop does not run yet
 
 
 def open_standard_streams() -> None:
-    """Put /dev/null where standard input, output or error were closed: no other file may get their numbers."""
+    """Open /dev/null in place of closed standard streams, so that no other file gets their descriptors."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - open as long as the process lives
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - it stays open
 
 
 def tune_process() -> None:
-    """Keep memory and environment, which may hold a password, from this user's other processes, tasks among them; be
-    the parent of orphans, so that none gets away; wake on the microsecond; pass the interpreter on quickly."""
+    """Hide memory and environment, which may contain a password, from this user's other processes, including tasks.
+
+    Also: become a child subreaper, so that no orphaned process escapes; set a timer slack of 1 ns, so that waits end
+    on the microsecond; shorten the switch interval of the GIL to 0.5 ms.
+    """
     linux.be_undumpable()
     linux.adopt_orphans()
     linux.prctl(linux.PR_SET_TIMERSLACK, 1)  # ns
@@ -116,7 +119,10 @@ def tune_process() -> None:
 
 
 def freeze_garbage_collector() -> None:
-    """What is there by now lives as long as the daemon, and of what comes and goes with each run nothing is cyclic: to
-    look through all of it time and again took some hundredths of the processor time of a run."""
+    """Exclude the present objects from garbage collection, and collect rarely.
+
+    The present objects live as long as the daemon, and runs create no cycles. Collections took some hundredths of the
+    processor time of a run.
+    """
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

@@ -1,11 +1,11 @@
-"""Reload: new settings and plugin code take effect together, or are refused together and the old go on.
+"""Reload: new settings and new plugin code take effect together, or the reload is refused and nothing changes.
 
-A reload reads jobd.toml and loads every plugin in a process of its own. It is refused when a plugin, or a task, fails
-that did not fail before: what runs goes on running. What fails and never did otherwise stands in nobody's way: the
-rest takes effect, and it is named with the reason, each time.
+A reload reads jobd.toml and loads every plugin in a child process. It is refused if a plugin or a task that loaded
+before fails to load now. A plugin or task that has never loaded does not block the reload: the rest takes effect, and
+each reload reports the failure with its reason.
 
-What is new at the top of the plugins folder needs no reload: a command that asks for the tasks, or a run whose task is
-unknown, has the daemon look for it. What was accepted stays as it was, and no task is taken away.
+A new file or folder at the top of the plugins folder needs no reload: the daemon looks for it when a command requests
+the tasks, or when the task of a run is unknown. The accepted code stays as it was, and no task is removed.
 """
 
 import contextlib
@@ -29,15 +29,15 @@ from jobd.plugins.task_list import Listing, TaskInfo
 from jobd.settings import Settings
 
 FIXED = ("database", "state_dir")
-SEARCH_PAUSE = 2.0  # seconds between two looks for an unknown task
-QUIET_TIME = 2.0  # seconds without a change: before, a package is perhaps being copied
-MAX_QUIET_WAIT = 30.0  # seconds to wait for that
-RETRY_INTERVAL = 60.0  # seconds: what did not load may depend on something outside of the plugins folder
-Loaded = frozenset[tuple[str, str]]  # (name, plugin) of tasks that load, ("", plugin) of plugins that do
+SEARCH_PAUSE = 2.0  # seconds between two searches for an unknown task
+QUIET_TIME = 2.0  # seconds: new files that changed less long ago may still be being copied
+MAX_QUIET_WAIT = 30.0  # seconds after which they are loaded although they still change
+RETRY_INTERVAL = 60.0  # seconds: a failure to load may have a cause outside of the plugins folder
+Loaded = frozenset[tuple[str, str]]  # (name, plugin) of each task that loads, ("", plugin) of each plugin that loads
 
 
 class Effect(NamedTuple):
-    """The settings and the plugins' code that are in effect, or are to be."""
+    """Settings and plugin code that are in effect, or will be."""
 
     settings: Settings
     code: Snapshot
@@ -46,14 +46,15 @@ class Effect(NamedTuple):
 class _Candidate(NamedTuple):
     effect: Effect
     found: Listing
-    outdated: bool = False  # the plugins folder holds other code
-    new: tuple[str, ...] = ()  # what it has at the top that was not there before
+    outdated: bool = False  # the plugins folder contains other code
+    new: tuple[str, ...] = ()  # new files and folders at its top
 
 
 class Reloader:
-    """`start` is in effect; `read` reads new settings, `apply` puts a new effect in place of the old one.
+    """Reloads settings and plugins, and answers requests for the tasks.
 
-    `in_use` names the snapshots that a worker imports from.
+    `start` is in effect first. `read` reads new settings. `apply` replaces the effect or raises JobdError.
+    `in_use` returns the snapshots that workers import from.
     """
 
     def __init__(
@@ -71,38 +72,38 @@ class Reloader:
         self._read = read
         self._apply = apply
         self._in_use = in_use
-        self._loaded: Loaded | None = None  # None: what is in effect could not be listed yet
+        self._loaded: Loaded | None = None  # None: the accepted plugins have not been listed yet
         self._next_search_at = self._try_at = 0.0
-        self._patient_until = 0.0  # new plugins may still be being copied until then; 0: there are none
-        self._seen: object = None  # by the last look for an unknown task
+        self._patient_until = 0.0  # monotonic seconds; new plugins may be being copied until then; 0: none are new
+        self._seen: object = None  # the new files at the previous search
         self._searching = self._removing_old = False
-        self._has_old = False  # snapshots of before, to be removed
+        self._has_old = False  # older snapshots are still in use
         self._last_error = ""
         self._reload_replies: list[Reply] = []
         self._reload_pending = False
-        self._task_replies: dict[str | None, list[Reply]] = {}  # by the task that is asked for in full
-        self._replies: list[Reply] = []  # by the work in progress
+        self._task_replies: dict[str | None, list[Reply]] = {}  # by the requested full name
+        self._replies: list[Reply] = []  # of the work in progress
 
     def list_plugins(self) -> None:
-        """Find out, after a start, which plugins fail to load, and say so."""
+        """After a start, list the plugins in the background and log those that fail to load."""
         self._background.do(self._list_accepted, self._log_listing)
 
     def request(self, reply: Reply) -> None:
-        """Reload; `reply` hears what came of it. Requests that come before it has begun share it."""
+        """Reload in the background and send the result to `reply`. Requests that come before it starts share it."""
         self._reload_replies.append(reply)
         if not self._reload_pending:
             self._reload_pending = True
             self._background.do(self._prepare, self._finish)
 
     def tasks(self, asked: str | None, reply: Reply) -> None:
-        """Tell `reply` what the plugins offer, also the task `asked` for in full, new plugins among them."""
+        """Send `reply` the tasks of all plugins, including new ones, and the task with the full name `asked`."""
         waiting = self._task_replies.setdefault(asked, [])
         waiting.append(reply)
         if len(waiting) == 1:
             self._background.do(lambda: self._list(asked), self._answer)
 
     def search_again(self) -> None:
-        """A worker did not know a task: see whether the plugins folder has it by now."""
+        """Look for new plugins, because a worker did not know a task; at most once per SEARCH_PAUSE."""
         now = time.monotonic()
         if not self._searching and now >= self._next_search_at:
             self._searching = True
@@ -110,24 +111,23 @@ class Reloader:
             self._background.do(self._search_if_changed, self._finish_search)
 
     def check(self) -> None:
-        """To be called now and then: do what had to wait.
+        """Do postponed work; to be called regularly.
 
-        That is to look at new plugins, and to remove the old snapshots whose last worker has ended meanwhile.
+        Look at new plugins again, and remove old snapshots whose last worker has ended.
         """
         if self._patient_until:
             self.search_again()
         if self._has_old:
             self._remove_old_later()
 
-    # In the background
-
+    # In the background thread
     def _list_accepted(self) -> Listing:
         found = tasks_in(self._effect.code, self._effect.settings)
         self._loaded = _loaded(found)
         return found
 
     def _prepare(self) -> _Candidate:
-        self._reload_pending = False  # a request that comes from now on needs a reload of its own
+        self._reload_pending = False  # a later request needs another reload
         self._replies, self._reload_replies = self._reload_replies, []
         reloading()
         settings = self._read()
@@ -138,7 +138,7 @@ class Reloader:
         code = self._snapshots.take(settings.plugins)
         found = tasks_in(code, settings)
         if self._loaded is None:
-            with contextlib.suppress(JobdError):  # what was accepted is gone
+            with contextlib.suppress(JobdError):  # the accepted snapshot has been removed
                 self._list_accepted()
         return _Candidate(Effect(settings, code), found)
 
@@ -147,7 +147,7 @@ class Reloader:
         return self._search(asked)
 
     def _search(self, asked: str | None = None) -> _Candidate:
-        """What is in effect, with the new plugins that load, unless they take a task away."""
+        """The present effect and the new plugins that load; without them if they would remove a task."""
         settings, code = self._effect
         if not os.path.isdir(code.copy):
             raise JobdError("the accepted copy of the plugins is gone", "`jobd reload` makes it again")
@@ -185,7 +185,7 @@ class Reloader:
         return self._search()
 
     def _remove_old(self) -> bool:
-        """Remove the snapshots that nobody needs; whether there are others, which workers of before still need."""
+        """Remove unused snapshots. Return whether workers still use older ones."""
         needed = {self._effect.code, *self._in_use()}
         self._snapshots.keep_only(needed)
         return len(needed) > 1
@@ -234,7 +234,7 @@ class Reloader:
                 self._log_error_once(f"new plugins cannot be looked at: {error}")
 
     def _take_up(self, outcome: _Candidate | Exception) -> _Candidate:
-        """Put what a look for new plugins has found into effect. Raises JobdError."""
+        """Put the new plugins that a search found into effect. Raises JobdError."""
         candidate = _result(outcome)
         if candidate.new:
             self._put_into_effect(candidate)
@@ -246,7 +246,7 @@ class Reloader:
         return candidate
 
     def _put_into_effect(self, candidate: _Candidate) -> None:
-        """Raises JobdError, and nothing has changed."""
+        """Apply a candidate. If this raises JobdError, nothing has changed."""
         self._apply(candidate.effect)
         self._effect = candidate.effect
         self._loaded = _loaded(candidate.found)
@@ -261,7 +261,7 @@ class Reloader:
         self._has_old = bool(has_old)
 
     def _log_error_once(self, text: str) -> None:
-        """Log an error, once as long as it stays the same."""
+        """Log an error, unless it is the same as the previous one."""
         if text != self._last_error:
             self._last_error = text
             logs.log("error", text)
@@ -274,7 +274,7 @@ def _result(outcome: _Candidate | Exception) -> _Candidate:
 
 
 def _log_broken(tasks: Iterable[TaskInfo]) -> list[str]:
-    """What does not load, said in the log."""
+    """Log the plugins and tasks that fail to load. Return the lines."""
     lines = [f"{_label(one)} does not load: {one.error}" for one in tasks if one.error is not None]
     for line in lines:
         logs.log("error", line)
@@ -291,13 +291,15 @@ def _loaded(found: Listing) -> Loaded:
 
 
 def _no_longer_loaded(good: Loaded, found: Listing) -> list[str]:
-    """What loaded before and does not any more, with the reasons."""
+    """A line for each plugin and task that loaded before and fails now, with the reason."""
     lost = [one for one in found.tasks if one.error and (one.name, one.source) in good]
     return [f"{_label(one)} does not load any more: {one.error}" for one in lost]
 
 
 def _broken(found: Listing) -> set[str]:
-    """The files and folders at the top of the plugins folder that do not load. (In a folder that is no package, tasks
-    can be named in full.)"""
+    """The files and folders at the top of the plugins folder that fail to load.
+
+    A folder that is not a package is not among them: its tasks can be given by their full names.
+    """
     sources = [one.source for one in found.tasks if one.error and not one.name and one.source.endswith(".py")]
     return {source.split(os.sep)[1] for source in sources if os.sep in source}

@@ -1,10 +1,10 @@
-"""The daemon's life: lock → process → log → engine → one loop that waits for everything → close.
+"""The life of the daemon: lock → process → log → engine → one loop that waits for everything → close.
 
-The loop is the process's one wait: workers, keeper, signals, control socket and the results of background work. A
-signal is a byte in a pipe, so it is handled between two steps and never in the middle of one.
+The loop waits in one place, for workers, keeper, signals, control socket and the results of background work. A signal
+arrives as a byte on a socket, so it is handled between two steps and never in the middle of one.
 
     SIGTERM, SIGINT   drain; the second one aborts       SIGHUP    reload
-    SIGUSR1           the status, into the log
+    SIGUSR1           log the status
 """
 
 import contextlib
@@ -45,26 +45,24 @@ from jobd.localzone import with_zone
 from jobd.schedule import forget_rules, load_kinds
 from jobd.settings import Settings
 
-CHECK_INTERVAL = (
-    5.0  # seconds between two looks at the control socket, or until the keeper wakes the loop at the next heartbeat
-)
+CHECK_INTERVAL = 5.0  # seconds; an idle loop checks only when the keeper wakes it, at the next heartbeat
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-LOG_FILE = "jobd.log"  # in the state directory, of a daemon in the background
-SHORT_WAIT = 0.05  # seconds; a longer wait is cut short
-SHORTENED_TO = 0.99  # to so much of it
+LOG_FILE = "jobd.log"  # in the state directory; only a daemon in the background writes it
+SHORT_WAIT = 0.05  # seconds; longer waits are shortened
+SHORTENED_TO = 0.99  # by this factor
 
 
 def shortened(wait: float) -> float:
-    """How much of a wait, in seconds, to wait for at once; the rest is waited for anew.
+    """The first part of a wait, in seconds; the loop then waits again for the rest.
 
-    Linux lets a select() be late by a thousandth of its timeout (by five thousandths in a process made nice), whatever
-    the timer slack is: `select_estimate_accuracy` in fs/select.c. That is 1 ms for a second.
+    Linux lets a select() end late by a thousandth of its timeout (five thousandths in a niced process), regardless of
+    the timer slack: `select_estimate_accuracy` in fs/select.c. That is 1 ms for a second.
     """
     return wait * SHORTENED_TO if wait > SHORT_WAIT else wait
 
 
 def run_foreground(settings: Settings) -> None:
-    """Be the daemon until it is stopped. Raises JobdError when it cannot start or go on."""
+    """Run the daemon in this process until it is stopped. Raises JobdError if it cannot start or continue."""
     settings = with_zone(settings)
     lock = _prepare(settings)
     with _process(settings, lock, False):
@@ -86,7 +84,7 @@ def start_detached(settings: Settings) -> int:
         _be_daemon(settings, lock, write_end)
     lock.close()
     os.close(write_end)
-    os.waitpid(child, 0)  # it ends as soon as the daemon has been detached from it
+    os.waitpid(child, 0)  # it exits as soon as the daemon is detached from it
     with open(read_end, "rb") as answer:
         text = answer.read()
     if not text:
@@ -112,7 +110,7 @@ def _prepare(settings: Settings) -> pidfile.Lock:
 
 
 def _process(settings: Settings, lock: pidfile.Lock, detach: bool, *keep: int) -> daemon.DaemonContext:
-    """python-daemon's context. It closes every descriptor, so whatever opens one comes after it."""
+    """python-daemon's context. It closes all other descriptors, so the daemon opens its own after entering it."""
     return daemon.DaemonContext(
         detach_process=detach,
         working_directory=settings.state_dir,
@@ -125,14 +123,14 @@ def _process(settings: Settings, lock: pidfile.Lock, detach: bool, *keep: int) -
 
 
 def _be_daemon(settings: Settings, lock: pidfile.Lock, ready: int) -> None:
-    """The life of a daemon in the background; never returns. `ready` hears that it is up, or why not."""
+    """Run a daemon in the background; never returns. It writes to `ready` that it is up, or the error."""
     reported = False
 
     def report_start(outcome: Document) -> None:
         nonlocal reported
         if not reported:
             reported = True
-            with contextlib.suppress(OSError):  # nobody waits any more
+            with contextlib.suppress(OSError):  # the command that waits has ended
                 os.write(ready, json.dumps(outcome).encode())
             os.close(ready)
 
@@ -147,7 +145,7 @@ def _be_daemon(settings: Settings, lock: pidfile.Lock, ready: int) -> None:
     except JobdError as error:
         code = error.exit_code
         report_start({"error": str(error), "hint": error.hint, "code": code})
-    except BaseException as error:  # noqa: BLE001 - nothing may pass up into the command line that was forked
+    except BaseException as error:  # noqa: BLE001 - no exception may reach the callers in the forked command
         report_start({"error": f"a bug in jobd: {_where(error)}", "hint": "please report it", "code": code})
     finally:
         os._exit(code)
@@ -172,7 +170,7 @@ def _where(error: BaseException) -> str:
 
 
 class _Service:
-    """One daemon, in a process that is prepared for it."""
+    """One daemon, in a prepared process. Raises JobdError if it cannot start."""
 
     def __init__(self, settings: Settings, read_settings: Callable[[], Settings]) -> None:
         self._settings = settings
@@ -200,7 +198,7 @@ class _Service:
         self._stopping = False
 
     def run(self, up: Callable[[], None]) -> None:
-        """Start, tell `up`, and go round until the engine has finished. Raises JobdError."""
+        """Start, call `up`, and run the loop until the engine has finished. Raises JobdError."""
         try:
             self._live(up)
         except JobdError as error:
@@ -213,7 +211,7 @@ class _Service:
     def _live(self, up: Callable[[], None]) -> None:
         self._signals = _catch_signals()
         self._engine.start()
-        load_kinds()  # now, because these import, and later descriptors may be used up
+        load_kinds()  # imports now: later, no descriptor may be free
         freeze_garbage_collector()
         try:
             self._control = Server(self._settings.state_dir, self._answer)
@@ -227,7 +225,7 @@ class _Service:
                 self._control.close()
         finally:
             self._engine.close()
-            for number in SIGNALS:  # one more must not end the interpreter while it takes itself apart
+            for number in SIGNALS:  # a further signal must not kill the interpreter while it shuts down
                 signal.signal(number, signal.SIG_IGN)
         logs.log("info", "jobd has stopped")
 
@@ -237,7 +235,7 @@ class _Service:
         notify("READY=1", "STATUS=running jobs")
 
     def _step(self) -> None:
-        """Wait for something to happen, handle it."""
+        """Wait for an event and handle it."""
         waiting_for = [*self._engine.readers(), *self._control.descriptors()]
         waiting_for += [self._background.descriptor, self._signals.fileno()]
         ready = set(select.select(waiting_for, [], [], self._timeout())[0])
@@ -276,7 +274,7 @@ class _Service:
             notify("WATCHDOG=1")
 
     def _follow_state_dir(self) -> None:
-        """Replace the workers when the state directory, from which they import the plugins, has been moved."""
+        """Replace the workers if the state directory, from which they import the plugins, has been moved."""
         try:
             here = os.getcwd()
         except OSError:
@@ -285,7 +283,7 @@ class _Service:
             self._engine.reload(self._settings)
             self._here = here
 
-    # What others want
+    # Signals and requests
 
     def _receive(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
@@ -363,7 +361,7 @@ class _Service:
 
 
 def _catch_signals() -> socket.socket:
-    """From now on signals are bytes that can be read from the returned socket."""
+    """Deliver signals as bytes on the returned socket from now on."""
     reader, writer = socket.socketpair()
     reader.setblocking(False)
     writer.setblocking(False)

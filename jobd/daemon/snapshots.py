@@ -1,7 +1,7 @@
-"""Copies of the plugins' code, for workers to import (see plugins/snapshot.py). Each run has exactly the code that was
-accepted, even if the plugins folder changes before the next reload.
+"""Copies of the plugins' code, from which workers import (see plugins/snapshot.py). Each run uses the accepted code,
+even if the plugins folder changes before the next reload.
 
-    STATE_DIR/jobd.code/<digest>/    one copy; the digest is over the names and contents of its files of code
+    STATE_DIR/jobd.code/<digest>/    one copy; the digest covers the names and contents of its code files
 """
 
 import contextlib
@@ -15,15 +15,15 @@ from jobd.errors import JobdError, cannot
 from jobd.plugins.snapshot import Snapshot
 
 FOLDER = "jobd.code"
-TRIES = 3  # at a folder in which files come and go
+TRIES = 3  # attempts to copy a folder whose files are being removed
 
 
 class _Gone(JobdError):
-    """A file has gone while it was being copied."""
+    """A file was removed during the copy."""
 
 
 class Snapshots:
-    """The copies of one daemon. What the daemon before it left is removed. Raises JobdError."""
+    """The copies of one daemon. The previous daemon's copies are removed. Raises JobdError."""
 
     def __init__(self, state_dir: str) -> None:
         self._state_dir = state_dir
@@ -44,9 +44,9 @@ class Snapshots:
         return self._copied(plugins, self._look(plugins))
 
     def new_in(self, plugins: str, accepted: Snapshot) -> Contents:
-        """The code at the top of the plugins folder whose name is that of no module in the snapshot.
+        """The code of files and folders at the top of the plugins folder whose module name is not in the snapshot.
 
-        (And all data: `add` links what the snapshot lacks.)
+        It includes all data, because `add` links the data that the snapshot lacks.
         """
         old = top_of_copy(accepted.copy)
         modules = {_module(name) for name in old}
@@ -55,21 +55,21 @@ class Snapshots:
         return Contents(new, data)
 
     def add(self, accepted: Snapshot, new: Contents) -> Snapshot:
-        """A snapshot of what was accepted, and of what is new. Raises JobdError."""
+        """A snapshot of the accepted code and the new code. Raises JobdError."""
         return self._copied(accepted.plugins, Contents({**new.code, **contents_of_copy(accepted.copy).code}, new.data))
 
     def without(self, snapshot: Snapshot, names: Collection[str]) -> Snapshot:
-        """A snapshot that lacks these files and folders at its top. Raises JobdError."""
+        """A snapshot without these files and folders at its top. Raises JobdError."""
         code, data = contents_of_copy(snapshot.copy)
         kept = {name: path for name, path in code.items() if top_name(name) not in names}
         return self._copied(snapshot.plugins, Contents(kept, data))
 
     def is_outdated(self, snapshot: Snapshot) -> bool:
-        """Whether the code in the plugins folder is other code."""
+        """Whether the code in the plugins folder differs from the snapshot."""
         return differ(self._look(snapshot.plugins).code, contents_of_copy(snapshot.copy).code)
 
     def keep_only(self, snapshots: Collection[Snapshot]) -> None:
-        """Remove the others."""
+        """Remove all other snapshots."""
         copies = [one.copy for one in snapshots]
         for name in self._names():
             if (path := os.path.join(self._folder, name)) not in copies:
@@ -91,7 +91,7 @@ class Snapshots:
             return []  # the folder has been removed
 
     def _taken(self, contents: Contents) -> str:
-        """The path of a copy. Raises FileNotFoundError when a file has gone meanwhile."""
+        """The path of a copy, made if there is none. Raises FileNotFoundError if a file was removed meanwhile."""
         if self._names():
             path, exists = self._place_for(digest_of(contents.code))
             if exists:
@@ -111,7 +111,7 @@ class Snapshots:
         return path
 
     def _place_for(self, digest: str) -> tuple[str, bool]:
-        """The path of the copy of this digest, and whether it exists. A copy that has been changed is passed over."""
+        """The path of the copy with this digest, and whether it exists. Copies that have been changed are skipped."""
         for number in count():
             path = os.path.join(self._folder, f"{digest}.{number}" if number else digest)
             if not os.path.lexists(path):

@@ -1,4 +1,4 @@
-"""What systemd is told: ready, reloading, stopping, alive. Without systemd nothing is sent."""
+"""Notifications to systemd: ready, reloading, stopping, watchdog. Without systemd nothing is sent."""
 
 import os
 import socket
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 
 def notify(*lines: str, environ: Mapping[str, str] = os.environ) -> bool:
-    """Send `lines` to the service manager; whether there is one that took them."""
+    """Send `lines` to the service manager. Return whether they were sent."""
     address = environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return False
@@ -23,12 +23,12 @@ def notify(*lines: str, environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def reloading() -> bool:
-    """Say that a reload begins; `READY=1` ends it."""
+    """Report that a reload begins; `READY=1` reports its end."""
     return notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
 
 
 def watchdog_interval(environ: Mapping[str, str] = os.environ) -> float | None:
-    """Seconds between the signs of life that systemd waits for, with room to spare; None: it waits for none."""
+    """Seconds between watchdog notifications, a third of systemd's limit; None: the unit has no watchdog."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     text = environ.get("WATCHDOG_USEC", "")

@@ -1,7 +1,7 @@
 """The systemd unit of an installation: `jobd systemd > /etc/systemd/system/jobd.service`.
 
-Tasks run inside the unit and share its limits, so the hardening takes away what a job has no business with (kernel,
-devices, other users' processes, homes, set-uid) and leaves the network, just-in-time compilers, and the state and log
+Tasks run inside the unit and share its limits. The hardening therefore removes access that jobs do not need (kernel,
+devices, other users' processes, homes, set-uid) and keeps the network, just-in-time compilers, and the state and log
 folders.
 """
 

@@ -1,1 +1,1 @@
-"""Plugins and the tasks in them: where they are, what a function is called and takes, and which code was accepted."""
+"""Plugins and their tasks: finding them, their names and arguments, and the snapshot of the accepted code."""

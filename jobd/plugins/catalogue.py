@@ -1,14 +1,14 @@
-"""From the name of a task to its function: the three ways in which plugins offer tasks.
+"""Finds the function of a task by the task's name. Plugins offer tasks in three ways:
 
     name              an entry point of the group "jobd.tasks", of a package in the plugins folder or beside jobd
     name              a function marked @jobd.task in a file or package of the plugins folder, its own or imported
-    module:function   a function of a module in the plugins folder, given in full
+    module:function   a function of a module in the plugins folder, given by its full name
 
-The stored name chooses among installed code and can never add to it. The plugins folder is appended to sys.path, so
-nothing in it comes before the standard library or an installed package, and its .pth files are not processed. A plugin
-is imported when one of its tasks is first run. The same function seen in two places under one name is one task.
+The stored name selects installed code and can never add any. The plugins folder is appended to sys.path, so the
+standard library and installed packages come before it, and its .pth files are not processed. A plugin is imported when
+one of its tasks first runs. The same function found in two places under one name is one task.
 
-A worker has a snapshot of the folder: it is read instead, and what is found goes by its name in the folder.
+A worker reads a snapshot of the folder instead. Files found there are named as in the folder.
 """
 
 import os
@@ -32,13 +32,13 @@ class Unresolved(Exception):
 
 
 class Found(NamedTuple):
-    """A task: where it comes from, and the function."""
+    """A task: its origin and its function."""
 
     name: str
     origin: str
     kind: str
     function: Function
-    arguments: Arguments | None  # None: it does not say
+    arguments: Arguments | None  # None: unknown
     error: str | None = None  # why it cannot be run
 
 
@@ -69,7 +69,7 @@ class Catalogue:
         return self._known[name]
 
     def files(self) -> list[str]:
-        """The plain plugins: paths of NAME.py and NAME/__init__.py, by name."""
+        """The plain plugins: paths of NAME.py and NAME/__init__.py, by name. Raises Unresolved."""
         found = []
         for name in self._names():
             path = os.path.join(self._folder, name)
@@ -81,7 +81,7 @@ class Catalogue:
         return found
 
     def passed_over(self) -> list[tuple[str, str]]:
-        """What looks like a plugin and is none: path and reason."""
+        """(path, reason) of files and folders that look like plugins and are not."""
         found = []
         for name in self._names():
             path = os.path.join(self._folder, name)
@@ -94,13 +94,13 @@ class Catalogue:
         return found
 
     def load(self, path: str) -> list[Found]:
-        """The tasks in one plain plugin. Raises Unresolved when it does not load."""
+        """The tasks in one plain plugin. Raises Unresolved if it does not load."""
         name = os.path.basename(os.path.dirname(path) if path.endswith("__init__.py") else path[:-3])
         module = self._import(name, path)
         return [_found(task, self._origin(one, path), one) for task, one in marked_in(module)]
 
     def entry_points(self) -> list[EntryPoint]:
-        """What installed packages declare, those in the plugins folder and those in jobd's environment."""
+        """The tasks declared by packages that are installed in the plugins folder or in jobd's environment."""
         if self._entry_points is None:
             self._entry_points = declared([*sys.path, self._folder])
         return self._entry_points
@@ -130,7 +130,7 @@ class Catalogue:
         return _found(name, self._origin(function, file), function)
 
     def relative(self, path: str) -> str:
-        """How a plugin is named to people: plugins/task1.py."""
+        """The name of a plugin in messages, such as plugins/task1.py."""
         plugins = self._snapshot.plugins
         return os.path.join(os.path.basename(plugins), os.path.relpath(self._snapshot.original(path), plugins))
 
@@ -141,7 +141,7 @@ class Catalogue:
             raise Unresolved(f"the plugins folder {self._folder} cannot be read: {error.strerror}") from None
 
     def _by_name(self, name: str) -> Found:
-        """Look where the name is defined, then where it is mentioned, then everywhere (a star imports it)."""
+        """Load plugins that define the name, then those that mention it, then all (a star may import it)."""
         broken: list[str] = []
         left = self.files()
         found: list[Found] = [self.load_entry_point(one) for one in self.entry_points() if one.name == name]
@@ -175,14 +175,14 @@ class Catalogue:
             raise Unresolved(f"{shown}: a plugin cannot have the name of the module {name!r}; rename it")
         try:
             module = import_module(name)
-        except BaseException as error:  # noqa: BLE001 - whatever a plugin does at import, it is its own failure
+        except BaseException as error:  # noqa: BLE001 - any exception at import is the plugin's failure
             raise Unresolved(f"{shown}: {_failure(error)}") from None
         if path and os.path.realpath(module.__file__ or "") != os.path.realpath(self._snapshot.original(path)):
             raise Unresolved(f"{shown}: an installed module of the same name comes first ({module.__file__})")
         return module
 
     def _origin(self, function: Function, path: str) -> str:
-        """Where a function stands, if that is among the plugins; else what imports it."""
+        """The place of a function, if it is in the plugins folder; otherwise the plugin that imports it."""
         file, line = place_of(function)
         inside = file.startswith(self._snapshot.plugins + os.sep)
         return f"{self.relative(file)}:{line}" if inside else self.relative(path)
@@ -197,7 +197,7 @@ def _found(name: str, origin: str, function: Function, kind: str = "") -> Found:
 
 
 def file_of(plugins: str, name: str) -> str | None:
-    """The file in the plugins folder that the module of `module:function` is; None: there is none."""
+    """The file of the module of `module:function` in the plugins folder; None if there is none."""
     module, _, attribute = name.partition(":")
     parts = module.split(".")
     if not all(part.isidentifier() for part in [*parts, attribute]):
@@ -207,7 +207,7 @@ def file_of(plugins: str, name: str) -> str | None:
 
 
 def _mentions(path: str, pattern: str) -> bool:
-    """Whether a plugin, all files of it, holds this pattern."""
+    """Whether any file of a plugin contains this pattern."""
     if not path.endswith("__init__.py"):
         return _holds(path, pattern)
     folders = os.walk(os.path.dirname(path))
@@ -215,7 +215,7 @@ def _mentions(path: str, pattern: str) -> bool:
 
 
 def _module_with_tasks(folder: str) -> str:
-    """The name of a module in `folder` that marks tasks, as far as its text tells."""
+    """The name of a module in `folder` whose text mentions jobd, and which may mark tasks; empty if there is none."""
     try:
         names = sorted(os.listdir(folder))
     except OSError:
@@ -234,7 +234,7 @@ def _holds(path: str, pattern: str) -> bool:
 
 
 def _failure(error: BaseException) -> str:
-    """Why an import failed, in one line, with the line number where there is one."""
+    """The reason why an import failed, on one line, with the line number of a syntax error."""
     if isinstance(error, SyntaxError) and error.lineno is not None:
         return f"SyntaxError: {error.msg} (line {error.lineno})"
     try:

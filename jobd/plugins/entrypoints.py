@@ -1,7 +1,8 @@
 """The tasks that installed packages declare, as entry points of the group "jobd.tasks".
 
-Read as text: importlib.metadata is slow to import. As there, a package that is seen twice (an editable install has its
-dist-info in site-packages and perhaps an egg-info beside its source) counts where sys.path has it first.
+The files are read as text, because importlib.metadata is slow to import. As in that module, if a package is found twice
+(an editable install has its dist-info in site-packages and perhaps an egg-info beside its source), the one that comes
+first in sys.path counts.
 """
 
 import os
@@ -24,7 +25,7 @@ class EntryPoint(NamedTuple):
 
 
 def declared(folders: Iterable[str]) -> list[EntryPoint]:
-    """What the packages in these folders declare, by name; of two that say the same there is one."""
+    """The tasks that the packages in these folders declare, by name. Equal declarations count once."""
     found: dict[tuple[str, str], EntryPoint] = {}
     seen: set[str] = set()
     for folder in dict.fromkeys(map(os.path.realpath, folders)):
@@ -37,7 +38,7 @@ def declared(folders: Iterable[str]) -> list[EntryPoint]:
 
 
 def _packages(folder: str) -> Iterator[tuple[str, str]]:
-    """(the folder with its metadata, name) of each package installed in a folder."""
+    """(folder with the metadata, name) of each package installed in a folder."""
     try:
         names = sorted(os.listdir(folder))
     except OSError:

@@ -1,11 +1,11 @@
-"""What the processes that import plugins are started with: the environment of the daemon, without what is its own."""
+"""The environment and the command line of processes that import plugins."""
 
 import os
 import sys
 from collections.abc import Collection, Mapping
 
-# Of the service manager, for the daemon alone: what speaks through the first few would speak for it, and the folder of
-# credentials holds the database's password.
+# The service manager sets these for the daemon alone: with the first ones, a task could send messages as the daemon,
+# and the folder of credentials contains the database's password.
 OF_THE_MANAGER = (
     "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "JOURNAL_STREAM",
     "CREDENTIALS_DIRECTORY",
@@ -18,9 +18,9 @@ def without(environ: Mapping[str, str], secrets: Collection[str]) -> dict[str, s
 
 
 def python(package: str) -> list[str]:
-    """The words that run `jobd` or `jobd.runner` with this Python.
+    """The command line that runs `jobd` or `jobd.runner` with this Python.
 
-    From a source tree it is told where that is without a PYTHONPATH, which all that it starts would have too. (-P: the
+    It contains the path of a source tree instead of using PYTHONPATH, which all child processes would inherit. (-P: the
     working directory must not come before the standard library.)
     """
     home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

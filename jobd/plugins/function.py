@@ -1,8 +1,8 @@
-"""A task's function: what kind it is, and which arguments it takes.
+"""A task's function: its kind and its arguments.
 
-A generator function is refused when it is loaded: calling it runs nothing.
+A generator function is refused when it is loaded, because calling it runs nothing.
 
-`inspect` is imported where a task is looked at: a worker starts 6 ms sooner without it.
+`inspect` is imported only where a function is examined: a worker starts 6 ms sooner without it.
 """
 
 import functools
@@ -13,15 +13,15 @@ YIELDS = "it is a generator, so calling it runs nothing: do the work in a loop i
 
 
 class Unrunnable(Exception):
-    """This cannot be a task; the text says why."""
+    """This function cannot run as a task; the text says why."""
 
 
 class Arguments(NamedTuple):
-    """What a function can be given by name."""
+    """The arguments that a function takes by name."""
 
     required: list[str]
     optional: list[str]
-    others: bool  # it takes any other name too
+    others: bool  # it takes any other argument too
 
 
 def kind_of(function: Callable[..., Any]) -> str:
@@ -41,15 +41,15 @@ def kind_of(function: Callable[..., Any]) -> str:
 
 
 def arguments_of(function: Callable[..., Any]) -> Arguments | None:
-    """What it can be given; None: it does not say. Raises Unrunnable when names are not enough.
+    """The arguments of a function; None if they are unknown. Raises Unrunnable if names are not enough to call it.
 
-    A decorator that takes anything is taken at its word: what it passes on, it alone knows.
+    A decorator that takes any argument hides those of the function inside, so then any argument is accepted.
     """
     import inspect
 
     try:
         parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
-    except (TypeError, ValueError):  # written in C
+    except (TypeError, ValueError):  # a function in C without a signature
         return None
     required: list[str] = []
     optional: list[str] = []

@@ -1,11 +1,11 @@
-"""Imports the plugins from a snapshot of their folder: the code that was accepted, even if the folder has changed.
+"""Imports the plugins from a snapshot of their folder: the accepted code, even if the folder has changed.
 
-A module keeps the file name that it has in the plugins folder, so that what a task finds beside its own file, and the
-places in a traceback, are what its author knows. Only its code is the snapshot's. (Source modules, that is: the system
-loads an extension module from its file.)
+A source module keeps its file name in the plugins folder, so that a task finds the files beside it, and a traceback
+names the files that its author knows. Only the code comes from the snapshot. (The system loads an extension module from
+its file, so it has its file name in the snapshot.)
 
-A child that multiprocessing spawns does not go through here. It imports the same code, for the snapshot stands in
-sys.path; there the modules have the file names of the snapshot, and links to the data beside them.
+A child process that multiprocessing spawns does not use this module. It imports the same code, because the snapshot is
+in sys.path. There, modules have the file names of the snapshot, which contains links to the data beside them.
 """
 
 import linecache
@@ -29,53 +29,53 @@ CODE = (*SOURCE_SUFFIXES, *BYTECODE_SUFFIXES)
 
 
 class Snapshot(NamedTuple):
-    """The plugins folder, and the folder with the copy of its code. In a worker both are absolute."""
+    """The plugins folder, and the folder with the copy of its code. In a worker both paths are absolute."""
 
     plugins: str
     copy: str
 
     def copied(self, path: str) -> str:
-        """Where the copy of a path in the plugins folder is; another path stays as it is."""
+        """The path of the copy of a file in the plugins folder; other paths are returned unchanged."""
         return _moved(path, self.plugins, self.copy)
 
     def original(self, path: str) -> str:
-        """What a path in the copy was copied from; another path stays as it is."""
+        """The path of the original of a file in the copy; other paths are returned unchanged."""
         return _moved(path, self.copy, self.plugins)
 
 
 def import_from(snapshot: Snapshot) -> None:
-    """From now on this process imports the modules of the plugins folder from the snapshot."""
-    real = Snapshot(os.path.realpath(snapshot.plugins), snapshot.copy)  # as a plugin finds it that resolves links
+    """Make this process import the modules of the plugins folder from the snapshot from now on."""
+    real = Snapshot(os.path.realpath(snapshot.plugins), snapshot.copy)  # the path for a plugin that resolves links
 
     def finder(path: str) -> FileFinder:
         path = os.path.abspath(path)
         copied = snapshot.copied(path)
         if copied == path:
             copied = real.copied(os.path.realpath(path))
-        if not _is_in(copied, snapshot.copy) or _is_in_file(copied, snapshot.copy):  # an archive is for another finder
+        if not _is_in(copied, snapshot.copy) or _is_in_file(copied, snapshot.copy):  # archives have another finder
             raise ImportError(f"{path} is no folder of plugins")
         return _Finder(snapshot, copied)
 
     sys.path_hooks.insert(0, finder)
     for path in list(sys.path_importer_cache):
-        if any(_is_in(path, folder) for folder in (snapshot.plugins, real.plugins)):  # it is in PYTHONPATH too
+        if any(_is_in(path, folder) for folder in (snapshot.plugins, real.plugins)):  # the folder is also in PYTHONPATH
             del sys.path_importer_cache[path]
 
 
 def show_source_of(frame: FrameType) -> None:
-    """Have tracebacks show the code that this frame runs, also when its file has changed."""
+    """Make tracebacks show the code that this frame runs, even if its file has changed."""
     loader = frame.f_globals.get("__loader__")
     name = frame.f_code.co_filename
     if type(loader) is _SourceLoader and name == loader.path:
         cached = linecache.cache.get(name)
         if cached is None or len(cached) == 1 or cached[1] is not None:
             source = loader.get_source(loader.name) or ""
-            # Without a time of change it is not compared with the file.
+            # linecache does not compare an entry without a modification time with the file.
             linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
 
 
 class _Finder(FileFinder):
-    """Finds what lies in a folder of the copy, and calls it as in the plugins folder."""
+    """Finds modules in a folder of the copy, and gives them their paths in the plugins folder."""
 
     def __init__(self, snapshot: Snapshot, path: str) -> None:
         self._snapshot = snapshot
@@ -98,7 +98,7 @@ class _Finder(FileFinder):
 
 
 class _SourceLoader(SourceFileLoader):
-    """Reads source and bytecode from the copy; all else that is asked for by its path is data, and not copied."""
+    """Reads source and bytecode from the copy; all other files are data, which are not copied."""
 
     def __init__(self, snapshot: Snapshot, name: str, path: str) -> None:
         super().__init__(name, snapshot.original(path))

@@ -1,4 +1,4 @@
-"""The functions of a module that are marked @jobd.task: which they are, what they are called, and where they stand."""
+"""The functions of a module that are marked @jobd.task: their names and their places in the source."""
 
 from collections.abc import Callable
 from types import MethodType, ModuleType
@@ -8,9 +8,10 @@ from jobd.api import MARK
 
 
 def marked_in(module: ModuleType) -> list[tuple[str, Callable[..., Any]]]:
-    """(name of the task, function) of each that the module holds, its own or imported, under any names, once.
+    """(name of the task, function) of each marked function in a module, its own or imported, once.
 
-    What a decorator has put round a marked function carries its mark on; then the one that stands for the name counts.
+    A decorator's wrapper has the mark of the function inside. If the module contains both, the object that is bound to
+    the function's own name counts.
     """
     import inspect
 
@@ -26,7 +27,7 @@ def marked_in(module: ModuleType) -> list[tuple[str, Callable[..., Any]]]:
 
 
 def place_of(function: Callable[..., Any]) -> tuple[str, int]:
-    """The file and line where a function stands; empty and 0 when it does not say."""
+    """The file and line of a function; empty and 0 if they are unknown."""
     import inspect
 
     code = getattr(inspect.unwrap(function), "__code__", None)
@@ -34,9 +35,9 @@ def place_of(function: Callable[..., Any]) -> tuple[str, int]:
 
 
 def _mark_of(value: Any) -> str | None:
-    """The name in the mark of a function, empty without one; None: it is not marked.
+    """The name in the mark of a function, empty if the mark has none; None if the function is not marked.
 
-    Only its own attributes count, looked at past what its class makes of them: a proxy or a mock answers to anything.
+    Only its own attributes count. They are read without its class's methods: a proxy or a mock has every attribute.
     """
     function = value.__func__ if type(value) is MethodType else value
     try:
@@ -47,6 +48,6 @@ def _mark_of(value: Any) -> str | None:
 
 
 def _own_name(value: Any, bound: str) -> str:
-    """What a function is called; a partial, a lambda and a method have the name that they are bound to."""
+    """The name of a function. For a partial, a lambda or a method it is the name to which the object is bound."""
     name = getattr(value, "__name__", "")
     return name if name.isidentifier() and type(value) is not MethodType else bound

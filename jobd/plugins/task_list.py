@@ -1,5 +1,6 @@
-"""Every task that the plugins offer, and what failed to load: found out in a child process, so that a plugin that
-hangs, exits or crashes when it is imported is only told as broken.
+"""Lists every task that the plugins offer, and the plugins that fail to load.
+
+A child process imports the plugins, so a plugin that hangs, exits or crashes at its import is only listed as broken.
 """
 
 import json
@@ -17,25 +18,25 @@ from jobd.plugins.environment import python
 from jobd.plugins.function import Arguments
 
 LIMIT = 10.0  # seconds that a plugin may take to load
-EXIT_TIMEOUT = 0.2  # seconds
+EXIT_TIMEOUT = 0.2  # seconds between the end of the list and the exit of the child process
 
 
 class TaskInfo(NamedTuple):
-    """A task, or (with `error`) something that should have offered one. `name` is empty when it is not known."""
+    """A task, or (with `error`) a broken task or plugin. `name` is empty if it is unknown."""
 
     name: str
     origin: str
     kind: str
     error: str | None = None
-    arguments: Arguments | None = None  # None: it is not known which it takes
+    arguments: Arguments | None = None  # None: unknown
     source: str = ""  # the plugin that offers it
 
 
 class Listing(NamedTuple):
-    """What the plugins offer."""
+    """The tasks of all plugins."""
 
-    tasks: list[TaskInfo]  # by name; what is broken comes last
-    loaded: list[str]  # the plugins that load, whether they offer tasks or not
+    tasks: list[TaskInfo]  # by name; broken plugins come last
+    loaded: list[str]  # the plugins that load, with or without tasks
 
 
 def list_tasks(
@@ -46,11 +47,11 @@ def list_tasks(
     limit: float = LIMIT,
     copy: str | None = None,
 ) -> Listing:
-    """All tasks, and the one `asked` for when it is named in full. Each plugin may take `limit` seconds to load.
+    """List all tasks, and the task `asked` if it is a full name. Each plugin may take `limit` seconds to load.
 
-    They are loaded with this environment and working directory, from a `copy` of the folder's code if there is one.
+    Plugins are loaded with this environment and working directory, from a `copy` of the folder's code if one is given.
 
-    Raises JobdError when the folder cannot be read, or this user had better not import what is there.
+    Raises JobdError if the folder cannot be read, or if jobd runs as root and something in it is world-writable.
     """
     try:
         os.scandir(copy or plugins).close()
@@ -73,7 +74,7 @@ def list_tasks(
 
 
 def _judged(number: int, tasks: list[TaskInfo]) -> TaskInfo:
-    """The task with this number; when others have its name, no job can have it."""
+    """The task with this number; with an error if other tasks have the same name, because no job can run it then."""
     task = tasks[number]
     others = [one.origin for n, one in enumerate(tasks) if n != number and task.name and one.name == task.name]
     if not others:
@@ -90,7 +91,7 @@ def check_writers(plugins: str) -> None:
         for path in (folder, *(os.path.join(folder, name) for name in files)):
             try:
                 mode = os.stat(path).st_mode
-            except OSError:  # removed meanwhile, or a link that leads nowhere
+            except OSError:  # removed meanwhile, or a broken link
                 continue
             if mode & stat.S_IWOTH:
                 what = "the plugins folder" if path == plugins else "the plugin"
@@ -100,7 +101,7 @@ def check_writers(plugins: str) -> None:
 def _attempt(
     command: list[str], environ: Mapping[str, str], directory: str, skipped: list[str], limit: float
 ) -> tuple[Listing, str | None, str]:
-    """(what there is, the plugin that brought the listing down, how); the plugin is None when it went through."""
+    """(the list, the plugin that stopped the listing, how); the plugin is None if the list is complete."""
     receiver, sender = os.pipe()
     command = [*command, "--list", str(sender), *(word for source in skipped for word in ("--skip", source))]
     process = subprocess.Popen(
@@ -134,7 +135,7 @@ def _attempt(
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int | None:
-    """How it ended, if it has; one that has just closed its pipe is about to."""
+    """The exit status, or None if the process still runs after EXIT_TIMEOUT. It closes its pipe shortly before."""
     try:
         return process.wait(EXIT_TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -142,7 +143,7 @@ def _ended(process: subprocess.Popen[bytes]) -> int | None:
 
 
 def _read_messages(receiver: int, limit: float) -> tuple[Listing, str | None]:
-    """(what was told, the plugin that was being loaded when it went silent); None: it went through to the end."""
+    """(the list, the plugin that was being loaded when the messages stopped); None if the list is complete."""
     listing = Listing([], [])
     loading, received = "", b""
     deadline = time.monotonic() + limit

@@ -1,1 +1,1 @@
-"""The other side of the wire: what lives in a worker process. It knows plugins, and nothing of the daemon."""
+"""The code of worker processes, at the other end of jobd.wire. It imports plugins, and no code of the daemon."""

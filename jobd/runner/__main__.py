@@ -1,7 +1,7 @@
-"""`python -m jobd.runner`: what a worker process executes. Started by the daemon only.
+"""`python -m jobd.runner`: the program of worker processes and of the listing of tasks. Only jobd starts it.
 
---socket FD --memory FD --lifeline FD --locks FD,… [--commands]    be a worker, and its guardian
---list FD [--skip SOURCE]... [--asked TASK]    tell what tasks there are, on descriptor FD
+--socket FD --memory FD --lifeline FD --locks FD,… [--commands]    run a worker and its guardian
+--list FD [--skip SOURCE]... [--asked TASK]    write the list of tasks to descriptor FD
 
 --plugins DIR [--copy DIR]    for both: the plugins folder, and the copy of its code to read instead
 """
@@ -13,7 +13,7 @@ from jobd import linux
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run the process that the arguments select; does not return."""
     words = sys.argv[1:]
     given = {word: words[number + 1] for number, word in enumerate(words[:-1])}
     copy = _absolute(given["--copy"]) if "--copy" in given else None
@@ -28,7 +28,7 @@ def main() -> None:
     descriptor, memory, lifeline = (int(given[word]) for word in ("--socket", "--memory", "--lifeline"))
     linux.adopt_orphans()
     guardian = os.getpid()
-    # The one fork: nothing has been imported or started yet that could mind.
+    # The fork comes before anything is imported or started that a fork could break.
     worker = os.fork()  # noqa: TID251 - no thread has been started yet
     if worker:
         from jobd.runner.guardian import guard
@@ -38,7 +38,7 @@ def main() -> None:
         guard(worker, lifeline)
     os.close(lifeline)
     for lock in given["--locks"].split(","):
-        os.close(int(lock))  # the guardian's alone
+        os.close(int(lock))  # only the guardian holds it
     linux.die_with_parent(guardian)
     linux.adopt_orphans()
     from jobd.plugins.catalogue import Catalogue
@@ -48,15 +48,15 @@ def main() -> None:
 
 
 def _absolute(path: str) -> str:
-    """Found out here, for the daemon's working directory is the state folder, also when that has been moved."""
+    """The absolute path. The working directory is the state directory, even after it has been moved."""
     try:
         return os.path.abspath(path)
     except FileNotFoundError:
-        return path  # the state folder has been deleted: there is no code, but programs can run
+        return path  # the state directory has been deleted: plugins cannot be imported, but programs can run
 
 
 def _write_no_open_bytecode() -> None:
-    """Python makes the folder `__pycache__` with this umask; one that anybody could write, jobd would refuse."""
+    """Write no bytecode if this umask would make `__pycache__` world-writable, because jobd refuses such a folder."""
     umask = os.umask(0o077)
     os.umask(umask)
     sys.dont_write_bytecode |= not umask & 0o002

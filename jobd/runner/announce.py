@@ -1,10 +1,10 @@
-"""What the plugins offer, told line by line on a descriptor to the process that lists it (task_list.py): JSON arrays.
+"""Sends the list of tasks to the process that requested it (task_list.py): one JSON array a line, on a descriptor.
 
-["loading", source]   what follows, until the next such line, is about this plugin
+["loading", source]   the following lines, until the next such line, are about this plugin
 ["task", name, origin, kind, arguments, error]   arguments: [required, optional, others] or null
-["broken", error]     it offers nothing
-["loaded"]            it is through
-["end"]
+["broken", error]     the plugin failed to load
+["loaded"]            the plugin has loaded
+["end"]               the list is complete
 """
 
 import json
@@ -17,7 +17,7 @@ Load = Callable[[], list[Found]]
 
 
 def announce_tasks(catalogue: Catalogue, descriptor: int, skipped: list[str], asked: str | None) -> None:
-    """Tell of every plugin but the `skipped`, and of the task `asked`, when that is given in full."""
+    """Send the tasks of every plugin except the `skipped` ones, and the task `asked` if it is a full name."""
 
     def send(*message: object) -> None:
         os.write(descriptor, json.dumps(message).encode() + b"\n")
@@ -40,7 +40,7 @@ def announce_tasks(catalogue: Catalogue, descriptor: int, skipped: list[str], as
 
 
 def _sources(catalogue: Catalogue, asked: str | None) -> Iterator[tuple[str, Load]]:
-    """How each thing that may offer tasks is called, and what loads it."""
+    """(name, function that loads it) of each possible source of tasks."""
     for path in catalogue.files():
         yield catalogue.relative(path), lambda path=path: catalogue.load(path)  # type: ignore[misc]
     for one in catalogue.entry_points():

@@ -1,8 +1,8 @@
-"""The end of a call: what a task returned is awaited if that is what it is for.
+"""The end of a call: if a task returned an awaitable, it is awaited.
 
-What is awaitable is awaited, however it came about: an `async def`, one behind a decorator or functools.partial, an
-object with an async `__call__`, a function that returns a coroutine, a Future or a Task. A run that returns a generator
-fails, because a generator runs nothing until it is iterated.
+All awaitables are: those of an `async def`, one behind a decorator or functools.partial, an object with an async
+`__call__`, a function that returns a coroutine, a Future or a Task. A run that returns a generator fails, because a
+generator runs nothing until it is iterated.
 """
 
 import sys
@@ -17,13 +17,13 @@ _LAZY = (GeneratorType, AsyncGeneratorType, map, filter)
 
 
 def complete(value: Any, ending: Ending) -> Any:
-    """What a call has come to: what it returned, awaited. Raises what that raises, and Unrunnable."""
+    """The result of a call: `value`, awaited if it is awaitable. Raises Unrunnable and errors of the awaited code."""
     while type(value) not in PLAIN:
         if isinstance(value, _LAZY):
             raise Unrunnable(f"what it returned, a {type(value).__name__}, runs nothing: do the work in a loop instead")
         if _is_future(value):
             loop = value.get_loop()
-            with ending.by(lambda: loop.call_soon_threadsafe(value.cancel)):  # noqa: B023 - is over before the next
+            with ending.by(lambda: loop.call_soon_threadsafe(value.cancel)):  # noqa: B023 - used in this iteration only
                 value = loop.run_until_complete(value)
         elif hasattr(type(value), "__await__"):
             value = _run(value, ending)
@@ -40,7 +40,7 @@ def _is_future(value: Any) -> bool:
 
 
 def _run(value: Any, ending: Ending) -> Any:
-    """Await it in an event loop of its own."""
+    """Await it in a new event loop."""
     import asyncio
 
     async def whole() -> Any:

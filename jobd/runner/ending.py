@@ -1,10 +1,10 @@
-"""The end of a run on request: SIGTERM, which the daemon sends when a run is cancelled, over its timeout, or in the way
-of a stop, becomes something that the task can act on. Some seconds later the process is killed.
+"""Ending a run on request. The daemon sends SIGTERM when a run is cancelled, exceeds its timeout or delays a stop; the
+worker turns it into an event that the task can handle. Some seconds later the daemon kills the process.
 
     in a sync task      jobd.Cancelled is raised, once
-    in an async task    it is cancelled
-    in a program        nothing: it has got the signal itself
-    between runs        nothing: it came when the run was just over
+    in an async task    the asyncio task is cancelled
+    in a program        it receives the signal itself; the worker sends it on to children in other process groups
+    between runs        no effect: the run ended just before the signal
 """
 
 import os
@@ -17,12 +17,12 @@ from jobd.api import Cancelled
 
 
 def cancel() -> None:
-    """Raise Cancelled, wherever the main thread is."""
+    """Raise Cancelled in the main thread, where signal handlers run."""
     raise Cancelled("the run is to end: it was cancelled, took too long, or jobd stops")
 
 
 class Ending:
-    """What SIGTERM does in this process; `act` is None between runs."""
+    """The handler of SIGTERM in this process. It calls `act` once; `act` is None between runs."""
 
     def __init__(self) -> None:
         self.act: Callable[[], object] | None = None
@@ -33,12 +33,12 @@ class Ending:
         os.register_at_fork(before=self._hold, after_in_parent=self._let_go, after_in_child=self._leave)
 
     def install_handler(self) -> None:
-        """From now on the signal is this process's to hear."""
+        """Handle the signal in this process from now on."""
         signal.signal(signal.SIGTERM, self._handler)
 
     @contextmanager
     def by(self, act: Callable[[], object]) -> Iterator[None]:
-        """Meanwhile `act` is what it does."""
+        """Within this context, the signal calls `act`."""
         before, self.act = self.act, act
         try:
             yield
@@ -52,8 +52,8 @@ class Ending:
             self.asked = True
             act()
 
-    # A child that a task forks ends by the signal like any other process, from its first moment on: Python forgets what
-    # comes between the fork and the first line that the child runs.
+    # A child that a task forks must end by SIGTERM like any other process. The signal is blocked during the fork,
+    # because Python discards a signal that arrives between the fork and the child's first line.
 
     def _hold(self) -> None:
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -1,7 +1,7 @@
-"""What is said of an exception that a task raised: one line for the history, a traceback for its output.
+"""Describes an exception that a task raised: one line for the history, a traceback for the output.
 
-All of an exception is the task's own code: its text, its name, its causes. None of it can do more than make what is
-said shorter.
+The text, the name and the causes of an exception are the task's own code. If they fail, the description is shorter, and
+nothing else changes.
 """
 
 import os
@@ -10,17 +10,17 @@ import traceback
 from jobd.plugins.snapshot import show_source_of
 from jobd.wire import MAX_ERROR
 
-MAX_TEXT = 64 * 1024  # characters of an error that are looked at
-MAX_TRACEBACK = 16 * 1024
+MAX_TEXT = 64 * 1024  # characters of an error that are read
+MAX_TRACEBACK = 16 * 1024  # characters
 MAX_FRAMES = 50
-MAX_LINKS = 100  # of causes, contexts and members of groups; with shared members a group can have 2**200
+MAX_LINKS = 100  # causes, contexts and members of groups; a group with shared members can have 2**200
 
 
 def summary(error: BaseException) -> str:
     """One line about an exception."""
     name: str = type.__dict__["__name__"].__get__(type(error))  # a metaclass may have a property of this name
     try:
-        # The method of str itself: what __str__ gives may be of a class of the task's own.
+        # The method of str itself, because __str__ may return an object of the task's own subclass of str.
         text = str.__getitem__(str(error), slice(MAX_TEXT))
         shown = f"it called sys.exit({error.code!r})" if isinstance(error, SystemExit) else f"{name}: {text}"
     except BaseException:  # noqa: BLE001 - __str__ and __repr__ are the task's own code
@@ -29,7 +29,7 @@ def summary(error: BaseException) -> str:
 
 
 def explanation(error: BaseException) -> str:
-    """The traceback, from the task's own first frame on; empty: it cannot be shown."""
+    """The traceback, from the task's first frame on; empty if it cannot be shown."""
     try:
         frames = error.__traceback__
         here = os.path.dirname(__file__)
@@ -39,7 +39,7 @@ def explanation(error: BaseException) -> str:
         for one in linked:
             for frame, _ in traceback.walk_tb(one.__traceback__):
                 show_source_of(frame)
-        if len(linked) == MAX_LINKS:  # to show all would take long
+        if len(linked) == MAX_LINKS:  # formatting all of them would take long
             lines = ["Traceback (most recent call last):\n", *traceback.format_tb(frames, -MAX_FRAMES), summary(error)]
         else:
             lines = traceback.format_exception(type(error), error, frames, limit=-MAX_FRAMES)
@@ -49,7 +49,7 @@ def explanation(error: BaseException) -> str:
 
 
 def _linked(error: BaseException) -> list[BaseException]:
-    """It and what is linked to it, as often as it would be shown, but at most MAX_LINKS."""
+    """The exception and those linked to it, as often as a traceback shows each, but at most MAX_LINKS."""
     found: list[BaseException] = []
     seen: set[int] = set()
     waiting = [error]

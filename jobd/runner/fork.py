@@ -1,8 +1,8 @@
 """`isolation = "fork"`: a run in a child, forked from a warm worker that has loaded the task's module.
 
-The worker has no thread (who has the lock that a fork copies?), and waits for the child's end. What the child tells
-comes through a pipe. Its descendants may hold that pipe open, so its end is known by the process's end. Whatever the
-child does to its interpreter or its process ends with it.
+The worker has no other thread, because a fork would copy locks without the threads that hold them. It waits for the
+child's end. The child sends its result through a pipe. Its descendants may hold that pipe open, so the worker watches
+the child's process for its end. All changes that the child makes to its interpreter or process end with it.
 """
 
 import os
@@ -12,13 +12,16 @@ from collections.abc import Callable
 
 from jobd import linux
 
-MAX_MESSAGE = 64 * 1024  # bytes that a child may tell
+MAX_MESSAGE = 64 * 1024  # bytes of a child's result
 
 
 def run_in_child(work: Callable[[], bytes]) -> tuple[bytes, int]:
-    """What `work` returned in a child, and how the child ended, as `subprocess` has it: 0, an exit code, -signal."""
+    """Call `work` in a child. Return its result and the child's status as in `subprocess`: an exit code or -signal.
+
+    Raises OSError if the process cannot be forked.
+    """
     worker = os.getpid()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the end of a child that is ignored is nobody's to wait for
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it is ignored, waitpid fails
     reading, writing = os.pipe()
     child = os.fork()  # noqa: TID251 - in a worker, which has no threads
     if not child:

@@ -1,9 +1,9 @@
-"""The guardian of a worker: the process that the daemon started, which forked the worker proper and stays behind.
+"""The guardian of a worker: the process that the daemon started and that forked the worker.
 
-It runs no foreign code, so nothing a task does can keep it from its work: when the lifeline closes (the daemon has
-ended, however it ended, or wants this worker to), or the lease's deadline passes unrenewed (it says so on the
-lifeline), it kills the worker and all that descends from it; and when the worker ends, it kills what the worker left
-behind and ends the same way.
+It runs no plugin code, so no task can stop it. It kills the worker and all its descendants when the lifeline closes
+(the daemon has ended for any reason, or ends this worker), or when the lease's deadline passes without a renewal (it
+reports that on the lifeline). When the worker ends, it kills the processes that the worker left, and ends with the same
+exit code or signal.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ import time
 
 from jobd import linux
 
-LEASE_OVER = b"lease over"  # what it says then
-EXIT_TIMEOUT = 10.0  # seconds for the killed to disappear
+LEASE_OVER = b"lease over"  # sent on the lifeline when the deadline has passed
+EXIT_TIMEOUT = 10.0  # seconds for killed processes to disappear
 
 
 def guard(worker: int, lifeline: int) -> None:
-    """Look after the process `worker`; does not return."""
+    """Watch the process `worker`; does not return. The daemon sends deadlines on the socket `lifeline`."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     ended = os.pidfd_open(worker)
@@ -54,11 +54,11 @@ def _milliseconds(deadline: int) -> int | None:
 
 
 def _end_like(status: int) -> None:
-    """End with the exit code of a process, or by the signal that it ended by."""
+    """End with the same exit code or signal as a process with this wait status."""
     if os.WIFSIGNALED(status):
         linux.be_undumpable()
         number = os.WTERMSIG(status)
-        with contextlib.suppress(OSError):  # SIGKILL, and the C library's own
+        with contextlib.suppress(OSError):  # no handler can be set for SIGKILL and the C library's own signals
             signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
     os._exit(os.WEXITSTATUS(status))

@@ -1,7 +1,7 @@
-"""The processes that multiprocessing starts for itself, the fork server and the resource tracker, end with the run.
+"""Ends multiprocessing's helper processes, the fork server and the resource tracker, at the end of a run.
 
-The modules would go on to count on them, so they are made to forget them. The tracker is not killed, but left to end:
-it unlinks the shared memory and the semaphores that the run has left.
+multiprocessing would continue to use them, so its references to them are cleared. The tracker is not killed but ends by
+itself, because it unlinks the shared memory and the semaphores that the run has left.
 """
 
 import contextlib
@@ -12,11 +12,11 @@ from typing import Any
 
 from jobd import linux
 
-TRACKER_EXIT_TIMEOUT = 5.0  # seconds; it is a Python that may just have been started
+TRACKER_EXIT_TIMEOUT = 5.0  # seconds; a tracker is a Python process that may just have started
 
 
 def end_children(seconds: float) -> bool:
-    """Kill every descendant; whether that was done in time."""
+    """Kill every descendant. Return whether they ended; each of two attempts may take `seconds`."""
     forget_fork_server()
     tracker = _tracker()
     pid = tracker._pid if tracker is not None else None
@@ -24,8 +24,8 @@ def end_children(seconds: float) -> bool:
         return False
     if tracker is None or pid is None:
         return True
-    is_ours = pid in linux.children()  # not that of the worker from which this process was forked
-    os.close(tracker._fd)  # the last that holds it: that ends the tracker
+    is_ours = pid in linux.children()  # not the tracker of the worker that forked this process
+    os.close(tracker._fd)  # the last descriptor of its pipe: closing it ends the tracker
     tracker._fd = tracker._pid = None
     if is_ours:
         with contextlib.suppress(ProcessLookupError):
@@ -35,7 +35,7 @@ def end_children(seconds: float) -> bool:
 
 
 def forget_fork_server() -> None:
-    """The next run that wants one starts it."""
+    """Clear multiprocessing's reference to its fork server, so that the next run that needs one starts it."""
     module: Any = sys.modules.get("multiprocessing.forkserver")
     server = module and module._forkserver
     if not server or server._forkserver_pid is None:
@@ -49,6 +49,6 @@ def forget_fork_server() -> None:
 
 
 def _tracker() -> Any:
-    """The tracker that a run has started."""
+    """multiprocessing's resource tracker, if it has been started."""
     module: Any = sys.modules.get("multiprocessing.resource_tracker")
     return module._resource_tracker if module is not None and module._resource_tracker._fd is not None else None

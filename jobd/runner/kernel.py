@@ -1,8 +1,8 @@
-"""What the kernel holds of a process that a task can change: see proc(5), and what execve(2) keeps.
+"""The kernel's state of a process, as far as a task can change it: see proc(5), and the attributes in execve(2).
 
-Put back after each run: working directory, umask, signal handlers and mask, the timer of `signal.alarm`, the wake-up
-descriptor, flags of the shared output pipe (O_NONBLOCK). Looked at after each run: descriptors, user and groups,
-priority, children. `is_intact` looks at the rest, which costs too much for a run of some microseconds.
+Restored after each run: working directory, umask, signal handlers and mask, the timer of `signal.alarm`, the wake-up
+descriptor, flags of the shared output pipe (O_NONBLOCK). Checked after each run: descriptors, user and groups,
+priority. `is_intact` checks the rest, which is too slow for a run of some microseconds.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 
-# What is below signal's functions, which make an enum of each answer: that took longer than all else here.
+# The C functions: those of `signal` convert each result to an enum, which took longer than everything else here.
 from _signal import getsignal as _handler
 from _signal import pthread_sigmask as _set_mask
 from _signal import set_wakeup_fd as _set_wakeup
@@ -21,34 +21,34 @@ from typing import Any
 from jobd import linux
 from jobd.linux import prctl
 
-SPARE = 64  # descriptors that runs may leave open: a connection kept in a module makes the next run quick
+SPARE = 64  # descriptors that runs may leave open: a module may keep a connection for the next run
 _ALL = sorted(map(int, signal.valid_signals()))
 _SIGNALS = [number for number in _ALL if number < signal.SIGRTMIN]
-_REAL_TIME = [number for number in _ALL if number >= signal.SIGRTMIN]  # looked at less often: there are many
+_REAL_TIME = [number for number in _ALL if number >= signal.SIGRTMIN]  # checked less often: there are many
 _OUTPUT_PIPE_SIZE = 1032  # F_GETPIPE_SZ
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid_for_children", "time_for_children", "user", "uts")
-# Of /proc/self/status: what no run of an honest task changes by the way, as memory and switches do.
+# Fields of /proc/self/status that an ordinary run does not change, unlike memory and context switches.
 _STATUS = (
     b"Umask", b"VmLck", b"SigIgn", b"SigCgt", b"CapInh", b"CapPrm", b"CapEff", b"CapBnd", b"CapAmb",
     b"NoNewPrivs", b"Seccomp", b"Seccomp_filters", b"Speculation_Store_Bypass", b"THP_enabled",
 )  # fmt: skip
-# Signals 32 and 33, which it catches from the first thread on, and which posix_spawn may have left ignored till then.
+# Signals 32 and 33: the C library catches them once a thread has started; posix_spawn may leave them ignored before.
 _OF_THE_C_LIBRARY = 1 << 31 | 1 << 32
 _PRCTLS = {"dumpable": 3, "keep capabilities": 7, "securebits": 27, "timer slack": 30}
 _FILES = ("oom_score_adj", "cgroup", "personality", "timers", "loginuid")
 _LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
-del sys.modules["resource"]  # from now on its presence says that a plugin has imported it
+del sys.modules["resource"]  # its presence shows from now on that a plugin has imported it
 
 
 class Kernel:
-    """What the kernel held when no task had touched the process. `line`: the descriptor of the worker's socket."""
+    """The kernel's state of the process before any task ran. `line`: the descriptor of the worker's socket."""
 
     def __init__(self, line: int) -> None:
         self._line = line
         self._guardian = os.getppid()
-        # Held open: it is the same folder also when it is moved.
+        # An open descriptor refers to the same folder even after it has been moved.
         self._directory = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._files = {name: _open(f"/proc/self/{name}") for name in ("status", *_FILES)}  # to open takes longest
+        self._files = {name: _open(f"/proc/self/{name}") for name in ("status", *_FILES)}  # opening is the slowest part
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._handlers = [*map(_handler, _SIGNALS)]
@@ -67,11 +67,14 @@ class Kernel:
         self.keep()
 
     def keep(self) -> None:
-        """What a plugin's import has changed belongs to the process."""
+        """Accept the present state for `is_intact`: changes made by a plugin's import stay."""
         self._rest = self._look()
 
     def put_back(self) -> bool:
-        """After each run; whether all is as it was. Raises OSError and others where it cannot be put back."""
+        """Restore and check the state after each run. Return whether it is as before.
+
+        Raises OSError and other errors if it cannot be restored.
+        """
         os.fchdir(self._directory)
         os.umask(self._umask)
         if [*map(_handler, _SIGNALS)] != self._handlers:
@@ -89,12 +92,12 @@ class Kernel:
         )
 
     def free_output(self) -> None:
-        """Writing to the pipe waits until there is room, also when a run or a child has set O_NONBLOCK."""
+        """Make writes to the output pipe wait for room again, if a run or a child has set O_NONBLOCK."""
         if fcntl.fcntl(1, fcntl.F_GETFL) != self._flags:
             fcntl.fcntl(1, fcntl.F_SETFL, self._flags)
 
     def is_intact(self) -> bool:
-        """Put back what else can be; whether the rest is as it was."""
+        """Restore the remaining state where possible. Return whether the rest is as before."""
         _put_handlers(_REAL_TIME, self._real_time_handlers)
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -124,7 +127,7 @@ class Kernel:
     def _read(self, name: str) -> bytes:
         try:
             return os.pread(self._files[name], 8192, 0)
-        except OSError:  # not in this kernel, or not for this user
+        except OSError:  # this kernel does not have it, or this user may not read it
             return b""
 
 
@@ -135,7 +138,7 @@ def _put_handlers(numbers: list[int], handlers: list[Any]) -> None:
 
 
 def _open_input() -> None:
-    """Descriptor 0 reads nothing, as at the start."""
+    """Open /dev/null as descriptor 0, as at the start."""
     descriptor = os.open(os.devnull, os.O_RDONLY)
     if descriptor:
         os.dup2(descriptor, 0)
@@ -143,7 +146,7 @@ def _open_input() -> None:
 
 
 def _lowest_free() -> int:
-    """The lowest descriptor that is free: it rises with those that are left open. Raises OSError when none is."""
+    """The lowest free descriptor: it rises with those that are left open. Raises OSError if none is free."""
     number = os.dup(1)
     os.close(number)
     return number
@@ -184,7 +187,7 @@ def _status(content: bytes) -> dict[bytes, object]:
 def _open(path: str) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # the same
+    except OSError:  # this kernel does not have it, or this user may not read it
         return -1
 
 

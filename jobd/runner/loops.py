@@ -1,6 +1,6 @@
-"""asyncio's event loop policy and the loop that is current, once it is loaded: a task finds them as they were.
+"""Restores asyncio's event loop policy and current loop after each run, once asyncio is loaded.
 
-Without that `asyncio.get_event_loop()` fails in a plain task that comes after an `async def`.
+Otherwise `asyncio.get_event_loop()` fails in a sync task that runs after an `async def`.
 """
 
 import sys
@@ -8,21 +8,21 @@ from typing import Any
 
 
 class Loops:
-    """What a plugin's import has set, else nothing."""
+    """The policy and the loop that a plugin's import has set, if any."""
 
     def __init__(self) -> None:
         self._policy: Any = None
         self._current: dict[str, Any] = {}
 
     def keep(self) -> None:
-        """A plugin's import may have set a policy or a loop."""
+        """Accept the present policy and loop, which a plugin's import may have set."""
         events = sys.modules.get("asyncio.events")
         if events is not None:
             self._policy = events._event_loop_policy
             self._current = _current(self._policy).copy()
 
     def put_back(self) -> None:
-        """After a run: close the loop that it has left, and have the one that was here before."""
+        """After a run, close the loop that it has left, and restore the previous policy and loop."""
         events: Any = sys.modules.get("asyncio.events")
         if events is None:
             return
@@ -42,6 +42,6 @@ class Loops:
 
 
 def _current(policy: Any) -> dict[str, Any]:
-    """What a policy knows of this thread's loop."""
+    """The attributes of a policy for this thread, which include its loop."""
     local = getattr(policy, "_local", None)
     return {} if local is None else vars(local)

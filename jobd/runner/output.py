@@ -1,7 +1,7 @@
-"""Where a task's words go: descriptors 1 and 2 are one pipe to the daemon, so their order is kept.
+"""A task's output: descriptors 1 and 2 are one pipe to the daemon, so the order of the output is kept.
 
-A print is a plain line. What a logging library logs travels in the same pipe as a record with its level (see
-jobd.wire), so that the daemon's log has it at its own level, in order with the prints.
+A print is a plain line. A log record travels in the same pipe with its level (see jobd.wire), so that the daemon logs
+it at that level, in order with the prints.
 """
 
 import json
@@ -25,8 +25,8 @@ _MANNERS: dict[str, Any] = {
 }
 _seen = attrgetter("encoding", "errors", "line_buffering", "write_through")
 _MADE = ("utf-8", "backslashreplace", True, False)
-_PIECE = MAX_RECORD_PIECE - 64  # letters of a record's JSON text; around it stand marks and a key
-_random = os.urandom  # as it was before any task could put another in its place
+_PIECE = MAX_RECORD_PIECE - 64  # characters of a record's JSON text; markers and a key are added to each piece
+_random = os.urandom  # kept, because a task can replace os.urandom
 
 
 def _stream(descriptor: int) -> TextIOWrapper:
@@ -42,12 +42,12 @@ class Output:
         self.restore()
 
     def restore(self) -> None:
-        """Put sys.stdout and sys.stderr back, as they were, and send what is held. OSError: descriptors are closed."""
+        """Restore sys.stdout and sys.stderr and flush all buffers. Raises OSError if a descriptor is closed."""
         linux.flush_c_output()
         output, errors = self._streams
         if sys.stdout is not output or sys.stderr is not errors:
             for stream in (sys.stdout, sys.stderr):
-                with suppress(Exception):  # of the task's own; it may hold something
+                with suppress(Exception):  # an object of the task; its buffer may not be empty
                     stream.flush()
         try:
             if not _seen(output) == _seen(errors) == _MADE:
@@ -60,12 +60,12 @@ class Output:
         sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc]
 
     def reconfigure(self) -> None:
-        """Have the streams as they were, also in what cannot be seen (the end of a line)."""
+        """Set all options of the streams, including the one that cannot be read (newline)."""
         for stream in self._streams:
             stream.reconfigure(**_MANNERS)
 
     def record(self, level: str, message: str) -> None:
-        """Send a record of a logging library, or of jobd's own about this run."""
+        """Send a record of a logging library, or jobd's own record about this run."""
         for stream in self._streams:
             stream.flush()
         for start in range(0, len(message) or 1, MAX_RECORD):
@@ -76,17 +76,17 @@ class Output:
                 _write_pieces(level, text)
 
     def mark_end(self, secret: str) -> None:
-        """Mark where the output of this run ends, when nothing of it can print any more. Raises OSError."""
+        """Mark the end of this run's output, after all its processes have ended. Raises OSError."""
         _write(end_mark(secret))
 
 
 def draw_secret() -> str:
-    """The secret of a mark, unknown while the run that it ends could print."""
+    """A new secret for an end mark. It is drawn after the run, so the run cannot print it."""
     return _random(SECRET // 2).hex()
 
 
 def _write_pieces(level: str, text: str) -> None:
-    """One `write` each, since the kernel mixes nothing into so few bytes: others may be printing at the same time."""
+    """Send pieces that are short enough for an atomic `write`, because other threads or processes may be printing."""
     key = threading.get_native_id()
     for start in range(0, len(text), _PIECE):
         sign = "+" if start + _PIECE < len(text) else "="
@@ -97,5 +97,5 @@ def _write(data: bytes) -> None:
     while data:
         try:
             data = data[os.write(1, data) :]
-        except BlockingIOError:  # something that shares the pipe has made it so for all
+        except BlockingIOError:  # a process that shares the pipe has set O_NONBLOCK
             os.set_blocking(1, True)

@@ -1,7 +1,7 @@
-"""Whether other functions stand in the place of the standard library's, in modules or in their classes.
+"""Detects functions of the standard library that a run has replaced, in its modules and their classes.
 
-What a plugin's import has replaced (gevent does so) belongs to the process. In a module that a run has loaded, a
-function from outside of the standard library is one that was put there.
+Replacements by a plugin's import stay (gevent makes some). In a module that a run has loaded, a function from outside
+of the standard library counts as a replacement.
 """
 
 import sys
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 class _Watched(NamedTuple):
     namespace: Mapping[str, Any]
     pick: Any  # itemgetter
-    callables: Any  # what it picked
+    callables: Any  # its result
 
 
 class Functions:
@@ -24,20 +24,20 @@ class Functions:
         self.keep()
 
     def keep(self) -> None:
-        """They are what they should be now."""
+        """Accept the present functions and classes."""
         self._modules: dict[str, ModuleType] = {}
         self._watched: list[_Watched] = []
         self._watch_modules(self._new())
 
     def are_intact(self) -> bool:
-        """Whether none of those that are known has been replaced. Raises KeyError when one is gone."""
+        """Whether no known function has been replaced. Raises KeyError if one has been removed."""
         for name, module in self._modules.items():
             if sys.modules.get(name) is not module:
                 return False
         return all(pick(namespace) == callables for namespace, pick, callables in self._watched)
 
     def learn(self) -> bool:
-        """Know also the modules that a run has loaded; whether their functions are their own."""
+        """Add the modules that a run has loaded. Return whether none of their functions has been replaced."""
         if len(sys.modules) == self._count:
             return True
         new = self._new()
@@ -70,7 +70,7 @@ class Functions:
 
 
 def _is_foreign(value: object) -> bool:
-    """Whether this function or class is not of the standard library."""
+    """Whether this is a function or class from outside of the standard library."""
     if type(value) is not FunctionType and type(value) is not type:
         return False
     module = value.__module__

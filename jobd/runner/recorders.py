@@ -1,8 +1,8 @@
-"""logging and loguru: their records are caught, and what a run has changed of them is put back.
+"""Catches the records of logging and loguru, and restores their settings after each run.
 
-What a plugin's import has set up belongs to the process and stays. Where it has set up nothing, records go to the
-worker's output with their level. A logger that is new after a run keeps what the import of a module gave it, and no
-handler but a NullHandler: a handler that each run adds would say everything once more each time.
+Settings made by a plugin's import stay. If it made none, records go to the worker's output with their level. A logger
+that is new after a run keeps the settings that the import of a module gave it, but no handler except a NullHandler: if
+each run added a handler, every record would be repeated once more after each run.
 """
 
 import sys
@@ -20,11 +20,11 @@ _OF_LOGGING = (
 )  # fmt: skip
 _OF_LOGURU = "patcher", "extra", "activation_list", "activation_none", "levels", "levels_lookup", "levels_ansi_codes"
 
-_State = list[tuple[Any, dict[str, Any]]]  # an object, and its attributes as they should be
+_State = list[tuple[Any, dict[str, Any]]]  # objects and the attributes to restore
 
 
 class Logging:
-    """The standard library's logging, once it is loaded."""
+    """The settings of the standard library's logging, once it is loaded."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -34,7 +34,7 @@ class Logging:
         self._modules = 0
 
     def keep(self) -> None:
-        """A plugin's import has set it up, or not."""
+        """Accept the present settings; if a plugin's import has added no handler, catch the records."""
         self._modules = len(sys.modules)
         if "logging" not in sys.modules:
             return
@@ -47,7 +47,7 @@ class Logging:
         self._loggers = {*logging.root.manager.loggerDict}
 
     def put_back(self) -> None:
-        """After a run: as it was."""
+        """Restore the settings after a run."""
         if "logging" not in sys.modules:
             return
         logging: Any = sys.modules["logging"]
@@ -65,7 +65,7 @@ class Logging:
             logging.root.manager._clear_cache()
 
     def root_is_intact(self) -> bool:
-        """Whether the root logger, where most is set, is as it was."""
+        """Whether the root logger, which most settings concern, is as before."""
         logging: Any = sys.modules.get("logging")
         if logging is None:
             return True
@@ -94,30 +94,30 @@ class Logging:
 
 
 class Loguru:
-    """loguru, once it is loaded."""
+    """The settings of loguru, once it is loaded."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
         self._core: Any = None
         self._handlers: Any = None
-        self._own = -1  # the number of its handler
+        self._own = -1  # the number of jobd's handler
         self._state: _State = []
 
     def keep(self) -> None:
-        """A plugin's import has set it up, or not."""
+        """Accept the present settings; if a plugin's import has added no handler, catch the records."""
         loguru: Any = sys.modules.get("loguru")
         if loguru is None:
             return
         if self._core is None:
             self._core = loguru.logger._core
-            if 0 in self._core.handlers:  # loguru's own
+            if 0 in self._core.handlers:  # loguru's default handler
                 loguru.logger.remove(0)
                 self._add(loguru.logger)
         self._handlers = self._core.handlers
         self._state = [(self._core, _picked(self._core, _OF_LOGURU))]
 
     def put_back(self) -> bool:
-        """After a run: as it was; False when a handler is gone that only its plugin can make."""
+        """Restore the settings after a run. False: a handler was removed that only its plugin can create."""
         loguru: Any = sys.modules.get("loguru")
         if loguru is None:
             return True
@@ -185,7 +185,7 @@ def _copied(value: Any) -> Any:
 
 
 def _put(state: _State) -> bool:
-    """Set what differs; whether anything did."""
+    """Restore the attributes that differ. Return whether any did."""
     changed = False
     for owner, attributes in state:
         for name, value in attributes.items():

@@ -1,18 +1,18 @@
-"""Between runs: what a task changed in its process is put back, and what cannot be put back is told.
+"""Restores a worker process between runs, and reports if a task's change to it cannot be undone.
 
-    kernel.py      what the kernel holds of a process
-    stdlib.py      what the standard library's setters set
-    patches.py     whether its functions are its own
+    kernel.py      the kernel's state of the process
+    stdlib.py      settings of the standard library
+    patches.py     replaced functions of the standard library
     recorders.py   logging and loguru
     loops.py       asyncio's current loop
-    helpers.py     multiprocessing's own processes
+    helpers.py     multiprocessing's helper processes
 
-After each run comes what takes microseconds. A thorough look takes tenths of a millisecond, and more with many modules.
-It comes when the worker has had no further order for a while, so that it keeps no run waiting; and while orders follow
-each other without a pause, after the first run of each task, and then as often as takes one part in THOROUGH_SHARE of
-the time.
+After each run, the process is restored and checked within microseconds. A thorough check takes tenths of a millisecond,
+and more with many modules. It runs when the worker has had no order for a while, so that no run waits for it. While
+orders follow each other without a pause, it runs after the first run of each task, and then so often that it takes one
+part in THOROUGH_SHARE of the time.
 
-What the import of a plugin changed is no leak: it stays, as the module does.
+Changes made by the import of a plugin are not undone: they stay, as the module does.
 """
 
 import contextvars
@@ -31,13 +31,13 @@ from jobd.runner.patches import Functions
 from jobd.runner.recorders import Logging, Loguru
 from jobd.runner.stdlib import Standard
 
-GROWTH = 256 * 1024  # KiB
-THOROUGH_SHARE = 400
+GROWTH = 256 * 1024  # KiB of peak memory; a worker that grows by more is replaced
+THOROUGH_SHARE = 400  # thorough checks take 1/400 of the time
 CHILDREN_EXIT_TIMEOUT = 1.0  # seconds
 
 
 class State:
-    """What the process is like when no task has touched it."""
+    """The state of the process before any task ran."""
 
     def __init__(self, socket: int, output: Output) -> None:
         self._output = output
@@ -52,17 +52,17 @@ class State:
         self._modules = sys.modules
         self._memory = 0
         self._thorough_at = 0  # time.monotonic_ns()
-        self._settled = True  # nothing has run since the last thorough look
-        self._fit = True  # False: what an import was not to take over could not be put back
+        self._settled = True  # nothing has run since the last thorough check
+        self._fit = True  # False: before an import, the changes of earlier runs could not be undone
         self._decimal: object = None
         self._keep_cheap()
 
     def await_import(self) -> None:
-        """What earlier runs have set is no part of what comes next, an import."""
+        """Undo changes of earlier runs before an import, so that `keep` does not accept them."""
         self._fit = self.settle() and self._fit
 
     def keep(self) -> None:
-        """What has just been imported belongs to the process from now on, with what it changed."""
+        """Accept the present state, after an import: its changes stay."""
         self._keep_cheap()
         self._kernel.keep()
         self._standard.keep()
@@ -73,7 +73,7 @@ class State:
         self._thorough_at = 0
 
     def context(self) -> contextvars.Context:
-        """Where a run sets context variables: they, and decimal's context among them, end with it."""
+        """A context for one run. Context variables that the run sets, and decimal's context, end with it."""
         context = self._context.copy()
         if self._decimal is not None:
             decimal = sys.modules["decimal"]
@@ -81,7 +81,7 @@ class State:
         return context
 
     def restore(self) -> bool:
-        """Put everything back; False when something could not be, so that this process is not to be used again."""
+        """Restore the process after a run. False: that is not possible, and the process must not be used again."""
         try:
             self._settled = False
             self._kernel.free_output()
@@ -90,11 +90,11 @@ class State:
             self._put_back()
             intact = self._is_intact() and intact
             return intact and (time.monotonic_ns() < self._thorough_at or self._is_thoroughly_intact())
-        except BaseException:  # noqa: BLE001 - the task may have broken anything; its outcome is to be told
+        except BaseException:  # noqa: BLE001 - the task may have broken anything, and its outcome must be sent
             return False
 
     def settle(self) -> bool:
-        """There is time: look thoroughly. False: this process is not to be used again."""
+        """Check thoroughly, while no order waits. False: the process must not be used again."""
         try:
             return self._settled or self._is_thoroughly_intact()
         except BaseException:  # noqa: BLE001 - the same
@@ -109,7 +109,7 @@ class State:
             self._decimal = sys.modules["decimal"].getcontext().copy()
 
     def _put_back_objects(self) -> bool:
-        """What may call the task's own code, as a handler's `close`: it may print, and start processes."""
+        """Restore objects whose methods may be the task's own code (a handler's `close`): they may print or fork."""
         self._loops.put_back()
         if not self._logging.root_is_intact():
             self._logging.put_back()
@@ -119,7 +119,7 @@ class State:
         if _raw_environment() != self._environ:
             os.environb.clear()
             os.environb.update(self._environ)
-        if time.tzname is not self._zone:  # each tzset makes a new one
+        if time.tzname is not self._zone:  # each tzset makes a new tuple
             time.tzset()
             self._zone = time.tzname
         if sys.path != self._path:
@@ -144,7 +144,7 @@ class State:
         self._logging.put_back()
         intact = self._kernel.is_intact() and self._functions.are_intact() and not self._has_grown()
         took = time.process_time_ns() - began
-        self._settled = intact and self._functions.learn()  # takes long, once
+        self._settled = intact and self._functions.learn()  # slow, but once for each module
         self._thorough_at = time.monotonic_ns() + THOROUGH_SHARE * took
         return self._settled
 

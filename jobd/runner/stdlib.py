@@ -1,10 +1,10 @@
-"""What the standard library's modules hold that a setter changes, and how to put it back: one row each.
+"""The settings in the standard library's modules, and how to restore them: one row for each.
 
-The state that counts is the one after a plugin's import, for a module that is loaded then; for one that a run has
-loaded it is what the module has when it is new (`new`).
+If a plugin's import has loaded the module, its settings after the import are restored. If a run has loaded it, its
+initial settings (`new`) are restored.
 """
 
-import _locale  # noqa: F401 - the settings of these are looked at from the start
+import _locale  # noqa: F401 - imported so that their settings are known from the start
 import _tracemalloc  # noqa: F401
 import codecs  # noqa: F401
 import copyreg  # noqa: F401
@@ -22,7 +22,7 @@ _DECIMAL = 28, "ROUND_HALF_EVEN", -999999, 999999, 1, 0, ["DivisionByZero", "Inv
 
 
 class Setting(NamedTuple):
-    """One piece of state."""
+    """How to read and to write one setting, and its initial value."""
 
     module: str
     get: Callable[[Any], Any]
@@ -31,7 +31,7 @@ class Setting(NamedTuple):
 
 
 def _named(module: str, path: str, new: Any = None) -> Setting:
-    """A name in a module, or in a class or object of it; `new` may be a function of the module."""
+    """An attribute of a module, or of a class or object in it. `new`: the initial value or a function of the module."""
     *owners, name = path.split(".")
 
     def owner(holder: Any) -> Any:
@@ -52,7 +52,7 @@ def _named(module: str, path: str, new: Any = None) -> Setting:
 
 
 def _asked(module: str, get: str, put: str, new: Any = None) -> Setting:
-    """What one function tells and another sets."""
+    """A setting with a getter and a setter function."""
     return Setting(
         module,
         lambda holder: getattr(holder, get)(),
@@ -105,7 +105,7 @@ def _set_context(decimal: Any, value: Any) -> None:
 
 def _set_filters(module: Any, value: Any) -> None:
     module.filters, content = value
-    module.resetwarnings()  # tells C that they are others
+    module.resetwarnings()  # makes the C code read the filters again
     module.filters[:] = content
 
 
@@ -195,7 +195,7 @@ SETTINGS: tuple[Setting, ...] = (
         lambda m: _ABSENT,
     ),
     Setting("_tracemalloc", lambda m: m.is_tracing(), lambda m, value: None if value else m.stop(), lambda m: False),
-    # What a run has seeded gives the next one no numbers.
+    # A run that seeds `random` must not determine the next run's numbers.
     Setting("random", lambda m: object(), lambda m, value: m.seed(), lambda m: _ABSENT),
     _asked("csv", "field_size_limit", "field_size_limit", 131072),
     _named("tempfile", "tempdir"),
@@ -219,14 +219,14 @@ SETTINGS: tuple[Setting, ...] = (
 
 
 class Standard:
-    """The standard library's state when no run had touched it."""
+    """The settings of the standard library before any run."""
 
     def __init__(self) -> None:
         self._states: list[tuple[Setting, ModuleType, Any]] = []
         self.keep()
 
     def keep(self) -> None:
-        """A plugin's import belongs to the process, with what it has set."""
+        """Accept the present settings: those made by a plugin's import stay."""
         self._states = [
             (setting, module, setting.get(module))
             for setting in SETTINGS
@@ -235,7 +235,7 @@ class Standard:
         self._rest = [setting for setting in SETTINGS if setting.module not in sys.modules]
 
     def put_back(self) -> None:
-        """As it was. Raises all kinds of errors where that cannot be."""
+        """Restore the settings. Raises errors of any kind if that fails."""
         for setting in [one for one in self._rest if one.module in sys.modules]:
             module = sys.modules[setting.module]
             self._states.append((setting, module, setting.new(module)))

@@ -1,7 +1,7 @@
-"""The worker proper: takes an order, runs the task or program, puts the process back in order, and says how it ended.
+"""The worker: takes an order, runs the task or program, restores the process, and sends the outcome.
 
-One run at a time, in the main thread; further orders wait in the ring, where the daemon can take them back. Whatever
-a task raises, SystemExit and KeyboardInterrupt included, is the failure of its run and of nothing else.
+It executes one run at a time, in the main thread. Further orders wait in the ring, where the daemon can revoke them. An
+exception of a task, including SystemExit and KeyboardInterrupt, fails its run and nothing else.
 """
 
 import json
@@ -43,9 +43,9 @@ from jobd.wire import (
     encode_done,
 )
 
-QUIET = 20  # milliseconds without an order, after which there is time to look thoroughly
+QUIET = 20  # milliseconds without an order, after which there is time for a thorough check
 MAX_WORD = 300  # characters of a program's name that an error shows
-CHILDREN_CLEAN_UP = 5.0  # seconds
+CHILDREN_CLEAN_UP = 5.0  # seconds for child processes to end after SIGTERM
 NO_PROGRAMS = "programs may not run on this node (commands = false in jobd.toml)"
 NO_FORK = 'it cannot be forked, because the import of a plugin has started a thread: use isolation = "fresh"'
 
@@ -55,18 +55,18 @@ class Failure(Exception):
 
 
 class NotStarted(Failure):
-    """A program could not be started, so that it has said nothing itself."""
+    """A program could not be started, so it printed no error itself."""
 
 
 class Worker:
-    """This process's side of the wire."""
+    """This process's side of the protocol. `commands`: whether programs may run. `memory` is closed."""
 
     def __init__(self, descriptor: int, memory: int, catalogue: Catalogue, commands: bool) -> None:
         self._orders, self._answers = rings(memory)
         os.close(memory)
         self._taken = self._answered = 0
         self._socket = socket.socket(fileno=descriptor)
-        self._socket.set_inheritable(False)  # no program that a task starts may speak for this worker
+        self._socket.set_inheritable(False)  # no program that a task starts may send answers
         self._line = select.poll()
         self._line.register(descriptor, select.POLLIN)
         self._pid = os.getpid()
@@ -77,7 +77,7 @@ class Worker:
         self._state = State(descriptor, self._output)
 
     def serve(self) -> None:
-        """Take orders until the daemon is gone, or this process is not fit for another."""
+        """Take orders until the daemon has closed the socket, or this process must not be used again."""
         secret = draw_secret()
         self._send_answer(encode("ready", VERSION, secret), secret)
         while self._may_take():
@@ -87,20 +87,23 @@ class Worker:
                 return
 
     def _may_take(self) -> bool:
-        """Wait for an order, and use that time: False when there is none to come, or this process is not fit for it."""
+        """Wait for an order, and check the process meanwhile.
+
+        False: no order will come, or this process must not be used again.
+        """
         while True:
             if not self._line.poll(QUIET):
                 if not self._state.settle():
                     return False
                 self._line.poll()
-            with suppress(BlockingIOError):  # the daemon has taken the order back
+            with suppress(BlockingIOError):  # the daemon has revoked the order
                 return bool(self._socket.recv(1, socket.MSG_DONTWAIT))
 
     def _run(self, order: Order) -> bool:
-        """Run it and tell how it ended; whether this process can go on."""
+        """Execute an order and send the outcome. Return whether this process can be used again."""
         outcome, error, result = self._execute_in_child(order) if order.fork else self._execute(order)
         if os.getpid() != self._pid:
-            os._exit(0)  # a copy of this process that the task forked and that came back: only the original reports
+            os._exit(0)  # a child that the task forked and that returned: only this worker sends the outcome
         self._let_children_clean_up()
         if self._state.restore():
             secret = draw_secret()
@@ -120,19 +123,19 @@ class Worker:
             if isinstance(failure, NotStarted):
                 self._output.record("error", f"[jobd: {failure}]")
             return "failed", str(failure)[:MAX_ERROR], None
-        except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt too are the task's own failure
+        except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt fail the run too
             self._explain(error)
             return "failed", summary(error), None
         return "succeeded", None, self._kept(value)
 
     def _execute_in_child(self, order: Order) -> tuple[str, str | None, str | None]:
-        """The same, but nothing of the run happens in this process, except that the task's module is loaded."""
+        """Like `_execute`, but in a child. This process only loads the task's module."""
         try:
-            with self._ending.by(lambda: None):  # the child has got the signal itself
+            with self._ending.by(lambda: None):  # the child receives the signal itself
                 self._work(order)
                 if threading.active_count() > 1 or len(sys._current_frames()) > 1:
                     return UNRESOLVED, NO_FORK, None
-                self._output.restore()  # what the import has not flushed, the child would print too
+                self._output.restore()  # otherwise the child would also print the buffered output of the import
                 packet, status = run_in_child(lambda: self._be_child(order))
         except Unresolved as error:
             return UNRESOLVED, str(error)[:MAX_ERROR], None
@@ -154,7 +157,7 @@ class Worker:
         ended = self._execute(order)
         if os.getpid() != self._pid:
             os._exit(0)
-        with suppress(Exception):  # the task may have closed it, and broken more
+        with suppress(Exception):  # the task may have closed it or broken other objects
             self._output.restore()
         with suppress(Exception):
             self._let_children_clean_up()
@@ -162,16 +165,16 @@ class Worker:
         return encode_done(order.serial, *ended, True, None)
 
     def _let_children_clean_up(self) -> None:
-        """They have got the signal too."""
+        """After SIGTERM, which the children have received too, wait for their end."""
         if self._ending.asked:
             self._ending.asked = False
             linux.await_children(CHILDREN_CLEAN_UP)
 
     def _call(self, order: Order) -> Any:
-        """Run it; what it returned. A request to end it that comes meanwhile ends this, and nothing after it."""
+        """Run the task or program and return its result. A SIGTERM that arrives meanwhile ends only this call."""
         try:
             self._ending.act = cancel
-            if self._ending.asked:  # while its module was being loaded, for a child
+            if self._ending.asked:  # before the fork, while the worker loaded the module
                 cancel()
             work = self._work(order)
             enter_run(lambda: described(order))
@@ -205,7 +208,7 @@ class Worker:
             return None
         try:
             text = json.dumps(value, allow_nan=False)
-        except BaseException:  # noqa: BLE001 - the methods of what it returned are the task's own code
+        except BaseException:  # noqa: BLE001 - the methods of the result are the task's own code
             text = None
         if text is None or len(text) > MAX_RESULT:
             reason = "is not JSON" if text is None else f"is longer than {MAX_RESULT} characters of JSON"
@@ -214,7 +217,7 @@ class Worker:
         return text
 
     def _explain(self, error: BaseException) -> None:
-        """Keep the traceback with what the run printed."""
+        """Add the traceback to the output of the run."""
         if text := explanation(error):
             self._add_notice("debug", text)
 
@@ -223,7 +226,7 @@ class Worker:
             self._output.record(level, message)
 
     def _send_answer(self, packet: bytes, secret: str | None = None) -> None:
-        """Mark the end of the output, then send: with little between, or the daemon wakes for each of the two."""
+        """Mark the end of the output and send the answer, in quick succession, so that the daemon wakes only once."""
         if secret is not None:
             self._output.mark_end(secret)
         self._answers.put(self._answered, packet)
@@ -232,12 +235,12 @@ class Worker:
 
 
 def described(order: Order) -> CurrentRun:
-    """What a task is told of the run that it is in."""
+    """The current run, for the task."""
     return CurrentRun(order.job, order.number, iso(order.due), order.attempt, order.deadline, order.token)
 
 
 def run_program(command: Sequence[str]) -> None:
-    """Run a program, without a shell, and wait for it. Raises Failure unless it ends with exit code 0."""
+    """Run a program without a shell and wait for its end. Raises Failure unless its exit code is 0."""
     import subprocess
 
     parent = os.getpid()
@@ -264,10 +267,10 @@ def _shortened(word: str) -> str:
 
 
 def main(descriptor: int, memory: int, catalogue: Catalogue, commands: bool) -> None:
-    """Be a worker; does not return."""
+    """Run a worker; does not return."""
     sys.argv = ["jobd"]
     try:
         Worker(descriptor, memory, catalogue, commands).serve()
     except (ConnectionError, BrokenPipeError):
-        pass  # the daemon is gone
+        pass  # the daemon has ended
     os._exit(0)

@@ -1,1 +1,1 @@
-"""Jobs and runs as people and programs see them: the state in one word, the reason, the JSON document, the text."""
+"""Jobs and runs in the form for users and programs: state in one word, reason, JSON document, text."""

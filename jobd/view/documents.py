@@ -1,7 +1,7 @@
-"""The JSON documents, and the one spelling of a definition that JSON, `export` and `apply` share.
+"""The JSON documents, and the form of a definition that JSON, `export` and `apply` share.
 
-A definition is a table of the design's own words: what differs from the default, durations as text. Secret arguments
-are named and never shown.
+A definition is a table of the options that differ from their defaults, with durations as text. Secret arguments are
+named, and their values are never shown.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ WORDS = ("task", "timezone", "catch_up", "pool", "on_lost", "isolation", "instea
 
 
 def options_of(job: Job) -> dict[str, Any]:
-    """The options that are set, in the words of the configuration. Secret arguments are left out of `args`."""
+    """The options that are set, with the keys of a job file. Secret arguments are left out of `args`."""
     options = job.options
     if options is PLAIN:
         return {}
@@ -50,12 +50,12 @@ def options_of(job: Job) -> dict[str, Any]:
 
 
 def job_document(overview: JobOverview, zone: str) -> dict[str, Any]:
-    """A job: the nine columns by their names, the options that are set, and where it stands."""
+    """A job: the nine columns by their names, the options that are set, and its state."""
     return _job_document(overview, _shown_options(overview.job), zone)
 
 
 def job_documents(many: Iterable[JobOverview], zone: str) -> Iterator[dict[str, Any]]:
-    """The documents of many jobs. Options that jobs in a row have in common are put into words once."""
+    """The documents of many jobs. If successive jobs have the same options, these are formatted once."""
     options, shown = PLAIN, dict[str, Any]()
     for overview in many:
         if overview.job.options is not options:
@@ -90,7 +90,7 @@ def _job_document(overview: JobOverview, options: dict[str, Any], zone: str) -> 
 
 
 def run_document(row: RecordedRun) -> dict[str, Any]:
-    """A run, as `history` and `show` have it."""
+    """A run, as `history` and `show` print it."""
     run: Run = row.run
     return {
         "run": run.number,
@@ -108,16 +108,16 @@ def run_document(row: RecordedRun) -> dict[str, Any]:
 
 
 def _result(run: Run) -> Any:
-    """What the task returned; None: nothing."""
+    """The return value of the task, decoded from JSON; None if there is none."""
     import json
 
     try:
         return None if run.result is None else json.loads(run.result)
-    except ValueError:  # somebody else wrote it
+    except ValueError:  # another program wrote it
         return run.result
 
 
-@lru_cache(maxsize=256)  # in a long list the same ones come again and again
+@lru_cache(maxsize=256)  # a long list repeats the same times
 def _time(moment: int | None) -> str | None:
-    """(0 is that of a row which has none that could be shown.)"""
+    """A time in ISO 8601. A row without a valid time has 0, which gives None."""
     return iso(moment) if moment else None

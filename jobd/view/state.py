@@ -1,17 +1,17 @@
-"""What state a job is in, in one word, and why it is not running, in one sentence. Pure functions of what is stored.
+"""The state of a job, in one word, and the reason why it does not run, in one sentence. Pure functions of stored data.
 
 waiting     its due time has not come, or no node has taken it yet
 queued      a node has claimed it and will start it
 running     a node is running it
 retrying    the run failed and waits for its next attempt
-done        nothing more is due; the last run ended well (or was cancelled or skipped)
+done        nothing more is due; the last run succeeded (or was cancelled or skipped)
 failed      nothing more is due; the last run failed
-paused      it rests until `jobd resume`
+paused      it does not run until `jobd resume`
 blocked     it runs after a job that is deleted, so it never runs by itself
-invalid     its definition makes no sense, or its task is unknown
+invalid     its definition is invalid, or its task is unknown
 deleted     it was deleted; `jobd restore` brings it back
 
-What it takes to plan is imported where it is needed: `jobd list` of jobs that have their states goes without.
+The code that computes a state is imported only where it is needed: `jobd list` usually finds all states stored.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,12 +34,12 @@ STATE_STYLES = {
     "invalid": "bad",
     "deleted": "dim",
 }
-NEXT_TIMES = 3  # shown of a job
+NEXT_TIMES = 3  # due times that are shown of a job
 BAD_OUTCOMES = (FAILED, TIMED_OUT, LOST)
 
 
 def with_state(overview: JobOverview, now: int, zone: str) -> JobOverview:
-    """`overview` as a node will see it: a row that none has looked at yet gets the state that it will have."""
+    """`overview` with the job's state. If no node has computed it yet, it is the state that a node will compute."""
     job, state = overview.job, overview.state
     if overview.problem or (state is not None and (state.node or _has_current_state(job, state, zone))):
         return overview
@@ -51,13 +51,13 @@ def with_state(overview: JobOverview, now: int, zone: str) -> JobOverview:
 
 
 def _has_current_state(job: Job, state: JobState, zone: str) -> bool:
-    """Whether the state is made from the job as it is, and follows its zone."""
+    """Whether the state was computed from the present definition and time zone."""
     follows, _ = zone_of(state.fingerprint)
     return without_zone(state.fingerprint) == job.fingerprint and follows in ("", job.options.timezone or zone)
 
 
 def error_of(overview: JobOverview) -> str | None:
-    """Why the job cannot run, as far as its row and its state tell."""
+    """The reason in its row or its state why the job cannot run; None if there is none."""
     problem = overview.problem or (overview.state.error if overview.state is not None else None)
     if problem is None and overview.missing:
         names = [one.name for one in overview.missing]
@@ -70,7 +70,7 @@ def _is(names: Sequence[str]) -> str:
 
 
 def state_of(overview: JobOverview) -> str:
-    """The state of a job."""
+    """The state of a job, one of the words above."""
     job, state = overview.job, overview.state
     if job.deleted:
         return "deleted"
@@ -97,7 +97,7 @@ def _waits_for_a_start(overview: JobOverview) -> bool:
 
 
 def next_due(overview: JobOverview, zone: str) -> int | None:
-    """The next due time: the one in hand until its run has begun, then the one after it."""
+    """The next due time (µs since 1970 UTC): the current one until its run has started, then the following one."""
     state = overview.state
     if state is None or overview.problem or state.error or state.due is None:
         return None
@@ -119,7 +119,7 @@ def _following(job: Job, state: JobState, due: int, zone: str) -> int | None:
 
 
 def next_due_times(overview: JobOverview, zone: str) -> Iterator[tuple[int, str]]:
-    """The due times of a job from the one in hand on."""
+    """(due time, name of the job) of each due time, from the current one on."""
     job, state = overview.job, overview.state
     if state_of(overview) not in ("waiting", "queued", "running", "retrying") or state is None:
         return
@@ -139,14 +139,14 @@ def next_due_times(overview: JobOverview, zone: str) -> Iterator[tuple[int, str]
 
 
 class Why(NamedTuple):
-    """Why a job is not running. `stuck`: it will not run until a person does something about it."""
+    """The reason why a job does not run. `stuck`: it will not run until a user acts."""
 
     text: str
     stuck: bool
 
 
 def reason(overview: JobOverview, nodes: Sequence[NodeRow], now: int) -> Why | None:
-    """Why the job is not running at this moment; None when it is. `nodes` are those that live."""
+    """The reason why the job does not run at this moment; None if it runs. `nodes`: the live nodes."""
     job, state, word = overview.job, overview.state, state_of(overview)
     if word in ("queued", "running") and state is not None and state.node not in {node.id for node in nodes}:
         other = "another takes it over within a lease or two" if nodes else "`jobd start` starts one that takes it over"
@@ -188,7 +188,7 @@ def _event(job: Job) -> str:
 
 
 def _why_free(state: JobState, word: str, nodes: Sequence[NodeRow], now: int) -> Why:
-    """Why no node has claimed a job that is to run."""
+    """The reason why no node has claimed a job that is to run."""
     from jobd.view.text import moment
 
     pools = {pool for node in nodes for pool in node.pools or (state.pool,)}

@@ -1,7 +1,7 @@
-"""Stored values as text for people: escaped, quoted for a shell, local times, durations.
+"""Stored values as text for display: escaped, quoted for a shell, local times, durations.
 
-Everything stored passes through `escape`, so that no value can move a terminal's cursor or forge a line.
-Imports nothing that costs: `jobd list` is made of this.
+Every stored value passes through `escape`, so that it cannot move the cursor or forge a line. This file imports nothing
+slow, because `jobd list` uses it.
 """
 
 from collections.abc import Iterable
@@ -10,14 +10,14 @@ from jobd.clock import SECOND, to_datetime
 
 
 def escape(text: str) -> str:
-    """`text` on one line, with everything that is not plainly visible written as an escape sequence."""
+    """`text` on one line, with every character that is not printable as an escape sequence."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _code(char) for char in text)
 
 
 def escape_lines(text: str) -> str:
-    """Like `escape`, for what a task printed: line ends and tabs stay."""
+    """Like `escape`, for the output of a task: line ends and tabs stay."""
     return "".join(char if char.isprintable() or char in "\n\t" else _code(char) for char in text)
 
 
@@ -44,7 +44,7 @@ def _ansi_code(char: str) -> str:
 
 
 def moment(value: int | None, now: int | None = None) -> str:
-    """A time for people: local, with its offset. With `now`, the date is left out when it is today's."""
+    """A time (µs) for display: local, with its offset. With `now`, the date is omitted if it is today's."""
     if value is None:
         return "-"
     local = to_datetime(value).astimezone()
@@ -54,7 +54,7 @@ def moment(value: int | None, now: int | None = None) -> str:
 
 
 def span(duration: int) -> str:
-    """A measured duration for people, to three figures or so."""
+    """A measured duration (µs) for display, with about three significant digits."""
     if duration < SECOND:
         return f"{max(0, duration) / 1000:.3g} ms"
     if duration < 100 * SECOND:

@@ -1,6 +1,6 @@
 """python -m tests.combine [--database sqlite,mysql] [--first 0] [--seeds 10 | --each] [--fresh 1] [--jobs 4] …
 
-Plays seeds, several at a time, and prints what is wrong. A failing seed is cut down to a short script (--shrink).
+Plays seeds, several at a time, and prints the findings. A failing seed is reduced to a short script (--shrink).
 """
 
 import argparse
@@ -22,11 +22,11 @@ from tests.combine.shrink import shrink
 from tests.combine.situations import SITUATIONS, draw
 from tests.installation import ROOT
 
-New = Callable[[Path], str]  # gives the URL of an empty database
+New = Callable[[Path], str]  # returns the URL of an empty database
 
 
 class Session:
-    """Plays on one kind of database, and what came of them."""
+    """Plays on one kind of database, and their results."""
 
     def __init__(
         self, kind: str, new: New, kept: str | None = None, plays: int = 0, seconds: float = 20, code: Path = ROOT
@@ -39,7 +39,7 @@ class Session:
         return draw(seed, self._seconds, self.kind != "sqlite")
 
     def fails(self, scenario: Scenario) -> bool:
-        """Whether anything is wrong with a scenario; says what, and cuts it down."""
+        """Whether a scenario has findings; prints them, and reduces the scenario."""
         began = time.monotonic()
         record, findings = self.once(scenario)
         runs = len(record.history) if record is not None else 0
@@ -56,7 +56,7 @@ class Session:
         return bool(findings)
 
     def once(self, scenario: Scenario) -> tuple[Record | None, list[str]]:
-        """Play it; what is wrong. Without a Record it could not be played to its end."""
+        """Play a scenario. Return its record (None if the play could not be completed) and the findings."""
         with tempfile.TemporaryDirectory(prefix="jobd-combine-", ignore_cleanup_errors=True) as folder:
             record = None
             try:
@@ -70,7 +70,7 @@ class Session:
 
 
 def main() -> int:
-    """The number of the exit code: 1 when something was found."""
+    """Return the exit code: 1 if there were findings."""
     given = _parser().parse_args()
     began, kinds = time.monotonic(), given.database.split(",")
     with contextlib.ExitStack() as stack:
@@ -105,7 +105,7 @@ def _fresh() -> int:
 
 
 def _one_of_each(first: int) -> list[int]:
-    """For each situation the first seed that draws it."""
+    """The first seed that draws each situation."""
     seeds: dict[str, int] = {}
     while len(seeds) < len(SITUATIONS):
         seeds.setdefault(draw(first, 1, shared=True).kind, first)

@@ -1,4 +1,4 @@
-"""A record as the judge looks at it: the attempts that the witness wrote down, and what commands meant for them."""
+"""A record in the form for the judge: the attempts that the witness recorded, and the effects of commands on them."""
 
 import json
 from collections import defaultdict
@@ -11,7 +11,7 @@ from tests.combine.record import Command, Record
 from tests.combine.scenario import JobPlan
 
 DEADLINE = 3.0  # seconds within which an acknowledged change is in effect on every node: some polls on a busy machine
-ENDS = ("kill", "restart", "down", "stop")  # what ends a daemon; after a stop it does not come back
+ENDS = ("kill", "restart", "down", "stop")  # steps that end a daemon; after a stop it does not start again
 RESTS = {
     "pause": ("resume", "add", "restore", "sql undelete"),
     "rm": ("restore", "add", "sql undelete"),
@@ -22,7 +22,7 @@ Key = tuple[str, int]  # a job and the number of a run
 
 
 class Attempt(NamedTuple):
-    """What the witness wrote down of one attempt."""
+    """The witness's record of one attempt."""
 
     job: str
     run: int
@@ -33,27 +33,27 @@ class Attempt(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """Of which run it is."""
+        """The job and the number of its run."""
         return self.job, self.run
 
     @property
     def began(self) -> float:
-        """When, in monotonic seconds."""
+        """The start, in monotonic seconds."""
         return float(self.begin["at"])
 
     @property
     def last(self) -> float:
-        """When it was last heard of."""
+        """The time of its last line, in monotonic seconds."""
         return float(self.end["at"]) if self.end is not None else self.began
 
     @property
     def process(self) -> tuple[int, int]:
-        """What tells its process from all others."""
+        """The identity of its process."""
         return self.begin["pid"], self.begin["born"]
 
 
 def read_attempts(witness: list[dict[str, Any]]) -> list[Attempt]:
-    """The attempts in the order in which they began."""
+    """The attempts in the order of their starts."""
     found: list[Attempt] = []
     open_ones: dict[tuple[str, int, int, int], int] = {}
     for line in witness:
@@ -71,12 +71,12 @@ def read_attempts(witness: list[dict[str, Any]]) -> list[Attempt]:
 
 
 def microseconds(time: str) -> int:
-    """A moment that JSON has."""
+    """A time in jobd's JSON, in µs."""
     return from_datetime(datetime.fromisoformat(time))
 
 
 class Case:
-    """A record, and what follows from it. Moments are monotonic seconds."""
+    """A record, and facts derived from it. Moments are monotonic seconds."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
@@ -86,7 +86,7 @@ class Case:
 
     @cached_property
     def by_job(self) -> dict[str, list[Attempt]]:
-        """The attempts of each job, in the order in which they began."""
+        """The attempts of each job, in the order of their starts."""
         found: dict[str, list[Attempt]] = defaultdict(list)
         for one in self.attempts:
             found[one.job].append(one)
@@ -94,7 +94,7 @@ class Case:
 
     @cached_property
     def by_process(self) -> dict[tuple[int, int], list[Attempt]]:
-        """The attempts of each process, in the order in which they began."""
+        """The attempts of each process, in the order of their starts."""
         found: dict[tuple[int, int], list[Attempt]] = defaultdict(list)
         for one in self.attempts:
             found[one.process].append(one)
@@ -110,7 +110,7 @@ class Case:
 
     @cached_property
     def asked_for(self) -> dict[Key, Command]:
-        """The runs that a person asked for."""
+        """The runs that a user requested."""
         found: dict[Key, Command] = {}
         for one in self.record.commands:
             if one.what == "run" and one.code in (0, 1) and one.output.startswith("{"):
@@ -120,7 +120,7 @@ class Case:
 
     @cached_property
     def resting(self) -> dict[str, list[tuple[float, float, str]]]:
-        """When each job was out of service, and how: from the answer on, until what ends it was asked for."""
+        """(from, until, how) a job was out of service: from the answer until the request that ends it."""
         found: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
         for number, one in enumerate(self.record.commands):
             if one.what in RESTS and one.code == 0:
@@ -133,7 +133,7 @@ class Case:
         return found
 
     def moment(self, time: str) -> float:
-        """The monotonic moment of a time that JSON has."""
+        """The monotonic moment of a time in jobd's JSON."""
         return microseconds(time) / SECOND - self.record.ahead
 
     def given(self, *what: str, job: str | None = None) -> list[Command]:
@@ -145,7 +145,7 @@ class Case:
         return any(one.asked <= until and one.answered >= since - 1 for one in self.given(*ENDS))
 
     def by(self, moment: float) -> float:
-        """When what was acknowledged at a moment has to be in effect: later, if database or daemon is away."""
+        """The moment by which an acknowledged change must be in effect: later if database or daemon is unavailable."""
         end = moment + DEADLINE
         for one in self.given("away", *ENDS[:-1]):
             if one.asked <= end and one.answered >= moment - 1:
@@ -153,7 +153,7 @@ class Case:
         return end
 
     def is_rescheduled(self, job: str) -> bool:
-        """Whether a person has changed when it is due."""
+        """Whether a user has changed its schedule."""
         for one in self.given("set", "sql interval", "add", "apply", job=job):
             if one.what == "sql interval" or (one.what == "set" and any(word in RESCHEDULES for word in one.words)):
                 return True

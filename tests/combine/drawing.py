@@ -1,4 +1,4 @@
-"""Draws jobs, their tasks' arguments, and commands, from all that jobd has. Which of them meet: see situations.py."""
+"""Draws jobs, their tasks' arguments, and commands, from all that jobd has; situations.py combines them."""
 
 import random
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ LIKELY = {
 }  # fmt: skip
 UNDO = {"pause": ("resume",), "rm": ("restore", "restore", "add again"), "sql delete": ("sql undelete",)}
 OF_A_NODE = ("kill", "restart", "reload", "new code", "bad code", "down")
-OF_A_TASK = ("set", "apply", "add again")  # these change its arguments, and programs have none
+OF_A_TASK = ("set", "apply", "add again")  # they change the arguments of a task; programs have none
 LOOKS = (
     ("list", "--all", "--json"), ("next", "--json"), ("next", "-n", "3"), ("status", "--json"), ("export",),
     ("tasks", "--json"), ("history", "-n", "5"), ("list",),
@@ -31,7 +31,7 @@ PROGRAMS = (
 
 
 class Draw:
-    """One drawing: its chances, and what the scenario is like so far."""
+    """One drawing: its random numbers, and the scenario so far."""
 
     def __init__(self, seed: int, seconds: float, shared: bool) -> None:
         self.chance = random.Random(seed)
@@ -68,7 +68,7 @@ def any_job(one: Draw, number: int) -> JobPlan:
     ):
         if one.chance.random() < likelihood:
             words += [option, one.chance.choice(values)]
-    if "--isolation" in words:  # each run costs a process
+    if "--isolation" in words:  # each run starts a process
         words = ["--every", "2s", *words[words.index("--task") :]]
     arguments = arguments_of(one)
     if one.chance.random() < 0.1:
@@ -108,7 +108,7 @@ def quiet(**given: Any) -> dict[str, Any]:
 
 
 def any_steps(one: Draw, jobs: Sequence[JobPlan], pace: float) -> list[Step]:
-    """Commands of all kinds, `pace` a second."""
+    """Commands of all kinds, `pace` of them per second."""
     steps: list[Step] = []
     for _ in range(int(one.seconds * pace)):
         at, job = one.moment(), one.chance.choice(jobs)

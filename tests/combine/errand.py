@@ -1,7 +1,7 @@
-"""Runs commands of jobd quickly: each is a fork of a process that has imported the command line already.
+"""Runs commands of jobd quickly: each is a fork of a process that has already imported the command line.
 
-`python -m tests.combine.errand SOCKET` serves until its standard input ends. To start an interpreter for each command
-would take most of the processor time of a play.
+`python -m tests.combine.errand SOCKET` serves until its standard input ends. If each command started an interpreter,
+that would take most of the processor time of a play.
 """
 
 import contextlib
@@ -18,12 +18,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-NEVER = -1  # the exit code of a command that has not ended in its time
+NEVER = -1  # the exit code of a command that has exceeded its timeout
 CHUNK = 65_536
 
 
 class Answer(NamedTuple):
-    """How a command ended."""
+    """The exit code and the output of a command."""
 
     code: int
     output: str
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 
 class Errands:
-    """The process that commands are forked from. `environ` is what they all have."""
+    """The process from which commands are forked. `environ`: the environment of all of them."""
 
     def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
         self._path = path
@@ -44,7 +44,7 @@ class Errands:
             time.sleep(0.01)
 
     def run(self, words: Sequence[str], folder: Path, timeout: float, zone: str | None = None) -> Answer:
-        """Run a command to its end, in a folder; after `timeout` seconds it is killed. Any thread may ask."""
+        """Run a command to its end, in a folder; after `timeout` seconds it is killed. Any thread may call this."""
         request = json.dumps({"words": list(words), "folder": str(folder), "timeout": timeout, "zone": zone})
         with socket.socket(socket.AF_UNIX) as line:
             line.connect(str(self._path))
@@ -54,7 +54,7 @@ class Errands:
         return Answer(**json.loads(answer))
 
     def close(self) -> None:
-        """End it. Commands that still run go on to their end."""
+        """Stop it. Commands that still run continue to their end."""
         self._process.kill()
         self._process.communicate()
 

@@ -1,14 +1,14 @@
-"""Known faults of jobd, to be planted one at a time: those of the issue that this suite was made for, by its numbers.
+"""Known faults of jobd, to be planted one at a time: those of the issue that led to this suite, with its numbers.
 
-Each is a piece of the code and what stands there instead. Left out is what cannot be planted sensibly: counts of missed
-due times that stop at 10,000 (13.13), because no play is long enough for so many.
+Each is a piece of the code and its replacement. One fault of the issue cannot be planted: counts of missed due times
+that stop at 10,000 (13.13), because no play is long enough for so many.
 """
 
 from typing import NamedTuple
 
 
 class Edit(NamedTuple):
-    """In a file of jobd, what stands there once, and what stands there instead."""
+    """A file of jobd, a text that occurs in it once, and its replacement."""
 
     file: str
     before: str

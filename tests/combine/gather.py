@@ -1,4 +1,4 @@
-"""What there is to see after a play: by the documented commands, and in the documented tables."""
+"""Collects the visible results of a play, with the documented commands and from the documented tables."""
 
 import contextlib
 import json
@@ -12,14 +12,14 @@ from jobd.store.url import parse_url
 
 
 class Database:
-    """The database as any program sees it."""
+    """The database, for any program."""
 
     def __init__(self, url: str) -> None:
         self._target = parse_url(url)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[tuple[Any, str]]:
-        """A cursor and its spelling of a parameter."""
+        """A cursor and its placeholder for a parameter."""
         if self._target.kind == "sqlite":
             connection: Any = sqlite3.connect(self._target.path, timeout=30, isolation_level=None)
             mark = "?"
@@ -31,11 +31,11 @@ class Database:
             connection.close()
 
     def quoted(self, column: str) -> str:
-        """The name of a column that is a reserved word somewhere."""
+        """The quoted name of a column that is a reserved word in some database."""
         return f"`{column}`" if self._target.kind == "mysql" else f'"{column}"'
 
     def lock(self) -> str:
-        """What keeps all others from writing until the session ends."""
+        """The statement that prevents all other sessions from writing until the session ends."""
         return {
             "sqlite": "BEGIN EXCLUSIVE",
             "mysql": "LOCK TABLES schedule WRITE",
@@ -44,7 +44,7 @@ class Database:
 
 
 def gather(database: Database, witness: Path, look: Callable[..., Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """What of a Record is read when all daemons have stopped. Jobs are called what they were called first."""
+    """The fields of a Record that are read after all daemons have stopped. Jobs have their first names."""
 
     def first(name: str) -> str:
         return names.get(name, name)

@@ -1,7 +1,7 @@
-"""The judge of a combination: compares what a user can see with what the tasks themselves wrote down.
+"""The judge of a combination: compares the results that a user can see with the records of the tasks themselves.
 
 Pure: a Record goes in, findings come out. The witness and the answers of commands are trusted, jobd is not.
-This file has what concerns runs; what was asked for is judged in judge_commands.py, processes in judge_processes.py.
+This file judges runs, judge_commands.py the effects of commands, judge_processes.py processes.
 """
 
 from collections import defaultdict
@@ -15,20 +15,20 @@ from tests.combine import judge_commands, judge_processes
 from tests.combine.case import DEADLINE, Attempt, Case, Key, microseconds
 from tests.combine.record import Record
 
-OVERLAP = 0.02  # seconds; a begin is written down a little after the run began
-MANY = 2  # may have been in hand already
-STALLS = ("away", "kill", "restart", "down", "reload")  # for a while nothing begins, or only what is in hand
-EXACT = 0.05  # seconds between what happened and what was written down of it
+OVERLAP = 0.02  # seconds; a start is recorded shortly after the run has started
+MANY = 2  # runs that may have been claimed or prefetched already
+STALLS = ("away", "kill", "restart", "down", "reload")  # for a while no run starts, or only claimed ones
+EXACT = 0.05  # seconds between an event and its record
 
 
 def judge(record: Record) -> list[str]:
-    """What is wrong, in words; empty when nothing is."""
+    """The findings, in words."""
     case = Case(record)
     return [f"{check.__name__.strip('_')}: {text}" for check in CHECKS for text in check(case)]
 
 
 def _once_each(case: Case) -> Iterator[str]:
-    """A run number serves one due time; each of its attempts begins once, one after the other."""
+    """A run number serves one due time; each of its attempts starts once, one after the other."""
     runs: dict[Key, list[Attempt]] = defaultdict(list)
     for one in case.attempts:
         runs[one.key].append(one)
@@ -72,9 +72,9 @@ def _due_times(case: Case) -> Iterator[str]:
 
 
 def _by_hand(case: Case, run: dict[str, Any]) -> bool:
-    """Whether a run is one that a person asked for: it has that number, or is due when that was put into effect.
+    """Whether a user requested this run: it has the requested number, or was due when the request took effect.
 
-    A person who asks while a node begins the job by itself gets that run, and one more when it is over.
+    A user who requests a run while a node starts the job by itself gets that run, and one more after it.
     """
     if (run["job"], run["run"]) in case.asked_for:
         return True
@@ -87,12 +87,12 @@ def _by_hand(case: Case, run: dict[str, Any]) -> bool:
 
 
 def _longest(case: Case, job: str) -> float:
-    """Seconds that an attempt of a job took at most."""
+    """The longest duration of an attempt of a job, in seconds."""
     return max((one.last - one.began for one in case.by_job.get(job, ())), default=0.0)
 
 
 def _grid(case: Case) -> Iterator[str]:
-    """The due times of an interval that nobody touched are on its grid, and those that were passed over are counted."""
+    """The due times of an unchanged interval are on its grid, and missed ones are counted."""
     ended = case.given("kill", "restart", "down")
     touched = {one.job for one in case.record.commands if one.what != "add" or one.mark}
     for job in case.record.scenario.jobs:
@@ -114,7 +114,7 @@ def _grid(case: Case) -> Iterator[str]:
 
 
 def _recorded(case: Case) -> Iterator[str]:
-    """What has begun is in the history, unless its daemon died in that moment."""
+    """Every started run is in the history, unless its daemon died at that moment."""
     known = {*case.finished, *case.record.unfinished.items()}
     for one in case.attempts:
         if one.key not in known and not case.disturbed(one.began - 1, one.last + 1):
@@ -125,7 +125,7 @@ def _recorded(case: Case) -> Iterator[str]:
 
 
 def _outcomes(case: Case) -> Iterator[str]:
-    """Outcome, number of attempts and result are what the last attempt itself wrote down."""
+    """Outcome, number of attempts and result agree with the record of the last attempt."""
     last = {one.key: one for one in case.attempts}
     for run in case.record.history:
         plan = case.plans.get(run["job"])
@@ -138,7 +138,7 @@ def _outcomes(case: Case) -> Iterator[str]:
 def _of_one(case: Case, run: dict[str, Any], one: Attempt | None) -> Iterator[str]:
     outcome = run["outcome"]
     if one is None:
-        given_up = outcome == "failed" and "it was lost" in (run["error"] or "")  # its daemons died before each begin
+        given_up = outcome == "failed" and "it was lost" in (run["error"] or "")  # its daemons died before each start
         if outcome in ("succeeded", "failed", "timed_out") and not given_up:
             yield f"is {outcome}, and no attempt of it has begun"
         return
@@ -166,7 +166,7 @@ def _of_one(case: Case, run: dict[str, Any], one: Attempt | None) -> Iterator[st
 
 
 def _begun(case: Case, run: dict[str, Any]) -> Iterator[str]:
-    """It is recorded as begun when its first attempt did, or, after a back-off, when a later one did."""
+    """The recorded start of a run is that of its first attempt or, after a back-off, of a later one."""
     its = [one for one in case.by_job[run["job"]] if one.key == (run["job"], run["run"])]
     started = case.moment(run["started_time"])
     apart = [one.began - started + case.record.scenario.clocks[one.begin["node"]] for one in its]
@@ -175,7 +175,7 @@ def _begun(case: Case, run: dict[str, Any]) -> Iterator[str]:
 
 
 def _after_others(case: Case) -> Iterator[str]:
-    """A job that runs after others is due when all have succeeded since it was last due, also while it rested."""
+    """A job that runs after others is due when all have succeeded since it was last due, even while it was paused."""
     if case.given("away", "kill", "down"):
         return
     for job in case.record.scenario.jobs:
@@ -212,7 +212,7 @@ def _successes(case: Case, job: str) -> list[float]:
 
 
 def _priorities(case: Case) -> Iterator[str]:
-    """On one node, no job begins before one of a higher priority that has been due for some polls."""
+    """On one node, no job starts before one of a higher priority that has been due for some polls."""
     if case.record.scenario.nodes > 1 or case.given(*STALLS):
         return
     touched = {one.job for one in case.record.commands if one.what not in ("add", "apply")}
@@ -241,7 +241,7 @@ def _priorities(case: Case) -> Iterator[str]:
 
 
 def _rank(case: Case, job: str, pool: str | None) -> int:
-    """The priority of a job of this pool; of others, the highest."""
+    """The priority of a job in this pool; for jobs of other pools, the highest."""
     plan = case.plans.get(job)
     if plan is None or plan.option("--pool") != pool:
         return 1000

@@ -1,4 +1,4 @@
-"""What was asked for and acknowledged happens, by its deadline; each answer is true."""
+"""Judges commands: an acknowledged request takes effect by its deadline, and each answer is true."""
 
 import json
 from collections import defaultdict
@@ -17,8 +17,8 @@ OUTCOMES_OF_PROGRAMS = {
     "kill -s 35 $$": ("failed", "killed by SIGRTMIN+1"),
     "kill -s 34 $$": ("failed", "killed by SIGRTMIN"),
 }
-OVERTAKEN = 4  # runs of another job, for which a run that was asked for may wait at most
-LATER = 30.0  # seconds; nothing that was asked for waits for so long
+OVERTAKEN = 4  # runs of another job for which a requested run may wait at most
+LATER = 30.0  # seconds; no requested run waits for so long
 
 
 def _answers(case: Case) -> Iterator[str]:
@@ -36,7 +36,7 @@ def _answers(case: Case) -> Iterator[str]:
 
 
 def _waits(case: Case) -> Iterator[str]:
-    """`run --wait` ends when there is nothing to wait for, and says how the run ended."""
+    """`run --wait` ends when there is nothing to wait for, and prints how the run ended."""
     for one in case.given("run"):
         if "--wait" not in one.words:
             continue
@@ -57,7 +57,7 @@ def _waits(case: Case) -> Iterator[str]:
 
 
 def _cancelled(case: Case) -> Iterator[str]:
-    """No further attempt of a run that was cancelled begins."""
+    """No further attempt of a cancelled run starts."""
     for one in case.given("cancel"):
         before = [attempt for attempt in case.by_job.get(one.job, ()) if attempt.began < one.asked]
         if one.code != 0 or not before:
@@ -71,7 +71,7 @@ def _cancelled(case: Case) -> Iterator[str]:
 
 
 def _requests(case: Case) -> Iterator[str]:
-    """A run that was acknowledged happens, unless its job was removed, and it is for the moment it was asked for."""
+    """An acknowledged run takes place, unless its job was removed, and its due time is that of the request."""
     unfinished = set(case.record.unfinished.items())
     removed = {job for job, rests in case.resting.items() if any(what != "pause" for _, _, what in rests)}
     begun = {one.key for one in case.attempts}
@@ -90,7 +90,7 @@ def _requests(case: Case) -> Iterator[str]:
 
 
 def _starved(case: Case, job: str, asked: Command) -> bool:
-    """Whether there was no worker for a job for most of the time since, and none for others that could wait as well."""
+    """Whether workers were busy since the request, and no job of the same or lower rank got over OVERTAKEN runs."""
     since, plan = asked.answered, case.plans[job]
     if case.record.stopped - since > LATER or not case.busy(since, case.record.stopped):
         return False
@@ -107,7 +107,7 @@ def _starved(case: Case, job: str, asked: Command) -> bool:
 
 
 def _out_of_service(case: Case) -> Iterator[str]:
-    """What was paused or removed does not begin; what a person asks for while it is paused does."""
+    """A paused or removed job does not start; a run that a user requests while it is paused does."""
     for job, rests in case.resting.items():
         for begin, end, what in rests:
             by = case.by(begin)
@@ -119,12 +119,12 @@ def _out_of_service(case: Case) -> Iterator[str]:
 
 
 def _asked_meanwhile(case: Case, job: str, begin: float, end: float) -> bool:
-    """Whether a person asked for a run of a paused job, or just before: it is still to come."""
+    """Whether a user requested a run while the job was paused, or just before, so that the run is still to come."""
     return any(begin - LATER < one.answered and one.asked < end for one in case.given("run", job=job))
 
 
 def _in_force(case: Case) -> Iterator[str]:
-    """An attempt that begins some time after a change was acknowledged has the changed definition."""
+    """An attempt that starts some time after a change was acknowledged has the changed definition."""
     for one in case.given("set", "add", "apply"):
         if not one.mark or one.code != 0:
             continue
@@ -140,7 +140,7 @@ def _in_force(case: Case) -> Iterator[str]:
 
 
 def _inserted(case: Case) -> Iterator[str]:
-    """A row that a program has inserted makes a job that runs."""
+    """A row that another program has inserted becomes a job that runs."""
     for one in case.given("sql insert")[:1]:
         until = case.record.stopped
         if not case.by_job.get("plain") and case.by(one.answered) < until and not case.busy(one.answered, until):
@@ -148,7 +148,7 @@ def _inserted(case: Case) -> Iterator[str]:
 
 
 def _zones(case: Case) -> Iterator[str]:
-    """A clock time is that of the daemons' zone, whatever the shell's is."""
+    """A clock time is in the daemons' time zone, not in that of the shell."""
     for job in case.record.jobs:
         plan = case.plans.get(job["name"])
         if plan is None or not plan.name.startswith("daily") or not job["next_due"]:
@@ -160,7 +160,7 @@ def _zones(case: Case) -> Iterator[str]:
 
 
 def _programs(case: Case) -> Iterator[str]:
-    """A program's run ends as the program did."""
+    """The outcome of a program's run agrees with the program's exit."""
     for job in case.record.scenario.jobs:
         if "--" not in job.words:
             continue

@@ -1,4 +1,4 @@
-"""What concerns processes: output is its own run's, a process is as it was at first, and nothing grows or is left."""
+"""Judges processes: output belongs to its own run, each run finds a restored process, and nothing grows or is left."""
 
 import re
 from collections import defaultdict
@@ -8,18 +8,18 @@ from tests.combine.case import Attempt, Case
 from tests.combine.record import REFUSED
 
 MEMORY = 90 * 1024  # KiB of a daemon
-FULL = 100 * 1024  # KiB of a daemon for which much waits while the database is away
+FULL = 100 * 1024  # KiB of a daemon with full buffers while the database is unavailable
 DESCRIPTORS = 200
-SESSIONS = 2  # that a server may end on a busy machine, because their transactions stood still for seconds
-PAUSE = 1.0  # seconds without a run, in which a worker looks thoroughly for what was left in it
+SESSIONS = 2  # sessions that a server may end on a busy machine, because their transactions were idle for seconds
+PAUSE = 1.0  # seconds without a run, in which a worker checks thoroughly for changes by earlier runs
 TAG = re.compile(r"<([^<>|]+)\|(\d+)\|(\d+)\|(\d+)>")
-INTERNAL = ("\x1e",)  # what jobd writes into a pipe beside what tasks print
-OF_AN_IMPORT = "<import|"  # what an import prints that fails
+INTERNAL = ("\x1e",)  # jobd's own markers in the pipe with the output of tasks
+OF_AN_IMPORT = "<import|"  # the output of an import that fails
 CUT = ("bytes of output before this were cut]", "bytes of output were dropped here")
 
 
 def _output(case: Case) -> Iterator[str]:
-    """Each attempt has exactly the lines that it printed, in order, and nothing else is shown."""
+    """The output of each attempt is exactly the lines that it printed, in order."""
     said = {(one.job, one.run, one.number): one for one in case.attempts}
     shown: dict[tuple[str, int, int], str] = defaultdict(str)
     for (job, run), parts in case.record.output.items():
@@ -41,7 +41,7 @@ def _output(case: Case) -> Iterator[str]:
 
 
 def _complete(one: Attempt, shown: str, cut: bool) -> Iterator[str]:
-    """Whether what is shown of an attempt is all; `cut`: that something is missing is said with its run."""
+    """Check that the stored output of an attempt is complete. `cut`: a notice with its run reports dropped output."""
     numbers = [int(found[3]) for found in TAG.findall(shown)]
     wanted = [*range(one.said)]
     if cut:
@@ -52,7 +52,7 @@ def _complete(one: Attempt, shown: str, cut: bool) -> Iterator[str]:
 
 
 def _fresh(case: Case) -> Iterator[str]:
-    """A process of a fresh run is seen in no other attempt, before or after."""
+    """The process of a fresh run is used by no other attempt, before or after."""
     for its in case.by_process.values():
         for one in its if len(its) > 1 else ():
             plan = case.plans.get(one.job)
@@ -65,7 +65,7 @@ def _fresh(case: Case) -> Iterator[str]:
 
 
 def _left_behind(case: Case) -> Iterator[str]:
-    """What a task left in its process is put back before the next run, or when there is time for it."""
+    """Changes of a task to its process are undone before the next run, or in the next thorough check."""
     for its in case.by_process.values():
         for number, one in enumerate(its[1:], 1):
             where = f"run {one.run} of {one.job} found what was left by an earlier one"
@@ -83,7 +83,7 @@ def _differing(one: dict[str, object], first: dict[str, object]) -> str:
 
 
 def _versions(case: Case) -> Iterator[str]:
-    """A run has the plugins that were accepted last."""
+    """A run uses the plugins that were accepted last."""
     for one in case.given("reload"):
         if one.mark == REFUSED and one.code == 0:
             yield "plugins that do not load were accepted"
@@ -103,7 +103,7 @@ def _versions(case: Case) -> Iterator[str]:
 
 
 def _quiet(case: Case) -> Iterator[str]:
-    """No bug is logged, nothing is left running, and a daemon stays small."""
+    """No bug is logged, no process is left, and a daemon stays small."""
     record = case.record
     for line in record.logs.splitlines():
         if "a bug in jobd" in line or "Traceback" in line or "sent an invalid message" in line:

@@ -1,7 +1,7 @@
 """python -m tests.combine.planted [NAME...] [--database sqlite] [--seeds 200] [--jobs 4]
 
-Plants known faults, one at a time, in a copy of jobd, and says how many seeds it takes until each is found. Only those
-seeds are played whose situation can show the fault: the others would find nothing.
+Plants known faults, one at a time, in a copy of jobd, and prints after how many seeds each is found. Only seeds whose
+situation can show the fault are played: the others would find nothing.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from tests.installation import ROOT
 
 
 def plant(fault: Fault, folder: Path) -> Path:
-    """Put a copy of jobd with a fault in it into a folder. Raises ValueError when the code has changed."""
+    """Write a copy of jobd with a fault into a folder. Raises ValueError if the text to replace is not in the code."""
     shutil.copytree(ROOT / "jobd", folder / "jobd", ignore=shutil.ignore_patterns("__pycache__"))
     for edit in fault.edits:
         file = folder / "jobd" / edit.file
@@ -31,7 +31,7 @@ def plant(fault: Fault, folder: Path) -> Path:
 
 
 def found_after(fault: Fault, kind: str, new: New, seeds: int) -> tuple[int | None, str]:
-    """How many seeds it takes until a fault is found, None: it is not; and what was found."""
+    """The number of seeds until a fault is found (None: it is not), and the finding."""
     other = "nothing"
     with tempfile.TemporaryDirectory() as folder:
         session = Session(kind, new, code=plant(fault, Path(folder)))
@@ -44,7 +44,7 @@ def found_after(fault: Fault, kind: str, new: New, seeds: int) -> tuple[int | No
 
 
 def main() -> int:
-    """The number of the exit code: 1 when one was not found."""
+    """Return the exit code: 1 if a fault was not found."""
     parser = argparse.ArgumentParser(prog="python -m tests.combine.planted", description=__doc__)
     parser.add_argument("names", nargs="*", help="beginnings of names; none: all")
     parser.add_argument("--database", default="sqlite")

@@ -1,4 +1,4 @@
-"""Plays a scenario on real daemons: starts them, gives the commands, breaks what is to break, and stops them."""
+"""Plays a scenario on real daemons: starts them, runs the commands, causes the faults, and stops them."""
 
 import contextlib
 import json
@@ -23,27 +23,27 @@ from tests.installation import ROOT, Installation
 
 MORE = 'poll = "500ms"\nlease = "6s"\nstop_timeout = "5s"\n'
 TABLES = "[pool.second]\nworkers = 1\n[history]\nkeep_per_job = 1000000\n"
-SETTLE = 8.0  # seconds after the last step, in which all that was acknowledged has to happen
+SETTLE = 8.0  # seconds after the last step, within which all acknowledged requests must take effect
 FAULTS = ("kill", "restart", "down", "away")
-LATE = 5.0  # seconds; on a machine that is so slow only those steps are taken that undo another
+LATE = 5.0  # seconds; on a machine that is so late, only steps that undo another step are taken
 UNDOING = ("resume", "restore", "sql undelete", "new code")
 PATIENCE = 60.0  # seconds for a command that does not wait for a run
-MANY = 30  # jobs
-TOGETHER_IN = 2.0  # seconds from when they are added until they are due
+MANY = 30  # jobs; if there are more, a file adds them
+TOGETHER_IN = 2.0  # seconds after which jobs with TOGETHER are due
 ZONE = "Europe/Berlin"  # of the daemons
 SHELLS = (None, "Asia/Tokyo", "America/New_York")  # of the commands
 BROKEN = 'import sys\nsys.stdout.write("<import|")\nprint("says this|>")\nraise RuntimeError("it does not load")\n'
 
 
 class Player:
-    """The daemons of one scenario, and what was done to them. `code` is the folder that jobd is taken from."""
+    """The daemons of one scenario, and the steps taken so far. `code`: the folder that contains jobd."""
 
     def __init__(self, scenario: Scenario, folder: Path, url: str, code: Path = ROOT) -> None:
         self._scenario, self._folder = scenario, folder
         self._database = Database(url)
         self._commands: list[Command] = []
         self._marks = {job.name: 0 for job in scenario.jobs}
-        self._called = {job.name: job.name for job in scenario.jobs}  # what each is called now
+        self._called = {job.name: job.name for job in scenario.jobs}  # the present name of each
         self._plans = {job.name: job for job in scenario.jobs}
         self._versions = [0] * scenario.nodes  # of the plugins
         self._lock = threading.Lock()
@@ -71,7 +71,7 @@ class Player:
         return installation
 
     def play(self) -> Record:
-        """Run all of it. The daemons are stopped at the end, whatever happens."""
+        """Run the whole scenario. The daemons are stopped at the end, even after an error."""
         try:
             return self._play()
         finally:
@@ -109,7 +109,7 @@ class Player:
         )
 
     def _take_steps(self, begin: float) -> None:
-        """Add the jobs, take each step at its moment, and leave what was asked for the time to happen."""
+        """Add the jobs, take each step at its moment, and wait SETTLE seconds for the effects."""
         self._until = begin + self._scenario.seconds + SETTLE
         self._add_jobs()
         for step in self._scenario.steps:
@@ -126,13 +126,13 @@ class Player:
     # Jobs
 
     def _add_jobs(self) -> None:
-        """Add the jobs: by a file where there are many, because so many commands would take longer than the play."""
+        """Add the jobs; if there are many, with a file, because so many commands would take longer than the play."""
         jobs = self._scenario.jobs
         in_file = [job for job in jobs if job.words[0] in (TOGETHER, "--every")] if len(jobs) > MANY else []
         in_file += [job for job in jobs if job.words[0] == TOGETHER and job not in in_file]
         for job in jobs:
             if job not in in_file:
-                # Without a look at its plugins, for which the daemon starts a process each time.
+                # --force, because the check of the task starts a process in the daemon each time.
                 done = self._command("add", job.name, "--force", *_words(job))
                 assert done.code == 0, done
         if in_file:
@@ -153,7 +153,7 @@ class Player:
         if (table := tables.get(self._called[job])) is not None:
             table["args"][MARK] = mark
             done = self._apply(tables, mark, job)
-            with self._lock:  # the change began with the export
+            with self._lock:  # the change started with the export
                 self._commands[self._commands.index(done)] = done._replace(asked=asked)
 
     def _next_mark(self, job: str) -> int:
@@ -206,7 +206,7 @@ class Player:
             raise ValueError(f"there is no step {what!r}")
 
     def _write_plugins(self, node: int, refused: bool = False) -> None:
-        """The tasks in their present version; `refused`: in one that must not run, because another plugin is broken."""
+        """Write the plugins in their present version. `refused`: one that must not run, beside a broken plugin."""
         version = self._versions[node] + refused / 2
         plugins = self._installations[node].folder / "plugins"
         (plugins / "tasks.py").write_text(self._plugin.replace("VERSION = 0", f"VERSION = {version}"))
@@ -231,7 +231,7 @@ class Player:
         return self._note(Command(what, job, words, asked, time.monotonic(), code, output, errors, mark, node))
 
     def _look(self, *words: str) -> object:
-        """What a command answers in JSON, after the play."""
+        """The JSON output of a command, after the play."""
         config = str(self._installations[0].folder / "jobd.toml")
         code, output, errors = self._errands.run(["--config", config, *words, "--json"], self._folder, PATIENCE)
         assert code == 0, errors
@@ -249,7 +249,7 @@ class Player:
             self._called[job] = new
 
     def _again(self, what: str, node: int, number: int, down: float = 0.0) -> None:
-        """End a daemon and start it once more."""
+        """End a daemon and start it again."""
         installation = self._installations[node]
         with self._locks[node]:
             asked = time.monotonic()
@@ -257,7 +257,7 @@ class Player:
             process.send_signal(number)
             process.wait(PATIENCE)
             time.sleep(down)
-            self._write_plugins(node)  # a daemon that starts takes what lies there
+            self._write_plugins(node)  # a starting daemon accepts these plugins
             with contextlib.suppress(AssertionError):
                 installation.foreground()
             code = installation.processes[-1].poll() or 0
@@ -283,7 +283,7 @@ class Player:
         self._note(Command(what, job, (), asked, time.monotonic(), 0, "", ""))
 
     def _away(self, seconds: float) -> None:
-        """The database cannot be written for a while."""
+        """Prevent writes to the database for a while."""
         asked = time.monotonic()
         with self._database.opened() as (cursor, _):
             cursor.execute(self._database.lock())
@@ -292,7 +292,7 @@ class Player:
 
 
 def _words(job: JobPlan) -> list[str]:
-    """What stands after `jobd add NAME`, its arguments included."""
+    """The words after `jobd add NAME`, including the task's arguments."""
     words = list(job.words)
     cut = words.index("--") if "--" in words else len(words)
     arguments = [word for key, value in job.arguments.items() for word in ("--arg", f"{key}={json.dumps(value)}")]
@@ -300,7 +300,7 @@ def _words(job: JobPlan) -> list[str]:
 
 
 def _table(job: JobPlan) -> dict[str, object]:
-    """A job as a file has it; those that are due together are so at a certain second."""
+    """A job as a table of a job file; jobs with TOGETHER are due at the same second."""
     interval = job.words[1]
     if job.words[0] == TOGETHER:
         interval = f"at {datetime.now(UTC) + timedelta(seconds=TOGETHER_IN + float(interval)):%Y-%m-%dT%H:%M:%S}Z"
@@ -311,11 +311,11 @@ def _table(job: JobPlan) -> dict[str, object]:
 
 
 def _faked(folder: Path, code: Path, ahead: float) -> dict[str, str]:
-    """The environment of a program whose wall clock is ahead, and whose monotonic clock is the true one."""
+    """The environment of a program whose wall clock is ahead, and whose monotonic clock is unchanged."""
     libraries = list(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     if not libraries:
         servers.missing("libfaketime", "apt-get install libfaketime")
-    # time.sleep fails under libfaketime when the sleep is over before it has begun.
+    # Under libfaketime, time.sleep fails if the sleep ends before it has started.
     mended = folder / "mended"
     mended.mkdir()
     (mended / "sitecustomize.py").write_text(
@@ -331,7 +331,7 @@ def _faked(folder: Path, code: Path, ahead: float) -> dict[str, str]:
 
 
 def _taken(pid: int) -> tuple[int, int]:
-    """Memory (KiB, the most at any time) and descriptors of a daemon."""
+    """The peak memory (KiB) and the number of descriptors of a daemon."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]), len(os.listdir(f"/proc/{pid}/fd"))
@@ -346,7 +346,7 @@ def play(scenario: Scenario, folder: Path, url: str, code: Path = ROOT) -> Recor
 
 @contextlib.contextmanager
 def databases(kind: str) -> Iterator[Callable[[Path], str]]:
-    """A function that gives the URL of an empty database of this kind each time it is called with a folder."""
+    """A function that returns the URL of a new, empty database of this kind; its argument is a folder."""
     if kind == "sqlite":
         yield servers.sqlite_url
         return
@@ -364,7 +364,7 @@ def databases(kind: str) -> Iterator[Callable[[Path], str]]:
 
 
 def keep(folder: Path, to: Path, record: Record | None) -> None:
-    """Put what a failing scenario left behind aside, for a person to look at."""
+    """Save the files and the record of a failing scenario."""
     if to.exists():
         shutil.rmtree(to)
     shutil.copytree(folder, to, symlinks=True, ignore=shutil.ignore_patterns("jobd.sock", "errands"))

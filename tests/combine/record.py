@@ -1,33 +1,33 @@
-"""What is left of a play: all that a user can see of it, beside what the tasks themselves wrote down."""
+"""The record of a play: all results that a user can see, and the tasks' own records."""
 
 from typing import Any, NamedTuple
 
 from tests.combine.scenario import Scenario
 
-REFUSED = -1  # the mark of a reload that is to be refused
+REFUSED = -1  # the mark of a reload that must be refused
 
 
 class Command(NamedTuple):
-    """A command, or another step, as it was given and answered. Moments are monotonic seconds."""
+    """A command, or another step, and its answer. Moments are monotonic seconds."""
 
     what: str
-    job: str  # as it was called first
+    job: str  # its first name
     words: tuple[str, ...]
     asked: float
     answered: float
     code: int
     output: str
     errors: str
-    mark: int = 0  # of the version of the definition that was made, or of the plugins
+    mark: int = 0  # the version of the new definition, or of the plugins
     node: int = 0
 
 
 class Record(NamedTuple):
-    """All there is to judge. Jobs are called what they were called first."""
+    """The input of the judge. Jobs have their first names."""
 
     scenario: Scenario
     started: float
-    stopped: float  # when the daemons were told to stop
+    stopped: float  # when the daemons were asked to stop
     ended: float
     ahead: float  # seconds that the wall clock is ahead of the monotonic one
     names: dict[str, str]  # later name → first name
@@ -35,9 +35,9 @@ class Record(NamedTuple):
     history: list[dict[str, Any]]
     jobs: list[dict[str, Any]]
     output: dict[tuple[str, int], list[tuple[int, str]]]  # (job, run) → (attempt, text) in order
-    unfinished: dict[str, int]  # job → the run that is to go on at the next start
+    unfinished: dict[str, int]  # job → the run that would continue at the next start
     commands: list[Command]
     logs: str
-    memory: int  # KiB, the most that a daemon had at any time
+    memory: int  # KiB, the peak of all daemons
     descriptors: int  # at the end
     left: list[int]  # processes that outlived all daemons

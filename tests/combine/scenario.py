@@ -1,14 +1,13 @@
-"""What is combined: jobs, their options, what their tasks do, and the commands and faults of some seconds.
+"""Scenarios: jobs, their options, the behaviour of their tasks, and the commands and faults of some seconds.
 
-A scenario is a value that JSON can hold, so a failing one can be cut down to a short script. How one is drawn from a
-seed stands in drawing.py.
+A scenario can be stored as JSON, so a failing one can be reduced to a short script. drawing.py draws one from a seed.
 """
 
 import json
 from typing import Any, NamedTuple
 
-MARK = "mark"  # the argument that says which version of a definition a run had
-TOGETHER = "--together"  # in the place of a schedule: due so many seconds after the start, with all others of that kind
+MARK = "mark"  # the argument with the version of the definition
+TOGETHER = "--together"  # instead of a schedule: due so many seconds after the start, with all other such jobs
 
 
 class JobPlan(NamedTuple):
@@ -29,12 +28,12 @@ class JobPlan(NamedTuple):
 
     @property
     def witnessed(self) -> bool:
-        """Whether its task writes down what happens; a program does not."""
+        """Whether it runs a task of the witness, which records its attempts; a program does not."""
         return MARK in self.arguments
 
 
 class Step(NamedTuple):
-    """One thing that happens `at` seconds after the start. `node` counts from 0."""
+    """One command or fault, `at` seconds after the start. `node` counts from 0."""
 
     at: float
     what: str
@@ -44,7 +43,7 @@ class Step(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """Jobs and steps on daemons of `workers` workers each, whose wall clocks are ahead by so many seconds."""
+    """Jobs and steps on daemons with `workers` workers each, whose wall clocks are ahead by some seconds."""
 
     seed: int
     kind: str
@@ -56,7 +55,7 @@ class Scenario(NamedTuple):
 
     @property
     def nodes(self) -> int:
-        """How many daemons."""
+        """The number of daemons."""
         return len(self.clocks)
 
     def to_json(self) -> str:

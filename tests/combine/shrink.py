@@ -1,4 +1,4 @@
-"""Cuts a failing scenario down: fewer steps, then fewer jobs, as long as it goes on failing in the same way."""
+"""Reduces a failing scenario: fewer steps, then fewer jobs, as long as it still fails in the same way."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -9,7 +9,7 @@ Part = TypeVar("Part")
 
 
 def shrink(scenario: Scenario, fails: Callable[[Scenario], bool], plays: int) -> Scenario:
-    """The smallest scenario found in at most `plays` plays. Timing is real, so a play that passes proves little."""
+    """The smallest scenario found in at most `plays` plays. Timing varies, so a play that passes proves little."""
     left = [plays]
 
     def holds(one: Scenario) -> bool:
@@ -32,7 +32,7 @@ def _with_jobs(scenario: Scenario, jobs: Sequence[object]) -> Scenario:
 
 
 def _fewer(parts: Sequence[Part], fails: Callable[[Sequence[Part]], bool]) -> Sequence[Part]:
-    """Leave out ever smaller slices of `parts` while what is left fails."""
+    """Leave out ever smaller slices of `parts`, as long as the rest fails."""
     size = max(1, len(parts) // 2)
     while parts:
         at = 0

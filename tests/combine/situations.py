@@ -1,6 +1,6 @@
-"""Situations: what a kind of fault needs in order to show. The seed chooses one, and what there is of it.
+"""Situations: the conditions in which a kind of fault shows. The seed chooses one, and its details.
 
-Workers that are all busy; runs that are tried again and again; a database that is away while much is printed. All
+Examples: all workers are busy; runs are retried many times; the database is unavailable while tasks print much. All
 situations share the same options, tasks and commands.
 """
 
@@ -25,7 +25,7 @@ Steps = list[Step]
 
 
 def draw(seed: int, seconds: float, shared: bool) -> Scenario:
-    """The scenario of a seed. `shared`: the database is a server, which several nodes may use and which may be away."""
+    """The scenario of a seed. `shared`: the database is a server, which several nodes may use and which may fail."""
     one = Draw(seed, seconds, shared)
     kind = one.chance.choices(list(SITUATIONS), [weight for weight, _ in SITUATIONS.values()])[0]
     jobs, steps = SITUATIONS[kind][1](one)
@@ -43,7 +43,7 @@ def _mixed(one: Draw) -> tuple[Jobs, Steps]:
 
 
 def _short(one: Draw) -> tuple[Jobs, Steps]:
-    """So many short runs at once that workers prefetch them."""
+    """Many short runs at the same time, so that workers prefetch them."""
     jobs = []
     for number in one.some(40, 80):
         words = ["--every", one.chance.choice(["1s", "1s", "500ms", "2s"]), "--task", "act"]
@@ -56,7 +56,7 @@ def _short(one: Draw) -> tuple[Jobs, Steps]:
 
 
 def _busy(one: Draw) -> tuple[Jobs, Steps]:
-    """All workers are in long runs while a person changes their mind about what waits."""
+    """All workers are in long runs while a user changes the jobs that wait."""
     one.workers, one.nodes = 1, 1
     one.clocks = [0.0]
     jobs = [JobPlan("long", ("--after", "100ms", "--task", "act"), quiet(seconds=one.chance.choice([0.7, 1.2])))]
@@ -95,7 +95,7 @@ def _is_paused(steps: Steps, job: str) -> bool:
 
 
 def _stubborn(one: Draw) -> tuple[Jobs, Steps]:
-    """Runs that fail and are tried again, at once or later, while they are changed, cancelled and removed."""
+    """Runs that fail and are retried, immediately or later, while they are changed, cancelled and removed."""
     one.workers = one.chance.choice([2, 3])
     jobs = []
     for number in one.some(3, 6):
@@ -128,7 +128,7 @@ def _stubborn(one: Draw) -> tuple[Jobs, Steps]:
 
 
 def _urgent(one: Draw) -> tuple[Jobs, Steps]:
-    """Hundreds are due at once, and a few of them, or some that are due a little later, are urgent."""
+    """Hundreds of jobs are due at once, and a few of them, or some that are due a little later, are urgent."""
     one.workers, one.nodes, one.clocks = 1, 1, [0.0]
     jobs = [
         JobPlan(f"many-{number}", (TOGETHER, "1", "--task", "act"), quiet(seconds=0.02))
@@ -161,7 +161,7 @@ def _behind(one: Draw) -> tuple[Jobs, Steps]:
 
 
 def _flood(one: Draw) -> tuple[Jobs, Steps]:
-    """The database is away while tasks print as much as is kept of a run."""
+    """The database is unavailable while tasks print as much as jobd keeps of a run."""
     one.workers, one.nodes, one.clocks = 3, 1, [0.0]
     words = (TOGETHER, "2", "--retry", "150", "--task", "act")
     arguments = quiet(say=4, pad=14_000, fails=10**9, end="raise", how="raw")
@@ -171,7 +171,7 @@ def _flood(one: Draw) -> tuple[Jobs, Steps]:
 
 
 def _dirty(one: Draw) -> tuple[Jobs, Steps]:
-    """Tasks leave things behind in their process, among others that are to find nothing of it."""
+    """Some tasks change their process, and others check that they find none of the changes."""
     one.workers = one.chance.choice([1, 2])
     jobs = []
     for number in one.some(4, 9):
@@ -193,7 +193,7 @@ def _dirty(one: Draw) -> tuple[Jobs, Steps]:
 
 
 def _after(one: Draw) -> tuple[Jobs, Steps]:
-    """Jobs that run after one or two others, and rest while these go on."""
+    """Jobs that run after one or two others, and are paused while these continue."""
     parents = [
         JobPlan(f"parent-{number}", ("--every", one.chance.choice(["1s", "3s", "5s"]), "--task", "act"), quiet())
         for number in range(3)
@@ -213,13 +213,13 @@ def _after(one: Draw) -> tuple[Jobs, Steps]:
             steps.append(Step(round(at + one.chance.uniform(1, 4), 3), UNDO[what][0], job.name))
             for parent in (
                 job.parents() if one.chance.random() < 0.6 else ()
-            ):  # it rests: only what is remembered counts
+            ):  # while it is paused, only stored successes count
                 steps.append(Step(round(at + 0.9, 3), "pause", parent))
     return parents + children, steps
 
 
 def _odd(one: Draw) -> tuple[Jobs, Steps]:
-    """Times beyond all calendars, other zones, programs, imports that fail, nodes whose clocks differ."""
+    """Times beyond all calendars, other time zones, programs, imports that fail, nodes whose clocks differ."""
     jobs = [JobPlan("far", ("--every", "520w", "--start", "9995-01-01T00:00", "--task", "act"), quiet())]
     for number in one.some(1, 3):
         words = ("--cron", f"{one.chance.randrange(60)} {one.chance.randrange(24)} * * *", "--task", "act")

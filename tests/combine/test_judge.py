@@ -1,4 +1,4 @@
-"""The judge: a record in which all is well passes, and each wrong one is found."""
+"""The judge: a correct record passes, and each wrong one is found."""
 
 import json
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def finished(job: str, run: int, outcome: str = "succeeded", attempts: int = 1) 
 
 
 def a_run(record: Record, job: str, run: int, at: float, due_at: float | None = None, **begin: object) -> None:
-    """Add a run that went well, in a process of its own."""
+    """Add a successful run, in its own process."""
     lines = attempt(job, run, at)
     its = {"due": due(at if due_at is None else due_at)}
     for one in lines:

@@ -1,7 +1,7 @@
-"""The tasks of a combination, copied into the plugins folder: each writes down what it is given, prints and returns.
+"""The tasks of a combination, copied into the plugins folder: each records its input, its output and its result.
 
-A line of the file `witness` is one JSON object, written with one call: `begin`, `said` after each line that was
-printed, and `end` with how it will end. What is printed has a tag that names run, attempt and line.
+A line of the file `witness` is one JSON object, written with one call: `begin`, `said` after each printed line, and
+`end` with the way in which the task will end. Each printed line has a tag that names run, attempt and line.
 """
 
 import asyncio
@@ -41,13 +41,13 @@ def begin(mark):
 
 
 def born():
-    """When this process was started, which tells it from another of the same number."""
+    """The start time of this process, which distinguishes it from another process with the same id."""
     with open("/proc/self/stat") as file:
         return int(file.read().rpartition(")")[2].split()[19])
 
 
 def state():
-    """What the process has that is put back after each run."""
+    """The state of the process that is restored after each run."""
     return {
         "blocking": os.get_blocking(1),
         "SIGPIPE": str(signal.getsignal(signal.SIGPIPE)),
@@ -61,7 +61,7 @@ def state():
 
 
 def settled():
-    """What it has that is put back when there is time."""
+    """The state of the process that is restored in a thorough check."""
     return {
         "timers": [signal.getitimer(which) != (0, 0) for which in (signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)],
         "faulthandler": faulthandler.is_enabled(),
@@ -77,7 +77,7 @@ def umask():
 
 
 def leave(what):
-    """Change something of the process that outlives this run unless it is put back."""
+    """Change the process; the change outlives this run unless it is undone."""
     if what == "nonblock":
         os.set_blocking(1, False)
     elif what == "nonblock child":

@@ -1,5 +1,5 @@
-"""A node in a world of its own: the real keeper, WorkQueue and Processor on a real SQLite file, with injected clocks,
-processes and chance. Time passes only when `NodeHarness.pass_time` says so, so a year takes seconds and is exact.
+"""A node under test: the real keeper, WorkQueue and Processor on a real SQLite file, with injected clocks, processes
+and random numbers. Time passes only in `NodeHarness.pass_time`, so a year takes seconds and is exact.
 """
 
 import os
@@ -33,12 +33,12 @@ from jobd.store.url import Target
 from jobd.wire import VERSION, Order, decode, decode_order, encode, end_mark
 
 START = 1_798_761_600 * SECOND  # 2027-01-01 00:00 UTC
-BARELY = MILLISECOND  # how long a run takes
-SECRET = "5" * 32  # of the mark at the end of what it prints
+BARELY = MILLISECOND  # the duration of a run
+SECRET = "5" * 32  # of the mark at the end of its output
 
 
 class Ran(NamedTuple):
-    """A run that is over, and what both clocks showed then."""
+    """A run that has ended, and both clocks at its end, in µs."""
 
     job: str
     due: str
@@ -47,10 +47,10 @@ class Ran(NamedTuple):
 
 
 class ManualClock:
-    """Two clocks that stand still until somebody moves them."""
+    """A wall clock and a monotonic clock that stand still until a test moves them."""
 
     def __init__(self, wall: int) -> None:
-        self.ahead = wall  # of the wall clock before the monotonic one
+        self.ahead = wall  # µs by which the wall clock is ahead of the monotonic one
         self.passed = 0
 
     def wall(self) -> int:
@@ -61,7 +61,7 @@ class ManualClock:
 
 
 class FakeWorker:
-    """A worker process that is none: it takes orders, and ends its run when the world's time has come."""
+    """A simulated worker process: it takes orders, and ends each run at a moment of the harness's clock."""
 
     def __init__(self, pid: int, harness: Any) -> None:
         self.pid = pid
@@ -74,15 +74,15 @@ class FakeWorker:
         self._harness = harness
         self._said = [encode("ready", VERSION, SECRET)]
         self._printed = end_mark(SECRET)
-        self.line_was = 0  # the most orders that ever waited behind a run
-        self.told = 0  # orders
-        self.deaf = False  # it takes nothing into its line
-        self._sent: list[Order] = []  # told, and not to be taken yet
-        self._orders: list[Order] = []  # to be taken
+        self.line_was = 0  # the largest number of prefetched orders so far
+        self.told = 0  # the number of orders sent to it
+        self.deaf = False  # it prefetches nothing
+        self._sent: list[Order] = []  # sent, and not flushed yet
+        self._orders: list[Order] = []  # flushed, and not taken yet
 
     @property
     def speaks(self) -> bool:
-        """Whether there is something to receive."""
+        """Whether there is a message to receive."""
         return bool(self._said)
 
     def send(self, packet: bytes) -> None:
@@ -116,7 +116,7 @@ class FakeWorker:
         return count
 
     def finish(self, outcome: str = "succeeded") -> None:
-        """The run in hand is over."""
+        """End the current run."""
         assert self.order is not None
         clock = self._harness.clock
         self._harness.ran.append(Ran(self.order.job, iso(self.order.due), clock.wall(), clock.monotonic()))
@@ -126,7 +126,7 @@ class FakeWorker:
         self._take()
 
     def talk(self, packet: bytes) -> None:
-        """Say this, and nothing of what it has said before is heard."""
+        """Send this message, and discard all earlier messages that have not been received."""
         self._said = [packet]
 
     def _take(self) -> None:
@@ -154,7 +154,7 @@ class FakeWorker:
 
 
 class FakeSpawner:
-    """The spawner: fake workers instead of processes."""
+    """A spawner of fake workers instead of processes."""
 
     def __init__(self, harness: Any) -> None:
         self._harness = harness
@@ -170,7 +170,7 @@ class FakeSpawner:
         pass
 
 
-HARNESSES: list["NodeHarness"] = []  # those that have been made, for whoever ends them
+HARNESSES: list["NodeHarness"] = []  # all that were made, for the fixture that stops them
 
 
 class NodeHarness:
@@ -182,7 +182,7 @@ class NodeHarness:
         self.takes: Callable[[Order], int] = lambda order: BARELY
         self._folder = folder
         self._spool = open_spool(str(folder), "world")
-        self.name = None  # it has no lock that others could look at
+        self.name = None  # it has no lock that other nodes could check
         self.fake_workers: list[FakeWorker] = []
         self._settings = settings(folder, poll)
         self._workers = workers
@@ -191,7 +191,7 @@ class NodeHarness:
         HARNESSES.append(self)
 
     def start(self) -> None:
-        """A daemon starts."""
+        """Start a daemon."""
         self._up = True
         self._inbox = Mailbox()
         run_settings = RunSettings("UTC", 1024)
@@ -206,7 +206,7 @@ class NodeHarness:
         self._keeper = Keeper(
             self._settings, self._open, "instance", self, clock, demands, {}, self._spool, *inboxes, self.budget
         )
-        self._keeper._pruner.next_at = 2**62  # in these worlds nothing is forgotten
+        self._keeper._pruner.next_at = 2**62  # never: no run is pruned here
         self._keeper._schedule_scan.next_at = 2**62
         self._keeper._open()
         self._turn()
@@ -216,7 +216,7 @@ class NodeHarness:
         return False
 
     def stop(self) -> None:
-        """The daemon is killed; what it ran has ended with it."""
+        """Kill the daemon; its runs end with it."""
         if not self._up:
             return
         self._up = False
@@ -233,12 +233,12 @@ class NodeHarness:
         self.look()
 
     def look(self) -> None:
-        """Somebody has told the daemon that there is something to see."""
+        """Notify the daemon of a change in the database."""
         self._keeper.inbox.put(Refresh(lambda trouble: None))
         self._turn()
 
     def pass_time(self, duration: int) -> None:
-        """Let so much time pass, one event after the other."""
+        """Let `duration` µs pass, one event after the other."""
         until = self.clock.passed + duration
         while True:
             self._turn()
@@ -250,11 +250,10 @@ class NodeHarness:
             self.clock.passed = max(self.clock.passed, following)
 
     def set_wall(self, by: int) -> None:
-        """Somebody puts the wall clock forward, or back."""
+        """Move the wall clock forward, or back, by so many µs."""
         self.clock.ahead += by
 
-    # Inside
-
+    # Internal
     def _open(self) -> Store:
         store = Store(Target("sqlite", str(self._folder / "jobd.db")))
         store._database.connection().execute("PRAGMA synchronous = OFF")
@@ -273,7 +272,7 @@ class NodeHarness:
         return now + max(1, min(waits))
 
     def _turn(self) -> None:
-        """Everything that can happen at this moment happens."""
+        """Handle every event of the present moment."""
         for _ in range(20):
             for fake_worker in self.fake_workers:
                 if fake_worker.done_at is not None and fake_worker.done_at <= self.clock.passed:
@@ -311,11 +310,11 @@ class NodeHarness:
 
 
 def forget(job_id: int, token: int, started: int) -> None:
-    """What a run leaves behind for the next daemon: nothing."""
+    """A start journal that records nothing for the next daemon."""
 
 
 def read_workers(processor: Processor) -> None:
-    """Have the processor hear what its fake workers say."""
+    """Let the processor handle the messages of its fake workers."""
     for worker in processor.workers:
         if worker.child.speaks:  # type: ignore[attr-defined]
             processor.handle(worker, "messages")

@@ -1,4 +1,4 @@
-"""python -m tests.simulation COUNT [FIRST]: run the worlds of COUNT seeds; one that fails tells its story."""
+"""python -m tests.simulation COUNT [FIRST]: run the simulations of COUNT seeds, and print the traces of failures."""
 
 import os
 import sys
@@ -8,11 +8,11 @@ from concurrent.futures import ProcessPoolExecutor
 from tests.simulation.cluster import SimCluster
 
 CHUNK = 20
-TOLD = int(os.environ.get("TOLD", "60"))  # lines of a story
+TOLD = int(os.environ.get("TOLD", "60"))  # lines of a trace
 
 
 def main() -> None:
-    """Run the seeds that were asked for."""
+    """Run the seeds that the arguments give."""
     count = int(sys.argv[1])
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     began = time.monotonic()
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def run(seeds: range) -> list[tuple[int, str, list[str]]]:
-    """The seeds that fail: (seed, why, the end of the story)."""
+    """The seeds that fail: (seed, reason, the end of the trace)."""
     failures = []
     for seed in seeds:
         cluster = SimCluster(seed)

@@ -1,4 +1,4 @@
-"""What must be true in every simulated world, checked from outside: by what the runs did and what the database says."""
+"""The invariants of every simulation, checked from outside: by the behaviour of runs and the data in the database."""
 
 import re
 from collections import defaultdict
@@ -17,15 +17,15 @@ from tests.simulation.fake_workers import KILL_TAKES, FakeWorker
 from tests.simulation.node import EPOCH, Node
 from tests.simulation.priorities import Priorities
 
-TAKEOVER_GRACE = SECOND // 4  # beyond the lease and two polls: for the ways to the database and back
-NEXT_DOOR = SECOND  # within which a neighbour takes over: it looks at locks every 0.5 s, and a kill takes up to 0.2 s
-UNTAKEN = SECOND  # how long something may be ready at the end before some node takes it: two polls
-THAW_GRACE = SECOND  # how long what a frozen machine ran may go on after it has thawed
+TAKEOVER_GRACE = SECOND // 4  # beyond the lease and two polls, for the network delays to the database and back
+NEXT_DOOR = SECOND  # the limit for a takeover on one machine: locks are checked every 0.5 s, a kill takes up to 0.2 s
+UNTAKEN = SECOND  # two polls: at the end, a job may be ready for this long before a node claims it
+THAW_GRACE = SECOND  # the runs of a frozen machine may continue for this long after it has thawed
 DROPPED = re.compile(re.escape(DROPPED_HERE).replace(re.escape("{:,}"), "([0-9,]+)"))
 
 
 class Began(NamedTuple):
-    """A run that began."""
+    """A run that started."""
 
     job: str
     number: int
@@ -37,7 +37,7 @@ class Began(NamedTuple):
 
 
 class Checks:
-    """The invariants of one world."""
+    """The invariants of one simulation."""
 
     def __init__(self, cluster: Any) -> None:
         self._cluster = cluster
@@ -47,14 +47,14 @@ class Checks:
         self._newest: dict[str, int] = {}  # by job, the token of the newest run
         self.began: list[Began] = []
         self.ends: dict[tuple[str, int], set[str | None]] = defaultdict(set)
-        # By job, number and attempt, what each execution printed: more than one where a machine was frozen.
+        # By job, number and attempt, the output of each execution: there are several if a machine was frozen.
         self._printed: dict[tuple[str, int, int], list[str]] = defaultdict(list)
-        self._place: dict[FakeWorker, int] = {}  # among these, of the run in progress
+        self._place: dict[FakeWorker, int] = {}  # the index in these, for the run in progress
         self.crashed_by: dict[str, int] = defaultdict(int)
 
     def _excused(self, fake_worker: FakeWorker) -> bool:
-        """The documented exceptions: a machine that is frozen, or has only just thawed; and on_db_loss = "finish" on a
-        node that was alone when it was cut off: when it hears of others, what they have taken over is still to die."""
+        """The documented exceptions: a machine that is frozen or has just thawed; and on_db_loss = "finish" on a node
+        that was alone when it was cut off: when it sees other nodes, its runs that they took over are yet to end."""
         node, now = fake_worker.node, self._cluster.events.now
         alone = node.up and (node.engine.keeper.watch.alone() or now - node.alone_until <= KILL_TAKES + MILLISECOND)
         if self._cluster.settings.on_db_loss == "finish" and alone:
@@ -62,13 +62,13 @@ class Checks:
         return bool(node.suspended() or now - node.thawed_at <= THAW_GRACE)
 
     def _began_anew(self) -> bool:
-        """The documented exception: tokens that begin anew, by a clock that was put back."""
+        """The documented exception: tokens that start again, after a clock was set back."""
         return bool(self._cluster.meddling and self._cluster.clocks_moved)
 
     # Called as things happen
 
     def started(self, fake_worker: FakeWorker, order: Order) -> None:
-        """A run begins."""
+        """A run starts."""
         cluster, node = self._cluster, fake_worker.node
         now = cluster.events.now
         began = Began(order.job, order.number, order.attempt, order.token, order.due, node.number, now)
@@ -102,14 +102,14 @@ class Checks:
         self._cluster.trace(f"{job} #{fake_worker.order.number} ends on {fake_worker.node.number}: {end or 'killed'}")
 
     def thawed(self, node: Any) -> None:
-        """A machine goes on: what it ran meanwhile elsewhere must end soon."""
+        """A machine thaws: those of its runs that other nodes have taken over must end soon."""
         self._cluster.events.after(THAW_GRACE, self.overlaps)
 
     def crashed(self, node: Any) -> None:
-        """A daemon ends: another that nothing disturbs must take over what it had, in time."""
+        """A daemon ends: another daemon without disturbances must take over its claims in time."""
         cluster, dead, at = self._cluster, node.engine.node, self._cluster.events.now
         within = cluster.settings.lease + 2 * cluster.settings.poll + TAKEOVER_GRACE
-        # Else it may be heard of after its death, or again because of somebody's hands.
+        # Otherwise its messages may arrive after its death, or a manual edit may make it appear again.
         if dead and node.line.is_free() and not cluster.meddling:
             cluster.events.after(within, lambda: self._taken_over(dead, at, cluster.nodes))
             known = at - 2 * cluster.settings.poll - TAKEOVER_GRACE
@@ -117,7 +117,7 @@ class Checks:
             if signed_on <= known and not cluster.clocks_moved:
                 others = [one for one in cluster.nodes if one is not node and one.machine == node.machine]
                 near = [one for one in others if (quiet := one.undisturbed_since()) is not None and quiet <= known]
-                # What the machine holds frozen holds the lock of its daemon too, until it thaws (decision 0014).
+                # A frozen process of the machine holds the lock of its daemon until it thaws (decision 0014).
                 freed = node.frozen_until if node.suspended() else at
                 cluster.events.at(freed + NEXT_DOOR + TAKEOVER_GRACE, lambda: self._taken_over(dead, at, near))
 
@@ -128,19 +128,19 @@ class Checks:
             raise Violation(f"jobs {held} are still node {dead}'s, which died at {died_at / SECOND:.1f} s")
 
     def overlaps(self) -> None:
-        """No job runs twice at this moment."""
+        """Check that no job runs twice at this moment."""
         for live in self._live.values():
             awake = [began for began, its in live if not self._excused(its)]
             if len(awake) > 1:
                 raise Violation(f"runs overlap: {awake}")
 
     def committed(self, by: Any) -> None:
-        """A transaction has been committed, by a node or by a person."""
+        """A node or a user has committed a transaction."""
         if isinstance(by, Node):
             self.priorities.committed(by)
         sql = "SELECT job_id, token, node_id, stopped_time FROM schedule LEFT JOIN node ON node.id = node_id"
         for job_id, token, node, stopped in self._cluster.database.rows(sql):
-            if token > MAX_TOKEN:  # somebody's hands have written that
+            if token > MAX_TOKEN:  # a manual edit has written that
                 self._tokens.pop(job_id, None)
                 self._newest.clear()
                 continue
@@ -151,10 +151,10 @@ class Checks:
                 raise Violation(f"node {node} has claimed job {job_id} after it was declared dead, or had left")
             self._tokens[job_id] = token
 
-    # Called when the faults have been over for a while
+    # Called some time after the end of the faults
 
     def at_rest(self) -> None:
-        """Everything that was due has been done, once; nothing is stuck; the history is whole."""
+        """Check that every due run was done once, that nothing is stuck, and that the history is complete."""
         self._nothing_is_stuck()
         self._history_is_whole()
         self._output_is_its_own()
@@ -175,7 +175,7 @@ class Checks:
         )
         for name, owner, ready, job_id, sound in rows:
             if not owner:
-                # What no node had the task for waits for another try.
+                # A run whose task no node had waits for another attempt.
                 if ready is not None and ready < wall - (UNTAKEN if sound else UNTAKEN + UNRESOLVED_PAUSE):
                     raise Violation(f"{name} has been ready for {(wall - ready) / SECOND:.1f} s and nobody takes it")
             elif owner not in owners:
@@ -225,9 +225,9 @@ class Checks:
                 raise Violation(f"{began} is of a run that never was")
 
     def _output_is_its_own(self) -> None:
-        """Of each attempt there is what it printed, and of one that was killed the beginning of that.
+        """Check that the stored output of each attempt is its own; for a killed attempt, the beginning of it.
 
-        Where there was no room for some of it, its place says how much that was.
+        Where output was dropped for lack of room, a notice must give the number of bytes.
         """
         kept: dict[tuple[str, int, int], str] = defaultdict(str)
         for *attempt, text in self._cluster.database.rows(
@@ -250,11 +250,11 @@ class Checks:
                 raise Violation(f"{name} #{number}.{attempts} printed {printed}, of which there is {text!r}")
 
     def _once_each(self, job: str) -> bool:
-        """Whether an attempt of a run is one execution: not when its state was changed by hand meanwhile."""
+        """Whether an attempt is exactly one execution: not if its state was edited manually meanwhile."""
         return job not in self._cluster.edited and not self._cluster.meddling
 
     def _buffers_are_counted(self) -> None:
-        """What a daemon thinks to hold of what runs print and return is what it holds."""
+        """Check that a daemon counts correctly the buffered bytes of output and results."""
         for node in self._cluster.nodes:
             if node.up:
                 engine = node.engine
@@ -274,7 +274,7 @@ class Checks:
             )
             dues = [due for (due,) in rows]
             if cluster.clocks_moved:
-                continue  # what was due an hour ago may be due again
+                continue  # due times of the last hour may come again
             if not dues or dues != list(range(dues[0], dues[0] + step * len(dues), step)):
                 raise Violation(f"{name} has missed a due time: {[(due - EPOCH) / SECOND for due in dues]}")
             if wall - dues[-1] > 3 * step + 5 * SECOND:
@@ -288,14 +288,14 @@ class Checks:
 
     def _poison_was_stopped(self) -> None:
         if self._cluster.meddling:
-            return  # what somebody's hands make of a row, its losses are not in
+            return  # manual edits of rows change the counts of losses
         for name, times in self.crashed_by.items():
             if times > MAX_LOSSES:
                 raise Violation(f"{name} has taken {times} nodes down")
 
 
 def _pattern(text: str) -> str:
-    """What an attempt has printed of which this is kept: as many letters where some were dropped."""
+    """A pattern for the whole output of an attempt: a notice of dropped bytes stands for as many characters."""
     pieces = DROPPED.split(text)
     return "".join(
         f"[^\0]{{{piece.replace(',', '')}}}" if place % 2 else re.escape(piece) for place, piece in enumerate(pieces)
@@ -303,12 +303,12 @@ def _pattern(text: str) -> str:
 
 
 def _ended(printed: str) -> str:
-    """With the line end that jobd adds to a last line that has none."""
+    """The output with the line end that jobd adds if the last line has none."""
     return printed and printed.rstrip("\n") + "\n"
 
 
 def _held(engine: Any) -> int:
-    """Bytes of what waits to be written."""
+    """Bytes of the outcomes and output that wait to be written."""
     outcomes, size = engine.keeper._outcomes, 0
     for message in engine.keeper.inbox._messages:
         match message:
@@ -320,7 +320,7 @@ def _held(engine: Any) -> int:
 
 
 def _printing(engine: Any) -> int:
-    """Bytes of what has been printed and not been handed in."""
+    """Bytes of output that has not been passed to the keeper."""
     runs = [worker.in_progress() for processor in engine.pools for worker in processor.workers]
     outputs = [run._output for run in runs if run is not None and run._output is not None]
     return sum(len(one._tail) + len(one._line) + one._records.size for one in outputs)

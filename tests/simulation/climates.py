@@ -1,7 +1,7 @@
-"""The worlds in which a planted bug that shows rarely is looked for: those where what it does wrong matters at all.
+"""Simulations for planted bugs that show rarely: each is arranged so that the bug matters.
 
-Of such worlds one in some hundred, or more, shows it. So the search is short, and stays short when the engine changes
-and the hints are stale. (jobd without the bug is right in each of these worlds.)
+At least one in some hundred of these simulations shows the bug. So the search is short, and stays short when the engine
+changes and the hints are stale. (jobd without the bug passes each of these simulations.)
 """
 
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from jobd.clock import MILLISECOND, SECOND
 from jobd.job import Options
 from tests.simulation.cluster import Climate, SimCluster
 
-EVER = 5 * SECOND + 1  # a way to the database that takes longer than a lease
+EVER = 5 * SECOND + 1  # a network delay of more than a lease
 
 
 class Late(SimCluster):
-    """Two nodes with much to do: again and again what the second one sends is on its way until it is taken for dead."""
+    """Two nodes with many jobs: often, the second one's messages are delayed until it counts as dead."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed, Climate(nodes=2, equal=True))
@@ -35,7 +35,7 @@ class Late(SimCluster):
 
 
 class Ranked(SimCluster):
-    """One node with two workers for many jobs that have priorities; its daemon dies now and then."""
+    """One node with two workers for many jobs with priorities; its daemon sometimes dies."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed, Climate(nodes=1, faults=("crash",)))
@@ -48,7 +48,7 @@ class Ranked(SimCluster):
 
 
 class Tight(SimCluster):
-    """One node with little room for what waits, and a database that is away now and then."""
+    """One node with small buffers, and a database that is sometimes unavailable."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed, Climate(nodes=1, faults=("cut_all",), equal=True))
@@ -59,7 +59,7 @@ def _climate(climate: Climate) -> Callable[[int], SimCluster]:
     return lambda seed: SimCluster(seed, climate._replace(equal=True))
 
 
-_far = _climate(Climate(nodes=3, faults=("slow", "cut")))  # the ways to the database are bad now and then
+_far = _climate(Climate(nodes=3, faults=("slow", "cut")))  # the network to the database is sometimes bad
 CLUSTERS: dict[str, Callable[[int], SimCluster]] = {
     "what is dropped is not said": Tight,
     "a claim takes the lowest priority first": Ranked,

@@ -1,7 +1,7 @@
-"""A simulated world: a database, some nodes, some jobs, people who edit them, and faults, all from one seed.
+"""A simulation: a database, some nodes, some jobs, users who edit them, and faults, all derived from one seed.
 
-Each seed has its own selection of faults and its own rates (a "swarm"), so that rare combinations come up. At the end
-the faults stop, and what the world comes to must be right.
+Each seed has its own selection and rates of faults (a "swarm"), so that rare combinations occur. At the end the faults
+stop, and the final state must be right.
 """
 
 import random
@@ -26,8 +26,8 @@ from tests.simulation.node import EPOCH, Node
 
 LEASE = 3 * SECOND
 POLL = SECOND // 2
-TROUBLE = 20 * SECOND  # how long faults come
-REST = LEASE + 2 * POLL + 15 * SECOND  # and how long they have been over when all must be well
+TROUBLE = 20 * SECOND  # the time with faults
+REST = LEASE + 2 * POLL + 15 * SECOND  # the time after the faults, at the end of which all must be right
 PRIORITIES = -100, -1, 0, 0, 5, 100
 MEDDLING = {
     "claims of nobody": ["UPDATE schedule SET node_id = 99 WHERE node_id <> 0"],
@@ -43,16 +43,16 @@ MEDDLING = {
         "DROP TABLE kept",
     ],
 }
-ONCE = {"counters at their end", "rows of schedule deleted"}  # who misses all between takes two for one
+ONCE = {"counters at their end", "rows of schedule deleted"}  # a node may see two of these edits as one
 
 
 class Climate(NamedTuple):
-    """What befalls a world instead of what its seed has chosen, as far as it is named here."""
+    """Conditions of a simulation that replace those drawn from its seed."""
 
-    nodes: int = 0  # each on a machine of its own
-    beside: bool = False  # all on one
+    nodes: int = 0  # each on its own machine
+    beside: bool = False  # all on one machine
     faults: tuple[str, ...] = ()
-    hands: tuple[str, ...] = ()  # of MEDDLING
+    hands: tuple[str, ...] = ()  # manual edits, from MEDDLING
     equal: bool = False  # all jobs have one priority
 
 
@@ -61,7 +61,7 @@ EQUAL = Climate(equal=True)
 
 
 class SimCluster:
-    """One seed."""
+    """The simulation of one seed."""
 
     def __init__(self, seed: int, climate: Climate = DRAWN) -> None:
         self.random = random.Random(seed)
@@ -69,10 +69,10 @@ class SimCluster:
         self.story: list[str] = []
         self.database = Database()
         self.checks = Checks(self)
-        self.voice = random.Random(f"voice of {seed}")  # what its runs print
-        self.order = random.Random(f"order of {seed}")  # in which what is readable is told
-        self.loud = self.voice.random() < 0.5  # daemons look at once at what is printed
-        self.tight = random.Random(f"tight of {seed}").random() < 0.25  # there is little room for what waits
+        self.voice = random.Random(f"voice of {seed}")  # draws the output of runs
+        self.order = random.Random(f"order of {seed}")  # draws the order of readable descriptors
+        self.loud = self.voice.random() < 0.5  # daemons read output immediately
+        self.tight = random.Random(f"tight of {seed}").random() < 0.25  # buffers are small
         self.settings = _settings(self.random)
         self.witnesses: dict[str, int] = {}
         self.once: list[str] = []
@@ -88,8 +88,8 @@ class SimCluster:
             node.machine = builder.choice([0, 0, node.number])  # some share one
         self._meddler = random.Random(f"meddler of {seed}")
         self._done_once: set[str] = set()
-        self.meddling = self._meddler.random() < 0.25  # somebody writes to tables that are jobd's own
-        # Whether runs stand in line behind others although those may take long, and when that is mended.
+        self.meddling = self._meddler.random() < 0.25  # a user edits jobd's own tables
+        # Whether long runs are prefetched too, and the time after which that is corrected.
         self._line = self.random.choice([processor.PREFETCH_WORK, 100 * SECOND])
         self._line_moves = self.random.choice([worker.MAX_PREFETCH_WAIT, SECOND // 3])
         self._ranks = random.Random(f"priority of {seed}")
@@ -111,9 +111,9 @@ class SimCluster:
             self._done_once |= MEDDLING.keys() - climate.hands
 
     def run(self) -> None:
-        """Let it come to pass. Raises Violation."""
+        """Run the simulation. Raises Violation."""
         before = logs.log
-        logs.log = self._log  # what jobd says is part of the story
+        logs.log = self._log  # jobd's log is part of the trace
         lines = processor.PREFETCH_WORK, worker.MAX_PREFETCH_WAIT
         every, missing_schedules.SCAN_INTERVAL = missing_schedules.SCAN_INTERVAL, 2 * SECOND
         processor.PREFETCH_WORK, worker.MAX_PREFETCH_WAIT = self._line, self._line_moves
@@ -138,27 +138,26 @@ class SimCluster:
                 if node.up:
                     node._end()
 
-    # Chance
-
+    # Random numbers
     def delay(self, most: int) -> int:
-        """A time between 0 and `most`, short ones more often."""
+        """A random duration between 0 and `most`, short ones more often."""
         return round(most * self.random.random() ** 2)
 
     def chance(self, probability: float) -> bool:
-        """Whether it happens."""
+        """Whether an event of this probability happens."""
         return probability > 0 and self.random.random() < probability
 
     def trace(self, what: str) -> None:
-        """A line of the story, told when the seed fails."""
+        """Add a line to the trace, which is printed if the seed fails."""
         self.story.append(f"{self.events.now / SECOND:10.6f}  {what}")
 
     def _log(self, level: str, message: str, job: str | None = None, run: int | None = None) -> None:
         self.trace(f"    {level}: {message}")
 
-    # What the jobs are, and do
+    # Jobs and their runs
 
     def act(self, order: Order) -> Act:
-        """What a run does."""
+        """The behaviour of a run."""
         return self._acts[order.job](order)
 
     def _add_jobs(self) -> None:
@@ -176,7 +175,7 @@ class SimCluster:
         for number in range(2):
             jobs.append(self._job(f"edited{number}", "3s", Options(), self._flaky, retries=1))
             self.edited.add(f"edited{number}")
-        if chance.random() < 0.3 and not self.meddling:  # whose counts of losses may be lost with the rows
+        if chance.random() < 0.3 and not self.meddling:  # manual edits may delete rows with their counts of losses
             jobs.append(self._job("poison", None, Options(), self._poison, runonce=True))
             self.once.append("poison")
         for number in range(2):
@@ -226,10 +225,9 @@ class SimCluster:
             self.trace(f"{job} takes node {node.number} down")
             node.crash(self.delay(2 * LEASE))
 
-    # People
-
+    # Users
     def _knock(self) -> None:
-        """Some daemons are told at once, the others find out."""
+        """Notify some daemons immediately; the others poll."""
         for node in self.nodes:
             if node.up and self.chance(0.5):
                 node.engine.keeper.inbox.put(Refresh(lambda trouble: None))
@@ -240,7 +238,7 @@ class SimCluster:
         self.events.after(self.delay(3 * SECOND), self._edit)
         name, now = self.random.choice(sorted(self.edited)), EPOCH + self.events.now
         if self.chance(0.2):
-            name = "flaky"  # it waits for its next attempt at times
+            name = "flaky"  # it sometimes waits for its next attempt
         what = self.random.choice(["set", "pause", "resume", "rm", "restore", "run", "cancel", "nonsense"])
         if name == "flaky":
             what = "cancel"

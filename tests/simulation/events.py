@@ -1,7 +1,7 @@
-"""Time and order in a simulated world: one heap of events, and fibers that run only when it is their turn.
+"""Time and order in a simulation: one heap of events, and fibers, of which only one runs at a time.
 
-A fiber stands for a thread and never runs beside another: it parks, and goes on when the world resumes it. So code
-that blocks (the keeper's thread) is simulated as it stands, and the seed alone decides every order of events.
+A fiber stands for a thread: it parks, and continues when the simulation resumes it. So code that blocks (the keeper's
+thread) is simulated unchanged, and the seed alone decides the order of all events.
 """
 
 import heapq
@@ -15,7 +15,7 @@ class Violation(AssertionError):
 
 
 class Events:
-    """The world's clock and what is to happen. Times are microseconds since the world began."""
+    """The clock and the future events of a simulation. Times are µs since its start."""
 
     def __init__(self) -> None:
         self.now = 0
@@ -23,16 +23,16 @@ class Events:
         self._serial = 0
 
     def at(self, moment: int, what: Callable[[], None]) -> None:
-        """Have `what` happen at `moment`."""
+        """Call `what` at `moment`."""
         self._serial += 1
         heapq.heappush(self._heap, (max(moment, self.now), self._serial, what))
 
     def after(self, delay: int, what: Callable[[], None]) -> None:
-        """Have `what` happen after `delay`."""
+        """Call `what` after `delay` µs."""
         self.at(self.now + delay, what)
 
     def run(self, until: int) -> None:
-        """Let everything happen that is due by `until`."""
+        """Run all events that are due by `until`."""
         while self._heap and self._heap[0][0] <= until:
             self.now, _, what = heapq.heappop(self._heap)
             what()
@@ -40,7 +40,7 @@ class Events:
 
 
 class Fiber:
-    """What would be a thread: it runs when it is resumed, and only then, until it parks or ends."""
+    """The substitute for a thread: it runs only when it is resumed, until it parks or ends."""
 
     def __init__(self, body: Callable[[], None]) -> None:
         self._cluster = greenlet.getcurrent()
@@ -52,7 +52,7 @@ class Fiber:
             self._inner.switch()
 
     def park(self) -> None:
-        """Called by the fiber itself: wait for the next turn."""
+        """Called by the fiber itself: wait until it is resumed."""
         self._cluster.switch()
 
     def kill(self) -> None:

@@ -1,7 +1,7 @@
-"""Worker processes that are none: they take orders, and end their runs when the world's time has come.
+"""Simulated worker processes: they take orders, and end their runs at moments of the simulation's clock.
 
-What the operating system and the guardian do is simulated with its delays: a kill takes time, a deadline that nobody
-prolongs ends the run, a frozen machine freezes its runs too.
+The operating system and the guardian are simulated with their delays: a kill takes time, a deadline that is not renewed
+ends the run, a frozen machine freezes its runs too.
 """
 
 from collections.abc import Collection
@@ -11,19 +11,19 @@ from jobd.clock import MILLISECOND
 from jobd.engine.spawner import CHUNK
 from jobd.wire import UNRESOLVED, VERSION, Order, decode, decode_order, encode, end_mark
 
-KILL_TAKES = 200 * MILLISECOND  # at most, from the order to kill to the end of the run
-TAKING_TAKES = 200  # µs, at most, until it takes the next order out of its line
+KILL_TAKES = 200 * MILLISECOND  # at most, from the kill to the end of the run
+TAKING_TAKES = 200  # µs, at most, until it takes the next prefetched order
 
 
 class Act(NamedTuple):
-    """What a run does: it takes so long, and ends so ("succeeded", "failed", "unresolved", "dies", "never")."""
+    """The behaviour of a run: its duration and its end ("succeeded", "failed", "unresolved", "dies", "never")."""
 
     takes: int
     end: str
 
 
 class FakeWorker:
-    """A worker process."""
+    """A simulated worker process."""
 
     def __init__(self, node: Any, pid: int) -> None:
         self.pid = pid
@@ -35,15 +35,15 @@ class FakeWorker:
         self.alive = True
         self.lease_expired = False
         self.gone = False  # it has ended and can be reaped
-        self.printed = bytearray(b"warming up\n")  # and not read yet
+        self.printed = bytearray(b"warming up\n")  # and not read by the daemon yet
         self.said = [encode("ready", VERSION, self._mark_end())]
-        self._sent: list[Order] = []  # told, and not to be taken yet
-        self._orders: list[Order] = []  # to be taken
+        self._sent: list[Order] = []  # sent, and not flushed yet
+        self._orders: list[Order] = []  # flushed, and not taken yet
         self._deadline = 0
         self._status = 0
         self._run = 0  # the runs are counted, so that an old one's end does not end the next
 
-    # As the daemon sees it
+    # The interface for the daemon
 
     def send(self, packet: bytes) -> None:
         order = decode_order(decode(packet))
@@ -101,16 +101,16 @@ class FakeWorker:
     def reap(self) -> int:
         return self._status
 
-    # What happens to it
+    # Events
 
     def die(self, status: int = -9) -> None:
-        """The process ends, whatever it was doing."""
+        """The process ends at once."""
         if self.alive:
             self.alive = False
             self._status = status
             if self.order is not None:
                 if self.node.cluster.voice.random() < 0.3:
-                    self._mark_end()  # it had come so far, and had not told it yet
+                    self._mark_end()  # it had marked the end, and had not sent the outcome yet
                 self.node.cluster.checks.ended(self, None)
                 self.order = None
             self.gone = True
@@ -134,7 +134,7 @@ class FakeWorker:
             self.node.own(act.takes, lambda: self._over(run, act.end))
 
     def _speak(self, run: int, words: str) -> None:
-        """The run in progress prints, half of the time."""
+        """Let the run in progress print, with a probability of one half."""
         if self.alive and run == self._run and self.order is not None and self.node.cluster.voice.random() < 0.5:
             text = f"{self.order.job} #{self.order.number}.{self.order.attempt} {words}"
             self.node.cluster.checks.printed(self, text)

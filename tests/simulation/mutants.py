@@ -1,6 +1,6 @@
-"""Known wrong ways to do it, planted one at a time: the simulator must find each, or its faults have a gap.
+"""Known bugs, planted one at a time: the simulator must find each of them, otherwise its faults have a gap.
 
-Each is a context manager that changes one rule of the real code for as long as it is entered.
+Each is a context manager within which one rule of the real code is changed.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ def _instead(owner: Any, name: str, replacement: Any) -> Mutant:
 
 
 def _settle_unfenced(session: Any, updates: Any) -> set[int]:
-    """Whatever token a result comes with, it is taken."""
+    """A result with any token is accepted."""
     current = {
         state.job_id: state
         for state in table.states_for_update(session, [one.state.job_id for one in updates]).values()
@@ -53,7 +53,7 @@ _settle = table.record
 def _claim_without_token(
     self: Any, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, but: str = ""
 ) -> list[int]:
-    """A claim leaves the token as it was, so that an old holder cannot be told from the new one."""
+    """A claim does not change the token, so an old holder cannot be distinguished from the new one."""
     ids = _claim(self, cursor, node, pool, priority, until, limit, but)
     cursor.execute(f"UPDATE schedule SET token = 1 WHERE job_id IN ({','.join(map(str, ids))})")
     return ids
@@ -75,13 +75,13 @@ def _claim_what_is_claimed(
 
 
 def _bury_blindly(session: Any, node: int, heartbeat: int, now: int) -> bool:
-    """A node is buried although its heart has beaten meanwhile."""
+    """A node is declared dead although its heartbeat has advanced meanwhile."""
     cursor = session.execute("UPDATE node SET stopped_time = ? WHERE id = ? AND stopped_time IS NULL", (now, node))
     return bool(cursor.rowcount == 1)
 
 
 def _observe_once(self: Watch, asked: int, answered: int, heartbeats: Any) -> list[int]:
-    """What is read counts as seen when it was asked for: a slow answer makes living nodes look dead."""
+    """A heartbeat counts as seen at the time of the request: a slow answer makes live nodes look dead."""
     return _observe(self, answered, asked, heartbeats)
 
 
@@ -89,7 +89,7 @@ _observe = Watch.observe
 
 
 def _observe_impatiently(self: Watch, asked: int, answered: int, heartbeats: Any) -> list[int]:
-    """Half a lease is enough."""
+    """A heartbeat that stands still for half a lease counts as dead."""
     self._lease = min(self._lease, 1_500_000)
     return _observe(self, asked, answered, heartbeats)
 
@@ -100,13 +100,13 @@ def _end_of_the_living(self: Neighbours, locks: Any) -> list[int]:
 
 
 def _observe_strangers(self: Neighbours, locks: Any) -> list[int]:
-    """A lock counts as free that was never seen held: its node is on another machine."""
+    """A lock that was never seen held counts as free, although its node is on another machine."""
     return [node for node, lock in locks.items() if lock and not self._is_held(lock)]
 
 
 @contextlib.contextmanager
 def _no_last_call() -> Iterator[None]:
-    """Each node rounds its share down, and what is left is nobody's."""
+    """Each node rounds its share down, and no node claims the rest."""
     with (
         mock.patch.object(cycle, "claims_to_add", lambda share, before, holding: max(0, share.least - holding)),
         mock.patch.object(keeper, "last_call", return_value=-(10**15)),
@@ -115,7 +115,7 @@ def _no_last_call() -> Iterator[None]:
 
 
 def _free_what_is_over(session: Any, work: Any, settings: Any, pool: str, live: Any) -> Any:
-    """A node that has more than its share lets go of the rest, whatever it is doing with it."""
+    """A node that has more than its share releases the rest, including runs in progress."""
     share = _share(session, work, settings, pool, live)
     if share is not None and (over := work.capacities[pool].holding - share.most) > 0:
         own = "SELECT job_id FROM schedule WHERE node_id = ? LIMIT ?"
@@ -127,7 +127,7 @@ _share = cycle._share
 
 
 def _renewed_at_the_answer(self: Keeper, now: int) -> None:
-    """The lease counts from when the answer came."""
+    """The lease counts from the arrival of the answer."""
     _turn(self, now)
     if self.lease._sent == now:
         self.lease.renewed(self._clock.monotonic())
@@ -137,7 +137,7 @@ _turn = Keeper._run_cycle
 
 
 def _forget_the_rest(self: Keeper, message: object) -> None:
-    """What was claimed while the lease was over is given up together with what was ended."""
+    """Claims made after the end of the lease are released together with those of the ended runs."""
     if isinstance(message, keeper.Abandoned):
         self._held.clear()
     _receive(self, message)
@@ -147,7 +147,7 @@ _receive = Keeper._receive
 
 
 def _outcome_is_known(self: Keeper, error: Any, now: int) -> None:
-    """After a commit with an unknown outcome the keeper goes on as if it had been done."""
+    """After a commit with an unknown outcome the keeper continues as if it had succeeded."""
     if isinstance(error, keeper.OutcomeUnknown):
         self._outcomes.clear()
         self._reconcile = False
@@ -158,7 +158,7 @@ _database_away = Keeper._database_away
 
 
 def _lose_silently(job: Any, current: Any, *rest: Any) -> lifecycle.Decision:
-    """What was lost is not run again."""
+    """A lost run is not run again."""
     decision = _lose(job, current, *rest)
     return decision._replace(state=decision.state._replace(ready=None)) if decision.run is not None else decision
 
@@ -167,18 +167,18 @@ _lose = lifecycle.after_loss
 
 
 def _never_guarded(job: Any, current: Any, *rest: Any) -> lifecycle.Decision:
-    """A run that takes its node down at once is never known to have begun."""
+    """A loss is neither counted nor sets `guarded`, so a run that kills its node at once is repeated without end."""
     decision = _lose(job, current, *rest)
     return decision._replace(state=decision.state._replace(guarded=False, losses=0))
 
 
 def _keep_claimed(current: Any) -> Any:
-    """What was not started stays claimed."""
+    """A claim whose run was not started is kept."""
     return current._replace(started=None)
 
 
 def _vanish_at_once(self: Keeper, done: Any) -> None:
-    """A claim that has vanished is held no more, although its run is only now being ended."""
+    """A claim that has vanished is dropped at once, although its run is still being ended."""
     for job_id in done.vanished:
         self._held._claims.pop(job_id, None)
     _announce(self, done)
@@ -189,7 +189,7 @@ def _orphan(self: FakeWorker) -> None:
 
 
 def _adopt_at_once(self: Keeper, done: Any) -> None:
-    """Claims of nodes that are not registered are taken as soon as they are seen."""
+    """Claims of unregistered nodes are taken over as soon as they are seen."""
     _announce(self, done)
     for one in done.unregistered or ():
         self._take_over_unregistered(one)
@@ -199,7 +199,7 @@ _announce = Keeper._announce
 
 
 def _empty_hands(self: Processor, worker: Any, claim: Any, wall: int, monotonic: int) -> bool:
-    """What is claimed anew begins beside what of the same job has not ended."""
+    """A new claim of a job starts while the job's previous run has not ended."""
     given = _give(self, worker, claim, wall, monotonic)
     self._in_flight.clear()
     return given
@@ -209,18 +209,18 @@ _give = Processor._start
 
 
 def _forget_the_line(self: Processor, worker: Worker) -> None:
-    """What is taken out of a worker's line goes nowhere."""
+    """Orders revoked from a worker are dropped."""
     worker.revoke_prefetched(self._clock.wall(), self._clock.monotonic())
 
 
 def _take_back_a_copy(self: FakeWorker) -> int:
-    """The worker has and runs what has been taken back."""
+    """The worker keeps and runs revoked orders."""
     return len(self._orders)
 
 
 @contextlib.contextmanager
 def _no_marks() -> Iterator[None]:
-    """Nobody knows which runs had begun, and nobody minds."""
+    """There is no start journal, and no lost run sets `guarded`."""
     with (
         mock.patch.object(lifecycle, "after_loss", _never_guarded),
         mock.patch.object(MemoryStartJournal, "read", return_value={}),
@@ -229,7 +229,7 @@ def _no_marks() -> Iterator[None]:
 
 
 def _share_before_hearing(self: Worker) -> None:
-    """What has been read goes to the run in progress, although that may have told its end meanwhile."""
+    """Output that has been read goes to the run in progress, although that run may have ended meanwhile."""
     _read(self)
     self.output_so_far()
 
@@ -238,7 +238,7 @@ _read = Worker.read
 
 
 def _share_everything(self: Split, mark: bytes) -> Chunk | None:
-    """A run that is over is given all that has been read."""
+    """A run that has ended gets all output that has been read."""
     share = _end(self, mark)
     return None if share is None else (share[0] + self.rest()[0], 0)
 
@@ -247,12 +247,12 @@ _end = Split.end
 
 
 def _read_half(self: MemorySpool, place: Place) -> ClaimUpdate:
-    """The states of what was spooled are kept, and not the runs."""
+    """The job states in the spool are kept, and the runs are not."""
     return self._kept[place.start]._replace(run=None)
 
 
 def _drop_and_count_on(self: Outcomes, updates: Any) -> None:
-    """What is written counts as if it waited still."""
+    """Outcomes that have been written still count as waiting."""
     waiting = self._budget.waiting
     _drop_outcomes(self, updates)
     self._budget.waiting = waiting
@@ -262,7 +262,7 @@ _drop_outcomes = Outcomes.drop
 
 
 def _spool_and_forget(self: Outcomes, job_id: int, one: Any) -> ClaimUpdate | None:
-    """What is in the spool alone is taken for something that cannot be read, and nobody is told."""
+    """An outcome that is only in the spool counts as unreadable, and nothing is logged."""
     del self._waiting[job_id]
     return None
 
@@ -270,7 +270,7 @@ def _spool_and_forget(self: Outcomes, job_id: int, one: Any) -> ClaimUpdate | No
 def _claim_the_lowest_first(
     session: Any, node: int, pool: str, until: int, limit: int, without: Any, firsts: dict[int, int | None]
 ) -> list[Any]:
-    """What a node has room for it takes from below."""
+    """A node claims the jobs of the lowest priority first."""
     return _claim_all(session, node, pool, until, limit, without, dict(reversed(firsts.items())))
 
 
@@ -278,7 +278,7 @@ _claim_all = table.claim
 
 
 def _put_below(self: WorkQueue, claim: Any, moment: int) -> None:
-    """What waits for a worker comes out of the queue by the lowest priority first."""
+    """The queue returns the jobs of the lowest priority first."""
     _put(self, claim, moment)
     self._heaps = dict(sorted(self._heaps.items()))
 
@@ -287,7 +287,7 @@ _put = WorkQueue.put
 
 
 def _overtake_by_a_hundred(session: Any, work: Any, settings: Any, pool: str, want: Any, done: Any) -> None:
-    """What waits here is overtaken only by what is far above it."""
+    """A waiting job is overtaken only by jobs of a much higher priority."""
     _overtake(session, work, settings, pool, want._replace(above=want.above + 50), done)
 
 
@@ -295,7 +295,7 @@ _overtake = cycle._claim_higher
 
 
 def _find_those_above(session: Any, pool: str, known: Any = (0,), without: Any = NOTHING) -> dict[int, int | None]:
-    """Of the priorities, those below 0 are overlooked."""
+    """Priorities below 0 are not found."""
     return {priority: first for priority, first in _first_ready(session, pool, known, without).items() if priority >= 0}
 
 
@@ -303,7 +303,7 @@ _first_ready = table.first_ready
 
 
 def _shrink_silently(self: Output, most: int) -> None:
-    """What there is no room for is dropped, and its place says nothing."""
+    """Output without room is dropped without a notice."""
     lost = self.lost
     _shrink(self, most)
     self.lost = lost
@@ -362,7 +362,7 @@ MUTANTS: dict[str, Mutant] = {
     "what is below the usual priority is not found": _instead(table, "first_ready", _find_those_above),
 }  # fmt: skip
 
-# Where to look first: a seed that has found it. When the code changes, another may; the search goes on from 0.
+# Seeds that have found each bug, tried first. After a change of the code another seed may; the search then starts at 0.
 HINTS = {
     "results are not fenced": 9,
     "a claim does not move the token": 42,

@@ -1,8 +1,8 @@
-"""The way to the one database of a simulated world: real SQL on a real SQLite, behind a network that fails.
+"""The database of a simulation: real SQL on a real SQLite, behind a simulated network that fails.
 
-A transaction takes effect at one moment of the world; what fails is the way there and back. The rules of a broken
-connection are the real ones: a request may be lost, an answer may be lost or late, a commit may be done and never heard
-of, a conflict may ask for the whole transaction again.
+A transaction takes effect at one moment; requests and answers may fail. The rules of a broken connection are the real
+ones: a request may be lost, an answer may be lost or late, a commit may be done without an answer, and a conflict may
+require the whole transaction to be repeated.
 """
 
 import sqlite3
@@ -25,11 +25,11 @@ class Cut(Exception):
 
 
 class Refused(Exception):
-    """The database does not take it: it is full, or read-only."""
+    """The database refuses to write: it is full, or read-only."""
 
 
 class Conflict(Exception):
-    """Another transaction got in the way."""
+    """A conflict with another transaction."""
 
 
 class Database:
@@ -41,28 +41,28 @@ class Database:
         schema.upgrade(self.connection, Sqlite(), TARGET)
 
     def rows(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        """What is in it; for those who check the world from outside."""
+        """The rows of a query, for checks from outside."""
         return self.connection.execute(sql, parameters).fetchall()
 
 
 class Line:
-    """What the network does to one node, as long as it is set so."""
+    """The present faults of the network for one node."""
 
     def __init__(self) -> None:
         self.cut = False  # nothing gets through
         self.full = False  # the database refuses to write
         self.slow = 0  # the longest delay of a request, and of an answer, in µs
-        self.lose = 0.0  # how many commits have an unknown outcome
-        self.conflict = 0.0  # how many commits have to be repeated
+        self.lose = 0.0  # the part of commits with an unknown outcome
+        self.conflict = 0.0  # the part of commits that must be repeated
         self.mended_at = 0
 
     def is_free(self) -> bool:
-        """Whether nothing is done to it."""
+        """Whether there is no fault."""
         return not (self.cut or self.full or self.slow or self.lose or self.conflict)
 
 
 class Wire:
-    """A connection of a node, as the driver gives it."""
+    """A connection of a node, with the interface of the driver."""
 
     def __init__(self, node: Any) -> None:
         self._node = node
@@ -76,7 +76,7 @@ class Wire:
 
 
 class Cursor:
-    """Runs statements; the time they take passes at the begin and at the commit."""
+    """Runs statements. The time for the network passes at the begin and at the commit."""
 
     def __init__(self, node: Any, connection: sqlite3.Connection) -> None:
         self._node = node
@@ -92,7 +92,7 @@ class Cursor:
         return self._cursor.execute(sql, parameters)
 
     def _effect(self, name: str) -> None:
-        """A crash point; what breaks here, breaks the connection, and with it the transaction."""
+        """A crash point. A failure here breaks the connection and ends the transaction."""
         try:
             self._node.effect(name)
         except BaseException:
@@ -119,7 +119,7 @@ class Cursor:
     def _wait(self, duration: int) -> None:
         line, ends = self._node.line, self._node.cluster.events.now + duration
         if not line.is_free():
-            line.mended_at = max(line.mended_at, ends)  # it may be waited for beyond the end of the fault
+            line.mended_at = max(line.mended_at, ends)  # the node may wait beyond the end of the fault
         self._node.sleep(duration)
 
     def _commit(self) -> None:
@@ -176,7 +176,7 @@ class _Dialect(Sqlite):
 
 
 class NodeStore(Store):
-    """jobd's own store, over the network of a node."""
+    """jobd's own store, over a node's network."""
 
     def __init__(self, node: Any) -> None:
         self.target = TARGET
@@ -188,7 +188,7 @@ class NodeStore(Store):
 
 
 class _Here:
-    """Who is at the database itself: no network between."""
+    """A client on the database's machine, without a network."""
 
     def __init__(self, cluster: Any) -> None:
         self.cluster = cluster
@@ -202,5 +202,5 @@ class _Here:
 
 
 def local_store(cluster: Any) -> Store:
-    """The store of a person who is at the database: edits take effect at once."""
+    """The store of a user on the database's machine: edits take effect at once."""
     return NodeStore(_Here(cluster))

@@ -1,5 +1,5 @@
-"""A node of a simulated world: the real engine (dispatch loop, WorkQueue, Processor, keeper, lease), on seams that the
-world owns. It may be frozen, killed, stopped and started again.
+"""A simulated node: the real engine (dispatch loop, WorkQueue, Processor, keeper, lease) on the simulation's seams. It
+may be frozen, killed, stopped and started again.
 """
 
 import os
@@ -19,12 +19,12 @@ from tests.simulation.fake_workers import FakeSpawner, FakeWorker
 from tests.simulation.network import Line, NodeStore
 
 EPOCH = 1_798_761_600 * SECOND  # 2027-01-01 00:00 UTC
-TIGHT = 4_000  # bytes that a daemon may hold of what runs return and print: a few outcomes
+TIGHT = 4_000  # bytes of results and output that a daemon may buffer: a few outcomes
 LAG = 200  # µs, at most, from a wake-up to the step
 
 
 class NodeClock:
-    """A node's clocks: its wall clock may be wrong, its monotonic clock counts from when it likes."""
+    """A node's clocks: its wall clock may be wrong, and its monotonic clock starts at any value."""
 
     def __init__(self, cluster: Any, offset: int) -> None:
         self._cluster = cluster
@@ -33,7 +33,7 @@ class NodeClock:
         self.set_at = -(10**12)
 
     def set(self, skew: int) -> None:
-        """Somebody sets the wall clock."""
+        """Set the wall clock `skew` µs ahead of the true time."""
         self.skew, self.set_at = skew, self._cluster.events.now
 
     def wall(self) -> int:
@@ -44,7 +44,7 @@ class NodeClock:
 
 
 class SimMailbox(Mailbox):
-    """A mailbox whose reader is woken by the world."""
+    """A mailbox whose reader is woken by the simulation."""
 
     _numbers = -1
 
@@ -71,11 +71,11 @@ class SimMailbox(Mailbox):
 
 
 class Died(BaseException):
-    """The process ends here, at a crash point."""
+    """The process dies here, at a crash point."""
 
 
 class MemoryStartJournal:
-    """What a machine remembers of beginnings."""
+    """A machine's start journal."""
 
     def __init__(self, effect: Callable[[str], None]) -> None:
         self._effect = effect
@@ -90,7 +90,7 @@ class MemoryStartJournal:
 
 
 class MemorySpool:
-    """What a machine remembers of outcomes; a place is a number."""
+    """A machine's spool; a place in it is a number."""
 
     def __init__(self, effect: Callable[[str], None]) -> None:
         self._effect = effect
@@ -120,7 +120,7 @@ class MemorySpool:
 
 
 class SimLocks:
-    """A daemon's lock, and what it sees of those of other daemons on its machine."""
+    """A daemon's lock, and its view of the locks of other daemons on its machine."""
 
     def __init__(self, node: Any) -> None:
         self._node = node
@@ -133,14 +133,14 @@ class SimLocks:
 
 
 class Node:
-    """A daemon and what it runs; some have a machine for themselves, some have neighbours."""
+    """A daemon and its workers. Several nodes may be on one machine."""
 
     def __init__(self, cluster: Any, number: int) -> None:
         self.cluster = cluster
         self.number = number
         self.instance = f"instance {number}"
         self.machine = number
-        self.settings: Settings | None = None  # of its own; None: the world's
+        self.settings: Settings | None = None  # its own; None: those of the simulation
         self.clock = NodeClock(cluster, cluster.random.randrange(10**9))
         self.line = Line()
         self.marks, self.spool = MemoryStartJournal(self.effect), MemorySpool(self.effect)
@@ -152,8 +152,8 @@ class Node:
         self.frozen_until = 0
         self.froze_whole = False
         self.thawed_at = -(10**12)
-        self.alone_until = -(10**12)  # when its keeper last went on without having heard of another node
-        self.life = 0  # counts the daemons, so that what was meant for one does not reach the next
+        self.alone_until = -(10**12)  # when its keeper last continued without a sign of another node
+        self.life = 0  # counts the daemons, so that an event for one does not reach the next
         self.locked_by = 0  # the newest of them
         self._nap = 0  # counts the keeper's sleeps
         self._napping = False  # the keeper waits for its inbox
@@ -162,7 +162,7 @@ class Node:
     # The daemon's life
 
     def start(self) -> None:
-        """A daemon starts, as soon as nothing is left of the one before it."""
+        """Start a daemon, as soon as the previous daemon's processes have ended."""
         if self.up:
             return
         if any(fake_worker.alive for fake_worker in self.fake_workers):
@@ -199,7 +199,7 @@ class Node:
         self.wake()
 
     def crash(self, restart_after: int) -> None:
-        """Everything of the daemon ends at once; its runs end as fast as their guardians can kill them."""
+        """Kill the daemon; its runs end as fast as their guardians can kill them."""
         if not self.up:
             return
         self.cluster.trace(f"node {self.number} (id {self.engine.node}) crashes")
@@ -210,7 +210,7 @@ class Node:
         self.cluster.events.after(restart_after, self.start)
 
     def stop(self, now: bool) -> None:
-        """SIGTERM, or two of them."""
+        """Send SIGTERM, twice with `now`."""
         if self.up and self.engine.node:
             self.cluster.trace(f"node {self.number} (id {self.engine.node}) is stopped{' now' if now else ''}")
             if now:
@@ -220,7 +220,7 @@ class Node:
             self.wake()
 
     def freeze(self, duration: int, whole: bool) -> None:
-        """The daemon stands still, or with `whole` all of the machine."""
+        """Freeze the daemon, or with `whole` the machine."""
         if self.up and self.cluster.events.now >= self.frozen_until:
             what = "machine" if whole else "daemon"
             self.cluster.trace(f"{what} {self.number} is frozen for {duration / SECOND:.1f} s")
@@ -229,30 +229,30 @@ class Node:
             self.cluster.events.at(self.frozen_until, self._thaw)
 
     def suspended(self) -> bool:
-        """Whether its runs stand still."""
+        """Whether its runs are frozen."""
         return self.froze_whole and self.cluster.events.now < self.frozen_until
 
     def undisturbed_since(self) -> int | None:
-        """Since when it has been up, awake and well connected; None: it is not."""
+        """The moment since which it has been up, not frozen and connected without faults; None: it is not."""
         if not self.up or self.cluster.events.now < self.frozen_until or not self.line.is_free():
             return None
         return max(self.up_since, self.thawed_at, self.line.mended_at)
 
     def holds(self, life: int) -> bool:
-        """Whether anything lives of this daemon: itself, or what it runs, whose guardians hold its lock on."""
+        """Whether this daemon's lock is held: by itself, or by a guardian of its runs."""
         return (self.up and life == self.life) or (
             life == self.locked_by and any(fake_worker.alive for fake_worker in self.fake_workers)
         )
 
     def effect(self, name: str) -> None:
-        """Something is about to reach beyond the process, or just has: a crash point."""
+        """A crash point, just before or after an effect outside of the process."""
         if self.up:
             self.on_effect(name)
 
     # Time
 
     def own(self, delay: int, what: Callable[[], None]) -> None:
-        """Have something happen on this machine: later when it is frozen as a whole."""
+        """Call `what` on this machine after `delay`, or when the machine thaws."""
 
         def happen() -> None:
             if self.suspended():
@@ -263,23 +263,22 @@ class Node:
         self.cluster.events.after(max(0, delay), happen)
 
     def sleep(self, duration: int) -> None:
-        """The keeper waits for the network."""
+        """Let the keeper wait for the network."""
         self._nap += 1
         nap, life = self._nap, self.life
         self.cluster.events.after(duration, lambda: self._end_nap(life, nap))
         self._fiber.park()
 
     def wake(self) -> None:
-        """The dispatch loop has something to do."""
+        """Wake the dispatch loop."""
         self._step_by(self.cluster.events.now + self.cluster.random.randrange(LAG))
 
     def overhear(self) -> None:
-        """A run prints."""
+        """A run has printed."""
         if self.cluster.loud:
             self._step_by(self.cluster.events.now + self.cluster.voice.randrange(LAG))
 
-    # Inside
-
+    # Internal
     def _end(self) -> None:
         self.up = False
         self.life += 1
@@ -336,7 +335,7 @@ class Node:
             self._step_by(self.cluster.events.now + round(timeout * SECOND) + self.cluster.random.randrange(LAG))
 
     def _in_any_order(self, ready: set[int]) -> list[int]:
-        """As the operating system may name them; a set would go by the numbers of all worlds before this one."""
+        """Order descriptors at random, as the operating system may. A set's order would depend on earlier seeds."""
         return self.cluster.order.sample(sorted(ready), len(ready))
 
     def _nap_until_mail(self, timeout: int | None) -> None:

@@ -1,11 +1,11 @@
-"""What a priority promises (decision 0022), checked from outside in every simulated world.
+"""The promises of priorities (decision 0022), checked from outside in every simulation.
 
     free jobs ──a claim──▶ the queue of a node ──an order──▶ worker
 
-- A claim takes no job while it leaves one of a higher priority that was ready when the node's turn began.
-- A node gives no order while a job of a higher priority waits in its queue and is ready.
-- A node that is alone, and whose queue is full, claims in its next turn what is to begin before the jobs that its
-  workers would start next: as many as it has workers.
+- A claim takes no job while it leaves one of a higher priority that was ready when the node's cycle began.
+- A node sends no order while a job of a higher priority waits in its queue and is ready.
+- A node that is alone and whose queue is full claims in its next cycle the jobs that must start before those that its
+  workers would start next, up to the number of its workers.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from jobd.lifecycle import MAX_TOKEN
 from jobd.wire import Order
 from tests.simulation.events import Violation
 
-UNHEARD = 3 * SECOND  # a lease: so long a node whose free jobs had one priority may not have heard of another
+UNHEARD = 3 * SECOND  # a lease: for so long, a node whose free jobs had one priority may not know of another
 
 
 class _Free(NamedTuple):
-    """A job that nobody has claimed and that is ready."""
+    """A ready job that no node has claimed."""
 
     job_id: int
     token: int
@@ -30,15 +30,15 @@ class _Free(NamedTuple):
 
 
 class Priorities:
-    """What has been claimed, and by which priority."""
+    """The claims and their priorities."""
 
     def __init__(self, cluster: Any) -> None:
         self._cluster = cluster
         self._claims: dict[tuple[int, int], int] = {}  # by job and token, the priority
-        self._of_turn: dict[int, list[int]] = {}  # by machine, the priorities of what its turn has claimed
+        self._of_turn: dict[int, list[int]] = {}  # by machine, the priorities of the jobs claimed in its cycle
 
     def committed(self, node: Any) -> None:
-        """A transaction of a node has been committed."""
+        """A node has committed a transaction."""
         keeper = node.engine.keeper
         sql = "SELECT job_id, token, priority FROM schedule WHERE node_id = ? AND node_id <> 0 AND token <= ?"
         held = {
@@ -52,24 +52,24 @@ class Priorities:
         self._of_turn.setdefault(node.number, []).extend(claimed.values())
         took = node.clock.monotonic() - keeper.last_cycle_at
         if node.clock.set_at >= self._cluster.events.now - took:
-            return  # nobody can say what was ready
+            return  # it is unknown which jobs were ready
         least = min(claimed.values())
         for one in self._free(node.clock.wall() - took):
             if one.priority > least and one.job_id not in keeper._unknown_tasks:
                 raise Violation(f"node {keeper._node} has left {one} and claimed, by job and token, {claimed}")
 
     def given(self, node: Any, order: Order) -> None:
-        """A node gives an order to a worker."""
+        """A node sends an order to a worker."""
         ((job_id,),) = self._cluster.database.rows("SELECT id FROM job WHERE name = ?", (order.job,))
         priority = self._claims.get((job_id, order.token))
         if priority is None:
-            return  # somebody's hands have changed the token
+            return  # a manual edit has changed the token
         for item in _live(node.engine.pools[DEFAULT_POOL].queue):
             if item.state.priority > priority and (item.state.ready or 0) <= node.clock.wall():
                 raise Violation(f"{order.job} ({priority}) begins before {item.job.name} ({item.state.priority})")
 
     def turn(self, node: Any, turn: Callable[[int], None], now: int) -> None:
-        """A node takes a turn: nothing ready may be left that is to begin before what waits here."""
+        """Run a node's cycle and check it: no ready job may be left that must start before those that wait here."""
         self._of_turn[node.number] = []
         before, keeper = self._to_overtake(node), node.engine.keeper
         number = keeper._node
@@ -82,7 +82,7 @@ class Priorities:
             raise Violation(f"node {number} has left {overlooked}, which are to begin before what waits there")
 
     def _to_overtake(self, node: Any) -> list[_Free]:
-        """What is to begin before one of the jobs that the workers of this node would start next."""
+        """The free jobs that must start before one of those that this node's workers would start next."""
         engine, wall = node.engine, node.clock.wall()
         if not _is_alone(node) or engine.keeper._draining or not engine.budget.calm:
             return []
@@ -104,7 +104,7 @@ class Priorities:
 
 
 def _is_alone(node: Any) -> bool:
-    """Whether a node serves the pool, and no other does."""
+    """Whether this node serves the pool and no other node does."""
     if DEFAULT_POOL not in node.engine.pools.names():
         return False
     return not node.engine.pools[DEFAULT_POOL].shared and node.engine.keeper._shares.get(DEFAULT_POOL) is None

@@ -1,4 +1,4 @@
-"""Seeds that are named: those that failed once."""
+"""Lists of seeds that have failed once."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""Nodes whose workers are all in long runs, in simulated time: what waits there a free neighbour runs, and nothing is
-handed round among nodes that have no worker free."""
+"""Nodes whose workers are all in long runs, in simulated time: a node with free workers runs the jobs that wait there,
+and busy nodes do not pass jobs to each other."""
 
 import pytest
 
@@ -16,7 +16,7 @@ SHORTS = 20
 
 
 class Scenario(SimCluster):
-    """The first of two nodes with two workers each has claimed two long jobs and the short ones behind them."""
+    """The first of two nodes, with two workers each, has claimed two long jobs and the short jobs after them."""
 
     def __init__(self, seed: int, longs: int) -> None:
         super().__init__(seed)
@@ -34,7 +34,7 @@ class Scenario(SimCluster):
         self.events.run(JOIN + 20 * SECOND)
 
     def began_on(self, kind: str) -> dict[str, tuple[int, int]]:
-        """Where and when each job of this kind began."""
+        """The node and the time of the start of each job of this kind."""
         return {began.job: (began.node, began.at) for began in self.checks.began if began.job.startswith(kind)}
 
     def tokens(self, condition: str = "1") -> dict[str, int]:
@@ -61,7 +61,7 @@ def test_what_waits_behind_long_runs_a_node_that_is_free_runs_within_a_second(se
     shorts = scenario.began_on("short")
     assert len(shorts) == SHORTS
     assert {node for node, _ in shorts.values()} == {2}
-    # The first node hears of the second at its next look around, a poll later.
+    # The first node notices the second at its next check of its peers, a poll later.
     assert max(at for _, at in shorts.values()) <= JOIN + 2 * SECOND
 
 

@@ -1,7 +1,7 @@
-"""A daemon that dies at every point between two effects, one after the other; each time what follows must be right.
+"""A daemon dies at every point between two effects, one point in each test; the later state must be right.
 
-The points are counted while a fixed scenario runs (statements, commits, orders to workers, marks, the spool), so a new
-step is a new point by itself, and is died at in the same build.
+The points are counted while a fixed scenario runs (statements, commits, orders to workers, the start journal, the
+spool), so a new step automatically is a new point, which is tested in the same build.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from tests.simulation.node import EPOCH, Died, Node
 TROUBLE = 15 * SECOND
 REST = 20 * SECOND
 KEPT = 3  # runs of a job
-KNOWN = {  # a new kind of effect is first thought about, then named here
+KNOWN = {  # consider a new kind of effect before you add it here
     "BEGIN IMMEDIATE", "COMMIT", "committed", "DELETE FROM job_change", "DELETE FROM output", "DELETE FROM run",
     'INSERT INTO "output"', 'INSERT INTO "run"', 'INSERT INTO "schedule"',
     "INSERT INTO node", "SELECT", "UPDATE installation SET",
@@ -31,8 +31,8 @@ KNOWN = {  # a new kind of effect is first thought about, then named here
 
 
 class Scenario(SimCluster):
-    """Jobs that succeed, fail and retry, wait, last, print and are guarded; a database that is away once; of each job
-    only the last runs are kept. One node, or a second one that takes over what the first had.
+    """Jobs that succeed, fail and retry, wait, take long, print and are guarded; a database that is unavailable once.
+    Only the last runs of each job are kept. One node, or a second one that takes over the claims of the first.
     """
 
     def __init__(self, nodes: int, die_at: int, how: str) -> None:
@@ -96,7 +96,7 @@ class Scenario(SimCluster):
 
 @cache
 def points(nodes: int) -> list[str]:
-    """The points of the undisturbed scenario, in order."""
+    """The points of the scenario without a crash, in order."""
     scenario = Scenario(nodes, 0, "kill")
     scenario.run()
     return scenario.seen

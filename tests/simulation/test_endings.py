@@ -1,5 +1,5 @@
-"""A run that is ended without a record is over only when its process is dead. Until then its node keeps the claim. When
-the node leaves, the runs that had begun are recorded as lost."""
+"""A run that is stopped without a record has ended only when its process is dead. Until then its node keeps the claim.
+When the node signs off, the runs that had started are recorded as lost."""
 
 import pytest
 
@@ -14,9 +14,9 @@ from tests.simulation.cluster import SimCluster
 from tests.simulation.fake_workers import KILL_TAKES, Act
 from tests.simulation.node import Node
 
-JOINS = SECOND  # the second node, when the first has begun all
-HANDS = 3 * SECOND
-KILLING = SECOND  # how long a process takes to die here
+JOINS = SECOND  # when the second node starts: the first has started all runs
+HANDS = 3 * SECOND  # when the manual edit is made
+KILLING = SECOND  # the time until a killed process is dead
 END = 120 * SECOND
 JOBS = ("rerun", "fail")  # the names of the jobs, and their `on_lost`
 MOVED = "UPDATE schedule SET token = token + 7"
@@ -33,8 +33,8 @@ class Scenario(SimCluster):
         super().__init__(1)
         self.settings = self.settings._replace(stop_timeout=10 * SECOND, on_db_loss="kill")
         self.nodes = [Node(self, number) for number in (1, 2)]
-        self.acts: list[Act] = []  # what becomes of the first runs of "rerun"; the others go on for ever
-        self.meddling = True  # tokens are what somebody's hands have made them
+        self.acts: list[Act] = []  # the behaviour of the first runs of "rerun"; all other runs never end
+        self.meddling = True  # tokens are edited manually
 
     def run(self) -> None:
         self._add(*(self._job(how, None, Options(on_lost=how), self._lasts, runonce=True, retries=9) for how in JOBS))
@@ -46,29 +46,29 @@ class Scenario(SimCluster):
         return self.acts.pop() if self.acts and order.job == "rerun" else Act(10**9, "never")
 
     def write(self, sql: str) -> None:
-        """Somebody's hands."""
+        """Edit the database with SQL."""
         self._store.transact(lambda session: session.execute(sql) and None)
 
     def beat(self) -> None:
-        """The first node compares its claims with the table now."""
+        """Let the first node compare its claims with the table now."""
         self.tell(Abandoned({}))
 
     def tell(self, message: object) -> None:
-        """The keeper of the first node has mail."""
+        """Send the keeper of the first node a message."""
         self.nodes[0].engine.keeper.inbox.put(message)
 
     def lease_ends(self) -> None:
-        """The first node's lease is over."""
+        """End the first node's lease."""
         for processor in self.nodes[0].engine.pools:
             processor.abandon_all("the lease is over")
 
     def sign_off(self, its: Keeper) -> None:
-        """The first node signs off, and the database has just come back."""
+        """Let the first node sign off, just after the database has come back."""
         self.nodes[0].line.cut = False
         sign_off(its)
 
     def began(self, job: str) -> list[int]:
-        """When each run of a job began."""
+        """The start of each run of a job."""
         return [one.at for one in self.checks.began if one.job == job]
 
     def outcomes(self) -> list[tuple[str, str]]:
@@ -86,7 +86,7 @@ def _dying_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_still_being_ended_is_not_given_on_at_a_heartbeat_that_comes_early(token: str) -> None:
     scenario = Scenario()
     scenario.events.at(HANDS, lambda: scenario.write(token))
-    scenario.events.at(HANDS, lambda: scenario.tell(Drain()))  # the other node is to have it
+    scenario.events.at(HANDS, lambda: scenario.tell(Drain()))  # so that the other node takes the job
     for step in range(40):
         scenario.events.at(HANDS + step * SECOND // 20, scenario.beat)
     scenario.run()
@@ -109,9 +109,9 @@ def test_a_node_does_not_leave_while_what_it_ran_is_still_being_ended(token: str
 def test_what_was_ended_with_the_lease_is_lost_also_when_its_node_leaves_at_that_moment(
     back_at_the_end: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job for which twice is worse than none is not run again, and the other one is."""
+    """The job with `on_lost = "fail"` is not run again, and the other one is."""
     scenario = Scenario()
-    if back_at_the_end:  # the database is away until the node gives up waiting for it
+    if back_at_the_end:  # the database is unavailable until the node stops waiting for it
         scenario.settings = scenario.settings._replace(lease=3 * SIGN_OFF_TIMEOUT)
         scenario.events.at(HANDS, lambda: setattr(scenario.nodes[0].line, "cut", True))
         monkeypatch.setattr(Keeper, "_sign_off", lambda its: scenario.sign_off(its))
@@ -124,7 +124,7 @@ def test_what_was_ended_with_the_lease_is_lost_also_when_its_node_leaves_at_that
 
 @pytest.mark.parametrize("since", range(0, 2000, 200))
 def test_a_retry_whose_claim_has_passed_on_is_ended_before_another_node_runs_it(since: int) -> None:
-    """Its result is refused `since` ms after HANDS, anywhere between two heartbeats; it is running again then."""
+    """Its result is refused `since` ms after HANDS, at any point between two heartbeats; by then it runs again."""
     moved = HANDS + since * MILLISECOND
     scenario = Scenario()
     scenario.acts = [Act(moved + SECOND // 20, "failed")]
@@ -137,7 +137,7 @@ def test_a_retry_whose_claim_has_passed_on_is_ended_before_another_node_runs_it(
 def test_a_node_that_was_alone_ends_what_others_took_over_as_soon_as_it_hears_of_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With on_db_loss = "finish" it may go on till then (docs/reliability.md): no check of a world minds that."""
+    """With on_db_loss = "finish" it may continue until then (docs/reliability.md), so the checks allow it."""
     monkeypatch.setattr(fake_workers.FakeWorker, "end", lambda self: self.node.own(KILL_TAKES, self.die))
     monkeypatch.setattr(network, "DEADLINE", MILLISECOND)
     monkeypatch.setattr(outage, "RETRY_LAST", MILLISECOND)
@@ -149,7 +149,7 @@ def test_a_node_that_was_alone_ends_what_others_took_over_as_soon_as_it_hears_of
 
 
 def cut_off(mended_at: int) -> Scenario:
-    """The first node is cut off when it is alone, and somebody's hands have taken its claims away."""
+    """The first node is cut off when it is alone, and a manual edit has removed its claims."""
     scenario = Scenario()
     scenario.settings = scenario.settings._replace(on_db_loss="finish")
     scenario.events.at(JOINS - 2, lambda: setattr(scenario.nodes[0].line, "cut", True))

@@ -1,5 +1,5 @@
-"""Nodes beside each other, in simulated time: each runs its share, no job is late for being handed over, and nothing
-that one node cannot run waits for it."""
+"""Several nodes in simulated time: each runs its share, no job is late because it changes nodes, and a job that one
+node cannot run does not wait for that node."""
 
 from collections import Counter
 from itertools import pairwise
@@ -22,7 +22,7 @@ JOBS = 20
 
 
 class Scenario(SimCluster):
-    """A node has work for three when two more join it."""
+    """One node has work for three when two more nodes join."""
 
     def __init__(self, seed: int, interval: str, jobs: int = JOBS) -> None:
         super().__init__(seed)
@@ -30,7 +30,7 @@ class Scenario(SimCluster):
         self.nodes = [Node(self, number) for number in (1, 2, 3)]
         self.meddling = self.clocks_moved = self.tight = self.ranked = False
         self.interval, self.jobs = interval, jobs
-        self.lacking: set[int] = set()  # nodes whose plugins have not what the jobs want
+        self.lacking: set[int] = set()  # nodes whose plugins lack the task of the jobs
 
     def run(self) -> None:
         options = Options(pool="default")
@@ -51,11 +51,11 @@ class Scenario(SimCluster):
         return Act(self.random.randrange(2 * MILLISECOND), "succeeded")
 
     def spread(self) -> Counter[int]:
-        """How many runs each node began when all had settled."""
+        """The number of runs that each node started after SETTLED."""
         return Counter(began.node for began in self.checks.began if began.at >= JOIN + SETTLED)
 
     def late(self, since: int = SECOND) -> list[tuple[str, int, float]]:
-        """The runs that began later than they should, and by how many ms. (What is due at once is late by nature.)"""
+        """The runs that started late, and by how many ms. (A job that is due immediately is always a little late.)"""
         runs = self.database.rows(
             "SELECT name, number, (started_time - due_time) / 1e3 FROM run JOIN job ON job.id = job_id"
             " WHERE number > 1 AND started_time > due_time + ? AND due_time > ?",
@@ -82,7 +82,7 @@ def test_each_node_soon_runs_its_share_and_no_run_is_late(interval: str, seed: i
 
 @pytest.mark.parametrize("seed", range(5))
 def test_so_it_is_where_jobs_are_due_so_rarely_that_few_are_in_play(seed: int) -> None:
-    """Not as evenly: what a node takes depends on how many are in play when it looks."""
+    """The shares are less even: a node's share depends on how many jobs are in play when it claims."""
     scenario = Scenario(seed, "3s")
     scenario.run()
     assert_even(scenario.spread(), [1, 2, 3], within=0.4)
@@ -132,7 +132,7 @@ def test_what_a_node_has_no_task_for_it_leaves_to_the_others(interval: str, lack
     scenario.lacking = lacking
     scenario.run()
     tries = Counter((began.node, began.job) for began in scenario.checks.began if began.node in lacking)
-    assert max(tries.values()) <= 2  # one before it knew of the others, and one beside them
+    assert max(tries.values()) <= 2  # one before it knew of the others, and one afterwards
     last = max(began.at for began in scenario.checks.began if began.node in lacking)
     ran = {began.node for began in scenario.checks.began if began.at > last}
     assert ran == {1, 2, 3} - lacking
@@ -147,7 +147,7 @@ def test_what_no_node_had_the_task_for_is_tried_again_at_once_when_a_person_asks
     at = JOIN + SETTLED
 
     def ask() -> None:
-        if row == "made anew":  # somebody has deleted it
+        if row == "made anew":  # a user has deleted the row
             scenario._store.transact(lambda session: session.execute("DELETE FROM schedule") and None)
         scenario._do(asked, "job0", EPOCH + at)
 
@@ -158,7 +158,7 @@ def test_what_no_node_had_the_task_for_is_tried_again_at_once_when_a_person_asks
 
 
 def test_once_all_have_their_share_they_look_no_more_often_than_once_a_poll() -> None:
-    """A turn costs a commit: with one job a minute each, three nodes have little to do."""
+    """A cycle costs a commit. With one job a minute each, three nodes have little to do."""
     scenario = Scenario(1, "10s", jobs=3)
     scenario.run()
     seconds = END // SECOND
@@ -178,7 +178,7 @@ def test_claims_do_not_go_to_and_fro(seed: int) -> None:
 
 
 class Crowded(Scenario):
-    """Three nodes with two workers each, and three hundred jobs that are due at once; thirty more are urgent."""
+    """Three nodes with two workers each, three hundred jobs that are due at the same time, and thirty urgent ones."""
 
     def __init__(self, seed: int, urgent_at: int) -> None:
         super().__init__(seed, "")

@@ -1,4 +1,4 @@
-"""Seeds of simulated worlds, and the proof that the simulator can see what it is there to see."""
+"""Simulations of many seeds, and the proof that the simulator finds planted bugs."""
 
 import os
 
@@ -10,7 +10,7 @@ from tests.simulation.mutants import HINTS, MUTANTS
 from tests.simulation.seeds import REGRESSIONS
 
 SEEDS = int(os.environ.get("JOBD_TEST_SEEDS", "100"))  # `make simulate` runs more
-ENOUGH = 1_000  # in so many a planted bug must be found
+ENOUGH = 1_000  # seeds within which a planted bug must be found
 
 
 @pytest.mark.parametrize("seed", REGRESSIONS)
@@ -59,6 +59,6 @@ def test_a_planted_bug_is_found(name: str) -> None:
             with MUTANTS[name]():
                 cluster(seed).run()
         except Exception:
-            cluster(seed).run()  # what fails without the bug too has not found it
+            cluster(seed).run()  # a seed that fails without the bug too has not found it
             return
     pytest.fail(f"{name}: not found in {ENOUGH} seeds")

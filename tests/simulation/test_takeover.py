@@ -1,5 +1,5 @@
-"""With the default lease and poll: whichever of two nodes dies, and however soon after the other has started, what it
-had is taken over in time (Checks.crashed says when)."""
+"""With the default lease and poll: if either of two nodes dies, at any time after the start of the other, its claims
+are taken over in time (Checks.crashed has the limit)."""
 
 from itertools import pairwise
 from typing import Any
@@ -20,7 +20,7 @@ JOINS = 12 * SECOND
 
 
 class Scenario(SimCluster):
-    """A node runs something, a second one joins and runs something else, one of them dies."""
+    """One node runs a job, a second one joins and runs another job, and one of them dies."""
 
     def __init__(self, dies: int, after: int) -> None:
         super().__init__(1)
@@ -40,7 +40,7 @@ class Scenario(SimCluster):
         self._add(self._job(name, None, Options(), lambda order: Act(10**9, "never"), runonce=True))
 
     def _knock(self) -> None:
-        """The one that came last is the first to know."""
+        """Notify the latest node first."""
         if self.nodes[1].up:
             self.nodes[1].engine.keeper.inbox.put(Refresh(lambda trouble: None))
 
