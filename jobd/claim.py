@@ -8,31 +8,34 @@ DROPPED_NOTICE = "[jobd: {:,} bytes of output were dropped here: too much waited
 
 
 class Claim(NamedTuple):
-    """A claimed job: its definition as it was at the claim, and the state to run by."""
+    """A claimed job: its definition at the time of the claim, and the state to run."""
 
     job: Job
     state: JobState
 
 
 class OutputPart(NamedTuple):
-    """What one attempt of a run printed, or so far."""
+    """One part of the output of an attempt."""
 
     job_id: int
     number: int
     attempt: int
     part: int
-    text: str  # empty: there is no such part, unless something was lost
-    keep_from: int = 0  # parts before this one are dropped, so that all together stay within the limit
-    token: int = 0  # fencing token of the claim under which it ran
-    lost: int = 0  # bytes of output before the text, dropped for want of room
+    text: str  # empty: nothing is stored for this part, unless `lost` is set
+    keep_from: int = 0  # parts of the attempt before this number are deleted, to keep its output within the limit
+    token: int = 0  # fencing token of the claim under which the attempt ran
+    lost: int = 0  # bytes of output before the text that were dropped because the buffers were full
 
     def shown(self) -> str:
-        """The text, headed by a line that says what is missing."""
+        """The text, preceded by a notice of the dropped bytes if there are any."""
         return DROPPED_NOTICE.format(self.lost) + self.text if self.lost else self.text
 
 
 class ClaimUpdate(NamedTuple):
-    """What became of a claim: the state as it is now (`node` 0: the job is free again), and what is to be kept."""
+    """The result of a claim: the new state of the job (`node` 0: unclaimed), the finished run, and its output.
+
+    `node` and `token` identify the claim.
+    """
 
     node: int
     token: int

@@ -1,8 +1,7 @@
-"""What time it is. A moment is an `int`: microseconds since 1970-01-01 UTC. A duration is an `int` of microseconds.
+"""Clocks and units. A moment is an `int`: microseconds since 1970-01-01 UTC. A duration is an `int` of microseconds.
 
-Whole numbers neither drift nor round, compare the same in Python and in every database, and know no time zone;
-zones exist only where a schedule or a person needs them. Nothing below the engine asks for the time: the moment is
-an argument.
+Whole numbers neither drift nor round, compare the same in Python and in every database, and have no time zone. Only
+schedules and texts for users have zones. Code below the engine never asks for the time: the moment is an argument.
 """
 
 import time
@@ -17,16 +16,16 @@ DAY = 24 * HOUR
 WEEK = 7 * DAY
 
 EARLIEST = 86_400 * SECOND  # 1970-01-02
-LATEST = 253_370_764_800 * SECOND  # 9999-01-01; datetime ends in 9999, and a time zone may add a day
+LATEST = 253_370_764_800 * SECOND  # 9999-01-01: a time zone may add a day, and datetime ends with the year 9999
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
-    """The two clocks that the engine needs; tests and simulations turn their own by hand."""
+    """The two clocks that the engine needs. Tests and simulations have their own implementation."""
 
     def wall(self) -> int:
-        """The moment it is now. May jump, in either direction."""
+        """The current moment (µs since 1970 UTC). May jump in either direction."""
 
     def monotonic(self) -> int:
         """Microseconds since some fixed point in the past. Never jumps."""
@@ -48,7 +47,7 @@ def to_datetime(moment: int) -> datetime:
 
 
 def from_datetime(value: datetime) -> int:
-    """The moment of `value`; a naive datetime is taken as UTC."""
+    """The moment of `value` (µs); a naive datetime is taken as UTC."""
     if value.tzinfo is None:
         value = value.replace(tzinfo=UTC)
     since = value - _EPOCH
@@ -56,5 +55,5 @@ def from_datetime(value: datetime) -> int:
 
 
 def iso(moment: int) -> str:
-    """ISO 8601 in UTC with microseconds and `Z`, as every JSON document of jobd shows a time."""
+    """ISO 8601 in UTC with microseconds and `Z`: the form of every time in jobd's JSON documents."""
     return to_datetime(moment).isoformat(timespec="microseconds")[:-6] + "Z"

@@ -1,4 +1,4 @@
-"""What a definition of a job means: its options with the defaults filled in, its schedule, and whether it is valid."""
+"""The meaning of a job's definition: its options with the defaults filled in, its schedule, and whether it is valid."""
 
 from jobd.clock import HOUR
 from jobd.errors import BadValue
@@ -11,15 +11,15 @@ BUILT_IN = Options(timeout=0, backoff=0, backoff_max=HOUR, catch_up="once", on_l
 
 
 def with_defaults(job: Job, defaults: Options) -> Job:
-    """`job`, with what its options leave open filled in from `defaults` and then from the built-in values.
+    """`job`, with unset options filled in from `defaults` and then from the built-in values.
 
-    What follows a claim (take, settle, lose, cancel) wants jobs that are filled in.
+    The functions of jobd.lifecycle for claimed jobs (after_claim, after_attempt, after_loss, after_cancel) need this.
     """
     return Job._make((*job[:4], effective(job.options, defaults), *job[5:]))
 
 
 def effective(options: Options, defaults: Options) -> Options:
-    """`options`, with what they leave open filled in from `defaults` and then from the built-in values."""
+    """`options`, with unset values filled in from `defaults` and then from the built-in values."""
     known = _effective.get(id(options))
     if known is not None and known[0] is options and known[1] is defaults:
         return known[2]
@@ -32,13 +32,13 @@ def effective(options: Options, defaults: Options) -> Options:
     return result
 
 
-MAX_EFFECTIVE = 1_024
-# Jobs that are alike share their options (see jobd.store.rows), so this is asked the same again and again.
+MAX_EFFECTIVE = 1_024  # cached entries
+# Jobs with equal options share one object (see jobd.store.rows), so the same object is passed many times.
 _effective: dict[int, tuple[Options, Options, Options]] = {}
 
 
 def schedule_of(job: Job, zone: str) -> Schedule:
-    """When the job is due; `zone` is the node's. Raises BadValue (with the position) for nonsense."""
+    """The job's schedule; `zone` applies if the job names none. Raises BadValue (ScheduleError has the position)."""
     options = job.options
     if options.after_jobs:
         if job.interval is not None or job.runonce:
@@ -61,7 +61,7 @@ def schedule_of(job: Job, zone: str) -> Schedule:
 
 
 def check(job: Job, zone: str) -> Schedule:
-    """The meaning of the job's interval, when all of its definition makes sense. Raises BadValue."""
+    """The job's schedule, after a check of its whole definition. Raises BadValue."""
     check_retry_times(job.retry_times)
     check_options(job.options)
     if job.options.timezone is not None:

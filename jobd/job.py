@@ -1,7 +1,7 @@
-"""What a job is: immutable values and the rules that they obey. No clock, no database, no I/O.
+"""Jobs, their states and their runs as immutable values, with the checks of each value. No clock, no database, no I/O.
 
-A `Job` is the definition, the nine columns of table `job` and its `Options`; a `JobState` is what the table `schedule`
-holds of it, where it stands; a `Run` is one finished execution, a row of the table `run`.
+A `Job` is the definition: the nine columns of the table `job` and its `Options`. A `JobState` is its current position,
+a row of the table `schedule`. A `Run` is one finished execution, a row of the table `run`.
 """
 
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from jobd.dependency import Dependency
 from jobd.errors import BadValue
 
 MAX_BIGINT = 2**63 - 1
-MAX_NAME = 255
+MAX_NAME = 255  # characters: the width of the columns `name` and `task`
 MAX_RETRIES = MAX_BIGINT
 MAX_DURATION = 3_650 * DAY
-MAX_ARGS = 64 * 1024
-MAX_DEPTH = 32
+MAX_ARGS = 64 * 1024  # bytes of JSON
+MAX_DEPTH = 32  # levels of nested arguments
 DEFAULT_POOL = "default"
-MAX_PRIORITY = 100  # and the least is as far below 0
+MAX_PRIORITY = 100  # the lowest is -100
 
 CATCH_UP = ("once", "none", "all")
 ON_LOST = ("rerun", "fail")
@@ -36,26 +36,26 @@ SUCCEEDED, FAILED, TIMED_OUT, LOST, CANCELLED, SKIPPED, SUPERSEDED = OUTCOMES = 
 
 
 class Options(NamedTuple):
-    """What else defines a job. `None` means: as `[defaults]` in jobd.toml says. Durations are microseconds."""
+    """The other part of a definition. `None`: the value of `[defaults]` in jobd.toml. Times and durations are µs."""
 
     task: str | None = None  # None: the task has the job's name
     command: tuple[str, ...] | None = None  # run this program instead of a task
     args: Mapping[str, Any] = {}  # keyword arguments of the task, JSON values
-    secrets: tuple[str, ...] = ()  # names in args that are never shown
+    secrets: tuple[str, ...] = ()  # names of arguments whose values are never shown
     timezone: str | None = None
-    timeout: int | None = None  # 0: none
+    timeout: int | None = None  # 0: no limit
     backoff: int | None = None
     backoff_max: int | None = None
     catch_up: str | None = None
     grace: int | None = None
     pool: str | None = None
-    jitter: int | None = None  # every due time is later by a part of this that depends on the job's name
+    jitter: int | None = None  # limit of the fixed delay of each due time, which is derived from the job's name
     starts: int | None = None  # nothing is due before this moment
     ends: int | None = None  # nor after this one
     skip_dates: tuple[str, ...] = ()  # days on which the job does not run (see jobd.schedule.days)
-    instead: str | None = None  # what becomes of what falls due then: "skip", or "next" working day
+    instead: str | None = None  # for due times on these days: "skip" them, or move them to the "next" working day
     after_jobs: tuple[Dependency, ...] = ()  # due when these jobs have run
-    priority: int = 0  # of the jobs of a pool that are due, the higher begins first
+    priority: int = 0  # ready jobs of a pool with a higher priority start first
     on_lost: str | None = None
     isolation: str | None = None
     paused: bool = False
@@ -65,7 +65,7 @@ PLAIN = Options()  # the options of a job that sets none
 
 
 class Job(NamedTuple):
-    """A definition. Times are moments (see jobd.clock); `id` is 0 before the job is stored."""
+    """A definition. Times are µs since 1970 UTC (see jobd.clock); `id` is 0 before the job is stored."""
 
     name: str
     interval: str | None = None
@@ -80,20 +80,20 @@ class Job(NamedTuple):
 
     @property
     def task(self) -> str:
-        """The entry-point name of the task that this job runs."""
+        """The name of the task that this job runs."""
         return self.options.task or self.name
 
     @property
     def fingerprint(self) -> str:
-        """What its due times are made from beside a time zone; while it stays the same, so do they.
+        """All parts of the definition on which the due times depend, except the time zone.
 
-        That of a state also names the zone that they follow, if they follow one: see jobd.fingerprint.
+        The fingerprint of a job state also names the zone, if the due times follow one: see jobd.fingerprint.
         """
         options = self.options
         bounds = (options.jitter, options.starts, options.ends)
         more = "" if bounds == (None, None, None) else f"|{bounds}"
         if options.skip_dates:
-            from zlib import crc32  # here, because few jobs need it
+            from zlib import crc32  # imported here because few jobs need it
 
             more += f"|{options.instead}{crc32(repr(options.skip_dates).encode())}"
         more += f"|after {','.join(one.key for one in options.after_jobs)}"[:200] if options.after_jobs else ""
@@ -101,36 +101,36 @@ class Job(NamedTuple):
 
 
 class JobState(NamedTuple):
-    """Where a job stands: its row of the table `schedule`. Moments and counts; `node` 0 means unclaimed.
+    """The current position of a job: its row of the table `schedule`. Times are µs; `node` 0 means unclaimed.
 
-    `due` is the due time in hand and `ready` the moment from which it may be claimed (later than `due` on a back-off;
-    `None`: not by itself, because it is paused, done or invalid). `resume` is the regular due time to come back to
-    after a run that a person asked for. `number` counts the job's runs: the run in hand is number `number`. `guarded`
-    is for jobs where twice is worse than none, and for a run that may have taken a node down, nobody knows.
+    `due` is the current due time, and `ready` the moment from which the job may be claimed: later than `due` during a
+    back-off, `None` if the job is paused, done or invalid. `resume` is the scheduled due time to return to after a
+    requested run. `number` is the number of the current run. `guarded` delays a run until its start is committed; it
+    is set for `on_lost = "fail"` and after a loss, or a claim that ended without a known start.
     """
 
     job_id: int
     due: int | None = None
     ready: int | None = None
-    attempt: int = 0  # attempts of the run in hand that have ended
-    losses: int = 0  # times the run in hand was lost with its node
+    attempt: int = 0  # finished attempts of the current run
+    losses: int = 0  # times that the current run was lost with its node
     number: int = 1
-    anchor: int | None = None  # the first due time, to which an interval is aligned for ever
+    anchor: int | None = None  # the first due time, to which an interval is aligned
     resume: int | None = None
-    manual: bool = False  # the run in hand was asked for by a person
+    manual: bool = False  # a user requested the current run
     pool: str = DEFAULT_POOL
-    missed: int = 0  # due times that were not run, since the job began
-    fingerprint: str = ""  # what the state was made from; another fingerprint, another state
+    missed: int = 0  # due times without a run, since the job was added
+    fingerprint: str = ""  # the definition and zone from which the due times were computed
     error: str | None = None  # why it cannot run
-    guarded: bool = False  # it begins only when its beginning is on record
+    guarded: bool = False  # it starts only after its start has been committed
     node: int = 0
     token: int = 0  # fencing token: grows by one with each claim
-    started: int | None = None  # known to be running since
-    priority: int = 0  # of the jobs of its pool that are ready, the higher is claimed first
+    started: int | None = None  # the start of the current run, if it is known to be running
+    priority: int = 0  # ready jobs of a pool with a higher priority are claimed first
 
 
 class Run(NamedTuple):
-    """One finished execution of a job for one due time."""
+    """One finished execution of a job for one due time. Times are µs."""
 
     job_id: int
     number: int
@@ -142,26 +142,26 @@ class Run(NamedTuple):
     node: int
     error: str | None = None
     result: str | None = None  # JSON
-    missed: int = 0  # due times passed over together with this one
+    missed: int = 0  # other due times missed together with this one
 
 
 def without_zone(fingerprint: str) -> str:
-    """The fingerprint of a state as that of its job is: without the zone."""
+    """The fingerprint of a job state without the zone: comparable with that of its job."""
     runonce, _, rest = fingerprint.partition("|")
     return f"{runonce}||{rest.partition('|')[2]}"
 
 
 def zone_of(fingerprint: str) -> tuple[str, bool]:
-    """The zone that the due times of a state of this fingerprint follow ("": none), and whether it is the job's own."""
+    """The zone in a fingerprint ("": none), and whether the job names that zone itself."""
     zone = fingerprint.partition("|")[2].partition("|")[0]
     return zone.removeprefix("="), zone.startswith("=")
 
 
 def check_name(name: str) -> str:
-    """The job name as it is stored (NFC).
+    """The job name in the form in which it is stored (NFC).
 
-    Raises BadValue when it is empty, longer than 255 characters, begins with `-`, has a blank at either end, or holds
-    a control, format, surrogate, private or line character: a name must be typed, shown and logged without surprises.
+    Raises BadValue if it is empty, longer than 255 characters, begins with `-`, has a blank at either end, or contains
+    a control, format, surrogate, private-use, unassigned or line character: such a name is hard to type, show or log.
     """
     plain = name.isascii() and name.isprintable()
     if not plain:
@@ -202,7 +202,7 @@ def check_retry_times(value: object) -> int:
 
 
 def check_args(args: object) -> Mapping[str, Any]:
-    """The arguments of a task. Raises BadValue unless they are a JSON object of bounded size and depth."""
+    """The arguments of a task. Raises BadValue unless they are a JSON object within MAX_ARGS and MAX_DEPTH."""
     if args == {}:
         return {}
     if not isinstance(args, dict) or not all(isinstance(key, str) for key in args):
@@ -222,14 +222,14 @@ def check_args(args: object) -> Mapping[str, Any]:
 
 
 def check_choice(what: str, value: object, allowed: tuple[str, ...]) -> str:
-    """`value`, if it is one of `allowed`; raises BadValue otherwise."""
+    """`value`, if it is in `allowed`. Raises BadValue otherwise."""
     if value not in allowed or not isinstance(value, str):
         raise BadValue(f"{what} is {_short(value)}", "give one of: " + ", ".join(allowed))
     return value
 
 
 def check_options(options: Options) -> Options:
-    """`options`, when every value in them is allowed; raises BadValue otherwise. The time zone is not looked up."""
+    """`options`, if every value is allowed. Raises BadValue otherwise. The time zone is not looked up."""
     if options is PLAIN:
         return options
     check_args(options.args)
@@ -253,7 +253,7 @@ def check_options(options: Options) -> Options:
         if options.args:
             raise BadValue("a command takes no --arg", "write its arguments after --")
     spans = (options.timeout, options.backoff, options.backoff_max, options.grace, options.jitter)
-    if any(spans):  # most have none, and zero is allowed
+    if any(spans):  # most jobs have none of them, and 0 is allowed
         for what, value in zip(("timeout", "backoff", "backoff_max", "grace", "jitter"), spans, strict=True):
             if value is not None and not 0 <= value <= MAX_DURATION:
                 raise BadValue(f"{what} is {value}", "give a duration from 0 to ten years")
@@ -284,7 +284,7 @@ def check_options(options: Options) -> Options:
 
 
 def _check_text(what: str, text: str) -> None:
-    """Raises BadValue for what no database or no program can take: NUL, and bytes that were no UTF-8."""
+    """Raise BadValue for text that databases or programs refuse: with NUL, or from bytes that were not UTF-8."""
     if "\0" in text:
         raise BadValue(f"{what} holds a NUL character")
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
@@ -292,8 +292,8 @@ def _check_text(what: str, text: str) -> None:
 
 
 def _size(value: object) -> int:
-    """Bytes that it takes as JSON. Raises TypeError or ValueError."""
-    import json  # here, because most jobs have neither arguments nor a command
+    """The size of the value as JSON, in bytes. Raises TypeError or ValueError."""
+    import json  # imported here because most jobs have neither arguments nor a command
 
     return len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
 

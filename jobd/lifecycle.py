@@ -1,16 +1,16 @@
-"""The life of a run, as pure functions: what a job's state is after each thing that can happen to it.
+"""The life of a run, as pure functions: the state of a job after each event.
 
     waiting ──claimed──▶ queued ──▶ running ──▶ succeeded
-       ▲                              │ failed, retries left: back to waiting (or at once, with no back-off)
-       └──────────────────────────────┤ failed, none left ──▶ failed
-                                      │ failed, and its job was changed before it was tried again ──▶ superseded
+       ▲                              │ failed, retries left: back to waiting (retried at once without a back-off)
+       └──────────────────────────────┤ failed, no retries left ──▶ failed
+                                      │ failed, and its job was changed before the retry ──▶ superseded
                                       │ over its timeout, killed ──▶ timed_out (retried like a failure)
-                                      │ its node died ──▶ lost (run again, at most MAX_LOSSES times)
-                                      │ cancelled by a person ──▶ cancelled
-                                      └ catch-up says no ──▶ skipped
+                                      │ its node died ──▶ lost (run again until MAX_LOSSES losses)
+                                      │ cancelled by a user ──▶ cancelled
+                                      └ excluded by grace or catch-up ──▶ skipped
 
-Nothing here knows a clock, a database or a process: the moment and the random number are arguments, and the answer is
-the new row of `schedule` and, when the run is over, the row of `run`.
+Nothing here uses a clock, a database or a process: the moment and the random number are arguments. The result is the
+new row of `schedule` and, when a run has ended, its row of `run`. Moments and durations are microseconds.
 """
 
 from typing import NamedTuple
@@ -37,17 +37,17 @@ from jobd.job import (
 from jobd.schedule import Schedule
 
 MAX_TOKEN = 2**62
-MAX_LOSSES = 3  # a run that took its node down this often is not tried again
-MAX_CATCH_UP = 1_000  # due times that catch_up = "all" makes good, the newest ones
-UNRESOLVED_PAUSE = 30 * SECOND  # a job whose task is unknown here is offered again after this; another node may have it
+MAX_LOSSES = 3  # a run that was lost this often may have killed its nodes, so it is not retried
+MAX_CATCH_UP = 1_000  # missed due times that catch_up = "all" runs: the newest ones
+UNRESOLVED_PAUSE = 30 * SECOND  # before a job whose task is unknown here is offered again: another node may have it
 DEFAULT_GRACE = 2 * SECOND  # for catch_up = "none": a due time older than this has been missed
-GRID_SHIFT = 1  # µs by which a grid moves where a clock put back would show its due times again: none is recorded twice
-MAX_CLOCK_LAG = MINUTE  # an interval begins no later than that after the present, wherever the clocks of its runs were
-BACKOFF_JITTER = 0.1  # of a back-off, in both directions: what failed together does not come back together
+GRID_SHIFT = 1  # µs by which a grid moves when a clock set back repeats its due times: none may be recorded twice
+MAX_CLOCK_LAG = MINUTE  # a new interval starts at most this far after now, even if clocks of earlier runs were ahead
+BACKOFF_JITTER = 0.1  # fraction of a back-off, in both directions: jobs that failed together retry at different times
 
 
 class Ended(NamedTuple):
-    """How one attempt ended. `outcome` is one of jobd.job.OUTCOMES."""
+    """How one attempt ended. `outcome` is one of jobd.job.OUTCOMES; the moments are µs."""
 
     outcome: str
     started: int
@@ -57,26 +57,26 @@ class Ended(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What follows: the state as it is now, and the run's record if the run is over."""
+    """The result of an event: the new state of the job, and the record of the run if the run has ended."""
 
     state: JobState
     run: Run | None = None
 
     @property
     def retry_at(self) -> int | None:
-        """When this node, which keeps the claim, starts the next attempt; None: it does not."""
+        """When this node starts the next attempt (µs) under the claim that it keeps; None: it starts no attempt."""
         return self.state.ready if self.run is None and self.state.node else None
 
     @property
     def releases(self) -> bool:
-        """The claim goes back to the table."""
+        """Whether the node gives the claim up, so that any node may claim the job."""
         return not self.state.node
 
 
 def after_change(job: Job, old: JobState | None, now: int, zone: str) -> JobState:
     """The state of a job that is new, or has been changed, deleted, restored, paused or resumed.
 
-    What does not touch the schedule keeps the due times and the run in hand. Claims are left as they are.
+    A change that does not concern the schedule keeps the due times and the current run. Claims stay as they are.
     """
     old = old or JobState(job.id)
     current = old._replace(
@@ -84,7 +84,7 @@ def after_change(job: Job, old: JobState | None, now: int, zone: str) -> JobStat
         priority=job.options.priority,
         guarded=job.options.on_lost == "fail",
         error=None,
-        # A row that is made anew may have had a forerunner: tokens begin with the time, which leaves all of its behind.
+        # A deleted row may be created again. Its tokens start at the time in µs, which is above all earlier tokens.
         token=old.token if 0 < old.token <= MAX_TOKEN else now,
     )
     try:
@@ -108,23 +108,23 @@ def after_change(job: Job, old: JobState | None, now: int, zone: str) -> JobStat
 
 
 def _with_new_schedule(current: JobState, fingerprint: str, first: int | None) -> JobState:
-    """The state by a new schedule, which is first due at `first`. A run that a person asked for is still to come."""
+    """The state under a new schedule whose first due time is `first`. A run that a user requested stays requested."""
     if current.manual and current.ready is not None:
         return current._replace(fingerprint=fingerprint, anchor=first, resume=first)
     return _with_nothing_due(current)._replace(fingerprint=fingerprint, due=first, ready=first, anchor=first)
 
 
 def _open_from(job: Job, current: JobState, schedule: Schedule, now: int) -> int:
-    """The moment from which on a new schedule may be due: after all that the old one has run.
+    """The earliest moment at which a new schedule may be due: after all runs of the old schedule.
 
-    `now` may be old when it is put into effect, or read off a clock that is behind. No due time is to come twice.
+    `now` may be outdated when the change takes effect, or may come from a clock that is behind. No due time may repeat.
     """
     ran = max(job.last_finished or 0, current.due or 0 if _has_started(current) else 0)
     return ran + GRID_SHIFT if now < ran < now + (MAX_CLOCK_LAG if schedule.at_once else 3 * HOUR) else now
 
 
 def _with_nothing_due(current: JobState) -> JobState:
-    """The state with nothing in hand. A run that had an attempt is given up and keeps its number."""
+    """The state without a current run. A current run that has had an attempt is given up and keeps its number."""
     number = current.number + (current.attempt > 0)
     return current._replace(
         fingerprint="", due=None, ready=None, resume=None, attempt=0, losses=0, manual=False, number=number
@@ -132,21 +132,21 @@ def _with_nothing_due(current: JobState) -> JobState:
 
 
 def _without_request(current: JobState) -> JobState:
-    """The state without the run that a person asked for: the regular due time is in hand again."""
+    """The state without the run that a user requested: the scheduled due time is current again."""
     if not current.manual:
         return current
     return _with_nothing_due(current)._replace(fingerprint=current.fingerprint, due=current.resume, ready=current.ready)
 
 
 def after_row_change(job: Job | None, problem: str | None, old: JobState, now: int, zone: str) -> JobState:
-    """`after_change` for a row as it was read; one that makes no sense, by `problem`, has nothing due."""
+    """`after_change` for a row of `job` as it was read. An invalid row, explained by `problem`, has no due time."""
     if job is not None and problem is None:
         return after_change(job, old, now, zone)
     return _with_nothing_due(_without_request(old))._replace(error=problem or "its definition cannot be read")
 
 
 def superseded_run(old: JobState | None, new: JobState, now: int) -> Run | None:
-    """The record of a run that waited for its next attempt, when the state of its job has become `new`."""
+    """The record of a run that waited for a retry when its job changed from `old` to `new`; None: there was none."""
     if old is None or not old.attempt or old.due is None or new.number == old.number:
         return None
     attempts = f"{old.attempt} attempt{'s'[: old.attempt > 1]}"
@@ -155,7 +155,7 @@ def superseded_run(old: JobState | None, new: JobState, now: int) -> Run | None:
 
 
 def after_zone_change(job: Job, current: JobState, now: int, zone: str) -> JobState:
-    """The state when the rules of time zones may be others than those that it was made by."""
+    """The state after a possible change of the time zone rules from which it was computed."""
     try:
         schedule = schedule_of(job, zone)
     except BadValue:
@@ -167,10 +167,10 @@ def after_zone_change(job: Job, current: JobState, now: int, zone: str) -> JobSt
 
 
 def after_clock_set_back(job: Job, current: JobState, now: int, zone: str, far: bool) -> JobState:
-    """The state after the wall clock was put back to `now`; `far`: by three hours or more.
+    """The state after the wall clock was set back to `now`; `far`: by three hours or more.
 
-    An interval follows the new clock at once. A clock time waits for the time that it had in hand, so that none is due
-    twice, unless the clock was put back so `far` that the old time was plainly wrong: the rule of Debian's cron(8).
+    An interval follows the new clock at once. A clock time keeps its current due time, so that none is due twice,
+    unless the clock was set back so `far` that the old time must have been wrong: the rule of Debian's cron(8).
     """
     if current.node or current.ready is None or current.due is None or current.ready <= now:
         return current
@@ -179,7 +179,7 @@ def after_clock_set_back(job: Job, current: JobState, now: int, zone: str, far: 
     except BadValue:
         return current
     if current.losses and not current.attempt:
-        return current._replace(ready=now)  # what was lost is run again at once
+        return current._replace(ready=now)  # a lost run is run again at once
     if current.attempt or current.manual:
         longest = job.options.backoff_max if job.options.backoff_max is not None else HOUR
         return current._replace(ready=min(current.ready, now + longest))
@@ -194,19 +194,19 @@ def after_clock_set_back(job: Job, current: JobState, now: int, zone: str, far: 
 
 
 def request(current: JobState, now: int) -> JobState:
-    """The state when a person wants a run now. The regular due time is come back to afterwards."""
+    """The state after a user requested a run at `now`. The scheduled due time becomes current again after that run."""
     if current.attempt or current.losses or current.manual:
         return current._replace(ready=now)
     return current._replace(due=now, ready=now, resume=current.due, manual=True, error=None)
 
 
 def after_claim(job: Job, claimed: JobState, now: int, zone: str) -> Decision:
-    """What becomes of a job that has just been claimed: the state to run by, or (with `node` 0) why not to run it."""
+    """The decision about a job that has just been claimed: the state to run, or (with `node` 0) the reason not to."""
     try:
         schedule = _schedule_in_hand(job, claimed, zone)
     except BadValue as error:
         return Decision(_give_back(claimed)._replace(ready=None, error=_one_line(error)))
-    if job.deleted:  # and perhaps restored before anything else sees that: a requested run is dropped with it
+    if job.deleted:  # A requested run is dropped here, because the job may be restored before the change is processed.
         return Decision(_give_back(_without_request(claimed))._replace(ready=None))
     if claimed.due is None:
         return Decision(repair(job, claimed, now, zone))
@@ -215,7 +215,7 @@ def after_claim(job: Job, claimed: JobState, now: int, zone: str) -> Decision:
     if claimed.attempt or claimed.losses or claimed.manual:
         return Decision(claimed)
     if schedule.aligned and due == claimed.anchor and due < now:
-        # The first due time of "at once" is the moment a daemon can first run it; the grid begins there.
+        # An interval is aligned to the moment at which a daemon first claims the job.
         return Decision(claimed._replace(due=now, anchor=now))
     grace = options.grace if options.grace is not None else (DEFAULT_GRACE if options.catch_up == "none" else None)
     if grace is not None and now - due > grace and not (options.grace is None and schedule.after(due, due) is None):
@@ -226,7 +226,7 @@ def after_claim(job: Job, claimed: JobState, now: int, zone: str) -> Decision:
 
 
 def after_attempt(job: Job, current: JobState, ended: Ended, zone: str, random: float) -> Decision:
-    """What follows from the end of an attempt. `random` is a number from 0 to 1. A kept claim means: again at once."""
+    """The decision after an attempt. `random` is from 0 to 1. `retry_at` is set if the node retries at once."""
     attempts = current.attempt + 1
     if ended.outcome in (FAILED, TIMED_OUT) and attempts <= job.retry_times:
         delay = _backoff(job.options, attempts, random)
@@ -236,25 +236,25 @@ def after_attempt(job: Job, current: JobState, ended: Ended, zone: str, random: 
 
 
 def repair(job: Job, claimed: JobState, now: int, zone: str) -> JobState:
-    """The state of a claimed job whose row made no sense: free, and planned as if it were new."""
+    """The state of a claimed job whose row was invalid: unclaimed, and planned like a new job."""
     return after_change(job, _give_back(claimed)._replace(fingerprint=""), now, zone)
 
 
 def unresolved(current: JobState, reason: str, now: int) -> JobState:
-    """The state of a job that this node has no task for: offered again later, perhaps to a node that has."""
+    """The state of a job whose task this node does not have: unclaimed, and ready again after UNRESOLVED_PAUSE."""
     return _give_back(current)._replace(error=reason[:500], ready=now + UNRESOLVED_PAUSE)
 
 
 def give_back(current: JobState) -> JobState:
-    """The state of a claimed job that was not started, free for any node."""
+    """The state of a claimed job that was not started: any node may claim it."""
     return _give_back(current)
 
 
 def after_loss(job: Job, current: JobState, now: int, zone: str, reason: str) -> Decision:
-    """What follows when a node dies, or is stopped, with the job claimed. A run that had begun is recorded as lost.
+    """The decision after a node died, or was stopped, with the job claimed. A run that had started is recorded as lost.
 
-    Whether one had begun just before a machine died may be unknown. Then the next one begins only when that is on
-    record, and when it is lost too, both are counted.
+    Whether a run started just before its machine died may be unknown. Then the next run starts only after its start
+    has been committed. If that run is lost as well, both losses are counted.
     """
     if current.due is None:
         return Decision(repair(job, current, now, zone))
@@ -272,21 +272,21 @@ def after_loss(job: Job, current: JobState, now: int, zone: str, reason: str) ->
 
 
 def after_cancel(job: Job, current: JobState, now: int, zone: str) -> Decision:
-    """What follows when a person cancels a run that waits for its next attempt."""
-    now = max(now, _due(current))  # a clock that is behind, or a slow way, must not bring that time again
+    """The decision after a user cancelled a run that waits for a retry."""
+    now = max(now, _due(current))  # with a clock that is behind, the same due time would come again
     ended = Ended(CANCELLED, now, now, "cancelled")
     decision = _end_run(job, current, zone, ended, now, current.attempt)
     return decision._replace(run=decision.run and decision.run._replace(started=None))
 
 
 def _end_run(job: Job, current: JobState, zone: str, ended: Ended, started: int, attempts: int) -> Decision:
-    """A run is over: the state for the next due time, and the record, with the number of due times it passed over."""
+    """The decision after a run: the state for the next due time, and the record with the number of missed due times."""
     following = _advance(job, current, zone, started, ended.finished)
     return Decision(following, _record(current, ended, attempts, following.missed - current.missed))
 
 
 def _advance(job: Job, current: JobState, zone: str, started: int, finished: int) -> JobState:
-    """The state for the next due time, after a run that is over."""
+    """The state for the next due time after a run."""
     if current.manual:
         return _resting(_after_run(job, current, current.resume), job)
     if job.runonce:
@@ -307,7 +307,7 @@ def _advance(job: Job, current: JobState, zone: str, started: int, finished: int
 
 
 def _after_run(job: Job, current: JobState, due: int | None, missed: int = 0) -> JobState:
-    """The state of a job whose run is over and that is next due at `due`. (Made in one go: every run comes by here.)"""
+    """The state of a job after a run; `due` is next. (One call without _replace, because each run passes here.)"""
     return JobState(
         current.job_id,
         due,
@@ -324,7 +324,7 @@ def _after_run(job: Job, current: JobState, due: int | None, missed: int = 0) ->
 
 
 def _resume_after(schedule: Schedule, options: Options, due: int, anchor: int, started: int, finished: int) -> int:
-    """The moment after which the next due time is looked for: this decides what a late or long run passes over."""
+    """The moment after which the next due time is searched: it decides which due times a late or long run misses."""
     if schedule.from_finish:
         return finished
     if options.catch_up == "all":
@@ -332,11 +332,11 @@ def _resume_after(schedule: Schedule, options: Options, due: int, anchor: int, s
     if schedule.aligned:
         after_finish = schedule.after(finished, anchor)
         if after_finish is not None and after_finish <= due:
-            return finished  # the clock was set back: a past clock need not come round again
+            return finished  # the clock was set back: continue from its new time
         return max(due, finished)
     if options.catch_up == "none":
         return max(due, finished)
-    return max(due, started)  # what fell due during the run is made good, once
+    return max(due, started)  # due times missed during the run are caught up with one run
 
 
 def _catch_up_all(claimed: JobState, schedule: Schedule, now: int) -> Decision:
@@ -362,7 +362,10 @@ def _skip(job: Job, claimed: JobState, schedule: Schedule, now: int, reason: str
 
 
 def _resume(job: Job, current: JobState, schedule: Schedule, now: int) -> JobState:
-    """A job that was paused or deleted goes on: what fell due meanwhile was not wanted, but a single run still is."""
+    """The state of a job that is resumed or restored.
+
+    Due times during the pause are counted as missed. A requested run, a retry and a single run are still executed.
+    """
     due = _due(current)
     if current.manual:
         return current._replace(ready=due)
@@ -374,7 +377,7 @@ def _resume(job: Job, current: JobState, schedule: Schedule, now: int) -> JobSta
 
 
 def _has_started(current: JobState) -> bool:
-    """Whether the run in hand has had an attempt: until it is over, it follows the zone that it began with."""
+    """Whether the current run has had an attempt or a loss: until its end it follows the zone that it started with."""
     return bool(current.attempt or current.losses)
 
 
@@ -384,7 +387,7 @@ def _schedule_in_hand(job: Job, current: JobState, zone: str) -> Schedule:
 
 
 def _schedule_before(job: Job, current: JobState) -> Schedule | None:
-    """The job's schedule in the zone that its state follows, also where the job now names another; None: not known."""
+    """The job's schedule in the zone that its state follows, even if the job now names another; None: not known."""
     zone, _ = zone_of(current.fingerprint)
     try:
         return schedule_of(job._replace(options=job.options._replace(timezone=zone)), zone) if zone else None
@@ -425,7 +428,7 @@ def _record(current: JobState, ended: Ended, attempts: int, missed: int = 0) -> 
 
 
 def _first_start(current: JobState, ended: Ended) -> int:
-    """When the run in hand began: with its first attempt, unless it has waited in between."""
+    """The start of the current run (µs): that of its first attempt, unless the claim was given back since then."""
     return ended.started if current.started is None or not current.attempt else current.started
 
 
