@@ -1,4 +1,4 @@
-"""`jobd` and `python -m jobd`: by the quick path where there is one, else by click."""
+"""`jobd` and `python -m jobd`: the quick path if the command has one, else click."""
 
 import gc
 import os
@@ -8,9 +8,9 @@ from jobd import umask
 
 
 def main() -> None:
-    """Do what the command line says and exit. Nobody else may write what it makes, whatever the umask."""
+    """Execute the command line and exit. Only this user may write files that it creates, independent of the umask."""
     umask.narrow()
-    gc.disable()  # what is loaded at the start is no garbage, and looking through it takes time
+    gc.disable()  # modules loaded at the start are never garbage, and a collection would scan them all
     from jobd.cli import finish
     from jobd.cli.quick import quick
 
@@ -19,11 +19,11 @@ def main() -> None:
     code = finish(work or (lambda: run_click(argv)))
     if code or (work is None and argv[-1:] != ["--help"]):
         sys.exit(code)
-    os._exit(0)  # all is written and closed; to take the interpreter apart would be a tenth of the time
+    os._exit(0)  # everything is written and closed; a normal interpreter shutdown takes a tenth of the total time
 
 
 def run(argv: list[str]) -> int:
-    """What `main` does, in a process that goes on."""
+    """`main` for a process that continues afterwards: returns the exit code."""
     from jobd.cli.quick import quick
 
     work = quick(argv, os.environ)
@@ -31,7 +31,7 @@ def run(argv: list[str]) -> int:
 
 
 def run_click(argv: list[str]) -> int:
-    """Whatever has no quick path."""
+    """Execute a command without a quick path; its exit code."""
     from jobd.cli.group import run as run_group
 
     return run_group(argv)

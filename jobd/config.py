@@ -1,8 +1,8 @@
-"""jobd.toml → `Settings`: found, read, checked as a whole and completed with defaults, once.
+"""jobd.toml → `Settings`: finds and reads the file, checks all of it and fills in the defaults.
 
-A key may be overridden by an environment variable: `JOBD_` and its name in capitals, `__` between table and key
-(`JOBD_LOG__FORMAT`, `JOBD_POOL__REPORTS__WORKERS`). Whatever is wrong is one ConfigError that names file, line and
-key of every mistake. The keys themselves are in jobd.config_keys.
+An environment variable overrides a key: `JOBD_` and the key in capitals, with `__` between table and key
+(`JOBD_LOG__FORMAT`, `JOBD_POOL__REPORTS__WORKERS`). All mistakes are reported in one ConfigError, each with its file,
+line and key. jobd.config_keys defines the keys.
 """
 
 import errno
@@ -25,12 +25,12 @@ SYSTEM_FOLDER, SYSTEM_STATE = "/etc/jobd", "/var/lib/jobd"
 CREDENTIAL = "jobd-database-password"
 MIN_LEASE, MIN_POLL = 5 * SECOND, 20 * MILLISECOND
 MAX_FILE = 2**20  # characters
-BOM = "\ufeff"  # with which some editors begin a file; the codec that knows it would have to be loaded
-MAX_TABLES = 100  # one within the other
+BOM = "\ufeff"  # some editors put it at the start of a file; the codec utf-8-sig would have to be imported
+MAX_TABLES = 100  # nested tables
 
 
 def load(path: str | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of the file at `path`, or of the first one found. Raises ConfigError with all that is wrong."""
+    """The settings of the file at `path`, or of the first file found. Raises ConfigError with all mistakes."""
     file = _find(path, environ)
     text = _read(file)
     try:
@@ -54,7 +54,7 @@ def _find(path: str | None, environ: Mapping[str, str]) -> str:
 
 
 def _refuse_planted(file: str) -> None:
-    """Raise ConfigError for a file that somebody else has put into a folder like /tmp: its plugins would run as us."""
+    """Raise ConfigError for another user's file in a world-writable folder: its plugins would run as this user."""
     trusted = (0, os.geteuid())
     owners = {os.lstat(file).st_uid, os.stat(file).st_uid}
     if os.stat(os.path.dirname(file)).st_mode & stat.S_IWOTH and not owners <= set(trusted):
@@ -82,7 +82,7 @@ def _read(file: str) -> str:
 
 
 def _opened(file: str) -> TextIO:
-    """A regular file, open: a pipe could keep everybody waiting for ever. Raises OSError."""
+    """Open a regular file. Raises OSError for others, because reading a pipe could block forever."""
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
@@ -93,14 +93,14 @@ def _opened(file: str) -> TextIO:
 
 
 class _Reading:
-    """One reading of one file: its values, where they stand, and what is wrong with them."""
+    """One reading of a file: its values, their line numbers and the mistakes in them."""
 
     def __init__(self, file: str, text: str, document: dict[str, Any], environ: Mapping[str, str]) -> None:
         self._file = file
         self._text = text
         self._environ = environ
         self._problems: list[str] = []
-        self._from: dict[str, str] = {}  # key → variable, for those that the environment overrides
+        self._from: dict[str, str] = {}  # key → environment variable that overrides it
         self._given = dict(_flat(document))
         self._overrides()
         self._values = {name: self._value(name, key) for name, key in KEYS.items()}
@@ -112,7 +112,7 @@ class _Reading:
             self._refuse_unknown(name)
 
     def settings(self) -> Settings:
-        """All of it. Raises ConfigError."""
+        """The complete settings. Raises ConfigError."""
         get = self._values.__getitem__
         self._check()
         password = self._password()
@@ -142,7 +142,7 @@ class _Reading:
         )
 
     def _overrides(self) -> None:
-        """Put what the environment says over what the file says."""
+        """Replace values of the file by values of the environment."""
         known = {"JOBD_" + name.upper().replace(".", "__"): name for name in KEYS}
         for variable, text in self._environ.items():
             if not variable.startswith("JOBD_"):
@@ -158,7 +158,7 @@ class _Reading:
                 elif variable not in ("JOBD_CONFIG", "JOBD_DEBUG"):
                     from difflib import get_close_matches
 
-                    # Others may have variables that begin like ours (Kubernetes gives some); a slip is spelt alike.
+                    # Other programs set JOBD_ variables (Kubernetes does, for services), so only near misses count.
                     near = get_close_matches(variable, known, 1, 0.9)
                     self._problems += [f"${variable}: there is no such key; did you mean ${name}?" for name in near]
                 continue
@@ -187,7 +187,7 @@ class _Reading:
         return pools
 
     def _check(self) -> None:
-        """What two keys must agree on."""
+        """Check the rules that concern two keys."""
         lease, poll = self._values["lease"], self._values["poll"]
         if lease < MIN_LEASE:
             self._problem("lease", "give at least 5s")
@@ -217,7 +217,7 @@ class _Reading:
         return os.path.normpath(os.path.join(os.path.dirname(self._file), os.path.expanduser(path)))
 
     def _state_dir(self) -> str:
-        """As given; else the StateDirectory of the unit; else beside the file, or where a system's daemon has it."""
+        """The given folder; else the unit's StateDirectory; else SYSTEM_STATE for a file in /etc/jobd; else `state`."""
         given: str | None = self._values["state_dir"]
         if given is None:
             given = self._environ.get("STATE_DIRECTORY", "").split(":")[0] or None
@@ -226,7 +226,7 @@ class _Reading:
         return self._path(given)
 
     def _database(self) -> str:
-        """The URL; the path of an SQLite file is made absolute."""
+        """The URL. A relative path of an SQLite file is made absolute, from the folder of jobd.toml."""
         url: str = self._values["database"]
         relative = url.removeprefix("sqlite:///")
         if not relative or relative == url or relative.startswith(("/", ":")):
@@ -237,7 +237,7 @@ class _Reading:
         return "sqlite:///" + os.path.normpath(os.path.join(folder, relative))
 
     def _password(self) -> str | None:
-        """What `password_file` holds, or the unit's credential."""
+        """The content of `password_file`, or the unit's credential; None: neither exists."""
         credentials = self._environ.get("CREDENTIALS_DIRECTORY")
         if self._values["password_file"]:
             path = self._path(self._values["password_file"])
@@ -273,7 +273,7 @@ def _calendar(name: str) -> str:
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested tables, by their dotted names."""
+    """(dotted name, value) for each value in nested tables."""
     for key, value in table.items():
         if isinstance(value, dict) and value and prefix.count(".") < MAX_TABLES:
             yield from _flat(value, f"{prefix}{key}.")
@@ -282,7 +282,7 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def _lines(text: str) -> dict[str, int]:
-    """On which line each key stands. tomllib does not tell; this reads `[table]` and `key =` at the start of a line."""
+    """The line of each key, from `[table]` and `key =` at the start of a line: tomllib gives no line numbers."""
     lines: dict[str, int] = {}
     table = ""
     for number, line in enumerate(text.split("\n"), 1):
@@ -299,14 +299,14 @@ def _bare(key: str) -> str:
 
 
 def _literal(text: str) -> Any:
-    """`text` as a TOML number or truth value, or as it is."""
+    """`text` as a TOML integer or boolean if it is one, else unchanged."""
     if text in ("true", "false"):
         return text == "true"
     return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text
 
 
 def _shown(name: str, value: object) -> str:
-    """The refused value, unless it may be a secret."""
+    """The start of a message that shows the refused value; empty if the value may be a secret."""
     if name in ("database", "password_file"):
         return ""
     text = ascii(value) if isinstance(value, str) else str(value).lower()
@@ -314,7 +314,7 @@ def _shown(name: str, value: object) -> str:
 
 
 def _nearest(name: str) -> str:
-    """What may have been meant by the unknown key `name`: one that is spelt alike, or else all of its table."""
+    """A hint for the unknown key `name`: the keys below it, a key with a similar name, or all keys of its table."""
     from difflib import get_close_matches
 
     known = [*KEYS, "pool.NAME.workers", "calendar.NAME.dates"]

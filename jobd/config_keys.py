@@ -1,6 +1,6 @@
-"""The keys of jobd.toml: for each its default, and how its value is read.
+"""The keys of jobd.toml, each with its default and the function that reads its value.
 
-A reader returns the value as `jobd.settings.Settings` holds it, or raises BadValue with what is allowed.
+A reader returns the value in the form of `jobd.settings.Settings`, or raises BadValue with the allowed values.
 """
 
 import os
@@ -14,7 +14,7 @@ from jobd.job import CATCH_UP, ISOLATION, MAX_BIGINT, MAX_RETRIES, ON_LOST
 from jobd.schedule.base import NO_ZONES
 from jobd.schedule.duration import parse_duration
 
-MAX_WORKERS = 160  # select() takes descriptors below 1024, and a worker has six
+MAX_WORKERS = 160  # select() accepts descriptors below 1024, and a worker needs six
 ZONES = "/usr/share/zoneinfo/"
 LEVELS = ("trace", "debug", "info", "success", "warning", "error", "critical")
 
@@ -59,7 +59,7 @@ def _duration(value: object) -> int:
 
 
 def read_size(value: object) -> int:
-    """A number of bytes: 65536 or "64KiB". Raises BadValue."""
+    """The number of bytes in `value`: 65536 or "64KiB". Raises BadValue."""
     units = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_BIGINT:
         return value
@@ -110,7 +110,7 @@ def _timezone(value: object) -> str:
 
 
 def has_zone_file(name: str) -> bool:
-    """Whether the system has the time zone `name`. No is no answer: zoneinfo looks into more places, and costs more."""
+    """Whether ZONES has a file for `name`. False is not conclusive: zoneinfo searches more places, but is slower."""
     if name[0] in "/." or os.path.normpath(name) != name or name.partition("/")[0] in NO_ZONES:
         return False
     try:
@@ -131,7 +131,7 @@ def _days(value: object) -> tuple[str, ...]:
 
 
 class Key(NamedTuple):
-    """A key of jobd.toml. A `literal` value is written in the environment as in TOML: a number, true or false."""
+    """A key of jobd.toml. `literal`: an environment variable holds a TOML integer or boolean, not text."""
 
     read: Callable[[object], Any]
     default: Any = None

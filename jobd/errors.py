@@ -1,7 +1,7 @@
-"""What can go wrong, in words a person can act on, with the exit code of the command that meets it.
+"""The errors that users can cause or resolve, each with the exit code of a command that fails with it.
 
-Every error that somebody outside can cause is raised as one of these, where it is understood, and shown in one
-place (the top of the command line) or logged in one place (the daemon's loop). Anything else is a bug in jobd.
+They are raised where the cause is understood. They are shown in one place (the top of the command line) and logged in
+one place (the daemon's loop). Any other exception is a bug in jobd.
 """
 
 import errno
@@ -10,12 +10,12 @@ from typing import Self
 
 
 class JobdError(Exception):
-    """It could not be done. `str()` is one line: what went wrong and where; `hint` says what to do."""
+    """An operation failed. `str()` is one line with the problem and its place; `hint` says what to do."""
 
     exit_code = 1
 
     picture = ""  # lines to show below the message
-    several = False  # the message has a line for each of several mistakes
+    several = False  # the message has one line for each of several mistakes
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -23,14 +23,14 @@ class JobdError(Exception):
 
     @classmethod
     def of_lines(cls, lines: Iterable[str], hint: str = "") -> Self:
-        """An error of which each of `lines` is shown as a line of its own, whatever it quotes."""
+        """An error with several lines. Line breaks inside a line are escaped."""
         error = cls("\n".join(line.replace("\n", "\\n") for line in lines), hint)
         error.several = True
         return error
 
 
 class BadValue(JobdError):
-    """A value that a person gave is not allowed."""
+    """A value from a user is not allowed."""
 
     exit_code = 2
 
@@ -45,42 +45,42 @@ class DatabaseUnavailable(JobdError):
     """The database cannot be reached or written; nothing was changed."""
 
     exit_code = 4
-    stored = "nothing was changed"  # what of the command's work is in the database
+    stored = "nothing was changed"  # the part of the command's work that is in the database
 
 
 class StatementRefused(DatabaseUnavailable):
-    """The database takes other things, but not this: a trigger, a constraint or a limit of its forbids it."""
+    """The database refused this statement because of a trigger, a constraint or a limit. Others may succeed."""
 
 
 class DatabaseAltered(DatabaseUnavailable):
-    """A table or a column that jobd made is missing; starting again will not help."""
+    """A table or a column of jobd is missing. A restart does not help."""
 
     exit_code = 78
 
 
 class OutcomeUnknown(JobdError):
-    """The connection broke during the commit and what happened could not be read back."""
+    """The connection broke during the commit, so the transaction may or may not be committed."""
 
     exit_code = 75
 
 
 class ConfigError(JobdError):
-    """Configuration, schema version or permissions are wrong; starting again will not help."""
+    """The configuration, the schema version or permissions are wrong. A restart does not help."""
 
     exit_code = 78
 
 
 def cannot(do: str, error: OSError) -> JobdError:
-    """What to raise when the system does not let jobd `do` something with a file of its own.
+    """The error to raise when the system does not let jobd `do` something with one of its files.
 
-    A disk that is full is emptied some day, so that is no ConfigError: whoever starts the daemon may try again.
+    A full disk gives no ConfigError, because it may have space later: systemd then restarts the daemon.
     """
     kind = JobdError if error.errno in (errno.ENOSPC, errno.EDQUOT) else ConfigError
     return kind(f"cannot {do}: {error.strerror or error}")
 
 
 def spelt(name: str) -> str:
-    """`name` as a shell reads it, for a command that is shown to be copied."""
+    """`name` quoted for a shell, for a command that users may copy."""
     from shlex import quote
 
     return quote(name)

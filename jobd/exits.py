@@ -1,10 +1,10 @@
-"""What the end of a process is called."""
+"""Texts for the exit status of a process."""
 
 import signal
 
 
 def signal_name(number: int) -> str:
-    """SIGKILL, SIGRTMIN+1; "signal 32" for what has no name (the C library's own)."""
+    """SIGKILL, SIGRTMIN+1; "signal 32" for a signal without a name (the C library reserves some)."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -13,7 +13,7 @@ def signal_name(number: int) -> str:
 
 
 def describe(status: int) -> str:
-    """What the exit status of a worker means for the run that it was in."""
+    """The error text of a run whose worker ended with this exit status (negative: killed by a signal)."""
     if status == -signal.SIGKILL:
         return "its process was killed by SIGKILL (perhaps the system was out of memory)"
     if status < 0:

@@ -1,4 +1,4 @@
-"""The few things that Linux offers for looking after processes and Python has no call for."""
+"""Linux system calls for process supervision that the standard library lacks, and helpers for process trees."""
 
 import contextlib
 import ctypes
@@ -10,47 +10,47 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NAME, PR_GET_NAME, PR_SET_TIMERSLACK = 15, 16, 29
-MAX_TERMINATED = 10_000  # descendants; what forks without end gets SIGKILL soon enough
+MAX_TERMINATED = 10_000  # descendants; a program that forks without end gets SIGKILL later
 _SYS_IOPRIO_GET = {"x86_64": 252, "aarch64": 31}.get(os.uname().machine)
 _libc = ctypes.CDLL(None, use_errno=True)
 _c_stdout = ctypes.c_void_p.in_dll(_libc, "stdout")
 
 
 def prctl(option: int, argument: object = 0) -> int:
-    """prctl(2) with one argument."""
+    """Call prctl(2) with one argument; its result, -1 for an error."""
     result: int = _libc.prctl(option, argument, 0, 0, 0)
     return result
 
 
 def io_priority() -> int:
-    """The class and level of this process's input and output; 0 where it is not known how to ask."""
+    """The I/O priority (class and level) of this process; 0 on machines whose system call number is not known here."""
     return _libc.syscall(_SYS_IOPRIO_GET, 1, 0) if _SYS_IOPRIO_GET else 0
 
 
 def die_with_parent(parent: int) -> None:
-    """Have this process killed when its parent, whose id is `parent`, ends."""
+    """Let the kernel kill this process when its parent, with the process id `parent`, ends."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it ended before the call
         os._exit(1)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent ends: nothing escapes by forking twice."""
+    """Become a child subreaper: this process adopts orphaned descendants, so a double fork does not escape."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def be_undumpable() -> None:
-    """Close this process's memory to other processes of its user; it ends without a core dump."""
+    """Deny other processes of the user access to this process's memory. It also writes no core dump."""
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def flush_c_output() -> None:
-    """Write what the C library holds of standard output: a library in C may have printed."""
+    """Flush the C library's buffer of standard output, because a library in C may have printed."""
     _libc.fflush(_c_stdout)
 
 
 def children(parent: int | str = "self") -> list[int]:
-    """The process ids of the children of this process, or of another."""
+    """The process ids of the children of this process, or of the process `parent`."""
     found: list[int] = []
     try:
         threads = os.listdir(f"/proc/{parent}/task")
@@ -66,10 +66,10 @@ def children(parent: int | str = "self") -> list[int]:
 
 
 def terminate_other_groups() -> None:
-    """SIGTERM to the descendants that are in another process group than this one, which has got the signal.
+    """Send SIGTERM to the descendants outside of this process group, which has already received the signal.
 
-    A process that ends while they are looked for hands its children to this one, so they are looked for again until
-    there are no new ones. Only then are they told: what one of them starts in order to clean up is left alone.
+    This process adopts the children of a process that ends during the search, so the search is repeated until it finds
+    no new ones. The signals are sent after that, so that processes started for a clean-up are not signalled.
     """
     group = os.getpgrp()
     known: set[int] = set()
@@ -93,7 +93,7 @@ def _descendants() -> set[int]:
 
 
 def has_children() -> bool:
-    """Whether any child is left, after reaping those that have ended."""
+    """Reap the children that have ended; whether any child is left."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -103,16 +103,16 @@ def has_children() -> bool:
 
 
 def await_children(seconds: float) -> None:
-    """Wait until no child is left, but no longer than this."""
+    """Wait until no child is left, for at most this time."""
     deadline = time.monotonic() + seconds
     while has_children() and time.monotonic() < deadline:
         time.sleep(0.005)  # noqa: TID251 - not in the daemon
 
 
 def kill_descendants(seconds: float, spared: int = 0) -> bool:
-    """Kill every descendant and reap them all, as orphans come to us; whether that was done in time.
+    """Kill and reap every descendant; whether that was done in time. Orphans become children of this process.
 
-    One child may be spared.
+    The child `spared` is not killed.
     """
     deadline = time.monotonic() + seconds
     while has_children():

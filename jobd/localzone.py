@@ -1,13 +1,13 @@
-"""The time zone of this machine, as a name that means the same on another: what its C library shows, and never a guess.
+"""The time zone of this machine, under a name that is valid on other machines: that of its C library, never a guess.
 
     TZ              a name, a path or a POSIX rule, with or without a colon in front; empty: UTC
-    /etc/localtime  a link to the zone's file, or a copy of it, which is found by its content
-    /etc/timezone   the name, where there is no /etc/localtime
+    /etc/localtime  a link to the zone's file, or a copy of it, which is identified by its content
+    /etc/timezone   the name, if there is no /etc/localtime
     neither         UTC, as localtime(5) says
 
-A zone that is set and cannot be named is an error. One thing differs from the C library: for a name without a file on
-this machine the C library takes UTC, and jobd takes the zone of that name. (Debian 13 keeps the files of old names,
-such as `Japan`, in the package tzdata-legacy.)
+A zone that is set but has no known name is an error. There is one difference: for a name without a file on this machine
+the C library uses UTC, and jobd uses the zone of that name. (Debian 13 has the files of old names, such as `Japan`, in
+the package tzdata-legacy.)
 """
 
 import os
@@ -19,8 +19,8 @@ from jobd.settings import Settings
 
 _FOLDER = "/zoneinfo/"
 _OTHER_CLOCKS = ("posix/", "right/")  # copies of all zones; those of `right` count leap seconds
-_MAX_FILE = 2**20
-_FIRST_YEAR, _LAST_YEAR = 2025, 2100  # over which a rule must agree with the file that it stands for
+_MAX_FILE = 2**20  # bytes
+_FIRST_YEAR, _LAST_YEAR = 2025, 2100  # a rule must agree with its file from the first of these years to the last
 
 
 def machine_zone(environ: Mapping[str, str] = os.environ, etc: str = "/etc") -> str:
@@ -47,7 +47,7 @@ def machine_zone(environ: Mapping[str, str] = os.environ, etc: str = "/etc") -> 
 
 
 def with_zone(settings: Settings) -> Settings:
-    """`settings`, as a daemon goes by them: with the machine's zone, if they name none. Raises ConfigError."""
+    """`settings` for a daemon: with the machine's zone, if they name none. Raises ConfigError."""
     return settings if settings.timezone else settings._replace(timezone=machine_zone(), zone_of_machine=True)
 
 
@@ -62,7 +62,7 @@ def _of_files(etc: str) -> str:
 
 
 def _of_file(path: str, etc: str) -> str:
-    """The name of the zone in a file of the zone database, of a link to one, or of a copy."""
+    """The name of the zone in `path`: a file of the zone database, a link to one, or a copy."""
     target = os.path.realpath(path)
     name = _plain(target.rpartition(_FOLDER)[2]) if _FOLDER in target else ""
     if name and _is_zone(name):
@@ -82,7 +82,7 @@ def _of_file(path: str, etc: str) -> str:
 
 
 def _same(content: bytes, label: str) -> str | None:
-    """The name of the zone that has this content: the one that is `label`, if it is one of them, or the usual one."""
+    """The name of a zone with this content: `label` if it is one, else UTC, else the name in zone1970.tab."""
     alike = [(name, file.path) for name, file in _files(ZONES) if file.stat().st_size == len(content)]
     names = [name for name, path in alike if _read(path) == content]
     if not names:
@@ -96,7 +96,7 @@ def _same(content: bytes, label: str) -> str | None:
 
 
 def _rule_of(content: bytes, label: str) -> str | None:
-    """What a file that is like no other says of the years to come: its rule, or the zone `label` that has the same."""
+    """The name for a file that equals no zone's file: the zone `label` or the file's rule, if its clocks agree."""
     import io
     from zoneinfo import ZoneInfo
 
@@ -116,7 +116,7 @@ def _rule_of(content: bytes, label: str) -> str | None:
 
 
 def _agree(one: object, other: object) -> bool:
-    """Whether two zones show the same, looked at each twelve hours."""
+    """Whether two zones have the same offsets, compared every twelve hours."""
     from datetime import UTC, datetime, timedelta
 
     at, end, step = datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC), datetime(_LAST_YEAR, 1, 1, tzinfo=UTC), timedelta(hours=12)
@@ -133,7 +133,7 @@ def _timezone_file(etc: str) -> str:
 
 
 def _files(folder: str, prefix: str = "") -> Iterator[tuple[str, "os.DirEntry[str]"]]:
-    """The zones' files below `folder`, by name."""
+    """(name, file) for the zones below `folder`, sorted."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
@@ -148,7 +148,7 @@ def _files(folder: str, prefix: str = "") -> Iterator[tuple[str, "os.DirEntry[st
 
 
 def _is_zone(name: str) -> bool:
-    """Whether schedules may name this zone. `jobd list` asks this, so what costs is imported last."""
+    """Whether schedules may name this zone. `jobd list` calls this, so slow modules are imported last."""
     if not name:
         return False
     if has_zone_file(name):

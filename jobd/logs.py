@@ -1,8 +1,8 @@
-"""The daemon's log: loguru, set up once, one line a message.
+"""The daemon's log, through loguru: one line per message.
 
-`format = "json"` prints exactly `level`, `msg` and `time` (and, with `context`, `job` and `run`); `text` is for
-people. A message is data, never a format string, and what is not printable in it is escaped, so that no task can
-forge a line. A log that cannot be written never stops the daemon: what is lost is counted.
+`format = "json"` prints exactly `level`, `msg` and `time` (with `context` also `job` and `run`); `text` is for
+people. A message is data, never a format string. Unprintable characters are escaped, so that no task can forge a
+line. A log that cannot be written never stops the daemon: lost lines are counted.
 """
 
 import os
@@ -32,16 +32,16 @@ PRIORITIES = {"trace": 7, "debug": 7, "info": 6, "success": 5, "warning": 4, "er
 
 
 class _State:
-    """What `setup` has decided."""
+    """The result of `setup`, and the count of lost lines."""
 
     logger: "Logger | None" = None
     context = False
     failures = 0
-    loss_reported = False  # that lines are lost has been said on stderr
+    loss_reported = False  # the loss of lines has been reported on stderr
 
 
 def setup(settings: LogSettings) -> None:
-    """Log as `settings` say from now on. May be called again. Raises ConfigError when the file cannot be written."""
+    """Configure the log by `settings`. May be called again. Raises ConfigError if the file cannot be written."""
     from loguru import logger
 
     if settings.file is not None and not os.path.isdir(folder := os.path.dirname(os.path.abspath(settings.file))):
@@ -76,7 +76,7 @@ def setup(settings: LogSettings) -> None:
 
 
 def log(level: str, message: str, job: str | None = None, run: int | None = None) -> None:
-    """Log `message`, about run number `run` of `job` when they are given. Never raises."""
+    """Log `message`, with the context of run number `run` of `job` if they are given. Never raises."""
     logger = _State.logger
     if logger is None:
         return
@@ -90,12 +90,12 @@ def log(level: str, message: str, job: str | None = None, run: int | None = None
 
 
 def failures() -> int:
-    """How many lines could not be written."""
+    """The number of lines that could not be written."""
     return _State.failures
 
 
 def escape(text: str) -> str:
-    """`text` on one line, with everything that is not plainly visible written as an escape sequence."""
+    """`text` on one line, with unprintable characters as escape sequences."""
     if text.isprintable():
         return text
     return "".join(
@@ -104,7 +104,7 @@ def escape(text: str) -> str:
 
 
 class _Json:
-    """One JSON object a line. Unprintable characters are written as JSON escapes, so that a reader gets them back."""
+    """One JSON object per line. Unprintable characters are JSON escapes, so that a reader can restore them."""
 
     def __init__(self, context: bool) -> None:
         self._context = context
@@ -123,7 +123,7 @@ class _Json:
 
 
 class _Text:
-    """`TIME LEVEL MESSAGE`; for the journal, which knows the time, `<PRIORITY>MESSAGE`."""
+    """`TIME LEVEL MESSAGE`; for the journal, which adds the time itself, `<PRIORITY>MESSAGE`."""
 
     def __init__(self, context: bool, journal: bool) -> None:
         self._context = context
@@ -140,7 +140,7 @@ class _Text:
 
 
 def quote(text: str) -> str:
-    """`text` as a JSON string in which every character can be seen."""
+    """`text` as a JSON string of printable characters."""
     quoted = encode_basestring(text)
     if quoted.isprintable():
         return quoted
@@ -158,7 +158,7 @@ def _time(record: "Record") -> str:
 
 
 def _open_file(path: str, flags: int) -> int:
-    """No link is followed to a file of somebody else's, and a file that is made is this user's alone."""
+    """Open the log file without following a symbolic link. A new file is accessible to this user only."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
@@ -178,7 +178,7 @@ def _report_lost(error: Exception) -> None:
 
 
 def _to_journal(settings: LogSettings) -> bool:
-    """Whether standard output is the journal's own stream."""
+    """Whether standard output is the stream of the systemd journal."""
     if settings.file is not None or "JOURNAL_STREAM" not in os.environ:
         return False
     try:
