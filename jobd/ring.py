@@ -1,8 +1,8 @@
-"""Packets between the daemon and one worker, in memory that both have mapped: to write or read one is no system call.
+"""Packets between the daemon and one worker in shared memory: writing or reading one needs no system call.
 
 Each direction is a ring of PLACES. The n-th packet lies in place n modulo PLACES until it has been answered, and there
-are never more unanswered than places. What tells the other side that there is one more is a byte in a socket, so no
-place is read before it has been written. Whoever reads trusts nothing: a packet is copied first, then looked at.
+are never more unanswered packets than places. A byte in a socket announces each packet, so no place is read before it
+has been written. The reader trusts nothing: it copies a packet before it checks it.
 """
 
 import fcntl
@@ -10,16 +10,16 @@ import mmap
 import os
 
 PLACES = 32
-MAX_ORDER = 160 * 1024  # bytes of an order; the arguments of a job fit
-MAX_ANSWER = 32 * 1024
-_HEAD = 4  # bytes that hold a packet's length
-_CACHE_LINE = 64  # bytes of a cache line: an odd number of them apart, places do not crowd each other out of the cache
+MAX_ORDER = 160 * 1024  # bytes of an order: enough for the arguments of a job
+MAX_ANSWER = 32 * 1024  # bytes
+_HEAD = 4  # bytes for the length of a packet
+_CACHE_LINE = 64  # bytes; places are an odd number of cache lines apart, so they do not compete for the same cache set
 _LINUX_MFD_NOEXEC_SEAL = 8
 _SEALS = fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class Ring:
-    """One direction; both sides count packets, from 0."""
+    """One direction. Both sides number the packets from 0."""
 
     def __init__(self, memory: mmap.mmap, start: int, longest: int) -> None:
         self._memory = memory
@@ -28,11 +28,11 @@ class Ring:
         self._stride = _stride(longest)
 
     def close(self) -> None:
-        """It is not this process's any more."""
+        """Unmap the memory, which holds both rings, from this process."""
         self._memory.close()
 
     def put(self, number: int, packet: bytes) -> None:
-        """Write the packet of this number. Raises ValueError when it is too long."""
+        """Write the packet of this number. Raises ValueError if it is too long."""
         size = len(packet)
         if size > self._longest:
             raise ValueError(f"a packet of {size} bytes is too long")
@@ -40,7 +40,7 @@ class Ring:
         self._memory[at : at + _HEAD + size] = size.to_bytes(_HEAD, "little") + packet
 
     def get(self, number: int) -> bytes:
-        """The packet of this number, which has been written; empty when what is there cannot be one."""
+        """The packet of this number, which must have been written; empty if its length is invalid."""
         at = self._start + number % PLACES * self._stride
         size = int.from_bytes(self._memory[at : at + _HEAD], "little")
         if size > self._longest:
@@ -50,11 +50,11 @@ class Ring:
 
 
 def make() -> int:
-    """A descriptor of memory for two rings. Nobody can make it shorter: to read beyond its end would be a crash."""
+    """A descriptor of memory for two rings. It is sealed against shrinking: a read beyond its end would be a crash."""
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
-        descriptor = os.memfd_create("jobd", flags | _LINUX_MFD_NOEXEC_SEAL)  # hardened systems demand it
-    except OSError:  # Linux before 6.3 does not know it
+        descriptor = os.memfd_create("jobd", flags | _LINUX_MFD_NOEXEC_SEAL)  # hardened systems require it
+    except OSError:  # Linux before 6.3 does not have this flag
         descriptor = os.memfd_create("jobd", flags)
     os.ftruncate(descriptor, _size())
     fcntl.fcntl(descriptor, *_SEALS)
@@ -62,7 +62,7 @@ def make() -> int:
 
 
 def rings(descriptor: int) -> tuple[Ring, Ring]:
-    """The rings of orders and of answers. Only what has been written to takes memory."""
+    """The rings of orders and of answers. Pages take memory only after a write to them."""
     memory = mmap.mmap(descriptor, _size())
     return Ring(memory, 0, MAX_ORDER), Ring(memory, PLACES * _stride(MAX_ORDER), MAX_ANSWER)
 

@@ -1,4 +1,4 @@
-"""The settings of an installation as values: what jobd.toml says once it is complete. `jobd.config` reads it."""
+"""The settings of an installation as values: jobd.toml with defaults filled in. `jobd.config` reads them."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from jobd.job import Options
 
 
 class LogSettings(NamedTuple):
-    """The daemon's log. `rotation` is a size or an age, `retention` a number of files or an age."""
+    """The daemon's log. `rotation` is a size or an age, `retention` is a number of files or an age."""
 
     level: str = "info"
     format: str = "text"
@@ -17,15 +17,15 @@ class LogSettings(NamedTuple):
 
 
 class HistorySettings(NamedTuple):
-    """How long and how much of each run is kept."""
+    """The limits of the history."""
 
     keep: int  # microseconds
     keep_per_job: int  # runs
-    output: int  # bytes of an attempt
+    output: int  # bytes per attempt
 
 
 class Settings(NamedTuple):
-    """What jobd.toml says. Paths are absolute, durations microseconds, and nothing is left open."""
+    """The values of jobd.toml. Paths are absolute, durations are microseconds, and defaults are filled in."""
 
     path: str
     database: str
@@ -33,7 +33,7 @@ class Settings(NamedTuple):
     plugins: str
     state_dir: str
     workers: int
-    timezone: str  # of schedules that name none; empty: not given, so that of the machine (see jobd.localzone)
+    timezone: str  # for schedules that name none; empty: the machine's zone (see jobd.localzone)
     commands: bool
     poll: int
     lease: int
@@ -42,7 +42,7 @@ class Settings(NamedTuple):
     log: LogSettings
     history: HistorySettings
     pools: dict[str, int]
-    defaults: Options  # for jobs that leave them open
-    retry_times: int  # of a job that is entered without
-    zone_of_machine: bool = False  # nothing names a zone, and `timezone` is the machine's
+    defaults: Options  # for options that a job does not set
+    retry_times: int  # for jobs that are added without a value
+    zone_of_machine: bool = False  # the settings name no zone, and `timezone` is the machine's
     calendars: dict[str, tuple[str, ...]] = {}  # noqa: RUF012  name → days, for `--skip-dates`

@@ -1,4 +1,4 @@
-"""What `jobd init` and `make install` write, and the jobd.toml of jobd's own repository."""
+"""The texts of the files that `jobd init` and `make install` write, and of the jobd.toml in jobd's repository."""
 
 from jobd.config import SYSTEM_FOLDER, SYSTEM_STATE
 
@@ -73,8 +73,8 @@ EXAMPLE = CONFIG.replace("context = true                    #", "context = false
 def config_for(folder: str) -> str:
     """The text of jobd.toml in `folder`.
 
-    A system's daemon has its data where systemd wants them. Its database may become a shared one, on which programs are
-    not allowed unless the configuration says so; so it says nothing about programs, which SQLite allows.
+    The system's daemon keeps its data in SYSTEM_STATE. The key `commands` is commented out there, because the default
+    allows programs on SQLite and forbids them if the database is later replaced by a shared one.
     """
     if folder != SYSTEM_FOLDER:
         return CONFIG

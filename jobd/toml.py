@@ -1,16 +1,16 @@
-"""TOML → a document. Plain files, which most are, take a quick path: to load tomllib is a tenth of the time of a short
-command, and to read 20,000 jobs with it takes longer than to store them.
+"""TOML → a document. Most files are plain and take a quick path: the import of tomllib is a tenth of the time of a
+short command, and reading 20,000 jobs with it takes longer than storing them.
 """
 
 from typing import Any
 
 from jobd.errors import BadValue
 
-_DIGITS = 18  # of a number that is sure to fit in 64 bits
+_DIGITS = 18  # digits of a number that certainly fits in 64 bits
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The document that `text` is. Raises BadValue."""
+    """The document in `text`. Raises BadValue."""
     document = plain(text)
     if document is not None:
         return document
@@ -25,8 +25,8 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def plain(text: str) -> dict[str, Any] | None:
-    """The document, when each line is a comment, a [table] or `key = value`, and each value is a string without
-    escapes, a whole number, true or false. None: it may be anything else, right or wrong, and tomllib knows.
+    """The document, if each line is a comment, a [table] or `key = value`, and each value is a string without
+    escapes, a whole number, true or false. None: the text is not plain or not valid, and tomllib has to read it.
     """
     if not text.replace("\n", "").replace("\t", "").isprintable():
         return None
@@ -51,7 +51,7 @@ def plain(text: str) -> dict[str, Any] | None:
 
 
 def _reason(text: str, message: str) -> str:
-    """What is wrong, in tomllib's words; of what stands there twice, also which it is."""
+    """tomllib's message; for a repeated key or table, a message that names it."""
     import re
 
     at = re.search(r"at line ([0-9]+)", message)
@@ -63,7 +63,7 @@ def _reason(text: str, message: str) -> str:
 
 
 def _new_table(document: dict[str, Any], name: str) -> dict[str, Any] | None:
-    """The table `name` (a, or a.b), made in `document`; None when there is something of that name, or it is quoted."""
+    """Add the table `name` (a, or a.b) to `document`; None if the name is taken or needs quotes."""
     *above, last = name.split(".")
     for part in above:
         document = document.setdefault(part, {})
@@ -89,11 +89,11 @@ def _value(text: str) -> str | int | None:
 
 
 def _is_bare(key: str) -> bool:
-    """Whether a key is one that needs no quotes."""
+    """Whether a key needs no quotes."""
     return key.isascii() and (key.isalnum() or key.replace("_", "x").replace("-", "x").isalnum())
 
 
 def _is_over(rest: str) -> bool:
-    """Whether nothing but a comment follows on the line."""
+    """Whether only blanks or a comment follow on the line."""
     rest = rest.lstrip()
     return not rest or rest[0] == "#"

@@ -1,4 +1,4 @@
-"""The umask that jobd was started with: tasks and programs have it. What jobd makes itself is for its user alone."""
+"""The umask: tasks and programs have that of jobd's start. Files that jobd creates are writable by its user only."""
 
 import os
 
@@ -6,12 +6,12 @@ _given = -1
 
 
 def narrow() -> None:
-    """Nobody else may write what this process makes. Called once, before anything is made."""
+    """Let only this user write the files that this process creates. Call it once, before it creates any."""
     global _given
     _given = os.umask(0o077)
     os.umask(_given | 0o022)
 
 
 def given() -> int:
-    """The umask before `narrow`; -1, as subprocess has it, when this process still has that."""
+    """The umask before `narrow`; -1, which subprocess takes as "unchanged", if `narrow` was not called."""
     return _given

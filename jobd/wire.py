@@ -1,23 +1,24 @@
-"""What the daemon and a worker say to each other: JSON arrays, each a packet of its own in a ring (jobd.ring).
+"""The protocol between the daemon and a worker: JSON arrays, one per packet of a ring (jobd.ring).
 
-    daemon → worker   ["run", order…]        run this after what you have been told before
-    worker → daemon   ["ready", VERSION, secret]     plugins can be run
+    daemon → worker   ["run", order…]                execute this after the earlier orders
+    worker → daemon   ["ready", VERSION, secret]     the plugins are loaded
                       ["done", serial, outcome, error, result, retire, secret]
 
-With each packet goes a byte through a socket pair. A worker runs one order at a time and takes the next byte, and with
-it the next order, when it has told the end of the last; the bytes that it has not taken, the daemon can take back.
-`serial` is the order's. `outcome` is "succeeded", "failed" or "unresolved" (no such task here: the execution did not
-happen). With `retire` it takes no further order.
+Each packet is announced by a byte through a socket pair. A worker executes one order at a time. It reads the next byte,
+and so the next order, after it has reported the end of the previous one. The daemon revokes orders by reading back the
+bytes that the worker has not read. `serial` is that of the order. `outcome` is "succeeded", "failed" or "unresolved"
+(the task does not exist here, so nothing was executed). With `retire` the worker takes no further order.
 
-What a task prints does not pass here: standard output and error are a pipe of their own. Before a worker tells that it
-is ready, or that a run is over, it writes `end_mark(secret)` into the pipe; all before it was printed until then. The
-secret is new each time, drawn when the task and its descendants are gone. A run without one is the last of its worker.
+The output of a task does not pass here: standard output and error are a separate pipe. Before a worker reports that it
+is ready, or that a run has ended, it writes `end_mark(secret)` into the pipe: all output before it is complete. The
+secret is new each time and is drawn after the task and its descendants have ended. A worker ends after a run without
+a secret.
 
-A record of a logging library stands in the pipe as LEVEL_MARK, the level, a blank, the message as a JSON string and a
-line end: 4,096 bytes (PIPE_BUF) at most, which the kernel never mixes with what others write. A longer one comes in
-pieces of that JSON text, `level+key` for all but the last, which has `level=key`.
+A record of a logging library is written to the pipe as LEVEL_MARK, the level, a blank, the message as a JSON string and
+a line end: at most 4,096 bytes (PIPE_BUF), because the kernel does not interleave such writes with others. A longer
+record is split into pieces of that JSON text, with `level+key` for all pieces but the last, which has `level=key`.
 
-A worker is not trusted: a message that is not understood ends it, never the daemon.
+A worker is not trusted: an invalid message ends the worker, never the daemon.
 """
 
 import json
@@ -25,15 +26,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 VERSION = 4
-TOKEN = b"."  # the byte that goes with a packet
-MAX_ERROR = 2_000
-MAX_RESULT = 4 * 1024
+TOKEN = b"."  # the byte that announces a packet
+MAX_ERROR = 2_000  # characters
+MAX_RESULT = 4 * 1024  # characters
 LEVEL_MARK = "\x1e"
 LEVELS = ("debug", "info", "warning", "error")
 MAX_RECORD_PIECE = 4_096  # bytes of a record, or of a piece of one: PIPE_BUF
-MAX_RECORD = 16 * 1024  # letters; what is longer is more than one
+MAX_RECORD = 16 * 1024  # characters; a longer message becomes several records
 MARK_HEAD = b"\x1e\0jobd "
-SECRET = 32  # letters
+SECRET = 32  # characters
 MARK_SIZE = len(MARK_HEAD) + SECRET + 1
 UNRESOLVED = "unresolved"
 _OUTCOMES = ("succeeded", "failed", UNRESOLVED)
@@ -43,9 +44,9 @@ _encode_short = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).enco
 
 
 class Order(NamedTuple):
-    """One execution, as the worker is told of it."""
+    """One execution, in the form in which the daemon orders it. Times are µs, except `deadline`."""
 
-    serial: int  # counts what this worker is told
+    serial: int  # counts the orders to this worker
     job: str
     number: int
     task: str | None
@@ -53,24 +54,24 @@ class Order(NamedTuple):
     args: Mapping[str, Any]
     due: int
     attempt: int
-    deadline: float | None  # time.monotonic(), seconds
+    deadline: float | None  # seconds of time.monotonic()
     token: int
-    fork: bool = False  # run it in a child of its own
+    fork: bool = False  # execute it in a child process of the worker
 
 
 class Done(NamedTuple):
-    """How an execution ended, as the worker tells it."""
+    """The end of an execution, as the worker reports it."""
 
     outcome: str
     error: str | None
     result: str | None  # JSON
-    retire: bool  # the worker asks to be replaced: something could not be put back
-    secret: str | None = None  # of the mark at the end of its output
-    serial: int = 0  # of the order
+    retire: bool  # the worker asks to be replaced, because it could not restore its state
+    secret: str | None = None  # in the mark at the end of its output
+    serial: int = 0  # that of the order
 
 
 class WireError(Exception):
-    """The other side said something that is not understood."""
+    """The other side sent an invalid message."""
 
 
 def encode(*message: object) -> bytes:
@@ -81,7 +82,7 @@ def encode(*message: object) -> bytes:
 def encode_order(order: Order) -> bytes:
     """The packet that orders an execution."""
     serial, job, number, task, command, args, due, attempt, deadline, token, fork = order
-    # Put together by hand: a JSON encoder is made anew for each call, which takes longer than all else here.
+    # An f-string, because each call of a JSON encoder creates a new C encoder, which dominates the time here.
     return (
         f'["run",{serial},{_encode_short(job)},{number},{"null" if task is None else _encode_short(task)}'
         f",{_encode_short(command) if command else 'null'},{_encode_short(args) if args else '{}'}"
@@ -92,19 +93,19 @@ def encode_order(order: Order) -> bytes:
 def encode_done(
     serial: int, outcome: str, error: str | None, result: str | None, retire: bool, secret: str | None
 ) -> bytes:
-    """The packet that tells the end of an execution."""
+    """The packet that reports the end of an execution."""
     if error is None is result and not retire and secret is not None:
         return f'["done",{serial},"{outcome}",null,null,false,"{secret}"]'.encode()
     return encode("done", serial, outcome, error, result, retire, secret)
 
 
 def end_mark(secret: str) -> bytes:
-    """What stands in the pipe where the output of a run ends."""
+    """The bytes that mark the end of a run's output in the pipe."""
     return MARK_HEAD + secret.encode() + b"\n"
 
 
 def decode(packet: bytes) -> list[Any]:
-    """The message in `packet`. Raises WireError when it is not a JSON array that begins with a word."""
+    """The message in `packet`. Raises WireError if it is not a JSON array whose first item is a string."""
     try:
         text = packet.decode()
         message, end = _decode(text)
@@ -121,12 +122,12 @@ def decode_order(message: Sequence[Any]) -> Order:
 
 
 def _text(text: str | None, most: int) -> str | None:
-    """`text` as every database and log can hold it: JSON may bring half a surrogate pair, which no encoding knows."""
+    """At most `most` characters of `text`. Lone surrogates, which JSON allows and UTF-8 does not, become `?`."""
     return text and text[:most].encode("utf-8", "replace").decode()
 
 
 def decode_ready(message: list[Any]) -> str:
-    """The secret of the mark. Raises WireError when it is of another version, or not understood."""
+    """The secret in a "ready" message. Raises WireError if it is invalid, or of another version."""
     if message[1:2] != [VERSION]:
         raise WireError(f"it speaks version {message[1:2]}, not {VERSION}")
     if len(message) == 3 and _is_secret(message[2]):
@@ -135,7 +136,7 @@ def decode_ready(message: list[Any]) -> str:
 
 
 def decode_done(message: list[Any]) -> Done:
-    """How it ended. Raises WireError when a part is missing or of a wrong type."""
+    """The end of an execution. Raises WireError if a part is missing or has a wrong type."""
     if len(message) == 7:
         _, serial, outcome, error, result, retire, secret = message
         known = type(serial) is int and outcome in _OUTCOMES and type(retire) is bool

@@ -1,7 +1,7 @@
-"""The table `schedule`, where everything hot happens: claim, record, plan. Fixed, set-based SQL.
+"""The table `schedule`, with the frequent statements: claim, record, plan. Fixed, set-based SQL.
 
-A claim is one conditional write that takes the job for a node and adds one to its fencing token. Every later write
-about it names node and token and counts only while both hold, so what comes late is refused, whoever sends it.
+A claim is one conditional write that sets the node of a job and adds one to its fencing token. Every later write about
+the claim carries node and token and is refused when they no longer match. So a late write changes nothing.
 """
 
 import re
@@ -16,20 +16,21 @@ from jobd.store.store import MAX_IDS, Session
 
 _STATE = rows.columns("schedule", rows.SCHEDULE)
 _DEFINITION = f"{rows.columns('job', rows.JOB)}, {rows.columns('job_options', rows.OPTIONS)}"
-# A run needs no times of the definition, and reading them costs as much as all else of it.
+# A run does not need the times of the definition, and reading them takes as long as the rest of it.
 _UNTIMED = re.sub(r'job\."\w+_time"', "NULL", _DEFINITION)
 _JOINED = (
     f"SELECT {_STATE}, {_UNTIMED} FROM schedule JOIN job ON job.id = schedule.job_id"
     " LEFT JOIN job_options ON job_options.job_id = schedule.job_id WHERE "
 )
 _WIDTH = len(rows.SCHEDULE)
-# A token that has moved by more belongs to a row that was made again (a tenth of a second later, at least).
+# Claims since a known token. A larger difference means that the row was created again, with the time in µs as its token
+# (100,000 µs are a tenth of a second).
 MAX_CLAIMS_SINCE = 100_000
 DEFINITIONS = f"SELECT {_DEFINITION} FROM job LEFT JOIN job_options ON job_options.job_id = job.id"
 
 
 class Claimed(NamedTuple):
-    """A job that has just been claimed; `problem` says why its definition makes no sense."""
+    """A job that has just been claimed. `problem`: the reason why its definition is invalid."""
 
     state: JobState
     job: Job | None
@@ -37,7 +38,7 @@ class Claimed(NamedTuple):
 
 
 class JobWithState(NamedTuple):
-    """A job as it stands; `state` is None when no node has planned it yet."""
+    """A job with its current state, which is None if no node has planned it yet."""
 
     job_id: int
     job: Job | None
@@ -46,7 +47,7 @@ class JobWithState(NamedTuple):
 
 
 class Change(NamedTuple):
-    """Something to look at: `what` is "changed", "run", "cancel", "back" or "far back" (the clock was put back)."""
+    """A change to process. `what`: "changed", "run", "cancel", "back" or "far back" (the clock was set back)."""
 
     id: int
     job_id: int
@@ -54,18 +55,18 @@ class Change(NamedTuple):
 
 
 class Without(NamedTuple):
-    """Jobs that a claim goes without, unless they have been ready since `before`.
+    """Jobs that a claim excludes, unless they have been ready since `before` (µs).
 
-    `jobs` has the token under which each was given back with an error. Where the error is gone and nobody has claimed
-    the job since, a person has changed it or asked for a run: then it is not gone without either. Claims add one each
-    to the token; a row that was made again by hand has the time in microseconds, far from what it had.
+    `jobs` has the token under which each was given back with an error. If the error is cleared and no node has claimed
+    the job since, a user has changed it or requested a run: then it is not excluded. Each claim adds one to the token.
+    A row that was deleted and created again has the time in µs as its token, far from the old value.
     """
 
     jobs: Mapping[int, int] = {}
     before: int = 0
 
     def condition(self) -> str:
-        """What a claim adds to its WHERE."""
+        """The condition that a claim adds to its WHERE."""
         if not self.jobs:
             return ""
         ids = ", ".join(map(str, self.jobs))
@@ -89,9 +90,9 @@ def claim(
     without: Without = NOTHING,
     firsts: Mapping[int, int | None] | None = None,
 ) -> list[Claimed]:
-    """Claim up to `limit` jobs of `pool` that are ready by `until`: the highest priority first, then the oldest.
+    """Claim up to `limit` jobs of `pool` that are ready by `until` (µs): the highest priority first, then the oldest.
 
-    `firsts` is what `first_ready` has given in this transaction; None has it looked up.
+    `firsts` is the result of `first_ready` in this transaction; None: it is called here.
     """
     ids: list[int] = []
     for priority, ready in (first_ready(session, pool, without=without) if firsts is None else firsts).items():
@@ -105,7 +106,7 @@ def claim(
 
 
 def drop_jobless(session: Session, node: int) -> None:
-    """Forget what `node` has claimed of jobs that are no more."""
+    """Delete the states that `node` has claimed of jobs whose row no longer exists."""
     # served by the index schedule_claim
     sql = "SELECT job_id FROM schedule WHERE node_id = ? AND NOT EXISTS (SELECT 1 FROM job WHERE id = schedule.job_id)"
     _drop(session, [job_id for (job_id,) in session.rows(sql, (node,))])
@@ -117,16 +118,16 @@ def _drop(session: Session, job_ids: Sequence[int]) -> None:
 
 
 def claims_of(session: Session, node: int) -> list[Claimed]:
-    """All that `node` has claimed."""
+    """All claims of `node`."""
     # served by the index schedule_claim
     return _numbered(session, [_claimed(row) for row in session.rows(_JOINED + "schedule.node_id = ?", (node,))])
 
 
 def orphans(session: Session) -> list[int]:
-    """The nodes that have claims and are not alive: none of jobd's doing, but perhaps of somebody's hands."""
+    """The nodes that have claims and are not alive. jobd leaves no such claims; manual edits of the tables can."""
     alive = {0, *(node for (node,) in session.rows("SELECT id FROM node WHERE stopped_time IS NULL"))}
     found, last = [], -(2**63)
-    # served by the index schedule_claim, one step a node: DISTINCT would read the entries of all jobs
+    # served by the index schedule_claim, one step per node: DISTINCT would read the entries of all jobs
     next_node = "SELECT node_id FROM schedule WHERE node_id > ? ORDER BY node_id LIMIT 1"
     while row := session.rows(next_node, (last,)):
         last = row[0][0]
@@ -136,14 +137,14 @@ def orphans(session: Session) -> list[int]:
 
 
 def tokens_of(session: Session, node: int) -> dict[int, int]:
-    """The fencing tokens of all that `node` has claimed, by job id."""
+    """The fencing tokens of all claims of `node`, by job id."""
     # served by the index schedule_claim
     return dict(session.rows("SELECT job_id, token FROM schedule WHERE node_id = ?", (node,)))
 
 
 def record(session: Session, updates: Sequence[ClaimUpdate]) -> set[int]:
-    """Write what became of claims; the ids of the jobs whose claim still held. At most one update a job."""
-    updates = sorted(updates, key=_job_of)  # one order everywhere, so that none deadlock
+    """Write the results of claims; the ids of the jobs whose claim was still valid. At most one update per job."""
+    updates = sorted(updates, key=_job_of)  # the same order in all transactions prevents deadlocks
     ids, by_key = [one.state.job_id for one in updates], session.dialect.by_key
     found = session.rows_where_in(
         f"SELECT job_id, node_id, token FROM schedule{by_key} WHERE ", "job_id", ids, lock=True
@@ -151,7 +152,7 @@ def record(session: Session, updates: Sequence[ClaimUpdate]) -> set[int]:
     held = set(found)
     good = [one for one in updates if (one.state.job_id, one.node, one.token) in held]
     runs = [one.run for one in good if one.run is not None]
-    # A number that is taken can only be that of a run which somebody has put back by hand.
+    # A number can only be taken if a manual edit has inserted that run.
     session.write_rows("run", rows.RUN, [rows.run_row(run) for run in runs], key=("job_id", "number"))
     output.save(session, [part for one in good if one.output for part in one.output])
     advanced, others = [], []
@@ -170,7 +171,7 @@ def record(session: Session, updates: Sequence[ClaimUpdate]) -> set[int]:
 
 
 def record_starts(session: Session, node: int, started: Iterable[tuple[int, int, int]]) -> set[int]:
-    """Let everybody see that these (job id, token, moment) are running; the ids of those whose claim holds."""
+    """Record in the database that these (job id, token, µs) have started; the ids of those whose claim is valid."""
     marked = set()
     for job_id, token, moment in started:
         cursor = session.execute(
@@ -183,7 +184,7 @@ def record_starts(session: Session, node: int, started: Iterable[tuple[int, int,
 
 
 def give_up(session: Session, one: ClaimUpdate, reason: str) -> None:
-    """Free a job whose outcome the database does not take; it does not run until somebody has looked at it."""
+    """Release a job whose outcome the database refuses, with an error. It does not run until a user changes it."""
     session.execute(
         "UPDATE schedule SET node_id = 0, started_time = NULL, ready_time = NULL, error = ?"
         " WHERE job_id = ? AND node_id = ? AND token = ?",
@@ -194,9 +195,9 @@ def give_up(session: Session, one: ClaimUpdate, reason: str) -> None:
 def first_ready(
     session: Session, pool: str, known: Sequence[int] = (0,), without: Without = NOTHING
 ) -> dict[int, int | None]:
-    """When the first unclaimed job of `pool` is ready, by priority, the highest first; None: none is by itself.
+    """The first ready time (µs) of unclaimed jobs of `pool`, by priority, the highest first; None: there is none.
 
-    `known` are the priorities that were found last, the highest first: while there is no other, one statement does.
+    `known` are the priorities found by the last call, the highest first: without new ones, one statement is enough.
     """
     # Each part is served by the index schedule_claim, in one step. (DISTINCT would read the entries of all jobs.)
     free = "FROM schedule WHERE node_id = 0 AND pool = ?"
@@ -208,13 +209,13 @@ def first_ready(
         values = [value for priority in (*known, *known) for value in (pool, priority)]
         (row,) = session.rows(f"SELECT {', '.join(parts)}", (pool, *values))
         found = {priority for priority in row[: len(known) + 1] if priority is not None}
-        if found <= {*known}:  # the highest one, the next one below that, and so on
+        if found <= {*known}:  # `found` has the highest priority and the next one below each known priority
             return dict(zip(known, row[len(known) + 1 :], strict=True))
         known = sorted({*known, *found}, reverse=True)
 
 
 def ready_by(session: Session, pool: str, firsts: Mapping[int, int | None], until: int, count: int) -> int:
-    """The moment by which `count` unclaimed jobs of `pool` are ready; `until`, if that is earlier."""
+    """The moment by which `count` unclaimed jobs of `pool` are ready, but at most `until` (µs)."""
     # served by the index schedule_claim
     sql = (
         "SELECT ready_time FROM schedule WHERE node_id = 0 AND pool = ? AND priority = ? AND ready_time <= ?"
@@ -228,7 +229,7 @@ def ready_by(session: Session, pool: str, firsts: Mapping[int, int | None], unti
 def claimed_or_ready(
     session: Session, pool: str, nodes: Sequence[int], until: int, most: int, priorities: Sequence[int] = (0,)
 ) -> int:
-    """How many jobs of `pool` these nodes have claimed or may claim by `until`; of the latter up to `most` count."""
+    """The number of jobs of `pool` that these nodes have claimed, and of those (up to `most`) ready by `until`."""
     # both served by the index schedule_claim
     free = "SELECT job_id FROM schedule WHERE pool = ? AND node_id = 0 AND priority = ? AND ready_time <= ? LIMIT ?"
     count = 0
@@ -243,18 +244,18 @@ def claimed_or_ready(
 
 
 def changes(session: Session, limit: int) -> list[Change]:
-    """What people changed and nobody has looked at, oldest first."""
+    """The changes that no node has processed yet, oldest first."""
     return [Change(*row) for row in session.dialect.changes(session, limit)]
 
 
 def drop_changes(session: Session, ids: Sequence[int]) -> None:
-    """These have been looked at."""
+    """Delete changes that have been processed."""
     if ids:
         session.dialect.delete(session, "job_change", [(change,) for change in ids], ("id",))
 
 
 def last_finished(session: Session, instance: str, after: int) -> int:
-    """The end of the latest run by nodes of this instance, if one ended after the moment `after`; else 0."""
+    """The end (µs) of the latest run by nodes of this instance, if it is after `after`; else 0."""
     found = session.rows(
         # served by the index run_finished
         "SELECT run.finished_time FROM run JOIN node ON node.id = run.node_id"
@@ -266,17 +267,17 @@ def last_finished(session: Session, instance: str, after: int) -> int:
 
 
 def record_changes(session: Session, job_ids: Sequence[int], what: str) -> None:
-    """Have these jobs looked at."""
+    """Record a change of these jobs, for a node to process."""
     session.write_rows("job_change", ("job_id", "what"), [(job_id, what) for job_id in job_ids])
 
 
 def notify_claim_holder(session: Session, job_id: int, what: str) -> None:
-    """Ask whoever has claimed a job to look at it."""
+    """Record a change for the node that has claimed the job."""
     session.execute("INSERT INTO job_change (job_id, what) VALUES (?, ?)", (job_id, what))
 
 
 def load_for_update(session: Session, job_ids: Sequence[int]) -> list[JobWithState]:
-    """Definitions and states of these jobs; their states stay as they are until the transaction ends."""
+    """Definitions and states of these jobs. The states are locked until the transaction ends."""
     known = states_for_update(session, job_ids)
     loaded = []
     for row in session.rows_where_in(DEFINITIONS + " WHERE ", "job.id", job_ids):
@@ -286,9 +287,9 @@ def load_for_update(session: Session, job_ids: Sequence[int]) -> list[JobWithSta
 
 
 def states_for_update(session: Session, job_ids: Sequence[int]) -> dict[int, JobState]:
-    """The states of these jobs, as far as they have any; they stay as they are until the transaction ends.
+    """The states of these jobs that have one, locked until the transaction ends.
 
-    A job without one that has a history (somebody has deleted its row) goes on with the number after its last run.
+    A job that has a history but no state (its row was deleted manually) continues with the number after its last run.
     """
     sql = f"SELECT {_STATE} FROM schedule{session.dialect.by_key} WHERE "
     found = {row[0]: rows.read_state(row) for row in session.rows_where_in(sql, "job_id", sorted(job_ids), lock=True)}
@@ -299,7 +300,7 @@ def states_for_update(session: Session, job_ids: Sequence[int]) -> dict[int, Job
 
 
 def _last_numbers(session: Session, job_ids: Sequence[int]) -> dict[int, int]:
-    """job id → the number of its last run, of those that have one."""
+    """job id → the number of its last run, for jobs that have one."""
     found: dict[int, int] = {}
     for start in range(0, len(job_ids), MAX_IDS):
         some = job_ids[start : start + MAX_IDS]
@@ -310,7 +311,7 @@ def _last_numbers(session: Session, job_ids: Sequence[int]) -> dict[int, int]:
 
 
 def _numbered(session: Session, claimed: list[Claimed]) -> list[Claimed]:
-    """`claimed`, with those whose row made no sense numbered after their history."""
+    """`claimed`, with run numbers from the history for states whose row was invalid."""
     unsound = [one.state.job_id for one in claimed if one.state.fingerprint == rows.UNREADABLE]
     if not unsound:
         return claimed
@@ -324,7 +325,7 @@ def _numbered(session: Session, claimed: list[Claimed]) -> list[Claimed]:
 
 
 def save_states(session: Session, changed: Sequence[JobState], given_up: Sequence[Run] = ()) -> None:
-    """Write states of jobs that `load_for_update` has shown to be unclaimed, and the runs given up for them."""
+    """Write states of jobs that are unclaimed according to `load_for_update`, and the runs that were given up."""
     _write_states(session, changed)
     if given_up:
         session.write_rows("run", rows.RUN, [rows.run_row(run) for run in given_up], key=("job_id", "number"))
@@ -333,7 +334,7 @@ def save_states(session: Session, changed: Sequence[JobState], given_up: Sequenc
 
 
 def _publish_ends(session: Session, ends: Sequence[tuple[JobState, Run]]) -> None:
-    """These runs have ended, and their states are written: tell the jobs that wait for them, and the table `job`."""
+    """Update the jobs that wait for these runs, and `lastFinished_time`. The states must have been written."""
     dependencies.ended(session, ends)
     finished = [(run.job_id, rows.write_time(run.finished)) for _, run in ends if run.outcome != SKIPPED]
     if finished:
@@ -345,9 +346,9 @@ def _write_states(session: Session, changed: Iterable[JobState]) -> None:
 
 
 def _recorded_before(session: Session, rest: Sequence[ClaimUpdate]) -> set[int]:
-    """Of updates whose claim no longer holds, those that an earlier try of this very write had put down.
+    """The ids of updates that no longer match a claim because an earlier attempt of this transaction wrote them.
 
-    (Its commit may have come to pass long after it was given up: when the standby that it waited for was back.)
+    (That commit may succeed long after jobd gave it up, for example when the standby that it waits for returns.)
     """
     known = set()
     for one in rest:
