@@ -1,4 +1,4 @@
-"""Making the stored jobs match wanted ones: what differs, and one transaction that does it, all or nothing."""
+"""`apply`: the difference between the stored and the wanted jobs, and one transaction that removes it."""
 
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
@@ -13,15 +13,15 @@ from jobd.store.store import Session, Store
 
 
 class Difference(NamedTuple):
-    """What it takes to make the stored jobs match the wanted ones."""
+    """The changes that make the stored jobs match the wanted ones."""
 
     added: list[Job]
-    changed: list[tuple[Job, Job]]  # (as it is, as it is to be)
+    changed: list[tuple[Job, Job]]  # (stored, wanted)
     deleted: list[Job]
 
 
 def all_jobs(store: Store) -> list[Job]:
-    """The jobs, deleted ones too, as far as their rows can be read, by name."""
+    """All jobs, including deleted ones, ordered by name. Unreadable rows are left out."""
     return store.transact(_all_jobs)
 
 
@@ -31,7 +31,7 @@ def _all_jobs(session: Session) -> list[Job]:
 
 
 def compare(stored: Iterable[Job], wanted: Iterable[Job], prune: bool) -> Difference:
-    """What `apply` would do. Pure. Raises BadValue when a job that is wanted runs after one that `prune` deletes."""
+    """The changes that `apply` would make. Pure. Raises BadValue if a job runs after one that `prune` deletes."""
     known = {job.name: job for job in stored}
     before = {name: job for name, job in known.items() if not job.deleted}
     after = {job.name: job for job in wanted}
@@ -57,12 +57,15 @@ def _refuse_orphans(wanted: Iterable[Job], pruned: Collection[str]) -> None:
 
 
 def apply(store: Store, wanted: Sequence[Job], prune: bool, now: int, zone: str) -> Difference:
-    """Make the live jobs match `wanted`, all or nothing; what was done. Without `prune`, other jobs are left."""
+    """Make the live jobs match `wanted` in one transaction; the changes made. Without `prune`, other jobs stay.
+
+    `now` is µs; `zone` applies to jobs that name none. Raises JobdError.
+    """
     return store.transact(lambda session: _apply(session, wanted, prune, now, zone))
 
 
 def try_out(store: Store, wanted: Sequence[Job], prune: bool, now: int, zone: str) -> None:
-    """Raise what `apply` would raise, and change nothing."""
+    """Raise the error that `apply` would raise, without any change."""
 
     def work(session: Session) -> None:
         _apply(session, wanted, prune, now, zone)
@@ -73,7 +76,7 @@ def try_out(store: Store, wanted: Sequence[Job], prune: bool, now: int, zone: st
 
 
 class _Undone(Exception):
-    """Ends a transaction whose work is not to stay."""
+    """Rolls a transaction back."""
 
 
 def _apply(session: Session, wanted: Sequence[Job], prune: bool, now: int, zone: str) -> Difference:

@@ -1,4 +1,4 @@
-"""From a URL to an open connection, without the ORM: shared by the store and by the command line's quick reads."""
+"""From a target to a connection, without the ORM: used by the store and by the command line's quick reads."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from jobd.store.url import Target
 
 
 def dialect_of(target: Target) -> Dialect:
-    """What is particular to the target's kind of database."""
+    """The dialect for the target's kind of database."""
     if target.kind == "sqlite":
         from jobd.store.sqlite import Sqlite
 
@@ -24,6 +24,6 @@ def dialect_of(target: Target) -> Dialect:
 def connect(target: Target, *, create: bool = False, read_only: bool = False) -> Any:
     """A DB-API connection in autocommit mode with its session set up. Raises JobdError.
 
-    `create`: an SQLite file that is missing is made. `read_only`: nothing at all is written, not even set up.
+    `create`: create a missing SQLite file. `read_only`: write nothing, not even for the set-up.
     """
     return dialect_of(target).connect(target, create, read_only)

@@ -1,9 +1,10 @@
-"""What people change: jobs are added, changed, deleted, paused, and asked to run. Each verb is one transaction.
+"""Users' changes of jobs: add, change, delete, restore, pause and resume. Each function is one transaction.
 
-Definitions are changed through peewee; then the job is planned, in the same transaction, so that it is due whether or
-not a daemon runs. A job that a node has claimed is that node's to plan: a note in `job_change` asks it to look.
+Definitions are changed through peewee. The same transaction plans the job, so that it has a due time even if no daemon
+runs. A claimed job is planned by the node that has the claim: a row of `job_change` requests it.
 
-The models are imported where a session is open: opening it has loaded peewee, with only the driver that it needs.
+`now` is µs; `zone` applies to jobs that name none. The models are imported inside functions, because the open session
+has already imported peewee with only the driver that it needs.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -23,9 +24,9 @@ MAX_NAMED = 10  # jobs in an error
 
 
 def add(store: Store, jobs: Sequence[Job], now: int, zone: str, *, if_not_exists: bool = False) -> list[int]:
-    """Store new jobs; their ids. A deleted job of the same name is brought back, with its id and its history.
+    """Store new jobs; their ids. A deleted job of the same name is replaced and keeps its id and its history.
 
-    Raises JobdError when a name is taken, unless `if_not_exists`: then that job is left as it is.
+    Raises JobdError if a name is taken, unless `if_not_exists`: then that job is not changed.
     """
 
     def work(session: Session) -> list[int]:
@@ -43,9 +44,9 @@ def add(store: Store, jobs: Sequence[Job], now: int, zone: str, *, if_not_exists
 
 
 def change(store: Store, name: str, edit: Callable[[Job], Job], now: int, zone: str) -> Job:
-    """Give the live job `name` the definition that `edit` makes of its present one. Raises JobdError.
+    """Replace the definition of the live job `name` by the result of `edit`. Raises JobdError.
 
-    Of a row that makes no sense only what `edit` changes is written: nothing that cannot be read is lost.
+    For an invalid row only the columns that `edit` changes are written, so that no unreadable value is lost.
     """
 
     def work(session: Session) -> Job:
@@ -67,9 +68,8 @@ def change(store: Store, name: str, edit: Callable[[Job], Job], now: int, zone: 
 def delete(store: Store, names: Sequence[str], now: int, zone: str, agreed: Collection[str] | None = None) -> list[str]:
     """Delete jobs logically; the names of those with a requested run, which is dropped with the job.
 
-    Raises JobdError when one is not there: then none is deleted.
-
-    With `agreed`, it raises HasDependants when other jobs than these run after what is to be deleted.
+    Raises JobdError if one does not exist: then none is deleted. With `agreed`, raises HasDependants if jobs that are
+    not in `agreed` run after the deleted ones.
     """
 
     def work(session: Session) -> list[str]:
@@ -86,12 +86,12 @@ def delete(store: Store, names: Sequence[str], now: int, zone: str, agreed: Coll
 
 
 def _is_asked_for(state: JobState) -> bool:
-    """Whether a person has asked for a run that no node has taken yet."""
+    """Whether a user has requested a run that no node has claimed yet."""
     return state.manual and state.ready is not None and not state.node
 
 
 class HasDependants(JobdError):
-    """Other jobs, `names`, run after what is to be deleted."""
+    """Other jobs, `names`, run after the jobs to delete."""
 
     def __init__(self, left: Sequence[tuple[int, str]]) -> None:
         self.names = sorted({name for _, name in left})
@@ -101,7 +101,7 @@ class HasDependants(JobdError):
 
 
 def restore(store: Store, names: Sequence[str], now: int, zone: str) -> None:
-    """Restore deleted jobs as they were. Raises JobdError."""
+    """Restore deleted jobs with their old definitions. Raises JobdError if one does not exist or is not deleted."""
 
     def work(session: Session) -> None:
         found = find(session, names)
@@ -116,7 +116,7 @@ def restore(store: Store, names: Sequence[str], now: int, zone: str) -> None:
 
 
 def set_paused(store: Store, names: Sequence[str], paused: bool, now: int, zone: str) -> None:
-    """Pause jobs, or let them go on. Raises JobdError when one is not there: then none is changed."""
+    """Pause or resume jobs. Raises JobdError if one does not exist: then none is changed."""
 
     def work(session: Session) -> None:
         ids = [one.job_id for one in load_named(session, names)]
@@ -129,12 +129,12 @@ def set_paused(store: Store, names: Sequence[str], paused: bool, now: int, zone:
 
 
 def some_names(session: Session) -> list[str]:
-    """Names of live jobs, among which the one that was meant may be."""
+    """Names of live jobs, to suggest one for an unknown name."""
     return [name for (name,) in session.rows("SELECT name FROM job WHERE is_delete = 0 LIMIT 10000")]
 
 
 def find(session: Session, names: Sequence[str]) -> dict[str, tuple[int, bool]]:
-    """name → (id, whether it is deleted), of those that are there."""
+    """name → (id, whether it is deleted), for the names that exist."""
     from jobd.store.models import JobModel
 
     found = {}
@@ -148,7 +148,7 @@ def find(session: Session, names: Sequence[str]) -> dict[str, tuple[int, bool]]:
 
 
 def load_named(session: Session, names: Sequence[str]) -> list[JobWithState]:
-    """The live jobs of these names. Raises JobdError when one is not there."""
+    """The live jobs of these names, locked. Raises JobdError if one does not exist or is deleted."""
     found = find(session, names)
     for name in names:
         if name not in found:
@@ -159,14 +159,14 @@ def load_named(session: Session, names: Sequence[str]) -> list[JobWithState]:
 
 
 def defined(loaded: JobWithState) -> Job:
-    """The job, as far as its row can be read. Raises JobdError when it cannot be."""
+    """The job, or its readable part. Raises JobdError if nothing can be read."""
     if loaded.job is None:
         raise JobdError(f"the definition of job {loaded.job_id} cannot be read: {loaded.problem}")
     return loaded.job
 
 
 def touch(session: Session, ids: Sequence[int], now: int, **columns: Any) -> None:
-    """Write columns of rows of `job`, and that these have been changed now."""
+    """Write columns of rows of `job`, and set their `updated_time` to `now`."""
     from jobd.store.models import JobModel
 
     changes = JobModel.update(updated_time=rows.write_time(now), **columns)
@@ -175,16 +175,16 @@ def touch(session: Session, ids: Sequence[int], now: int, **columns: Any) -> Non
 
 
 def set_deleted(session: Session, ids: Sequence[int], deleted: bool, now: int, zone: str) -> None:
-    """Delete jobs or bring them back; their definitions are not looked at."""
+    """Delete or restore jobs by id, without a check of their definitions."""
     if ids:
         touch(session, ids, now, is_delete=int(deleted))
         update_all_states(session, ids, now, zone)
 
 
 def write(session: Session, jobs: Sequence[Job], now: int, zone: str, deleted: Collection[str] = ()) -> list[int]:
-    """Write definitions, those with an id over the rows that are there, and state them; the ids.
+    """Write definitions and plan the jobs; their ids. A job with an id replaces its existing row.
 
-    A job may run after one that is deleted only when that is among `deleted`.
+    A job may run after a deleted job only if that is in `deleted`. Raises BadValue.
     """
     new = [job for job in jobs if not job.id]
     known = _insert(session, new)
@@ -192,7 +192,7 @@ def write(session: Session, jobs: Sequence[Job], now: int, zone: str, deleted: C
     for job in known[: len(jobs) - len(new)]:
         _update(session, job, now)
     _write_options(session, known, inserted=len(new))
-    # Of those that are new, only the ones that wait for something need looking at.
+    # New jobs have no rows in `job_dependency` yet, so only those that run after others need a write.
     concerned = [job for job in known if job.options.after_jobs] if len(new) == len(known) else known
     if concerned:
         dependencies.write(session, concerned)
@@ -214,7 +214,7 @@ def _resolved(session: Session, jobs: Sequence[Job], deleted: Collection[str] = 
 
 
 def _write_difference(session: Session, before: Job, job: Job, now: int) -> None:
-    """Write what differs between two definitions of one job."""
+    """Write the columns that differ between two definitions of one job."""
     columns: dict[str, Any] = {}
     if (before.interval, before.runonce) != (job.interval, job.runonce):
         columns = {"interval": job.interval, "runonce": int(job.runonce)}
@@ -255,13 +255,13 @@ def _write_options(session: Session, jobs: Sequence[Job], inserted: int) -> None
 
 
 def _update_states(session: Session, jobs: Sequence[Job], now: int, zone: str) -> None:
-    """Plan what nobody has claimed; ask the nodes to look at what they have."""
+    """Plan the unclaimed jobs. Notify the nodes that have claimed the others."""
     found = table.states_for_update(session, [job.id for job in jobs])
     _put(session, [JobWithState(job.id, job, None, found.get(job.id)) for job in jobs], now, zone)
 
 
 def update_all_states(session: Session, ids: Sequence[int], now: int, zone: str) -> None:
-    """As `_update_states`, from what the rows of these jobs say by now."""
+    """As `_update_states`, with definitions that are read from the database."""
     _put(session, table.load_for_update(session, ids), now, zone)
 
 
@@ -281,6 +281,6 @@ def _put(session: Session, loaded: Iterable[JobWithState], now: int, zone: str) 
 
 
 def forget_changes(session: Session, ids: Sequence[int]) -> None:
-    """Nobody needs to look at these jobs, which have just been planned."""
+    """Drop the recorded changes of these jobs, because they have just been planned."""
     for start in range(0, len(ids), MAX_IDS):
         session.dialect.drop_seen_changes(session, ids[start : start + MAX_IDS])

@@ -1,9 +1,9 @@
-"""Jobs that are due when others have run: which waits for which, and what has happened since its last run.
+"""Jobs that run after other jobs: the dependencies, and those that have been met since the job's last run.
 
-What a job waits for is part of its definition and stands, by id, in `job_options.after_jobs`. A row of `job_dependency`
-says it the other way round: `job_id` waits for a run of `on_job_id`, to succeed or (`any_outcome`) to end in any
-way, and one has since (`met`). When all of a job's rows are met, and it is neither under way nor paused nor deleted,
-it is due. What ends while it is one of these is kept, and counts as soon as it is none of them.
+The dependencies are part of a job's definition, by id, in `job_options.after_jobs`. A row of `job_dependency` is one of
+them: `job_id` waits until a run of `on_job_id` succeeds, or (`any_outcome`) ends in any way. `met`: that has happened
+since its last run. When all rows of a job are met, and it is not running, paused or deleted, it is due. A row that is
+met meanwhile stays met, and counts as soon as the job can be due again.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,9 +20,9 @@ _WAITING = "SELECT job_id, on_job_id, any_outcome, met FROM job_dependency{} WHE
 
 
 def resolved(jobs: Sequence[Job], find: Callable[[list[str]], Mapping[str, int]]) -> list[Job]:
-    """`jobs`, with the ids of the jobs that they name. `find` gives those of names. Raises BadValue.
+    """`jobs`, with the ids of the jobs that they name. `find` returns the ids of names. Raises BadValue.
 
-    What has an id keeps it, also when the job that it means is gone.
+    A reference that has an id keeps it, even if that job no longer exists.
     """
     names = sorted({one.name for job in jobs for one in job.options.after_jobs if not one.job_id})
     if not names:
@@ -45,14 +45,14 @@ def resolved(jobs: Sequence[Job], find: Callable[[list[str]], Mapping[str, int]]
 
 
 def named(session: Session, jobs: Sequence[Job]) -> list[Job]:
-    """`jobs`, with the names that the jobs which they run after have now."""
+    """`jobs`, with the current names of the jobs that they run after."""
     ids = [job.id for job in jobs if job.options.after_jobs]
     found = parents.by_job(session.rows_where_in(parents.SQL, "job_dependency.job_id", ids)) if ids else {}
     return [parents.named(job, found.get(job.id, {})) for job in jobs]
 
 
 def dependants(session: Session, job_ids: Sequence[int]) -> list[tuple[int, str]]:
-    """The live jobs that run after one of these, and are none of them: (the id of what they run after, name)."""
+    """The live jobs outside of `job_ids` that run after one of these: (id of the latter, name)."""
     sql = (
         "SELECT job_dependency.on_job_id, job.name FROM job_dependency JOIN job ON job.id = job_dependency.job_id"
         " WHERE job.is_delete = 0 AND "
@@ -65,15 +65,15 @@ def dependants(session: Session, job_ids: Sequence[int]) -> list[tuple[int, str]
 
 
 def followers(session: Session, job_id: int) -> list[int]:
-    """The ids of the jobs that run after this one, deleted ones too."""
+    """The ids of the jobs that run after this one, including deleted ones."""
     # served by the index job_dependency_on
     return [one for (one,) in session.rows("SELECT job_id FROM job_dependency WHERE on_job_id = ?", (job_id,))]
 
 
 def write(session: Session, jobs: Sequence[Job]) -> None:
-    """Put down what `jobs`, of which each reference has its id, wait for. What had been met stays so.
+    """Write the rows of `jobs`, whose references must have ids. A row that was met stays met.
 
-    Raises BadValue when they would wait for each other in a circle.
+    Raises BadValue if jobs would run after each other in a circle.
     """
     wanted = {(job.id, one.job_id): int(one.any_outcome) for job in jobs for one in job.options.after_jobs}
     job_ids = sorted({job.id for job in jobs})
@@ -89,11 +89,11 @@ def write(session: Session, jobs: Sequence[Job]) -> None:
 
 
 def ended(session: Session, ends: Iterable[tuple[JobState, Run]]) -> None:
-    """These runs have ended, and `JobState` is what followed: whoever waited for them and for nothing else is due."""
+    """Process runs that have ended, with the states after them: jobs that waited only for these runs are now due."""
     final: dict[int, Run] = {}
-    idle: dict[int, Run] = {}  # these may have been waited for long enough meanwhile
+    idle: dict[int, Run] = {}  # jobs that may be due themselves, if all they wait for was met during their run
     for state, run in ends:
-        if run.outcome != SKIPPED and not (run.outcome == LOST and state.losses):  # else it is still to come
+        if run.outcome != SKIPPED and not (run.outcome == LOST and state.losses):  # a lost run is run again
             final[run.job_id] = run
         if state.due is None:
             idle[run.job_id] = run
@@ -118,7 +118,7 @@ def ended(session: Session, ends: Iterable[tuple[JobState, Run]]) -> None:
 
 
 def recheck(session: Session, job_ids: Iterable[int], now: int) -> None:
-    """These jobs may have begun to take part again (restored, resumed, put right): due are those with all met."""
+    """Make those of these jobs due that wait for nothing more: they may have been restored, resumed or corrected."""
     rows = _locked(session, job_ids)
     unmet = {job_id for job_id, _, _, met in rows if not met}
     for job_id in sorted({job_id for job_id, *_ in rows} - unmet):
@@ -126,13 +126,13 @@ def recheck(session: Session, job_ids: Iterable[int], now: int) -> None:
 
 
 def _locked(session: Session, job_ids: Iterable[int]) -> list[Row]:
-    """The rows of these jobs. The lock makes two that each bring the last thing but one look one after the other."""
+    """The rows of these jobs, locked: else two transactions that meet the last two rows might each miss the other."""
     sql = _WAITING.format(session.dialect.by_key)
     return session.rows_where_in(sql, "job_id", sorted(set(job_ids)), lock=True)
 
 
 def _make_due(session: Session, job_id: int, at: int) -> None:
-    """The job has nothing left to wait for: it is due at `at`, unless it is under way, or must not run."""
+    """Make a job due at `at` (µs) that waits for nothing, unless it is claimed, due, invalid, paused or deleted."""
     changed = session.execute(
         "UPDATE schedule SET due_time = ?, ready_time = ? WHERE job_id = ? AND node_id = 0 AND due_time IS NULL"
         " AND error IS NULL AND job_id NOT IN (SELECT job_id FROM job_options WHERE paused <> 0)"
@@ -144,7 +144,7 @@ def _make_due(session: Session, job_id: int, at: int) -> None:
 
 
 def _refuse_circle(session: Session, names: Mapping[int, str]) -> None:
-    """Raises BadValue when one of the jobs `names` waits, by whatever way, for itself."""
+    """Raise BadValue if one of the jobs `names` runs after itself, directly or through others."""
     after: dict[int, list[int]] = {}
     for job_id, on in session.rows("SELECT job_id, on_job_id FROM job_dependency"):
         after.setdefault(job_id, []).append(on)

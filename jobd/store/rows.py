@@ -1,6 +1,6 @@
-"""Between rows of the tables and the values of jobd.job. A row that makes no sense is told as such, never raised.
+"""Conversion between table rows and the values of jobd.job. An invalid row is reported in the result, not raised.
 
-The columns stand here once, in the order in which every statement reads and writes them.
+The columns are listed here once, in the order in which every statement reads and writes them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,12 +41,13 @@ OPTIONS = (
     "catch_up", "grace", "pool", "jitter", "starts", "ends", "skip_dates", "instead", "after_jobs",
     "priority", "on_lost", "isolation", "paused",
 )  # fmt: skip
-_PLAIN = OPTIONS[4:-7]  # as they are in Options
+_PLAIN = OPTIONS[4:-7]  # columns with the same value as the field of Options
 SCHEDULE = (
     "job_id", "due_time", "ready_time", "attempt", "losses", "number", "anchor", "resume_time", "manual",
     "pool", "missed", "basis", "error", "guarded", "node_id", "token", "started_time", "priority",
 )  # fmt: skip
-# What differs from run to run when all goes well; RESET_ON_SUCCESS is at its default then, and the rest stays.
+# ADVANCING: the columns that change after an ordinary run. RESET_ON_SUCCESS: those that return to their defaults then.
+# All others keep their values.
 ADVANCING = ("job_id", "due_time", "ready_time", "number", "anchor", "missed")
 RESET_ON_SUCCESS = ("attempt", "losses", "resume_time", "manual", "error", "guarded", "node_id", "started_time")
 RUN = (
@@ -60,22 +61,22 @@ _moments = itemgetter(*(SCHEDULE.index(name) for name in _MOMENT_NAMES))
 _TEXTS = {"pool", "basis", "error"}
 MAX_NUMBER = 2**62
 UNREADABLE = (
-    "unsound"  # the fingerprint of a state whose row made no sense (planned anew as soon as may be), a run's outcome
+    "unsound"  # fingerprint of a state whose row was invalid (it is re-planned as soon as possible); outcome of a run
 )
-_FIRST = from_datetime(datetime(1, 1, 3, tzinfo=UTC))  # with the next one: what exists in every time zone
+_FIRST = from_datetime(datetime(1, 1, 3, tzinfo=UTC))  # from here to _LAST, every time zone has a datetime
 _LAST = from_datetime(datetime(9999, 12, 29, tzinfo=UTC))
-CACHED = 256  # values of each kind: in a long list the same ones come again and again
-MAX_STATE_ERROR = 500
-MAX_ERROR = 2_000
+CACHED = 256  # entries per cache: long lists repeat the same values
+MAX_STATE_ERROR = 500  # characters: the width of the column
+MAX_ERROR = 2_000  # characters
 
 
 def columns(table: str, names: Sequence[str]) -> str:
-    """The columns for a SELECT."""
+    """The quoted columns of `table`, for a SELECT."""
     return ", ".join(f'{table}."{name}"' for name in names)
 
 
 def read_job(row: Sequence[Any]) -> tuple[Job | None, str | None]:
-    """(the job, None), or (what can be read of it, the reason why it is invalid), from JOB + OPTIONS columns."""
+    """(job, None), or (its readable part or None, the reason why it is invalid), from JOB + OPTIONS columns."""
     job_id, name, retry_times, runonce, interval, created, updated, finished, is_delete = row[: len(JOB)]
     if not isinstance(name, str):
         return None, "name is not text"
@@ -96,7 +97,7 @@ def read_job(row: Sequence[Any]) -> tuple[Job | None, str | None]:
 
 
 class _Kind(NamedTuple):
-    """What a definition says beside its name, number and times."""
+    """The parts of a definition other than its name, id and times."""
 
     retry_times: int
     runonce: bool
@@ -105,7 +106,7 @@ class _Kind(NamedTuple):
     options: Options
 
 
-# Many jobs are alike: what they have in common is read and checked once, and is the same object in all of them.
+# Many jobs are alike: their common part is read and checked once, and they share the object.
 @lru_cache(maxsize=CACHED, typed=True)
 def _read_kind(
     retry_times: Any, runonce: Any, interval: Any, is_delete: Any, *options: Any
@@ -131,7 +132,7 @@ def _read_kind(
 
 
 def _read_options(row: Sequence[Any]) -> tuple[Options, str | None]:
-    """The options, and what of them makes no sense: that is left out. A row of NULLs (there is none) gives PLAIN."""
+    """(options without the invalid ones, problem or None). A row of NULLs (the job has no row) gives PLAIN."""
     if not any(row):
         return PLAIN, None
     try:
@@ -168,7 +169,7 @@ def _read_option(what: str, value: Any, kind: type) -> tuple[str, Any]:
 
 
 def read_words(text: Any, what: str) -> list[str]:
-    """The words of a JSON array. Raises BadValue."""
+    """The strings of a JSON array. Raises BadValue."""
     words: list[str] = _json(text, what, list)
     return words
 
@@ -186,7 +187,7 @@ def _json(text: Any, what: str, kind: type) -> Any:
 
 
 def read_pools(text: Any) -> Mapping[str, int]:
-    """A node's workers by pool; none when they are not known."""
+    """A node's number of workers by pool; empty if the column is NULL or invalid."""
     try:
         sizes = _json(text, "pools", dict) if text is not None else {}
     except BadValue:
@@ -195,7 +196,7 @@ def read_pools(text: Any) -> Mapping[str, int]:
 
 
 def write_words(words: Iterable[str]) -> str:
-    """A JSON array of words."""
+    """A JSON array of strings."""
     import json
 
     return json.dumps(list(words), ensure_ascii=False)
@@ -222,7 +223,7 @@ def options_row(options: Options) -> tuple[Any, ...]:
 
 
 def read_state(row: Sequence[Any]) -> JobState:
-    """The state, from the SCHEDULE columns. Of a row that makes no sense the claim is left, and why it makes none."""
+    """The state, from the SCHEDULE columns. For an invalid row: a state with its claim and an error, UNREADABLE."""
     state = JobState._make((*row[:8], bool(row[8]), *row[9:13], bool(row[13]), *row[14:]))
     flaw = _flaw(row, state)
     if flaw is None:
@@ -239,7 +240,7 @@ def read_state(row: Sequence[Any]) -> JobState:
 
 
 def _flaw(row: Sequence[Any], state: JobState) -> str | None:
-    """What makes no sense in a row of `schedule`."""
+    """The problem of a row of `schedule`; None: it is valid."""
     shape = tuple(map(type, row))
     if shape not in _shapes:
         for what, value in zip(SCHEDULE, row, strict=True):
@@ -261,7 +262,7 @@ def _flaw(row: Sequence[Any], state: JobState) -> str | None:
 
 
 _NULLABLE = {"due_time", "ready_time", "anchor", "resume_time", "error", "started_time"}
-_shapes: set[tuple[type, ...]] = set()  # the types of rows that were found to be right
+_shapes: set[tuple[type, ...]] = set()  # the column types of valid rows, to skip the check of each column
 
 
 def state_row(state: JobState) -> tuple[Any, ...]:
@@ -280,7 +281,7 @@ def state_row(state: JobState) -> tuple[Any, ...]:
 
 
 def only_advanced(state: JobState) -> bool:
-    """Whether this state, which follows from a run, differs from that run's in the columns ADVANCING at most.
+    """Whether this state after a run can be written by the columns ADVANCING, with RESET_ON_SUCCESS at their defaults.
 
     (The pool, the priority, the fingerprint and the token stay as they were in the run, unless there is an error.)
     """
@@ -300,7 +301,7 @@ def run_row(run: Run) -> tuple[Any, ...]:
 
 
 def read_run(row: Sequence[Any]) -> Run:
-    """The run, from the RUN columns. Of a row that makes no sense its numbers are left, and why it makes none."""
+    """The run, from the RUN columns. For an invalid row: a run with job, number and error, and outcome UNREADABLE."""
     run = Run._make(row)
     flaw = _flaw_of_run(run)
     if flaw is None:
@@ -311,7 +312,7 @@ def read_run(row: Sequence[Any]) -> Run:
 
 
 def _flaw_of_run(run: Run) -> str | None:
-    """What makes no sense in a row of `run`."""
+    """The problem of a row of `run`; None: it is valid."""
     for what, value in zip(RUN, run, strict=True):
         if value is None and what in _NO_NEED_IN_RUN:
             continue
@@ -330,7 +331,7 @@ _NO_NEED_IN_RUN = {"started_time", "error", "result"}
 
 
 def read_time(value: Any) -> int | None:
-    """The moment of a datetime column, which SQLite gives as text. Raises ValueError or TypeError for nonsense."""
+    """The moment (µs) in a datetime column, which some drivers return as text. Raises ValueError or TypeError."""
     if value is None:
         return None
     return from_datetime(value if isinstance(value, datetime) else datetime.fromisoformat(value))
@@ -338,7 +339,7 @@ def read_time(value: Any) -> int | None:
 
 @lru_cache(maxsize=CACHED)
 def _time(value: Any) -> int | None:
-    """The moment of a column of `job`; None also for one that cannot be shown: that keeps no job from running."""
+    """The moment (µs) in a column of `job`. An invalid one gives None, because it need not stop the job."""
     try:
         moment = read_time(value)
     except (TypeError, ValueError, OverflowError):
@@ -347,7 +348,7 @@ def _time(value: Any) -> int | None:
 
 
 def write_time(moment: int) -> str:
-    """A moment as every database takes it for a datetime column."""
+    """A moment as text that every database accepts for a datetime column."""
     seconds, rest = divmod(moment, SECOND)
     return f"{_write_second(seconds)}.{rest:06d}"
 

@@ -1,13 +1,12 @@
-"""The tables, and how they come to be: numbered steps, taken once each, under a lock, whoever comes first.
+"""The tables and their migrations: numbered steps, each applied once, under a lock, by the first process that needs it.
 
-`job` has exactly nine columns and is an interface: any program may INSERT and UPDATE it. So the database itself
-supplies the defaults and the two times (UTC, microseconds), and triggers note in `job_change` what a daemon should
-look at; on MySQL proper seals do that (jobd.store.seal).
-The first sketch of the table called `name` a bigint; its own examples are text, so varchar(255) it is.
+`job` has exactly nine columns and is an interface: any program may INSERT and UPDATE it. So the database supplies the
+defaults and the two times (UTC, microseconds), and triggers record changes in `job_change` for the daemons; on MySQL
+(not MariaDB) seals replace the triggers (jobd.store.seal). `name` is text: see decision 1.
 
-A step never changes once it has been released: a new one is added. Steps are repeatable (IF NOT EXISTS), because
-MySQL commits each statement by itself and one may die between two. Each table has a primary key: servers in groups, and
-many managed ones, take no table without one, and PostgreSQL publishes no deletion from such a table.
+A released step never changes: a new one is added. Steps are repeatable (IF NOT EXISTS), because MySQL commits each
+statement, and a process may die between two. Each table has a primary key: replication groups and many managed servers
+refuse a table without one, and PostgreSQL publishes no deletion from such a table.
 """
 
 import contextlib
@@ -24,7 +23,7 @@ from jobd.store.rows import JOB
 from jobd.store.strict import fourth as _fourth
 from jobd.store.url import Target
 
-LOCK_SECONDS = 30
+LOCK_SECONDS = 30  # for which a process waits for another's upgrade
 _LOCK_NUMBER = 0x6A6F6264  # "jobd"
 
 _SQLITE_NOW = "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
@@ -186,7 +185,7 @@ def _first(kind: str) -> list[str]:
 
 
 def _second(kind: str) -> list[str]:
-    """Jitter, the window and the days on which a job is due, and jobs that are due when others have run."""
+    """Jitter, the window, the dates to skip, and jobs that run after other jobs."""
     words = _WORDS[kind]
     columns = ["jitter BIGINT", "starts BIGINT", "ends BIGINT", "instead VARCHAR(8)"]
     columns += [f"{name} {words['text']}" for name in ("skip_dates", "after_jobs")]
@@ -201,7 +200,7 @@ def _second(kind: str) -> list[str]:
 
 
 def _third(kind: str) -> list[str]:
-    """One index instead of two, since every run changes it twice; on MySQL one trigger that does nothing for a run."""
+    """One index instead of two, because every run changes it twice; on MySQL one trigger, without effect on runs."""
     words = _WORDS[kind]
     on = " ON schedule" if kind == "mysql" else ""
     if_exists = "" if kind == "mysql" else "IF EXISTS "
@@ -225,12 +224,12 @@ def _third(kind: str) -> list[str]:
 
 
 def _sixth(kind: str) -> list[str]:
-    """The name of a node's lock on its machine."""
+    """The name of the lock that a node holds on its machine."""
     return [f"ALTER TABLE node ADD COLUMN lock_name {_WORDS[kind]['text']} NULL"]
 
 
 def _seventh(kind: str) -> list[str]:
-    """What all nodes have in common: the time zone of jobs that name none, and the edition of the zones' rules."""
+    """Settings shared by all nodes: the time zone of jobs that name none, and the version of the zone rules."""
     table = _WORDS[kind]["table"] or (" STRICT" if kind == "sqlite" else "")
     text = "TEXT" if kind == "sqlite" else "VARCHAR(255)"
     number = "INTEGER" if kind == "sqlite" else "BIGINT"
@@ -249,7 +248,7 @@ def _seventh(kind: str) -> list[str]:
 
 
 def _eighth(kind: str) -> Sequence[str | Callable[[Any], None]]:
-    """On MySQL proper, seals instead of triggers."""
+    """On MySQL (not MariaDB), seals instead of triggers."""
     return [_seal] if kind == "mysql" else []
 
 
@@ -261,7 +260,7 @@ def _seal(cursor: Any) -> None:
 
 
 def _ninth(kind: str) -> Sequence[str | Callable[[Any], None]]:
-    """The priority of each job in its state, and in the index by which jobs are claimed."""
+    """The priority of each job in its state, and in the index that serves claims."""
     columns = "(node_id, pool, priority, ready_time, job_id)"
     fill = (
         "UPDATE schedule SET priority = (SELECT priority FROM job_options WHERE job_options.job_id = schedule.job_id)"
@@ -275,7 +274,7 @@ def _ninth(kind: str) -> Sequence[str | Callable[[Any], None]]:
 
 
 def _index_priority(columns: str, cursor: Any) -> None:
-    """In one statement, and once only: a table must not be without that index, and a large one takes its time."""
+    """One statement, so that the table is never without the index; only once, because a large table takes long."""
     cursor.execute("SHOW INDEX FROM schedule WHERE Key_name = 'schedule_claim' AND Column_name = 'priority'")
     if not cursor.fetchall():
         cursor.execute(f"ALTER TABLE schedule DROP INDEX schedule_claim, ADD INDEX schedule_claim {columns}")
@@ -296,9 +295,10 @@ VERSION = len(MIGRATIONS)
 
 
 def upgrade(connection: Any, dialect: Dialect, target: Target) -> None:
-    """Bring the database to this version, keeping every row.
+    """Migrate the database to VERSION.
 
-    Raises ConfigError when the database is newer than this jobd, or `job` is somebody else's table.
+    Raises ConfigError if the database is newer than this jobd, or if `job` is a table of another program, and
+    DatabaseUnavailable if another process holds the lock for LOCK_SECONDS.
     """
     cursor, kind, label = connection.cursor(), target.kind, target.label
     with dialect.reading(cursor):
@@ -319,16 +319,16 @@ def upgrade(connection: Any, dialect: Dialect, target: Target) -> None:
             cursor.execute(f"INSERT INTO jobd_schema (version) VALUES ({number})")
         _check_columns(cursor, label)
     except BaseException:
-        with contextlib.suppress(Exception):  # a connection that broke cannot even roll back: the first error counts
+        with contextlib.suppress(Exception):  # a broken connection cannot roll back; the first error is raised
             _unlock(cursor, kind, "ROLLBACK")
         raise
     _unlock(cursor, kind, "COMMIT")
 
 
 def _execute(cursor: Any, kind: str, statement: str) -> None:
-    """Run one statement of a step. MySQL commits each, so one that an upgrade cut short has done before is no error."""
+    """Run one statement of a step. MySQL commits each, so an interrupted upgrade may have run it: that is no error."""
     if kind == "mysql" and " TRIGGER " in statement and _is_mysql_proper(cursor):
-        return  # most users of it may make none, and there are seals
+        return  # most users of MySQL may not create triggers, and seals replace them
     try:
         cursor.execute(statement)
     except Exception as error:
@@ -363,7 +363,7 @@ def _version(cursor: Any, kind: str, label: str) -> int:
     cursor.execute("SELECT version FROM jobd_schema")
     found = [version for (version,) in cursor.fetchall()]
     if not found and kind == "mysql":
-        return 0  # where each statement is committed by itself: the first upgrade was cut short
+        return 0  # each statement is committed, and the first upgrade was interrupted before the INSERT
     if len(found) != 1 or type(found[0]) is not int or found[0] < 1:
         raise ConfigError(
             f"the table jobd_schema in {label} holds {ascii(found)[:80]}, not the number of the schema's version",
@@ -378,7 +378,10 @@ def _version(cursor: Any, kind: str, label: str) -> int:
 
 
 def check_version(cursor: Any, dialect: Dialect, target: Target) -> None:
-    """For those who only read: raises DatabaseUnavailable when the tables are not there, ConfigError when newer."""
+    """Check the schema version without migrating, for read-only commands.
+
+    Raises DatabaseUnavailable if the tables are missing or older, ConfigError if they are newer.
+    """
     label = target.label
     with dialect.reading(cursor):
         version = _version(cursor, target.kind, label)
@@ -395,8 +398,8 @@ def _check_columns(cursor: Any, label: str) -> None:
 
 
 def _lock(cursor: Any, dialect: Dialect, label: str) -> None:
-    """Keep others from upgrading. On SQLite and PostgreSQL, where a pooler may keep no session, it begins the
-    transaction that holds the lock."""
+    """Lock out other upgrades. On SQLite and PostgreSQL this begins the transaction that holds the lock, because a
+    pooler of PostgreSQL may not keep the session. Raises DatabaseUnavailable."""
     if dialect.name == "mysql":
         cursor.execute("SELECT GET_LOCK(CONCAT('jobd.', DATABASE()), %s)", (LOCK_SECONDS,))
         if cursor.fetchone()[0] != 1:
