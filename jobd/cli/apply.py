@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jobd.store.apply import Difference
 
 MAX_SHOWN = 200  # lines of a difference
-MAX_FILE = 64 * 2**20  # characters; of standard input, bytes
+MAX_FILE = 64 * 2**20  # bytes
 
 
 @click.command()
@@ -100,19 +100,21 @@ def export(context: Context, output: str | None) -> None:
 
 def _read(file: str) -> tuple[str, str]:
     """The text of `file`, and its name in messages."""
+    source = "standard input" if file == "-" else file
     try:
         if file == "-":
-            text = sys.stdin.buffer.read(MAX_FILE + 1).decode("utf-8-sig")
+            data = sys.stdin.buffer.read(MAX_FILE + 1)
         else:
-            with open(file, encoding="utf-8-sig") as stream:
-                text = stream.read(MAX_FILE + 1)
-    except UnicodeDecodeError as error:
-        raise BadValue(f"{file} is not UTF-8: {error.reason} at byte {error.start}") from None
+            with open(file, "rb") as stream:
+                data = stream.read(MAX_FILE + 1)
     except OSError as error:
         raise JobdError(f"cannot read {file}: {error.strerror}") from None
-    source = "standard input" if file == "-" else file
-    if len(text) > MAX_FILE:
+    if len(data) > MAX_FILE:  # never go on with a part of it: with --prune, the rest of the jobs would be deleted
         raise BadValue(f"{source} is larger than {MAX_FILE >> 20} MiB")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadValue(f"{file} is not UTF-8: {error.reason} at byte {error.start}") from None
     if not text.strip():
         raise BadValue(f"{source} is empty", "without any job it would be: [job]")
     return text, source
