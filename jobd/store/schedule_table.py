@@ -293,6 +293,8 @@ def states_for_update(session: Session, job_ids: Sequence[int]) -> dict[int, Job
     """
     sql = f"SELECT {_STATE} FROM schedule{session.dialect.by_key} WHERE "
     found = {row[0]: rows.read_state(row) for row in session.rows_where_in(sql, "job_id", sorted(job_ids), lock=True)}
+    session.without_state.difference_update(found)
+    session.without_state.update(job_id for job_id in job_ids if job_id not in found)
     unsure = [job_id for job_id in job_ids if job_id not in found or found[job_id].fingerprint == rows.UNREADABLE]
     for job_id, number in _last_numbers(session, unsure).items():
         found[job_id] = found.get(job_id, JobState(job_id))._replace(number=number + 1)
@@ -342,7 +344,17 @@ def _publish_ends(session: Session, ends: Sequence[tuple[JobState, Run]]) -> Non
 
 
 def _write_states(session: Session, changed: Iterable[JobState]) -> None:
-    session.write_rows("schedule", rows.SCHEDULE, [rows.state_row(state) for state in changed], key=("job_id",))
+    """Write states. One that there was none to lock for must not replace the state of another node.
+
+    Two nodes may see a new job at the same moment. The second to insert its state waits for the first. Then its
+    transaction is repeated, as after any conflict, and finds the job planned, or claimed.
+    """
+    states = list(changed)
+    new = [state for state in states if state.job_id in session.without_state]
+    old = [state for state in states if state.job_id not in session.without_state] if new else states
+    session.write_rows("schedule", rows.SCHEDULE, [rows.state_row(state) for state in new])
+    session.write_rows("schedule", rows.SCHEDULE, [rows.state_row(state) for state in old], key=("job_id",))
+    session.without_state.difference_update(state.job_id for state in new)
 
 
 def _recorded_before(session: Session, rest: Sequence[ClaimUpdate]) -> set[int]:

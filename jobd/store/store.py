@@ -43,6 +43,8 @@ class Session:
         self.dialect = dialect
         self.database = database  # for peewee queries
         self.cursor = connection.cursor()
+        # Jobs that had no state when their states were to be locked: there was nothing to lock (see schedule_table).
+        self.without_state: set[int] = set()
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """Run one statement; the cursor."""

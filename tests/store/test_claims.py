@@ -491,3 +491,30 @@ def test_a_node_that_is_frozen_within_a_transaction_does_not_hold_its_locks(
     assert time.monotonic() - began < 10
     assert idle_limit(store) == 4
     assert after_change(store, job_id).missed == 1  # what the frozen one had begun is undone
+
+
+@pytest.mark.parametrize("server", ["mariadb", "postgresql", "mysql", "mariadb118", "postgresql18", "pgbouncer"])
+def test_a_new_job_that_two_nodes_see_at_the_same_moment_is_claimed_by_one(
+    server: str, request: pytest.FixtureRequest, open_store: Callable[[str], Store]
+) -> None:
+    """Neither finds a state that it could lock. (On SQLite, one transaction after the other sees the job.)"""
+    url = request.getfixturevalue(server).new_database()
+    slow, fast = open_store(url), open_store(url)
+    slow.transact(lambda s: s.execute("INSERT INTO job (name, runonce) VALUES ('new', 1)"))
+    seen: list[list[JobState | None]] = []
+
+    def plan(session: Session, moment: int) -> None:
+        loaded = table.load_for_update(session, [1])
+        if moment == SOON:
+            seen.append([one.state for one in loaded])
+            if len(seen) == 1:
+                fast.transact(lambda other: plan(other, 10))
+                assert [one.state.token for one in claim(fast, node=2)] == [11]
+        free = [one for one in loaded if one.state is None or not one.state.node]
+        table.save_states(session, [JobState(one.job_id, due=moment, ready=moment, token=moment) for one in free])
+
+    slow.transact(lambda session: plan(session, SOON))
+    assert seen[0] == [None]
+    assert [one.node for one in seen[1] if one is not None] == [2], "it was planned again over the claim"
+    assert claim(slow, node=1) == []
+    assert fast.transact(lambda s: s.rows("SELECT node_id, token FROM schedule")) == [(2, 11)]
