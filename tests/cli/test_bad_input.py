@@ -77,7 +77,7 @@ def _a_job(jobd: Cli) -> None:
         (["logs", "hello", "--run", "-1"], "-1"),
     ],
 )
-def test_wrong_usage_and_bad_values_are_told_in_one_line(refused: Refuse, words: list[str], told: str):
+def test_wrong_usage_and_bad_values_are_told_in_one_line(refused: Refuse, words: list[str], told: str) -> None:
     assert told in refused(*words)
 
 
@@ -101,16 +101,16 @@ def test_wrong_usage_and_bad_values_are_told_in_one_line(refused: Refuse, words:
         (["export", "-o", "/nosuch/folder/x"], "/nosuch/folder/x"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_one_line(refused: Refuse, words: list[str], told: str):
+def test_what_cannot_be_done_is_told_in_one_line(refused: Refuse, words: list[str], told: str) -> None:
     assert told in refused(*words, code=1)
 
 
-def test_force_stores_a_job_whose_task_is_unknown(jobd: Cli):
+def test_force_stores_a_job_whose_task_is_unknown(jobd: Cli) -> None:
     jobd.fine("add", "later", "--every", "10s", "--force")
     assert [job["name"] for job in jobd.fine("list", "--json").json] == ["hello", "later"]
 
 
-def test_names_are_plain_text_however_they_look(jobd: Cli):
+def test_names_are_plain_text_however_they_look(jobd: Cli) -> None:
     names = ["x'; DROP TABLE job;--", "%s", "{0}", "$(id)", "NULL", "0", "../../etc/passwd", "a\\b", "j😀b", "Hello"]
     for name in names:
         jobd.fine("add", name, "--every", "1h", "--task", "hello")
@@ -127,7 +127,7 @@ def test_names_are_plain_text_however_they_look(jobd: Cli):
         ("workers = \n", "line 1"),
     ],
 )
-def test_a_bad_configuration_is_78_and_names_file_and_key(jobd: Cli, content: str, told: str):
+def test_a_bad_configuration_is_78_and_names_file_and_key(jobd: Cli, content: str, told: str) -> None:
     (jobd.folder / "jobd.toml").write_text(content)
     for words in (["list"], ["list", "-a", "--json", "x"], ["add", "x", "--every", "10s"], ["show", "hello"]):
         answer = jobd(*words)
@@ -136,7 +136,7 @@ def test_a_bad_configuration_is_78_and_names_file_and_key(jobd: Cli, content: st
         assert told in answer.err
 
 
-def test_a_configuration_that_is_not_there_is_78(jobd: Cli):
+def test_a_configuration_that_is_not_there_is_78(jobd: Cli) -> None:
     answer = jobd("--config", "nosuch.toml", "list")
     assert answer.code == 78, answer
     assert "nosuch.toml" in answer.err
@@ -145,7 +145,7 @@ def test_a_configuration_that_is_not_there_is_78(jobd: Cli):
 READ_COMMANDS = (["list"], ["list", "*", "--json"], ["show", "hello"], ["history"], ["next"], ["logs", "hello"])
 
 
-def test_a_database_that_is_missing_is_4_and_is_not_created_by_looking(jobd: Cli):
+def test_a_database_that_is_missing_is_4_and_is_not_created_by_looking(jobd: Cli) -> None:
     (jobd.folder / "jobd.db").unlink()
     for words in READ_COMMANDS:
         answer = jobd(*words)
@@ -154,7 +154,7 @@ def test_a_database_that_is_missing_is_4_and_is_not_created_by_looking(jobd: Cli
     assert not (jobd.folder / "jobd.db").exists()
 
 
-def test_a_file_that_is_no_database_is_4(jobd: Cli):
+def test_a_file_that_is_no_database_is_4(jobd: Cli) -> None:
     for leftover in jobd.folder.glob("jobd.db*"):
         leftover.unlink()
     (jobd.folder / "jobd.db").write_bytes(b"this is no database at all, " * 100)
@@ -164,7 +164,7 @@ def test_a_file_that_is_no_database_is_4(jobd: Cli):
         assert "jobd.db" in answer.err
 
 
-def test_an_empty_file_is_4_for_looking(jobd: Cli):
+def test_an_empty_file_is_4_for_looking(jobd: Cli) -> None:
     for leftover in jobd.folder.glob("jobd.db*"):
         leftover.unlink()
     (jobd.folder / "jobd.db").touch()
@@ -173,14 +173,14 @@ def test_an_empty_file_is_4_for_looking(jobd: Cli):
     assert jobd("list").code == 0
 
 
-def test_a_newer_schema_is_78(jobd: Cli):
+def test_a_newer_schema_is_78(jobd: Cli) -> None:
     jobd.sql("UPDATE jobd_schema SET version = version + 1")
     for words in (["list"], ["show", "hello"], ["add", "report", "--every", "10s"]):
         answer = jobd(*words)
         assert (answer.code, answer.err.count("\n")) == (78, 1), answer
 
 
-def test_a_locked_database_is_4_within_its_deadline(jobd: Cli):
+def test_a_locked_database_is_4_within_its_deadline(jobd: Cli) -> None:
     connection = sqlite3.connect(jobd.folder / "jobd.db", isolation_level=None)
     connection.execute("BEGIN EXCLUSIVE")
     try:
@@ -193,14 +193,14 @@ def test_a_locked_database_is_4_within_its_deadline(jobd: Cli):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_database_is_4(jobd: Cli):
+def test_a_read_only_database_is_4(jobd: Cli) -> None:
     (jobd.folder / "jobd.db").chmod(0o444)
     answer = jobd("add", "report", "--every", "10s")
     assert (answer.code, answer.err.count("\n")) == (4, 1), answer
 
 
 @pytest.mark.parametrize("url", ["mysql://u:geheim@127.0.0.1:1/jobd", "postgresql://u:geheim@127.0.0.1:1/jobd"])
-def test_a_server_that_is_not_reachable_is_4_and_its_password_is_not_shown(jobd: Cli, url: str):
+def test_a_server_that_is_not_reachable_is_4_and_its_password_is_not_shown(jobd: Cli, url: str) -> None:
     for words in (["list"], ["add", "report", "--every", "10s"]):
         answer = jobd(*words, JOBD_DATABASE=url)
         assert (answer.code, answer.err.count("\n")) == (4, 1), answer
@@ -208,7 +208,7 @@ def test_a_server_that_is_not_reachable_is_4_and_its_password_is_not_shown(jobd:
         assert "geheim" not in answer.err + answer.out
 
 
-def test_rows_edited_to_nonsense_are_shown_as_invalid_and_hurt_no_other(jobd: Cli):
+def test_rows_edited_to_nonsense_are_shown_as_invalid_and_hurt_no_other(jobd: Cli) -> None:
     jobd.sql("""INSERT INTO job (name, "interval") VALUES ('often', 'now and then')""")
     jobd.sql("INSERT INTO job (name) VALUES ('never')")
     jobd.sql("""INSERT INTO job (name, "interval") VALUES (?, '10s')""", "bad\nname")
@@ -225,7 +225,7 @@ def test_rows_edited_to_nonsense_are_shown_as_invalid_and_hurt_no_other(jobd: Cl
     assert "now and then" in jobd.fine("show", "often").out
 
 
-def test_a_reader_that_leaves_is_141_and_a_full_disk_one_line(jobd: Cli):
+def test_a_reader_that_leaves_is_141_and_a_full_disk_one_line(jobd: Cli) -> None:
     import subprocess
     import sys
 

@@ -182,7 +182,7 @@ REFUSED: list[tuple[str, tuple[str | bytes, ...], int, str]] = [
 )
 def test_each_row_is_one_clear_line_and_changes_nothing(
     untouched: Cli, row: str, words: tuple[str | bytes, ...], code: int, line: str
-):
+) -> None:
     before = content(untouched)
     answer = run_cli(untouched, words)
     assert (answer.code, answer.out) == (code, b""), answer
@@ -190,7 +190,7 @@ def test_each_row_is_one_clear_line_and_changes_nothing(
     assert content(untouched) == before
 
 
-def test_no_command_at_all_gets_the_help(untouched: Cli):  # C1
+def test_no_command_at_all_gets_the_help(untouched: Cli) -> None:  # C1
     answer = run_cli(untouched, ())
     assert answer.code == 2
     assert b"Usage: jobd" in answer.err
@@ -214,7 +214,7 @@ ACCEPTED: list[tuple[str, tuple[str, ...], dict[str, Any]]] = [
 @pytest.mark.parametrize(("row", "words", "stored"), ACCEPTED, ids=[f"{row}-{w[0]}" for row, w, _ in ACCEPTED])
 def test_what_only_looks_odd_is_stored_and_shown_as_it_is(
     jobd: Cli, row: str, words: tuple[str, ...], stored: dict[str, Any]
-):
+) -> None:
     jobd.fine("add", "hello", "--every", "1h")
     jobd.fine("add", "gone", "--task", "hello", "--every", "1h")
     jobd.fine("rm", "gone")
@@ -225,19 +225,19 @@ def test_what_only_looks_odd_is_stored_and_shown_as_it_is(
         assert run_cli(jobd, look).code == 0
 
 
-def test_a_time_in_the_gap_of_summer_time_is_told_as_the_time_after_it(jobd: Cli):  # C37, C38
+def test_a_time_in_the_gap_of_summer_time_is_told_as_the_time_after_it(jobd: Cli) -> None:  # C37, C38
     answer = run_cli(jobd, ("next", "--at", "2029-03-25T02:30"))
     assert answer.code == 0
     assert b"2029-03-25 03:00:00+02:00" in answer.out
 
 
-def test_a_secret_may_come_through_a_pipe_and_is_not_asked_for_aloud(jobd: Cli):  # C46
+def test_a_secret_may_come_through_a_pipe_and_is_not_asked_for_aloud(jobd: Cli) -> None:  # C46
     answer = run_cli(jobd, ("add", "hello", "--every", "1h", "--secret-arg", "token"), stdin=b"geheim\n")
     assert (answer.code, answer.err) == (0, b"")
     assert jobd.sql("SELECT args FROM job_options") == [('{"token": "geheim"}',)]
 
 
-def test_a_file_from_windows_is_read(jobd: Cli):  # C68, K4
+def test_a_file_from_windows_is_read(jobd: Cli) -> None:  # C68, K4
     text = '[job.hello]\r\ninterval = "1h"\r\n'.encode("utf-8-sig")
     assert run_cli(jobd, ("apply", "-", "--yes"), stdin=text).code == 0
     (jobd.folder / "jobd.toml").write_bytes('database = "sqlite:///jobd.db"\r\n'.encode("utf-8-sig"))
@@ -251,7 +251,7 @@ def test_a_file_from_windows_is_read(jobd: Cli):  # C68, K4
     "command",
     ["list", "list --json", "show hello", "next", "history", "tasks", "export", "add report --every 1h", "--help"],
 )
-def test_a_full_device_is_one_line(jobd: Cli, command: str):  # C59
+def test_a_full_device_is_one_line(jobd: Cli, command: str) -> None:  # C59
     jobd.fine("add", "hello", "--every", "1h")
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
@@ -261,7 +261,7 @@ def test_a_full_device_is_one_line(jobd: Cli, command: str):  # C59
 
 
 @pytest.mark.parametrize("where", ["/dev/full", "a reader that has gone"])
-def test_the_exit_code_is_right_even_when_nobody_can_be_told(untouched: Cli, where: str):  # C58, C59
+def test_the_exit_code_is_right_even_when_nobody_can_be_told(untouched: Cli, where: str) -> None:  # C58, C59
     if where == "/dev/full":
         descriptor = os.open(where, os.O_WRONLY)
     else:
@@ -274,7 +274,7 @@ def test_the_exit_code_is_right_even_when_nobody_can_be_told(untouched: Cli, whe
 
 
 @pytest.mark.parametrize("words", [["list"], ["list", "--json"], ["export"], ["show", "hello"]])
-def test_a_reader_that_has_gone_ends_it_quietly(untouched: Cli, words: list[str]):  # C58
+def test_a_reader_that_has_gone_ends_it_quietly(untouched: Cli, words: list[str]) -> None:  # C58
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -285,7 +285,7 @@ def test_a_reader_that_has_gone_ends_it_quietly(untouched: Cli, words: list[str]
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_hurt_nobody(jobd: Cli, closed: str):
+def test_closed_streams_hurt_nobody(jobd: Cli, closed: str) -> None:
     jobd.fine("add", "hello", "--every", "1h")
     commands = ["list", "list --json", "show hello", "next", "history", "tasks", "export", "add report --every 1h"]
     script = "\n".join(f"'{sys.executable}' -m jobd {command} {closed}; echo $? >&9" for command in commands)
@@ -316,7 +316,7 @@ def test_closed_streams_hurt_nobody(jobd: Cli, closed: str):
         {"PYTHONIOENCODING": "latin-1"},
     ],
 )
-def test_a_terminal_that_cannot_show_a_name_gets_it_escaped(jobd: Cli, env: dict[str, str]):  # C60
+def test_a_terminal_that_cannot_show_a_name_gets_it_escaped(jobd: Cli, env: dict[str, str]) -> None:  # C60
     jobd.fine("add", "j😀b", "--task", "hello", "--every", "1h")
     for words in (("list",), ("list", "--json"), ("next",), ("export",), ("list", "j*"), ("list", "😀")):
         answer = run_cli(jobd, words, **env)
@@ -358,7 +358,7 @@ def _open_files(pid: int) -> list[str]:
     return found
 
 
-def test_ctrl_c_during_add_says_whether_it_was_added(jobd: Cli, interrupted: subprocess.Popen[bytes]):  # C67
+def test_ctrl_c_during_add_says_whether_it_was_added(jobd: Cli, interrupted: subprocess.Popen[bytes]) -> None:  # C67
     _, err = interrupted.communicate(timeout=30)
     assert interrupted.returncode in (75, 130)
     assert err.count(b"\n") <= 1
@@ -381,7 +381,7 @@ sys.exit(finish(lambda: run(["list"])))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-def test_another_user_is_refused_and_leaves_nothing_behind():
+def test_another_user_is_refused_and_leaves_nothing_behind() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         jobd = Cli(Path(folder))
@@ -396,7 +396,7 @@ def test_another_user_is_refused_and_leaves_nothing_behind():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can do this")
-def test_root_leaves_no_files_of_its_own_beside_another_users_database(jobd: Cli):
+def test_root_leaves_no_files_of_its_own_beside_another_users_database(jobd: Cli) -> None:
     jobd.fine("add", "hello", "--every", "1h")
     for path in (jobd.folder, *jobd.folder.glob("jobd.db*")):
         os.chown(path, 65534, 65534)
@@ -454,7 +454,7 @@ CONFIGURED: list[tuple[str, bytes, str]] = [
 @pytest.mark.parametrize(
     ("row", "data", "line"), CONFIGURED, ids=[f"{row}-{n}" for n, (row, *_) in enumerate(CONFIGURED)]
 )
-def test_each_wrong_configuration_is_one_line_that_names_the_place(jobd: Cli, row: str, data: bytes, line: str):
+def test_each_wrong_configuration_is_one_line_that_names_the_place(jobd: Cli, row: str, data: bytes, line: str) -> None:
     (jobd.folder / "jobd.toml").write_bytes(data)
     answer = run_cli(jobd, ("list",))
     assert (answer.code, answer.out) == (78, b""), answer
@@ -463,7 +463,7 @@ def test_each_wrong_configuration_is_one_line_that_names_the_place(jobd: Cli, ro
     assert not (jobd.folder / "jobd.db").exists()
 
 
-def test_a_configuration_is_a_regular_file_of_bounded_size(jobd: Cli):  # K2
+def test_a_configuration_is_a_regular_file_of_bounded_size(jobd: Cli) -> None:  # K2
     (jobd.folder / "jobd.toml").unlink()
     os.mkfifo(jobd.folder / "pipe")
     (jobd.folder / "large").write_bytes(b"#" * (2**20 + 1))
@@ -476,7 +476,7 @@ def test_a_configuration_is_a_regular_file_of_bounded_size(jobd: Cli):  # K2
     listener.close()
 
 
-def test_a_long_line_does_not_keep_anybody_waiting(jobd: Cli):
+def test_a_long_line_does_not_keep_anybody_waiting(jobd: Cli) -> None:
     """Regression: looking for the line of a key took the cube of a line's length."""
     (jobd.folder / "jobd.toml").write_bytes(b"timezone = 'UTC'\nx = [\n" + b" " * 100_000 + b"]\n")
     before = os.times().children_user
@@ -501,19 +501,19 @@ VARIABLES: list[tuple[str, str, str | bytes, int, str]] = [
 
 
 @pytest.mark.parametrize(("row", "name", "value", "code", "line"), VARIABLES, ids=[f"{v[0]}-{v[1]}" for v in VARIABLES])
-def test_each_wrong_variable_is_one_line(untouched: Cli, row: str, name: str, value: str | bytes, code: int, line: str):
+def test_each_wrong_variable_is_one_line(untouched: Cli, row: str, name: str, value: str | bytes, code: int, line: str) -> None:
     answer = run_cli(untouched, ("list",), **{name: value})
     assert (answer.code, answer.out) == (code, b""), answer
     assert re.search(line, one_line(answer)), answer
     assert b"geheim" not in answer.err
 
 
-def test_what_others_put_into_the_environment_is_no_mistake(untouched: Cli):  # K17, K18
+def test_what_others_put_into_the_environment_is_no_mistake(untouched: Cli) -> None:  # K17, K18
     assert run_cli(untouched, ("list",), JOBD_PORT="tcp://10.0.0.1:80", JOBD_SERVICE_HOST="10.0.0.1").code == 0
     assert run_cli(untouched, ("list",), TZ=b"\xff", COLUMNS="9" * 30).code == 0
 
 
-def test_a_plugins_folder_that_cannot_be_read_is_one_line(untouched: Cli):  # K21
+def test_a_plugins_folder_that_cannot_be_read_is_one_line(untouched: Cli) -> None:  # K21
     loop = untouched.folder / "loop"
     loop.symlink_to(loop)
     for folder in ("nosuch", "jobd.toml", "loop", "pipe"):
@@ -525,7 +525,7 @@ def test_a_plugins_folder_that_cannot_be_read_is_one_line(untouched: Cli):  # K2
         assert "plugins folder" in one_line(answer)
 
 
-def test_a_working_folder_that_is_gone_is_told_as_such(jobd: Cli):
+def test_a_working_folder_that_is_gone_is_told_as_such(jobd: Cli) -> None:
     gone = jobd.folder / "gone"
     gone.mkdir()
     script = f"cd '{gone}' && rmdir '{gone}' && exec '{sys.executable}' -P -m jobd list"
@@ -566,7 +566,7 @@ def loosen(jobd: Cli) -> None:
 @pytest.mark.parametrize(("row", "statement", "why"), FOUND, ids=[f"{row}-{n}" for n, (row, *_) in enumerate(FOUND)])
 def test_a_value_that_makes_no_sense_is_shown_with_its_reason_and_hides_no_other_job(
     jobd: Cli, row: str, statement: str, why: str
-):
+) -> None:
     jobd.fine("add", "hello", "--every", "1h")
     jobd.fine("add", "report", "--every", "1h")
     loosen(jobd)
@@ -580,7 +580,7 @@ def test_a_value_that_makes_no_sense_is_shown_with_its_reason_and_hides_no_other
 
 @pytest.mark.parametrize("time", ["0001-01-01 00:00:00", "9999-12-31 23:59:59", "0001-01-01T00:00:00+14:00"])
 @pytest.mark.parametrize("column", ["created_time", "updated_time", "lastFinished_time"])
-def test_a_time_that_cannot_be_shown_is_left_out(jobd: Cli, column: str, time: str):  # T10
+def test_a_time_that_cannot_be_shown_is_left_out(jobd: Cli, column: str, time: str) -> None:  # T10
     jobd.fine("add", "report", "--every", "1h")
     jobd.sql(f'UPDATE job SET "{column}" = ?', time)
     (job,) = jobd.fine("list", "--json").json
@@ -589,7 +589,7 @@ def test_a_time_that_cannot_be_shown_is_left_out(jobd: Cli, column: str, time: s
         assert run_cli(jobd, words).code == 0
 
 
-def test_a_run_that_makes_no_sense_is_told_with_its_reason(jobd: Cli):
+def test_a_run_that_makes_no_sense_is_told_with_its_reason(jobd: Cli) -> None:
     jobd.fine("add", "report", "--every", "1h")
     loosen(jobd)
     run = "INSERT INTO run VALUES (?, ?, 1, 1, ?, 1, 'succeeded', 1, NULL, NULL, 0)"
@@ -604,7 +604,7 @@ def test_a_run_that_makes_no_sense_is_told_with_its_reason(jobd: Cli):
         assert run_cli(jobd, words).code == 0
 
 
-def test_a_damaged_version_is_one_line(jobd: Cli):
+def test_a_damaged_version_is_one_line(jobd: Cli) -> None:
     jobd.fine("add", "report", "--every", "1h")
     for statement in ("UPDATE jobd_schema SET version = 'abc'", "DELETE FROM jobd_schema"):
         jobd.sql(statement)
@@ -614,7 +614,7 @@ def test_a_damaged_version_is_one_line(jobd: Cli):
             assert "jobd_schema" in one_line(answer)
 
 
-def test_a_table_that_is_not_ours_is_told_and_one_with_more_columns_will_do(jobd: Cli):  # T16
+def test_a_table_that_is_not_ours_is_told_and_one_with_more_columns_will_do(jobd: Cli) -> None:  # T16
     jobd.fine("add", "hello", "--every", "1h")
     jobd.sql("ALTER TABLE job ADD COLUMN owner TEXT")
     assert [job["name"] for job in jobd.fine("list", "--json").json] == ["hello"]

@@ -18,7 +18,7 @@ def change(job: Job = OLD, command: tuple[str, ...] | None = None, **given: Any)
     return edited(job, {**NOTHING, **given}, command, NOW, "UTC")
 
 
-def test_what_is_not_mentioned_stays():
+def test_what_is_not_mentioned_stays() -> None:
     assert change() == OLD
     assert change(retry_times=5) == OLD._replace(retry_times=5)
 
@@ -40,35 +40,35 @@ def test_what_is_not_mentioned_stays():
         ({"cron": "0 0 * * *", "once": True}, "0 0 * * *", True),
     ],
 )
-def test_each_way_to_say_when_gives_the_text_of_the_column(given: dict[str, Any], interval: str, runonce: bool):
+def test_each_way_to_say_when_gives_the_text_of_the_column(given: dict[str, Any], interval: str, runonce: bool) -> None:
     job = change(**given)
     assert (job.interval, job.runonce) == (interval, runonce)
 
 
-def test_a_new_schedule_takes_the_place_of_run_once():
+def test_a_new_schedule_takes_the_place_of_run_once() -> None:
     assert change(Job("j", None, True), every="10s") == Job("j", "10s", False)
 
 
 @pytest.mark.parametrize(
     "given", [{"every": "10s", "cron": "* * * * *"}, {"every": "* * * * *"}, {"cron": "10s"}, {"in_": "soon"}]
 )
-def test_contradictions_and_nonsense_are_refused(given: dict[str, Any]):
+def test_contradictions_and_nonsense_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(BadValue):
         change(**given)
 
 
-def test_an_option_goes_back_to_its_default():
+def test_an_option_goes_back_to_its_default() -> None:
     assert change(timeout=CLEARED).options.timeout is None
     assert change(timeout=MINUTE).options.timeout == MINUTE
 
 
-def test_arguments_are_added_changed_and_taken_away():
+def test_arguments_are_added_changed_and_taken_away() -> None:
     options = change(args=(Assignment("a", 2),), secret_args=(Assignment("key", "s"),), no_args=("pin",)).options
     assert options.args == {"a": 2, "key": "s"}
     assert options.secrets == ("key",)
 
 
-def test_an_argument_given_in_the_open_is_secret_no_more():
+def test_an_argument_given_in_the_open_is_secret_no_more() -> None:
     assert change(args=(Assignment("pin", 3),)).options.secrets == ()
 
 
@@ -80,12 +80,12 @@ def test_an_argument_given_in_the_open_is_secret_no_more():
         {"no_args": ("never",)},
     ],
 )
-def test_an_argument_is_named_once_and_must_exist_to_be_taken_away(given: dict[str, Any]):
+def test_an_argument_is_named_once_and_must_exist_to_be_taken_away(given: dict[str, Any]) -> None:
     with pytest.raises(BadValue):
         change(**given)
 
 
-def test_a_program_takes_the_place_of_the_task_and_back():
+def test_a_program_takes_the_place_of_the_task_and_back() -> None:
     program = change(command=("echo", "hi"))
     assert program.options.command == ("echo", "hi")
     assert (program.options.task, program.options.args) == (None, {})
@@ -109,17 +109,17 @@ def test_a_program_takes_the_place_of_the_task_and_back():
         ("n=" + "[" * 100_000, "[" * 100_000),
     ],
 )
-def test_a_value_is_json_where_it_is_json_and_text_where_not(typed: str, value: object):
+def test_a_value_is_json_where_it_is_json_and_text_where_not(typed: str, value: object) -> None:
     assert Argument().convert(typed, None, None) == ("n", value)
 
 
 @pytest.mark.parametrize("typed", ["n", "=3", "a b=3", "1=2", ""])
-def test_an_argument_that_is_not_k_v_is_refused(typed: str):
+def test_an_argument_that_is_not_k_v_is_refused(typed: str) -> None:
     with pytest.raises(BadValue, match="K=V"):
         Argument().convert(typed, None, None)
 
 
-def test_a_secret_is_not_repeated_in_the_error():
+def test_a_secret_is_not_repeated_in_the_error() -> None:
     with pytest.raises(BadValue) as caught:
         Argument(secret=True).convert("a b=hunter2", None, None)
     assert "hunter2" not in str(caught.value)

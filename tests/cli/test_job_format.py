@@ -38,7 +38,7 @@ def read(text: str, stored: dict[str, Job] | None = None) -> list[Job]:
     return load(text, "jobs.toml", "UTC", stored or {})
 
 
-def test_what_is_written_is_read_back_the_same():
+def test_what_is_written_is_read_back_the_same() -> None:
     assert read(dump(JOBS, "UTC")) == JOBS
     assert load(dump(JOBS, "UTC", 3), "jobs.toml", "UTC", {}, 3) == JOBS
 
@@ -55,12 +55,12 @@ _values = st.recursive(
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), _values, max_size=4))
-def test_every_json_argument_survives_the_file(args: dict[str, object]):
+def test_every_json_argument_survives_the_file(args: dict[str, object]) -> None:
     job = Job("j", "10s", options=Options(args=args))
     assert read(dump([job], "UTC")) == [job]
 
 
-def test_a_file_holds_nothing_that_a_terminal_obeys():
+def test_a_file_holds_nothing_that_a_terminal_obeys() -> None:
     odd = "a\x80\x85\x9b2J\x9f\x7f\x1b[2J\u200b\u2028\u202e\ufeff\U000e0001b"
     jobs = [Job("one", "10s", options=Options(task=odd, args={"a": odd}, command=None))]
     written = dump(jobs, "UTC")
@@ -68,7 +68,7 @@ def test_a_file_holds_nothing_that_a_terminal_obeys():
     assert read(written) == jobs
 
 
-def test_a_secret_value_is_never_written_and_is_kept_when_read():
+def test_a_secret_value_is_never_written_and_is_kept_when_read() -> None:
     job = Job("j", "10s", options=Options(args={"a": 1, "key": "hunter2"}, secrets=("key",)))
     text = dump([job], "UTC")
     assert "hunter2" not in text
@@ -100,14 +100,14 @@ def test_a_secret_value_is_never_written_and_is_kept_when_read():
         ('[job.a]\ninterval = "10s"\ntimezone = "Mars/Phobos"\n', "Mars/Phobos"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_table_and_key(text: str, words: str):
+def test_what_is_wrong_is_named_with_its_table_and_key(text: str, words: str) -> None:
     with pytest.raises(BadValue) as caught:
         read(text)
     assert words in str(caught.value) + caught.value.hint
     assert str(caught.value).startswith("jobs.toml")
 
 
-def test_all_errors_are_told_at_once_with_their_lines():
+def test_all_errors_are_told_at_once_with_their_lines() -> None:
     text = '[job.a]\ninterval = "x"\n\n[job.b]\ninterval = "10s"\n\n[job.c]\ninterval = "y"\n'
     with pytest.raises(BadValue) as caught:
         read(text)

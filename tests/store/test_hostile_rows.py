@@ -170,7 +170,7 @@ def test_a_row_that_is_too_long_as_json_is_read(
         store.transact(lambda session: session.execute(set_limit.format(limit)) and None)
 
 
-def test_a_wrong_option_is_not_taken_for_the_right_one_that_was_read_before_it():
+def test_a_wrong_option_is_not_taken_for_the_right_one_that_was_read_before_it() -> None:
     def problem(timeout: object) -> str | None:
         options = dict.fromkeys(rows.OPTIONS) | {"timeout": timeout, "priority": 0, "paused": 0}
         return rows.read_job((1, "a", 0, 0, "10s", "2026-01-01", "2026-01-01", None, 0, *options.values()))[1]
