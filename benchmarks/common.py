@@ -74,7 +74,8 @@ class Installation:
         """Define so many jobs that are due from a moment on; the moment, which has been stored well before it comes."""
         while True:
             first = time.time() + lead
-            self.define(count, lambda number, first=first: definition(number, first))
+            definitions = [definition(number, first) for number in range(count)]
+            self.define(count, definitions.__getitem__)
             if time.time() + AHEAD < first:
                 return first
             lead *= 2

@@ -34,7 +34,7 @@ def main() -> None:
     for kind in options.databases:
         with installations(kind) as fresh, fresh() as jobd:
             definition = f'interval = "1h"\nstarts = "{at(time.time() + 3600)}"'
-            jobd.define(options.jobs, lambda number, same=definition: same)
+            jobd.define(options.jobs, ([definition] * options.jobs).__getitem__)
             with jobd.daemon() as process:
                 time.sleep(4)
                 marks = [family_seconds(process.pid)]

@@ -82,6 +82,7 @@ def _raw(target: Target) -> Iterator[Any]:
             database.close()
         return
     connection: Any
+    assert target.port is not None
     if target.kind == "mysql":
         import pymysql
 

@@ -40,7 +40,9 @@ def together(jobd: list[Installation], jobs: int, counters: str) -> tuple[float,
 
 def measure(found: Server, kind: str, nodes: int, jobs: int, rounds: int) -> None:
     """One node and several, turn and turn about."""
-    alone, several, uneven, repeated = [], [], [], []
+    alone: list[float] = []
+    several: list[float] = []
+    uneven, repeated = [], []
     for _ in range(rounds):
         for number, rates in ((1, alone), (nodes, several)):
             url = found.new_database()

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, get_overloads
+from typing import get_overloads
 
 import click
 
@@ -78,7 +78,7 @@ def _prose(value: object) -> str:
     return inspect.getdoc(value) or ""
 
 
-def _fields(named_tuple: type[NamedTuple]) -> Iterator[str]:
+def _fields(named_tuple: type[tuple[object, ...]]) -> Iterator[str]:
     """A table of the fields. The line of text below each field in the source says what it means."""
     source = inspect.getsource(named_tuple)
     yield "| field | type | meaning |"

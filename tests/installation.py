@@ -9,18 +9,19 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from jobd.daemon.control import ask
 
 ROOT = Path(__file__).parents[1]
 CONFIG = 'database = "{database}"\ncommands = true\nworkers = {workers}\n{more}\n[log]\nformat = "json"\n'
+Value = TypeVar("Value")
 PLUGIN = "import jobd\n\n@jobd.task\ndef hello():\n    print('hello')\n"
 TIMEOUT = 20.0  # seconds; less than a default lease, and less than the pause before an unknown task is tried again
 LONG_TIMEOUT = 90.0  # seconds for work of many steps, on a slow and busy machine
 
 
-def until(condition: Callable[[], Any], what: str = "it", patience: float = TIMEOUT) -> Any:
+def until(condition: Callable[[], Value | Literal[False] | None], what: str = "it", patience: float = TIMEOUT) -> Value:
     """Wait for a true value of `condition` and return it. It must come within `patience` seconds."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:

@@ -436,7 +436,8 @@ def test_no_due_time_runs_twice_and_no_number_serves_two_after_any_five_commands
     job = with_defaults(Job("a", interval, id=1, options=Options(catch_up=catch_up)), Options())
     first = lifecycle.after_change(job, None, T0, "UTC")
     for commands in product(words, repeat=5):
-        current, state, now, runs = first, job, T0, []
+        current, state, now = first, job, T0
+        runs: list[tuple[int, int]] = []
         for command in commands:
             now += STEP
             state = after_command(state, command)

@@ -40,7 +40,7 @@ def store(made: BackgroundScheduler, triggers: dict[str, tuple[Any, datetime]]) 
     table = made._jobstores["default"]
     rows = []
     for key, (trigger, due) in triggers.items():
-        values = {"id": key, "name": key, "func": "__main__:noop", "args": (), "kwargs": {"key": key}}
+        values: dict[str, Any] = {"id": key, "name": key, "func": "__main__:noop", "args": (), "kwargs": {"key": key}}
         values |= {"executor": "default", "misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         job = Job(made, trigger=trigger, next_run_time=due, **values)
         rows.append({"id": key, "next_run_time": due.timestamp(), "job_state": pickle.dumps(job.__getstate__(), 4)})

@@ -80,9 +80,9 @@ def judge(
     for job, step in intervals.items() if not stepped else ():
         wrong += _gaps(job, step, by_job[job], finished_at)
     removed = {one.job: one.at for one in acknowledged if one.what == "rm"}
-    for one in acknowledged:
-        if one.what == "add" and one.job not in removed and not any(run.ended for run in by_job[one.job]):
-            wrong.append(f"{one.job} was acknowledged and never ran to its end")
+    for said in acknowledged:
+        if said.what == "add" and said.job not in removed and not any(run.ended for run in by_job[said.job]):
+            wrong.append(f"{said.job} was acknowledged and never ran to its end")
     for job, at in removed.items():
         wrong += [f"{job} began {run.began - at:.2f} s after its removal" for run in by_job[job] if run.began > at + 1]
     for job, outcomes in history.items() if not stepped else ():

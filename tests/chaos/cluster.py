@@ -97,7 +97,7 @@ def _small_disk(disk: Path, size: str, stack: contextlib.ExitStack) -> Path:
     disk.mkdir()
     if os.geteuid() == 0:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", disk], check=True)
-        stack.callback(subprocess.run, ["umount", "--lazy", disk], check=False)
+        stack.callback(lambda: subprocess.run(["umount", "--lazy", disk], check=False))
     return disk
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,9 +35,9 @@ class Said(NamedTuple):
     err: bytes
 
 
-def run_cli(jobd: Cli, words: tuple[str | bytes, ...], stdin: bytes = b"", **env: str | bytes) -> Said:
+def run_cli(jobd: Cli, words: tuple[str | bytes, ...], stdin: bytes = b"", env: Mapping[str, str | bytes] = {}) -> Said:
     """What `jobd WORDS` answers; no control byte, no traceback and no apology for a bug is ever in it."""
-    given = {os.fsencode(key): os.fsencode(value) for key, value in (jobd.env | env).items()}
+    given = {os.fsencode(key): os.fsencode(value) for key, value in {**jobd.env, **env}.items()}
     done = subprocess.run([*RUN, *words], cwd=jobd.folder, env=given, input=stdin, capture_output=True, timeout=60)
     answer = Said(done.returncode, done.stdout, done.stderr)
     assert not RAW.search(answer.out + answer.err), answer
@@ -319,10 +319,10 @@ def test_closed_streams_hurt_nobody(jobd: Cli, closed: str) -> None:
 def test_a_terminal_that_cannot_show_a_name_gets_it_escaped(jobd: Cli, env: dict[str, str]) -> None:  # C60
     jobd.fine("add", "j😀b", "--task", "hello", "--every", "1h")
     for words in (("list",), ("list", "--json"), ("next",), ("export",), ("list", "j*"), ("list", "😀")):
-        answer = run_cli(jobd, words, **env)
+        answer = run_cli(jobd, words, env=env)
         assert (answer.code, answer.err) == (0, b""), answer
-    assert re.search(r"^j(😀|\\U0001f600)b ".encode(), run_cli(jobd, ("list",), **env).out, re.MULTILINE)
-    answer = run_cli(jobd, ("show", "j😀b"), **env)
+    assert re.search(r"^j(😀|\\U0001f600)b ".encode(), run_cli(jobd, ("list",), env=env).out, re.MULTILINE)
+    answer = run_cli(jobd, ("show", "j😀b"), env=env)
     assert answer.code in (0, 2), "in a locale of ASCII the word is no text"
 
 
@@ -501,26 +501,30 @@ VARIABLES: list[tuple[str, str, str | bytes, int, str]] = [
 
 
 @pytest.mark.parametrize(("row", "name", "value", "code", "line"), VARIABLES, ids=[f"{v[0]}-{v[1]}" for v in VARIABLES])
-def test_each_wrong_variable_is_one_line(untouched: Cli, row: str, name: str, value: str | bytes, code: int, line: str) -> None:
-    answer = run_cli(untouched, ("list",), **{name: value})
+def test_each_wrong_variable_is_one_line(
+    untouched: Cli, row: str, name: str, value: str | bytes, code: int, line: str
+) -> None:
+    answer = run_cli(untouched, ("list",), env={name: value})
     assert (answer.code, answer.out) == (code, b""), answer
     assert re.search(line, one_line(answer)), answer
     assert b"geheim" not in answer.err
 
 
 def test_what_others_put_into_the_environment_is_no_mistake(untouched: Cli) -> None:  # K17, K18
-    assert run_cli(untouched, ("list",), JOBD_PORT="tcp://10.0.0.1:80", JOBD_SERVICE_HOST="10.0.0.1").code == 0
-    assert run_cli(untouched, ("list",), TZ=b"\xff", COLUMNS="9" * 30).code == 0
+    assert (
+        run_cli(untouched, ("list",), env={"JOBD_PORT": "tcp://10.0.0.1:80", "JOBD_SERVICE_HOST": "10.0.0.1"}).code == 0
+    )
+    assert run_cli(untouched, ("list",), env={"TZ": b"\xff", "COLUMNS": "9" * 30}).code == 0
 
 
 def test_a_plugins_folder_that_cannot_be_read_is_one_line(untouched: Cli) -> None:  # K21
     loop = untouched.folder / "loop"
     loop.symlink_to(loop)
     for folder in ("nosuch", "jobd.toml", "loop", "pipe"):
-        answer = run_cli(untouched, ("tasks",), JOBD_PLUGINS=folder)
+        answer = run_cli(untouched, ("tasks",), env={"JOBD_PLUGINS": folder})
         assert answer.code == 1, answer
         assert "plugins folder" in one_line(answer)
-        answer = run_cli(untouched, ADD, JOBD_PLUGINS=folder)
+        answer = run_cli(untouched, ADD, env={"JOBD_PLUGINS": folder})
         assert answer.code == 2, answer
         assert "plugins folder" in one_line(answer)
 
@@ -600,8 +604,8 @@ def test_a_run_that_makes_no_sense_is_told_with_its_reason(jobd: Cli) -> None:
         runs = runs["runs"] if isinstance(runs, dict) else runs
         assert [one["outcome"] for one in runs] == ["unsound"] * 3 + ["succeeded"]
         assert "finished_time is 'abc'" in runs[0]["error"]
-    for words in (("list",), ("show", "report"), ("history",), ("history", "report"), ("history", "--json")):
-        assert run_cli(jobd, words).code == 0
+    for look in (("list",), ("show", "report"), ("history",), ("history", "report"), ("history", "--json")):
+        assert run_cli(jobd, look).code == 0
 
 
 def test_a_damaged_version_is_one_line(jobd: Cli) -> None:

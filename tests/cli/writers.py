@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import time
+from functools import partial
 from random import Random
 from typing import NoReturn
 
@@ -63,7 +64,7 @@ def write(config: str, seed: int, number: int, tell: int) -> NoReturn:
     """Type until killed, or refused."""
     code = 0
     for done, edit in enumerate(edits(f"w{number}", seed), 1):
-        code = finish(lambda words=edit.words: run(["--config", config, *words]))  # type: ignore[misc]
+        code = finish(partial(run, ["--config", config, *edit.words]))
         os.write(tell, f"{number} {done} {code}\n".encode())
         if code:
             break
@@ -77,7 +78,7 @@ def _warm_up() -> None:
         with open(config, "w") as file:
             file.write('database = "sqlite:///jobd.db"\n[pool.big]\nworkers = 1\n')
         for edit, _ in zip(edits("warm", 1), range(5), strict=False):
-            assert finish(lambda words=edit.words: run(["--config", config, *words])) == 0  # type: ignore[misc]
+            assert finish(partial(run, ["--config", config, *edit.words])) == 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import jobd
 
@@ -23,30 +24,30 @@ FILE = os.path.join(HOME, "..", "witness")
 NODE = int(os.path.basename(os.path.abspath(HOME))[len("node") :])
 
 
-def note(what, **more):
+def note(what: str, **more: Any) -> None:
     run = jobd.current_run()
-    line = {"what": what, "job": run.job, "run": run.run, "attempt": run.attempt, "due": run.due_time}
+    line: dict[str, Any] = {"what": what, "job": run.job, "run": run.run, "attempt": run.attempt, "due": run.due_time}
     line |= {"token": run.token, "pid": os.getpid(), "at": time.monotonic(), **more}
     write(line)
 
 
-def write(line):
+def write(line: dict[str, Any]) -> None:
     descriptor = os.open(FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(descriptor, json.dumps(line).encode() + b"\n")
     os.close(descriptor)
 
 
-def begin(mark):
+def begin(mark: int) -> None:
     note("begin", mark=mark, node=NODE, version=VERSION, born=born(), state=state(), settled=settled())
 
 
-def born():
+def born() -> int:
     """The start time of this process, which distinguishes it from another process with the same id."""
     with open("/proc/self/stat") as file:
         return int(file.read().rpartition(")")[2].split()[19])
 
 
-def state():
+def state() -> dict[str, Any]:
     """The state of the process that is restored after each run."""
     return {
         "blocking": os.get_blocking(1),
@@ -60,7 +61,7 @@ def state():
     }
 
 
-def settled():
+def settled() -> dict[str, Any]:
     """The state of the process that is restored in a thorough check."""
     return {
         "timers": [signal.getitimer(which) != (0, 0) for which in (signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)],
@@ -70,13 +71,13 @@ def settled():
     }
 
 
-def umask():
+def umask() -> int:
     value = os.umask(0o077)
     os.umask(value)
     return value
 
 
-def leave(what):
+def leave(what: str) -> None:
     """Change the process; the change outlives this run unless it is undone."""
     if what == "nonblock":
         os.set_blocking(1, False)
@@ -110,12 +111,12 @@ def leave(what):
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 
 
-def tag(number, pad):
+def tag(number: int, pad: int) -> str:
     run = jobd.current_run()
     return f"<{run.job}|{run.run}|{run.attempt}|{number}>" + "." * pad
 
 
-def speak(say, how, pad):
+def speak(say: int, how: str, pad: int) -> None:
     for number in range(say):
         text = tag(number, pad)
         if how == "logging":
@@ -132,7 +133,7 @@ def speak(say, how, pad):
     note("said", lines=say)
 
 
-def finish(say, fails, end, value):
+def finish(say: int, fails: int, end: str, value: Any) -> Any:
     run = jobd.current_run()
     if run.attempt > fails:
         note("end", ended="return", value=value, lines=say)
@@ -146,7 +147,9 @@ def finish(say, fails, end, value):
 
 
 @jobd.task
-def act(say, how, pad, seconds, fails, end, leaves, mark, value=None):
+def act(
+    say: int, how: str, pad: int, seconds: float, fails: int, end: str, leaves: str, mark: int, value: Any = None
+) -> Any:
     begin(mark)
     speak(say, how, pad)
     if seconds:
@@ -156,7 +159,9 @@ def act(say, how, pad, seconds, fails, end, leaves, mark, value=None):
 
 
 @jobd.task
-async def act_async(say, how, pad, seconds, fails, end, leaves, mark, value=None):
+async def act_async(
+    say: int, how: str, pad: int, seconds: float, fails: int, end: str, leaves: str, mark: int, value: Any = None
+) -> Any:
     begin(mark)
     speak(say, how, pad)
     await asyncio.sleep(seconds)
@@ -165,6 +170,6 @@ async def act_async(say, how, pad, seconds, fails, end, leaves, mark, value=None
 
 
 @jobd.task
-def plain():
+def plain() -> None:
     begin(0)
     note("end", ended="return", value=None, lines=0)

@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import time
+from functools import partial
 
 import pytest
 
@@ -28,13 +29,16 @@ def test_a_job_whose_task_is_unknown_is_offered_again_and_logged_once(installati
             token, node = database.execute("SELECT token, node_id FROM schedule").fetchone()
             return token, node
 
+    def claimed_after(before: int) -> bool:
+        return offered()[0] > before
+
     until(lambda: "nothing cannot run" in installation.log(), "the line")
     for _ in range(2):
         # A worker with the new plugins answers for a job that is claimed during the reload: no other claim follows.
         until(lambda: offered()[1] == 0, "the job being given back")
         before = offered()[0]
         installation.fine("reload")
-        until(lambda before=before: offered()[0] > before, "another claim")
+        until(partial(claimed_after, before), "another claim")
     installation.fine("stop")
     assert installation.log().count("cannot run") == 1
 

@@ -22,6 +22,8 @@ from jobd.engine.messages import (
     Refresh,
     Refreshed,
     StartRecorded,
+    ToDispatch,
+    ToKeeper,
 )
 from jobd.engine.processor import Demand, Processor, RunSettings
 from jobd.engine.spool import open_spool
@@ -182,7 +184,7 @@ class NodeHarness:
         self.takes: Callable[[Order], int] = lambda order: BARELY
         self._folder = folder
         self._spool = open_spool(str(folder), "world")
-        self.name = None  # it has no lock that other nodes could check
+        self.name: str | None = None  # it has no lock that others could look at
         self.fake_workers: list[FakeWorker] = []
         self._settings = settings(folder, poll)
         self._workers = workers
@@ -193,7 +195,8 @@ class NodeHarness:
     def start(self) -> None:
         """Start a daemon."""
         self._up = True
-        self._inbox = Mailbox()
+        self._inbox: Mailbox[ToDispatch] = Mailbox()
+        keepers_inbox: Mailbox[ToKeeper] = Mailbox()
         run_settings = RunSettings("UTC", 1024)
         spawner = FakeSpawner(self)
         self.budget = Budget()
@@ -202,9 +205,18 @@ class NodeHarness:
             self._workers, run_settings, spawner, clock, lambda: 0.5, report, forget, budget=self.budget
         )
         demands = {DEFAULT_POOL: lambda horizon: Demand(2_000, 2_000)}
-        inboxes = Mailbox(), self._inbox
         self._keeper = Keeper(
-            self._settings, self._open, "instance", self, clock, demands, {}, self._spool, *inboxes, self.budget
+            self._settings,
+            self._open,
+            "instance",
+            self,
+            clock,
+            demands,
+            {},
+            self._spool,
+            keepers_inbox,
+            self._inbox,
+            self.budget,
         )
         self._keeper._pruner.next_at = 2**62  # never: no run is pruned here
         self._keeper._schedule_scan.next_at = 2**62
@@ -259,7 +271,7 @@ class NodeHarness:
         store._database.connection().execute("PRAGMA synchronous = OFF")
         return store
 
-    def _report(self, message: object) -> None:
+    def _report(self, message: ToKeeper) -> None:
         self._keeper.inbox.put(message, urgent=False)
 
     def _next_event(self) -> int:

@@ -65,7 +65,7 @@ class Rig:
 
     def look(self) -> None:
         """Give the keeper something to do."""
-        self.engine.refresh(lambda: None)
+        self.engine.refresh(lambda trouble: None)
 
     def hang(self) -> None:
         self.hangs = True

@@ -256,7 +256,7 @@ def test_commands_that_ask_for_the_tasks_and_go_do_not_pile_up(installation: Ins
         for _ in range(60):
             ask(str(installation.state), {"do": "tasks", "asked": f"module:task{next(number)}"}, 0.001)
         answer = ask(str(installation.state), {"do": "tasks", "asked": f"module:task{next(number)}"}, 20) or {}
-        return answer.get("error", "") == "too many commands ask the daemon for its tasks"
+        return bool(answer.get("error", "") == "too many commands ask the daemon for its tasks")
 
     until(refused, "the refusal", LONG_TIMEOUT)
     until(lambda: "tasks" in (ask(str(installation.state), {"do": "tasks"}, 20) or {}), "the tasks", LONG_TIMEOUT)

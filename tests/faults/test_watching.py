@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def talks():
 
 
 @pytest.fixture
-def installation(tmp_path: Path):
+def installation(tmp_path: Path) -> Iterator[Installation]:
     installation = Installation(tmp_path / "home", plugin=PLUGIN)
     installation.foreground()
     installation.fine("add", "talks", "--at", "2099-01-01T00:00:00Z")

@@ -34,8 +34,10 @@ NIGHTS = [  # a day in whose neighbourhood the clocks change, except in UTC
     ("Antarctica/Troll", "2026-10-25"),
     ("Africa/Cairo", "2026-10-30"),
 ]
-YEARS = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Chatham", "Africa/Casablanca")
-YEARS += ("America/Santiago", "Asia/Beirut", "Atlantic/Azores", "Antarctica/Troll")
+YEARS = (
+    "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Chatham", "Africa/Casablanca",
+    "America/Santiago", "Asia/Beirut", "Atlantic/Azores", "Antarctica/Troll",
+)  # fmt: skip
 ONE = timedelta(minutes=1)
 
 

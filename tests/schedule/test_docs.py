@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobd.schedule import ScheduleError
-from jobd.schedule.cron import ALIASES
+from jobd.schedule.dialects import ALIASES
 from jobd.schedule.words import compile_every
 from tests.schedule.moments import NOW, parsed
 

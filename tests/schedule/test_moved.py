@@ -1,6 +1,7 @@
 """A due time in hand, when its zone or the zone's rules change: each clock time comes once."""
 
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -29,8 +30,8 @@ ZONES = [
 DAILY = "30 9 * * *"
 
 
-def planned(interval: str, now: int, zone: str, old: JobState | None = None, **more: object) -> JobState:
-    return lifecycle.after_change(Job("a", interval, id=1, options=Options(**more)), old, now, zone)  # type: ignore[arg-type]
+def planned(interval: str, now: int, zone: str, old: JobState | None = None, **more: Any) -> JobState:
+    return lifecycle.after_change(Job("a", interval, id=1, options=Options(**more)), old, now, zone)
 
 
 def after_run(interval: str, state: JobState, zone: str) -> JobState:
@@ -210,7 +211,7 @@ KINDS = (
     "at 2030-10-25T02:30:00", "at 2030-10-25T02:30:00Z", "at 2030-10-25T02:30:00+02:00",
     "TZ=UTC at 2030-10-25T02:30:00",
 )  # fmt: skip
-MORE: list[dict[str, object]] = [
+MORE: list[dict[str, Any]] = [
     {},
     {"jitter": 5 * SECOND},
     {"starts": moment("2026-01-01T00:00Z"), "ends": moment("2040-01-01T00:00Z")},
@@ -221,7 +222,7 @@ MORE: list[dict[str, object]] = [
 
 @pytest.mark.parametrize("more", MORE)
 @pytest.mark.parametrize("interval", KINDS)
-def test_a_plan_that_was_made_for_a_zone_follows_no_other(interval: str, more: dict[str, object]) -> None:
+def test_a_plan_that_was_made_for_a_zone_follows_no_other(interval: str, more: dict[str, Any]) -> None:
     """Or it would be made again after each run."""
     state = planned(interval, moment("2026-11-24T12:00Z"), BERLIN, **more)
     assert state.error is None

@@ -16,7 +16,7 @@ def main() -> None:
     count = int(sys.argv[1])
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     began = time.monotonic()
-    failed = []
+    failed: list[int] = []
     chunks = [range(start, min(start + CHUNK, first + count)) for start in range(first, first + count, CHUNK)]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for failures in pool.map(run, chunks):

@@ -8,6 +8,7 @@ from jobd.claim import DROPPED_NOTICE as DROPPED_HERE
 from jobd.claim import ClaimUpdate
 from jobd.clock import MILLISECOND, SECOND
 from jobd.engine.buffers import weight, weight_of
+from jobd.engine.engine import Engine
 from jobd.engine.messages import OutputPrinted, Unresolved
 from jobd.job import FAILED, LOST, SUCCEEDED
 from jobd.lifecycle import MAX_LOSSES, MAX_TOKEN, UNRESOLVED_PAUSE
@@ -31,7 +32,7 @@ class Began(NamedTuple):
     number: int
     attempt: int
     token: int
-    due: str
+    due: int
     node: int  # the machine
     at: int
 
@@ -234,7 +235,7 @@ class Checks:
             "SELECT name, number, attempt, text FROM output JOIN job ON job.id = job_id"
             " ORDER BY job_id, number, attempt, part"
         ):
-            kept[tuple(attempt)] += text  # type: ignore[index]
+            kept[tuple(attempt)] += text
         for attempt, text in kept.items():
             own = "{} #{}.{} ".format(*attempt)
             if not all(line.startswith(own) for line in DROPPED.sub("", text).splitlines()):
@@ -307,7 +308,7 @@ def _ended(printed: str) -> str:
     return printed and printed.rstrip("\n") + "\n"
 
 
-def _held(engine: Any) -> int:
+def _held(engine: Engine) -> int:
     """Bytes of the outcomes and output that wait to be written."""
     outcomes, size = engine.keeper._outcomes, 0
     for message in engine.keeper.inbox._messages:

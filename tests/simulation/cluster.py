@@ -6,6 +6,7 @@ stop, and the final state must be right.
 
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -182,7 +183,7 @@ class SimCluster:
             name = f"once{number}"
             self.once.append(name)
             job = self._job(name, None, Options(), self._long, runonce=True)
-            self.events.after(self.delay(TROUBLE), lambda job=job: self._add(job))  # type: ignore[misc]
+            self.events.after(self.delay(TROUBLE), partial(self._add, job))
         self._add(*jobs)
 
     def _job(
@@ -315,7 +316,7 @@ class SimCluster:
             one.line.cut = True
         duration = self.delay(3 * LEASE)
         for one in self.nodes:
-            self.events.after(duration, lambda one=one: self._mend(one))  # type: ignore[misc]
+            self.events.after(duration, partial(self._mend, one))
 
     def _slow(self, node: Node) -> None:
         node.line.slow = self.delay(2 * LEASE)
@@ -336,7 +337,7 @@ class SimCluster:
         self.trace("the database is full")
         for one in self.nodes:
             one.line.full = True
-            self.events.after(self.delay(2 * LEASE), lambda one=one: self._mend(one))  # type: ignore[misc]
+            self.events.after(self.delay(2 * LEASE), partial(self._mend, one))
 
     def _step_clock(self, node: Node) -> None:
         self.clocks_moved = True

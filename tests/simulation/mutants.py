@@ -14,6 +14,7 @@ from jobd.engine import cycle, keeper, takeover
 from jobd.engine.engine import Engine
 from jobd.engine.keeper import Keeper
 from jobd.engine.lease import Lease, Neighbours, Watch
+from jobd.engine.messages import Abandoned, ToKeeper
 from jobd.engine.outcomes import Outcomes
 from jobd.engine.output import Output
 from jobd.engine.processor import Processor
@@ -21,6 +22,7 @@ from jobd.engine.queue import WorkQueue
 from jobd.engine.split import Chunk, Split
 from jobd.engine.spool import Place
 from jobd.engine.worker import Execution, Worker
+from jobd.errors import OutcomeUnknown
 from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.schedule_table import NOTHING
@@ -136,9 +138,9 @@ def _renewed_at_the_answer(self: Keeper, now: int) -> None:
 _turn = Keeper._run_cycle
 
 
-def _forget_the_rest(self: Keeper, message: object) -> None:
+def _forget_the_rest(self: Keeper, message: ToKeeper) -> None:
     """Claims made after the end of the lease are released together with those of the ended runs."""
-    if isinstance(message, keeper.Abandoned):
+    if isinstance(message, Abandoned):
         self._held.clear()
     _receive(self, message)
 
@@ -148,7 +150,7 @@ _receive = Keeper._receive
 
 def _outcome_is_known(self: Keeper, error: Any, now: int) -> None:
     """After a commit with an unknown outcome the keeper continues as if it had succeeded."""
-    if isinstance(error, keeper.OutcomeUnknown):
+    if isinstance(error, OutcomeUnknown):
         self._outcomes.clear()
         self._reconcile = False
     _database_away(self, error, now)

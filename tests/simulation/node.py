@@ -43,7 +43,7 @@ class NodeClock:
         return int(self._cluster.events.now + self._offset)
 
 
-class SimMailbox(Mailbox):
+class SimMailbox(Mailbox[object]):
     """A mailbox whose reader is woken by the simulation."""
 
     _numbers = -1
@@ -124,7 +124,7 @@ class SimLocks:
 
     def __init__(self, node: Any) -> None:
         self._node = node
-        self.name = f"{node.number} {node.life}"
+        self.name: str | None = f"{node.number} {node.life}"
 
     def is_held(self, name: str) -> bool:
         number, life = map(int, name.split())
@@ -336,7 +336,8 @@ class Node:
 
     def _in_any_order(self, ready: set[int]) -> list[int]:
         """Order descriptors at random, as the operating system may. A set's order would depend on earlier seeds."""
-        return self.cluster.order.sample(sorted(ready), len(ready))
+        named: list[int] = self.cluster.order.sample(sorted(ready), len(ready))
+        return named
 
     def _nap_until_mail(self, timeout: int | None) -> None:
         assert timeout is not None

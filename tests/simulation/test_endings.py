@@ -6,7 +6,7 @@ import pytest
 from jobd.clock import MILLISECOND, SECOND
 from jobd.engine import outage
 from jobd.engine.keeper import SIGN_OFF_TIMEOUT, Keeper
-from jobd.engine.messages import Abandoned, Drain
+from jobd.engine.messages import Abandoned, Drain, ToKeeper
 from jobd.job import Options
 from jobd.wire import Order
 from tests.simulation import fake_workers, network
@@ -53,7 +53,7 @@ class Scenario(SimCluster):
         """Let the first node compare its claims with the table now."""
         self.tell(Abandoned({}))
 
-    def tell(self, message: object) -> None:
+    def tell(self, message: ToKeeper) -> None:
         """Send the keeper of the first node a message."""
         self.nodes[0].engine.keeper.inbox.put(message)
 

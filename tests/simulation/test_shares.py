@@ -2,6 +2,7 @@
 node cannot run does not wait for that node."""
 
 from collections import Counter
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -32,13 +33,16 @@ class Scenario(SimCluster):
         self.interval, self.jobs = interval, jobs
         self.lacking: set[int] = set()  # nodes whose plugins lack the task of the jobs
 
+    def _add_one(self, number: int, options: Options) -> None:
+        self._add(self._job(f"job{number}", self.interval, options, self._brief))
+
     def run(self) -> None:
         options = Options(pool="default")
         first, *others = self.nodes
         for number in range(self.jobs):
             self.events.after(
                 self.random.randrange(SECOND),
-                lambda number=number: self._add(self._job(f"job{number}", self.interval, options, self._brief)),  # type: ignore[misc]
+                partial(self._add_one, number, options),
             )
         first.start()
         for node in others:

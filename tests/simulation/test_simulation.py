@@ -1,6 +1,7 @@
 """Simulations of many seeds, and the proof that the simulator finds planted bugs."""
 
 import os
+from collections.abc import Callable
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_a_seed_tells_the_same_story_each_time() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_planted_bug_is_found(name: str) -> None:
-    cluster = CLUSTERS.get(name, lambda seed: SimCluster(seed, EQUAL))
+    cluster: Callable[[int], SimCluster] = CLUSTERS.get(name, lambda seed: SimCluster(seed, EQUAL))
     for seed in (HINTS[name], *range(ENOUGH)):
         try:
             with MUTANTS[name]():

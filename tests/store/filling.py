@@ -4,6 +4,7 @@ Half of the jobs are due later, four in ten have run for good, the rest are due 
 lives, by one that is dead and by one that nobody knows, and a few have a task that is unknown.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 from jobd.clock import DAY, HOUR, SECOND
@@ -59,12 +60,12 @@ def fill(store: Store, size: Size) -> None:
     for low in range(1, jobs + 1, some):
         for number in range(1, size.runs + 1):
             _history(store, size, low, min(jobs, low + some - 1), number)
-    node = "id, host, pid, version, instance, started_time, heartbeat, stopped_time"
-    _insert(store, f"node ({node})", f"value, 'host', 1, '1', 'gone', {NOW - DAY}, 9, {NOW}", 1, LIVE - 1)
-    _insert(store, f"node ({node})", f"value, 'host', 1, '1', 'lives', {NOW - DAY}, 9, NULL", LIVE, DEAD)
+    columns = "node (id, host, pid, version, instance, started_time, heartbeat, stopped_time)"
+    _insert(store, columns, f"value, 'host', 1, '1', 'gone', {NOW - DAY}, 9, {NOW}", 1, LIVE - 1)
+    _insert(store, columns, f"value, 'host', 1, '1', 'lives', {NOW - DAY}, 9, NULL", LIVE, DEAD)
     if store.target.kind == "postgresql":
         for name in ("job", "node", "job_change"):
-            store.transact(lambda s, name=name: s.rows(f"SELECT setval('{name}_id_seq', max(id)) FROM {name}"))
+            store.transact(partial(Session.rows, sql=f"SELECT setval('{name}_id_seq', max(id)) FROM {name}"))
 
 
 def when(size: Size, job: int, number: int) -> int:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -13,6 +14,7 @@ from jobd.store import nodes, output, prune
 from jobd.store import schedule_table as table
 from jobd.store import store as store_module
 from jobd.store.dialect import Upsert
+from jobd.store.rows import RUN
 from jobd.store.schedule_table import Claimed
 from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
@@ -377,7 +379,7 @@ def test_a_node_number_is_never_used_again(store: Store) -> None:
 def test_output_comes_in_parts_and_the_oldest_are_dropped(store: Store) -> None:
     for number, keep_from in ((0, 0), (1, 0), (2, 1)):
         part = OutputPart(1, 1, 1, number, f"{number}😀\n", keep_from)
-        store.transact(lambda s, part=part: output.save(s, [part]))  # type: ignore[misc]
+        store.transact(partial(output.save, parts=[part]))
     found = store.transact(lambda s: s.rows("SELECT part, text FROM output ORDER BY part"))
     assert [tuple(row) for row in found] == [(1, "1😀\n"), (2, "2😀\n")]
 
@@ -390,7 +392,7 @@ def test_writing_a_part_again_changes_nothing(store: Store) -> None:
 
 def record_runs(store: Store, job_id: int, finished: list[int]) -> None:
     rows = [(job_id, n, f, f, f, 1, "succeeded", 1, None, None, 0) for n, f in enumerate(finished, 1)]
-    store.transact(lambda s: s.write_rows("run", table.rows.RUN, rows))
+    store.transact(lambda s: s.write_rows("run", RUN, rows))
     store.transact(lambda s: output.save(s, [OutputPart(job_id, n, 1, 0, "x") for n, _ in enumerate(finished, 1)]))
 
 

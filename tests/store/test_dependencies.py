@@ -11,7 +11,7 @@ from jobd.errors import BadValue
 from jobd.job import Job, JobState, Options, Run
 from jobd.store import apply, definitions
 from jobd.store import schedule_table as table
-from jobd.store.store import Store
+from jobd.store.store import Session, Store
 
 NOW = 1_800_000_000 * SECOND
 
@@ -38,7 +38,7 @@ def run(store: Store, name: str, outcome: str = "succeeded", losses: int = 0) ->
     """A run of the job ends so."""
     job_id = ids(store)[name]
 
-    def work(session) -> None:  # type: ignore[no-untyped-def]
+    def work(session: Session) -> None:
         state = table.states_for_update(session, [job_id])[job_id]
         done = state._replace(due=None, ready=None, number=state.number + 1, losses=losses)
         ended = Run(job_id, state.number, NOW, NOW, NOW + 5, 1, outcome, 0)

@@ -5,6 +5,7 @@ with other jobs. A statement that locks more than the rows it names makes the ot
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -102,7 +103,7 @@ def test_nodes_at_work_do_not_wait_for_each_other(
             one(session, mine)
             for another in WORK:
                 try:
-                    other.transact(lambda s, another=another: rolled_back(s, another, others))  # type: ignore[misc]
+                    other.transact(partial(rolled_back, work=another, ids=others))
                 except RolledBack:
                     continue
                 except Exception as error:

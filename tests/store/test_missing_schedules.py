@@ -97,6 +97,7 @@ def test_a_paused_job_and_one_that_is_over_have_fitting_plans(store: Store) -> N
     store.transact(ChangeApplier(1, NOW + SECOND, "UTC", PLAIN).apply)
     (claimed,) = store.transact(lambda session: table.claim(session, 1, "default", NOW + SECOND, 10))
     assert jobs_with_outdated_schedule(store) == []
+    assert claimed.job is not None
     job = with_defaults(claimed.job, BUILT_IN)
     state, run = lifecycle.after_attempt(
         job, claimed.state, lifecycle.Ended("succeeded", NOW, NOW + SECOND), "UTC", 0.5

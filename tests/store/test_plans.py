@@ -1,8 +1,9 @@
 """No statement that jobd sends reads a whole table, however large: all are run, each is looked at, on each database."""
 
-from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,8 +42,8 @@ WHOLE = {
 }
 
 
-def work(**more: object) -> CycleInput:
-    empty: dict[str, object] = {
+def work(**more: Any) -> CycleInput:
+    empty: dict[str, Any] = {
         "updates": [],
         "starts_to_record": [],
         "printed": [],
@@ -50,7 +51,7 @@ def work(**more: object) -> CycleInput:
         "known_starts": {},
         "capacities": {},
     }
-    flags = {
+    flags: dict[str, Any] = {
         "beat": False,
         "read_peers": True,
         "find_unregistered": True,
@@ -60,7 +61,7 @@ def work(**more: object) -> CycleInput:
     }
     flags["priorities"] = {"default": (0,)}
     moments = {"wall": NOW, "until": NOW + SECOND, "urgent": NOW + SECOND, "call": NOW}
-    return CycleInput(node=LIVE, **{**moments, **empty, **flags, **more})  # type: ignore[arg-type]
+    return CycleInput(node=LIVE, **{**moments, **empty, **flags, **more})
 
 
 def a_daemons_life(store: Store) -> None:
@@ -73,10 +74,10 @@ def a_daemons_life(store: Store) -> None:
     assert store.transact(lambda s: full_pass.clock_set_back_by(s, lambda: NOW, "instance")) == 0
     for at in (0, SIZE.jobs // 2, SIZE.jobs - 3 * CLAIMS):
         whole = FullPass(starting=True, wake=True, put_back=HOUR, after=at)
-        store.transact(lambda s, w=whole: run_cycle(s, work(full_pass=w), SETTINGS))
+        store.transact(partial(run_cycle, work=work(full_pass=whole), settings=SETTINGS))
         end = at + missing_schedules.JOBS_PER_SLICE // SHARE
-        assert store.transact(lambda s, a=at, e=end: slices.jobs_without_schedule(s, a, e)) == []
-        assert store.transact(lambda s, a=at, e=end: slices.jobs_with_outdated_schedule(s, a, e, "UTC")) == []
+        assert store.transact(partial(slices.jobs_without_schedule, after=at, until=end)) == []
+        assert store.transact(partial(slices.jobs_with_outdated_schedule, after=at, until=end, zone="UTC")) == []
     urgent = Capacity(0, 0, CLAIMS, CLAIMS, over=5, above=-1)
     assert len(store.transact(lambda s: run_cycle(s, work(capacities={"default": urgent}), SETTINGS)).claims) == 5
     for _ in range(12):  # PostgreSQL plans a statement that it has seen so often without its parameters, if it likes
@@ -89,7 +90,8 @@ def a_daemons_life(store: Store) -> None:
         states = [claim.state for claim in done.claims]
         began = [RunStarted(state.job_id, state.token, NOW, before_start=False) for state in states]
         printed = [OutputPart(state.job_id, state.number, 1, 0, "x") for state in states]
-        store.transact(lambda s, b=began, p=printed: run_cycle(s, work(starts_to_record=b, printed=p), SETTINGS))
+        told = work(starts_to_record=began, printed=printed)
+        store.transact(partial(run_cycle, work=told, settings=SETTINGS))
         ends = [
             ClaimUpdate(
                 LIVE,
@@ -100,8 +102,8 @@ def a_daemons_life(store: Store) -> None:
             )
             for state in states
         ]
-        assert len(store.transact(lambda s, e=ends: table.record(s, e))) == CLAIMS
-        store.transact(lambda s, e=ends[:1]: table.give_up(s, e[0], "bad"))
+        assert len(store.transact(partial(table.record, updates=ends))) == CLAIMS
+        store.transact(partial(table.give_up, one=ends[0], reason="bad"))
     store.transact(lambda s: nodes.leave(s, LIVE, NOW))
 
 
@@ -109,7 +111,7 @@ def housekeeping(store: Store) -> None:
     """Runs are forgotten, by age and by number."""
     for low in range(1, 1_200, 100):
         surplus = dict.fromkeys(range(low, low + 100), 2)
-        assert store.transact(lambda s, grown=surplus: prune.prune(s, filling.when(SIZE, 0, 1), grown, 400)) == 400
+        assert store.transact(partial(prune.prune, before=filling.when(SIZE, 0, 1), surplus=surplus, limit=400)) == 400
 
 
 def a_persons_day(store: Store) -> None:
@@ -166,7 +168,7 @@ def large(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def meters(large: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Meter]]:
+def meters(large: str, monkeypatch: pytest.MonkeyPatch) -> list[Meter]:
     found: list[Meter] = []
     kind = type(dialect_of(parse_url(large)))
     monkeypatch.setattr(kind, "connect", metered(kind, found))

@@ -19,7 +19,7 @@ from jobd.job import Job, Options, check_name
 from jobd.store import apply, definitions, requests, schema
 from jobd.store.reads import Reader
 from jobd.store.rename import rename
-from jobd.store.store import Store
+from jobd.store.store import Session, Store
 from jobd.store.url import parse_url
 from jobd.view.state import reason, state_of, with_state
 from tests import servers
@@ -29,7 +29,7 @@ NOW = 1_800_000_000 * SECOND
 
 
 def sql(store: Store, statement: str, *values: object) -> list[tuple[object, ...]]:
-    def work(session) -> list[tuple[object, ...]]:  # type: ignore[no-untyped-def]
+    def work(session: Session) -> list[tuple[object, ...]]:
         cursor = session.execute(statement, values)
         return list(cursor.fetchall()) if cursor.description else []
 
@@ -54,6 +54,11 @@ def seen(store: Store, name: str) -> tuple[str, tuple[str, ...], str]:
         return state_of(listed), tuple(one.text for one in listed.job.options.after_jobs), why.text if why else ""
 
 
+def delete_and_restore(store: Store) -> None:
+    definitions.delete(store, ["p"], NOW, "UTC")
+    definitions.restore(store, ["p"], NOW, "UTC")
+
+
 FATES: dict[str, Callable[[Store], object]] = {
     "deleted": lambda store: definitions.delete(store, ["p"], NOW, "UTC"),
     "deleted by SQL": lambda store: sql(store, "UPDATE job SET is_delete = 1 WHERE name = 'p'"),
@@ -61,10 +66,7 @@ FATES: dict[str, Callable[[Store], object]] = {
     "renamed": lambda store: rename(store, "p", "other", NOW, "UTC"),
     "renamed by SQL": lambda store: sql(store, "UPDATE job SET name = 'other' WHERE name = 'p'"),
     "invalid": lambda store: sql(store, "UPDATE job SET \"interval\" = 'nonsense' WHERE name = 'p'"),
-    "deleted and restored": lambda store: (
-        definitions.delete(store, ["p"], NOW, "UTC"),
-        definitions.restore(store, ["p"], NOW, "UTC"),
-    ),
+    "deleted and restored": delete_and_restore,
 }
 
 

@@ -1,5 +1,7 @@
 """What the start of a daemon and a clock that is put back mean for the jobs: the same on every database."""
 
+from functools import partial
+
 import pytest
 
 from jobd.clock import DAY, HOUR, MINUTE, SECOND
@@ -27,7 +29,7 @@ def all_of(store: Store, work: FullPass | None, now: int) -> int:
     """Do a full pass to its end; how many slices it took."""
     slices = 0
     while work is not None:
-        work = store.transact(lambda session, work=work: full_pass.run_slice(session, work, now, "UTC"))
+        work = store.transact(partial(full_pass.run_slice, work=work, now=now, zone="UTC"))
         slices += 1
     return slices
 

@@ -1,6 +1,7 @@
 """jobd's own tables take no nonsense, and what an older jobd's took on SQLite does not come along."""
 
 import contextlib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from jobd import logs
 from jobd.store import apply, nodes, schema
 from jobd.store import schedule_table as table
-from jobd.store.store import Store
+from jobd.store.store import Session, Store
 from jobd.store.strict import TABLES
 from jobd.store.url import parse_url
 from tests.servers import sqlite_url
@@ -41,10 +42,7 @@ def write(store: Store, *statements: str) -> None:
 
 
 def counts(store: Store) -> dict[str, int]:
-    return {
-        name: store.transact(lambda session, name=name: session.rows(f"SELECT count(*) FROM {name}"))[0][0]  # type: ignore[misc]
-        for name in TABLES
-    }
+    return {name: store.transact(partial(Session.rows, sql=f"SELECT count(*) FROM {name}"))[0][0] for name in TABLES}
 
 
 @pytest.mark.parametrize("what", NONSENSE)

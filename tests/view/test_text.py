@@ -47,7 +47,7 @@ def test_measured_durations_have_three_figures() -> None:
         st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20), min_size=1, max_size=5
     )
 )
-def test_quoted_words_are_one_line_that_bash_reads_back(words):
+def test_quoted_words_are_one_line_that_bash_reads_back(words: list[str]) -> None:
     line = quoted(words)
     assert line.isprintable()
     read = subprocess.run(
