@@ -6,7 +6,7 @@
 import inspect
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_overloads
 
@@ -60,7 +60,7 @@ def _member(name: str, value: object) -> Iterator[str]:
             yield f"{_prose(value)}\n"
             yield from _fields(value)
         else:
-            yield f"*exception, a {value.__base__.__name__}*\n"  # type: ignore[union-attr]
+            yield f"*exception, a {value.__bases__[0].__name__}*\n"
             yield f"{_prose(value)}\n"
     else:
         assert callable(value)
@@ -69,8 +69,8 @@ def _member(name: str, value: object) -> Iterator[str]:
         yield f"{_prose(value)}\n"
 
 
-def _signature(function: object) -> str:
-    text = str(inspect.signature(function))  # type: ignore[arg-type]
+def _signature(function: Callable[..., object]) -> str:
+    text = str(inspect.signature(function))
     return re.sub(r"\b(jobd\.api|typing|collections\.abc)\.|\b_(?=Function)|~", "", text)
 
 

@@ -511,9 +511,8 @@ def test_each_wrong_variable_is_one_line(
 
 
 def test_what_others_put_into_the_environment_is_no_mistake(untouched: Cli) -> None:  # K17, K18
-    assert (
-        run_cli(untouched, ("list",), env={"JOBD_PORT": "tcp://10.0.0.1:80", "JOBD_SERVICE_HOST": "10.0.0.1"}).code == 0
-    )
+    service = {"JOBD_PORT": "tcp://10.0.0.1:80", "JOBD_SERVICE_HOST": "10.0.0.1"}
+    assert run_cli(untouched, ("list",), env=service).code == 0
     assert run_cli(untouched, ("list",), env={"TZ": b"\xff", "COLUMNS": "9" * 30}).code == 0
 
 

@@ -222,13 +222,8 @@ def _odd(one: Draw) -> tuple[Jobs, Steps]:
     """Times beyond all calendars, other time zones, programs, imports that fail, nodes whose clocks differ."""
     jobs = [JobPlan("far", ("--every", "520w", "--start", "9995-01-01T00:00", "--task", "act"), quiet())]
     for number in one.some(1, 3):
-        words: tuple[str, ...] = (
-            "--cron",
-            f"{one.chance.randrange(60)} {one.chance.randrange(24)} * * *",
-            "--task",
-            "act",
-        )
-        jobs.append(JobPlan(f"daily-{number}", words, quiet()))
+        cron = f"{one.chance.randrange(60)} {one.chance.randrange(24)} * * *"
+        jobs.append(JobPlan(f"daily-{number}", ("--cron", cron, "--task", "act"), quiet()))
     for number in one.some(3, 5):
         jobs.append(JobPlan(f"program-{number}", ("--every", "2s", "--", *one.chance.choice(PROGRAMS)), {}))
     for number in one.some(1, 2):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -78,8 +79,8 @@ def its_times(at: float) -> dict[str, object]:
     return {"started_time": due(at), "finished_time": due(at + 0.02)}
 
 
-def command(what: str, job: str = "", asked: float = 2.5, output: str = "", **more: object) -> Command:
-    return Command(what, job, (), asked, asked + 0.1, 0, output, "")._replace(**more)  # type: ignore[arg-type]
+def command(what: str, job: str = "", asked: float = 2.5, output: str = "", **more: Any) -> Command:
+    return Command(what, job, (), asked, asked + 0.1, 0, output, "")._replace(**more)
 
 
 def clean() -> Record:

@@ -26,7 +26,7 @@ from jobd.engine.messages import (
     ToKeeper,
 )
 from jobd.engine.processor import Demand, Processor, RunSettings
-from jobd.engine.spool import open_spool
+from jobd.engine.spool import FileSpool, open_spool
 from jobd.job import DEFAULT_POOL, Job, Options
 from jobd.settings import HistorySettings, LogSettings, Settings
 from jobd.store import definitions
@@ -183,7 +183,9 @@ class NodeHarness:
         self.ran: list[Ran] = []
         self.takes: Callable[[Order], int] = lambda order: BARELY
         self._folder = folder
-        self._spool = open_spool(str(folder), "world")
+        spool = open_spool(str(folder), "world")
+        assert isinstance(spool, FileSpool)
+        self._spool = spool
         self.name: str | None = None  # it has no lock that others could look at
         self.fake_workers: list[FakeWorker] = []
         self._settings = settings(folder, poll)

@@ -482,7 +482,7 @@ def test_a_run_whose_outcome_cannot_be_read_back_is_told_as_lost_and_run_again(t
         assert len(harness.ran) == 1
         harness.budget.add_waiting(LIMIT)  # so its outcome is in the spool alone
         harness.pass_time(SECOND)
-        Path(harness._spool._path).write_text("nonsense")  # type: ignore[attr-defined]
+        Path(harness._spool._path).write_text("nonsense")
         harness.budget.add_waiting(-LIMIT)
     harness.pass_time(10 * SECOND)
     assert len(harness.ran) == 2
@@ -509,7 +509,7 @@ def test_what_an_older_jobd_has_left_in_the_spool_is_written_with_its_output(tmp
         one = over(job, "", OutputPart(job, 1, 1, 0, f"{job}" * 300_000, 0, token))._replace(node=node, token=token)
         output = [part[:7] for part in one.output]
         lines.append(json.dumps([FORMAT, one.node, one.token, one.state._replace(token=token), one.run, output]))
-    Path(harness._spool._path).write_text("".join(line + "\n" for line in lines))  # type: ignore[attr-defined]
+    Path(harness._spool._path).write_text("".join(line + "\n" for line in lines))
     harness.start()
     with contextlib.closing(sqlite3.connect(tmp_path / "jobd.db")) as database:
         assert database.execute("SELECT count(*), sum(length(text)) FROM output").fetchone() == (
@@ -517,7 +517,7 @@ def test_what_an_older_jobd_has_left_in_the_spool_is_written_with_its_output(tmp
             sum(len(str(job)) * 300_000 for job, _, _ in states),
         )
     assert harness.budget.used == 0
-    assert not Path(harness._spool._path).exists()  # type: ignore[attr-defined]
+    assert not Path(harness._spool._path).exists()
 
 
 # What else waits for the database

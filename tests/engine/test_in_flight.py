@@ -1,6 +1,7 @@
 """A job that is in hand here begins again only when that is over, whatever somebody does to the tables meanwhile."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,9 +104,9 @@ class Pools:
     def takes(self, order: Order) -> int:
         return TAKES
 
-    def give(self, pool: Processor, token: int, **options: object) -> None:
+    def give(self, pool: Processor, token: int, **options: Any) -> None:
         """A job, claimed under this token, is due."""
-        job = Job("slow", "1s", retry_times=9, id=1, options=Options(**options))  # type: ignore[arg-type]
+        job = Job("slow", "1s", retry_times=9, id=1, options=Options(**options))
         pool.queue.put(Claim(job, JobState(1, START, START, anchor=START, node=1, token=token)), START)
         self.step()
 

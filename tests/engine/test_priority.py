@@ -97,11 +97,11 @@ def test_a_job_that_was_paused_and_resumed_while_it_waited_keeps_its_priority(tm
     harness.add(*jobs("plain", 50, 0), *jobs("urgent", 1, 5, "2 1 0 1 1 *"))
     harness.pass_time(MINUTE + SECOND)
 
-    def change(**options: bool) -> None:
+    def change(paused: bool) -> None:
         definitions.change(
             harness.store,
             "urgent 0",
-            lambda job: job._replace(options=job.options._replace(**options)),  # type: ignore[arg-type]
+            lambda job: job._replace(options=job.options._replace(paused=paused)),
             harness.clock.wall(),
             "UTC",
         )
@@ -137,7 +137,7 @@ def test_an_outcome_that_an_older_jobd_could_not_write_costs_no_job_its_priority
     harness.stop()
     again = state._replace(node=0, attempt=1, ready=harness.clock.wall() + HOUR, started=None)
     line = json.dumps([FORMAT, state.node, state.token, again[:-1], None, []])  # without the priority, as it was
-    Path(harness._spool._path).write_text(line + "\n")  # type: ignore[attr-defined]
+    Path(harness._spool._path).write_text(line + "\n")
     harness.start()
     harness.pass_time(SECOND)
     assert (harness.priority(1), harness.store.transact(lambda s: table.states_for_update(s, [1]))[1].attempt) == (

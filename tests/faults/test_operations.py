@@ -164,9 +164,9 @@ def test_a_stop_during_the_start_ends_it_and_leaves_nothing(installation: Instal
         installation.fine("add", "quick", "--once")
     with (installation.folder / "log").open("a") as log:
         process = subprocess.Popen(
-            installation.command("start", "--foreground"), env=installation.environ, stdout=log, stderr=log
+            installation.command("start", "--foreground"), env=installation.environ, stdout=log, stderr=log, text=True
         )
-    installation.processes.append(process)  # type: ignore[arg-type]
+    installation.processes.append(process)
     time.sleep(random.Random(seed).uniform(0.0, 0.5))
     process.terminate()
     assert process.wait(20) in (0, -signal.SIGTERM)  # before it has set up its signals it just ends

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -23,14 +24,14 @@ SOON = 1_000
 FOLLOWING = JobState(0, 50, 60, number=2, anchor=40, pool="odd", fingerprint="the basis")
 
 
-def make_jobs(store: Store, count: int, ready: int = 10, **state: object) -> list[int]:
+def make_jobs(store: Store, count: int, ready: int = 10, **state: Any) -> list[int]:
     """Jobs that are all ready at `ready`; their ids."""
 
     def work(session: Session) -> list[int]:
         session.write_rows("job", ("name", "runonce"), [(f"job{number}", 1) for number in range(count)])
         ids = [row[0] for row in session.rows("SELECT id FROM job ORDER BY id")]
         states = [JobState(job_id, due=ready, ready=ready, anchor=ready) for job_id in ids]
-        table.save_states(session, [one._replace(**state) for one in states])  # type: ignore[arg-type]
+        table.save_states(session, [one._replace(**state) for one in states])
         session.dialect.drop_seen_changes(session, ids)
         return ids
 
@@ -50,9 +51,9 @@ def run_of(state: JobState, outcome: str = "succeeded") -> Run:
     return Run(state.job_id, state.number, state.due or 0, 20, 30, 1, outcome, state.node)
 
 
-def finish(store: Store, state: JobState, /, **change: object) -> set[int]:
+def finish(store: Store, state: JobState, /, **change: Any) -> set[int]:
     done = state._replace(node=0, due=None, ready=None, number=state.number + 1)
-    update = ClaimUpdate(state.node, state.token, done, run_of(state), ())._replace(**change)  # type: ignore[arg-type]
+    update = ClaimUpdate(state.node, state.token, done, run_of(state), ())._replace(**change)
     return store.transact(lambda session: table.record(session, [update]))
 
 
