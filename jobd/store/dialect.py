@@ -1,4 +1,4 @@
-"""What differs between databases, as one small interface: getting in, a few statements, what an error means."""
+"""The interface of all that differs between databases: connecting, a few statements, the meaning of errors."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -10,36 +10,36 @@ from jobd.store.url import Target
 if TYPE_CHECKING:
     from jobd.store.store import Session
 
-# What an error means. After all but a conflict and a refused statement the session is closed: what is wrong may be its.
-CONFLICT = "again"  # the transaction was rolled back by a conflict: repeat it whole
+# The kinds of errors. After any but a conflict or a refused statement the session is closed: it may be the cause.
+CONFLICT = "again"  # a conflict rolled the transaction back: retry all of it
 CONNECTION_LOST = "lost"  # the connection broke
-BAD_SESSION = "session"  # this session may not do it, or has lost its settings; another may be able to
-TABLES_ALTERED = "altered"  # a table or a column is not to be seen: jobd makes nothing again that was there
+BAD_SESSION = "session"  # this session has no right to do it, or has lost its settings; another session may succeed
+TABLES_ALTERED = "altered"  # a table or a column is not visible; jobd does not create it a second time
 UNAVAILABLE = "away"  # the database cannot be reached or written
-STATEMENT_REFUSED = "statement"  # the server refuses what is to be written, and takes other things
-MAX_COUNTER = 2**62  # a counter that somebody has put beyond this, or below 0, begins anew instead of ending all writes
+STATEMENT_REFUSED = "statement"  # the server refuses this statement, but accepts others
+MAX_COUNTER = 2**62  # a counter edited beyond this, or below 0, restarts instead of making every write fail
 
 
 class Executor(Protocol):
-    """What runs a statement (jobd.store.store.Session)."""
+    """An object that runs statements (jobd.store.store.Session)."""
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """The rows that a statement gives."""
+        """The rows that a statement returns."""
 
 
 class SettingsLost(Exception):
-    """The session is not set up as jobd has set it up. Each dialect classifies it as BAD_SESSION."""
+    """The session no longer has jobd's settings. Classified as BAD_SESSION."""
 
 
-# How each dialect explains a UnicodeError, whose words differ from Python to Python.
+# The explanation of a UnicodeError, whose text differs between Python versions.
 NO_HOST = "the host cannot be looked up: a part of its name is empty or longer than 63 characters"
 
 
 class Upsert(NamedTuple):
-    """Where rows are written to: these columns of a table.
+    """The target of written rows: these columns of a table.
 
-    With a `key`, rows that are there already are updated; then the columns `cleared`, which are not among those
-    written, go back to their defaults.
+    With a `key`, existing rows are updated, and their columns `cleared`, which are not written, return to their
+    defaults.
     """
 
     table: str
@@ -49,14 +49,14 @@ class Upsert(NamedTuple):
 
 
 class Dialect:
-    """One kind of database. Statements have `?` for their parameters and double quotes round names."""
+    """One kind of database. Statements have `?` for their parameters and double quotes around names."""
 
     name: str
     begin: str
-    begin_reading = ""  # where reads need a transaction of their own for their settings
-    for_update: str  # appended to a SELECT that locks what it reads
+    begin_reading = ""  # begins a transaction for reads, if their settings need one
+    for_update: str  # appended to a SELECT that locks the rows it reads
     skip_locked: str
-    by_key = ""  # after a table's name: found by its primary key, so that no row is locked but those that are named
+    by_key = ""  # after a table's name: use its primary key, so that no other rows are locked
     placeholder: str
 
     def connect(self, target: Target, create: bool, read_only: bool = False) -> Any:
@@ -64,14 +64,14 @@ class Dialect:
         raise NotImplementedError
 
     def check_place(self, target: Target) -> None:
-        """Raise DatabaseUnavailable when the connection is open on something else than the target names by now."""
+        """Raise DatabaseUnavailable if the target now names another database than the one that is open."""
 
     def check_session(self, cursor: Any) -> None:
-        """Raise SettingsLost, at the beginning of a transaction, when the session is not set up any more."""
+        """Raise SettingsLost if the session has lost its settings. Called at the start of a transaction."""
 
     @contextlib.contextmanager
     def reading(self, cursor: Any) -> Iterator[None]:
-        """What is read within is read with the settings of jobd."""
+        """A context in which reads have jobd's settings. Raises SettingsLost."""
         if not self.begin_reading:
             yield
             return
@@ -80,21 +80,21 @@ class Dialect:
             self.check_session(cursor)
             yield
         except BaseException:
-            with contextlib.suppress(Exception):  # the first error is the one to tell
+            with contextlib.suppress(Exception):  # the first error is raised
                 cursor.execute("ROLLBACK")
             raise
         cursor.execute("COMMIT")
 
     def classify(self, error: Exception) -> str | None:
-        """What the error of a driver means; None when it is nobody's but jobd's."""
+        """The kind of a driver's error; None: it is not the database's, so it is a bug in jobd."""
         raise NotImplementedError
 
     def explain(self, error: Exception, target: Target) -> tuple[str, str]:
-        """What went wrong in one line, and what to do."""
+        """(the problem in one line, a hint)."""
         raise NotImplementedError
 
     def refusal(self, error: Exception, target: Target) -> DatabaseUnavailable:
-        """The error that a person is shown for a driver's."""
+        """The error to show to users for a driver's error."""
         kind = self.classify(error)
         if kind != TABLES_ALTERED:
             return (StatementRefused if kind == STATEMENT_REFUSED else DatabaseUnavailable)(
@@ -124,13 +124,13 @@ class Dialect:
         session.execute(f"DELETE FROM {table} WHERE ({condition}){also}", values)
 
     def all_rows(self, session: "Executor", sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """The rows that a SELECT gives, which may be many."""
+        """The rows that a SELECT returns, optimised for many rows."""
         return session.rows(sql, parameters)
 
     def claim(
         self, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, but: str = ""
     ) -> list[int]:
-        """Claim up to `limit` jobs of `pool` with this priority that are ready by `until`, oldest first; their ids.
+        """Claim up to `limit` jobs of `pool` with this priority, ready by `until` (µs), oldest first; their ids.
 
         `but` is one more condition (" AND …").
         """
@@ -145,25 +145,25 @@ class Dialect:
         return True, seen
 
     def changes(self, session: "Session", limit: int) -> list[tuple[Any, ...]]:
-        """What people and programs changed and nobody has looked at, oldest first: (id, job id, what)."""
+        """The changes that no node has processed yet, oldest first: (id, job id, what)."""
         return session.rows("SELECT id, job_id, what FROM job_change ORDER BY id LIMIT ?", (limit,))
 
     def drop_seen_changes(self, session: "Session", job_ids: Sequence[int]) -> None:
-        """These rows of `job` are no longer among the changes."""
+        """Drop the recorded changes of these rows of `job`."""
         self.delete(session, "job_change", [(job_id,) for job_id in job_ids], ("job_id",), " AND what = 'changed'")
 
     def writes(self, into: Upsert, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
-        """The statements, in the driver's own spelling, with their parameters, that write `rows`."""
+        """The statements that write `rows`, with the driver's placeholders, and their parameters."""
         raise NotImplementedError
 
 
 def increment_or_restart(counter: str, restart_at: str) -> str:
-    """The expression that adds one to a counter, or begins with `restart_at`."""
+    """The expression that adds one to a counter, or restarts a counter that is out of range."""
     return f"CASE WHEN {counter} >= 0 AND {counter} < {MAX_COUNTER} THEN {counter} + 1 ELSE {restart_at} END"
 
 
 def on_conflict(into: Upsert) -> str:
-    """The end of an INSERT that updates what is there already, as the SQL of SQLite and PostgreSQL has it."""
+    """The end of an INSERT that updates existing rows, for SQLite and PostgreSQL."""
     if not into.key:
         return ""
     values = ", ".join(f'"{column}" = excluded."{column}"' for column in columns_to_update(into))
@@ -171,7 +171,7 @@ def on_conflict(into: Upsert) -> str:
 
 
 def columns_to_update(into: Upsert) -> list[str]:
-    """The columns of a row that is there already which a write changes."""
+    """The columns of an existing row that a write changes."""
     return [column for column in (*into.columns, *into.cleared) if column not in into.key]
 
 
@@ -181,6 +181,6 @@ def quoted_list(columns: Sequence[str]) -> str:
 
 
 def split_select(select: str) -> tuple[str, str]:
-    """The columns of a SELECT, and what stands after its FROM."""
+    """The columns of a SELECT, and its text after FROM."""
     columns, _, source = select.removeprefix("SELECT ").partition(" FROM ")
     return columns, source

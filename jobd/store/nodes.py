@@ -1,4 +1,4 @@
-"""The table `node`: one row per start of a daemon, never reused. Who is alive, and who was."""
+"""The table `node`: one row per start of a daemon, never reused. It shows which nodes are alive."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from jobd.store.store import Session
 
 
 class NodeRow(NamedTuple):
-    """A node that has not stopped, as far as anybody knows. `heartbeat` is a counter, not a time."""
+    """A node that has neither signed off nor been declared dead. `heartbeat` is a counter, not a time."""
 
     id: int
     host: str
@@ -32,7 +32,7 @@ def register(
     lock: str | None = None,
     pools: Mapping[str, int] | None = None,
 ) -> int:
-    """Sign a new node on, with its lock and its workers by pool; its id."""
+    """Register a new node, with its lock and its workers by pool; its id. `now` is µs."""
     session.execute(
         "INSERT INTO node (host, pid, version, instance, started_time, heartbeat, lock_name, pools)"
         " VALUES (?, ?, ?, ?, ?, 1, ?, ?)",
@@ -46,7 +46,7 @@ def register(
 
 
 def beat(session: Session, node: int) -> bool:
-    """Move the heartbeat on; False when another node has declared this one dead."""
+    """Advance the heartbeat; False if another node has declared this one dead."""
     heartbeat = increment_or_restart("heartbeat", "started_time")
     sql = f"UPDATE node SET heartbeat = {heartbeat} WHERE id = ? AND stopped_time IS NULL"
     cursor = session.execute(sql, (node,))
@@ -54,12 +54,12 @@ def beat(session: Session, node: int) -> bool:
 
 
 def record_pools(session: Session, node: int, pools: Mapping[str, int]) -> None:
-    """Let the others know how many workers the node has in each pool by now."""
+    """Record the current number of workers of the node in each pool, for the other nodes."""
     session.execute("UPDATE node SET pools = ? WHERE id = ?", (json.dumps(dict(pools)), node))
 
 
 def is_registered(session: Session, node: int) -> bool:
-    """Whether nobody has declared this node dead, nor can until this transaction ends."""
+    """Whether this node is not declared dead. Its row is locked, so that stays true until the transaction ends."""
     sql = "SELECT 1 FROM node WHERE id = ? AND stopped_time IS NULL" + session.dialect.for_update
     return bool(session.rows(sql, (node,)))
 
@@ -75,13 +75,13 @@ def live(session: Session) -> list[NodeRow]:
 
 
 def look_up(session: Session, ids: Sequence[int]) -> dict[int, tuple[int, str]]:
-    """The heartbeat counter and the instance of these nodes, as far as they are there."""
+    """The heartbeat counter and the instance of those of these nodes that exist."""
     found = session.rows_where_in("SELECT id, heartbeat, instance FROM node WHERE ", "id", ids)
     return {node: (heartbeat, instance) for node, heartbeat, instance in found}
 
 
 def declare_dead(session: Session, node: int, heartbeat: int, now: int) -> bool:
-    """Declare a node dead, if its heartbeat is still what was seen; False when it is not, or another was quicker."""
+    """Declare a node dead if its heartbeat is still `heartbeat`; False if it is not, or the node has stopped."""
     cursor = session.execute(
         "UPDATE node SET stopped_time = ? WHERE id = ? AND heartbeat = ? AND stopped_time IS NULL",
         (now, node, heartbeat),

@@ -1,4 +1,4 @@
-"""What concerns all jobs, a slice of their ids at a time: one statement for a million would hold up all else."""
+"""Work on all jobs, one slice of their ids at a time: a single statement over a million rows would block the rest."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from jobd.store.store import Session
 
 
 def slice_end(session: Session, after: int, count: int) -> tuple[int, bool]:
-    """The id of the last of the `count` jobs that follow job `after`, and whether there are more behind them."""
+    """The last id of the `count` jobs after job `after`, and whether more jobs may follow."""
     # served by the primary key
     slice_of = "SELECT id FROM job WHERE id > ? ORDER BY id LIMIT ?"
     ((last, found),) = session.rows(f"SELECT max(id), count(*) FROM ({slice_of}) AS slice", (after, count))
@@ -17,9 +17,9 @@ def slice_end(session: Session, after: int, count: int) -> tuple[int, bool]:
 
 
 def note_clock(session: Session, now: int, what: str, after: int, until: int) -> None:
-    """Have the jobs looked at that wait for a time which the clock, put back to `now`, has yet to show again.
+    """Record a change of the jobs that wait for a time that the clock, set back to `now` (µs), will reach again.
 
-    Of those with an id above `after`, up to `until`: a slice, served by the primary key.
+    Only for ids above `after`, up to `until`: a slice, served by the primary key.
     """
     session.execute(
         "INSERT INTO job_change (job_id, what) SELECT job_id, ? FROM schedule"
@@ -29,14 +29,14 @@ def note_clock(session: Session, now: int, what: str, after: int, until: int) ->
 
 
 def due_at_start(session: Session, after: int, until: int) -> list[int]:
-    """The ids of the live jobs of a slice whose interval speaks of the start of a daemon."""
+    """The ids of the live jobs of a slice whose interval contains `@reboot`."""
     # served by the primary key
     sql = 'SELECT id FROM job WHERE id > ? AND id <= ? AND is_delete = 0 AND LOWER("interval") LIKE ?'
     return [job_id for (job_id,) in session.rows(sql, (after, until, "%@reboot%"))]
 
 
 def unclaimed_fingerprints(session: Session, after: int, until: int) -> list[tuple[int, str]]:
-    """What the states of the unclaimed jobs of a slice were made from: (job id, fingerprint)."""
+    """(job id, fingerprint) of the unclaimed jobs of a slice."""
     # served by the primary key, not by schedule_claim
     sql = "SELECT job_id, basis FROM schedule WHERE job_id > ? AND job_id <= ? AND node_id + 0 = 0"
     return session.rows(sql, (after, until))
@@ -54,7 +54,7 @@ def jobs_without_schedule(session: Session, after: int, until: int) -> list[int]
 
 
 class _Compared(NamedTuple):
-    """What a definition says, and the state that was made from it."""
+    """A definition and the state that was computed from it."""
 
     job_id: int
     runonce: int
@@ -66,29 +66,29 @@ class _Compared(NamedTuple):
     fingerprint: str
     due: int | None
     ready: int | None
-    begun: int  # attempts and losses of the run in hand
+    begun: int  # attempts and losses of the current run
     fitting_pool: str
     fitting_priority: int
 
     def fits(self, zone: str) -> bool:
-        """Whether the state is by this definition, and by the zone of the installation."""
+        """Whether the state matches this definition and the installation's zone."""
         if self.deleted:
             return self.ready is None
         if (self.pool or DEFAULT_POOL, self.priority) != (self.fitting_pool, self.fitting_priority):
             return False
         if not self.begun and self.due is not None and follows_another(self.fingerprint, zone):
-            return False  # what has begun keeps its zone to its end
+            return False  # a run that has started keeps its zone until its end
         known = f"{without_zone(self.fingerprint)}|"
         waits = self.ready is not None or self.due is None or bool(self.paused)
         return waits and known.startswith(f"{int(self.runonce)}||{self.interval or ''}|")
 
 
 def jobs_with_outdated_schedule(session: Session, after: int, until: int, zone: str) -> list[int]:
-    """The ids of the jobs of a slice whose state, which nobody has claimed, was made from another definition, or for
-    another zone of the installation than `zone`.
+    """The ids of the unclaimed jobs of a slice whose state was computed from another definition, or for another zone
+    of the installation than `zone`.
 
-    So it is where rows were written in a way that is not noticed: a dump restored while triggers were off, or (on
-    MySQL, see jobd.store.seal) with the seals that fitted them.
+    This happens if rows were written without a recorded change: a dump was restored while triggers were off, or (on
+    MySQL, see jobd.store.seal) with valid seals.
     """
     # served by the primary keys, and job_change_job
     sql = (
@@ -105,7 +105,7 @@ def jobs_with_outdated_schedule(session: Session, after: int, until: int, zone: 
 
 
 def drop_jobless(session: Session, after: int, until: int, limit: int) -> None:
-    """Forget the states of a slice whose job has been removed, those that nobody has claimed."""
+    """Delete the unclaimed states of a slice whose row of `job` no longer exists, up to `limit`."""
     # served by the primary keys
     sql = (
         "SELECT schedule.job_id FROM schedule LEFT JOIN job ON job.id = schedule.job_id AND job.id > ? AND job.id <= ?"
@@ -116,7 +116,7 @@ def drop_jobless(session: Session, after: int, until: int, limit: int) -> None:
 
 
 def wake_unresolved(session: Session, after: int, until: int) -> None:
-    """Offer the jobs of a slice again whose task was unknown: the plugins may have it now."""
+    """Make the jobs of a slice whose task was unknown ready again: the plugins may have it now."""
     session.execute(
         # served by the primary key, not by schedule_claim, where all free jobs are alike
         "UPDATE schedule SET ready_time = due_time WHERE job_id > ? AND job_id <= ? AND node_id + 0 = 0"

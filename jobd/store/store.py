@@ -1,12 +1,12 @@
-"""The open database: whole transactions, repeated when another got in the way, never a statement repeated blindly.
+"""The open database: whole transactions, which are retried on a conflict. No single statement is ever retried.
 
-A session goes bad: after a fail-over it is on a server that may not be written, its rights were taken and given back, a
-pooler has lost its settings. So one that meets anything but a conflict is closed, and when it had worked before, the
-transaction is tried once more in a new one. Who asks again later gets a new one each time; when is theirs to decide.
+A session can become unusable: it is on a read-only server after a fail-over, its rights were revoked and granted again,
+or a pooler lost its settings. So after any error but a conflict or a refused statement the session is closed. If it had
+worked before, the transaction is retried in a new session. The caller decides about any later retry.
 
-What the end of a transaction was is always told: done, not done (DatabaseUnavailable: nothing was changed), or, when
-the connection broke during the commit, unknown (OutcomeUnknown). That one may yet be done, long after: when the standby
-that it waits for is back.
+The result of a transaction is always known to the caller: committed, not committed (DatabaseUnavailable), or unknown
+(OutcomeUnknown: the connection broke during the commit). An unknown transaction may be committed much later, when the
+standby that it waits for returns.
 """
 
 import time
@@ -31,13 +31,13 @@ from jobd.store.orm import open_database
 from jobd.store.url import Target, parse_url
 
 Result = TypeVar("Result")
-TRIES = 6  # of a transaction that conflicts with others
+TRIES = 6  # attempts of a transaction that conflicts with others
 PAUSE = 0.02  # seconds before the second try; each further pause is twice as long
-RETRY_TIMEOUT = 5.0  # seconds after which there is no further try
+RETRY_TIMEOUT = 5.0  # seconds after which there is no further attempt
 
 
 class Session:
-    """What a transaction works with. Statements have `?` for parameters and double quotes round names."""
+    """The statements of one transaction. They have `?` for parameters and double quotes around names."""
 
     def __init__(self, connection: Any, dialect: Dialect, database: Any) -> None:
         self.dialect = dialect
@@ -52,11 +52,11 @@ class Session:
         return self.cursor
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """The rows that a statement gives."""
+        """The rows that a statement returns."""
         return list(self.execute(sql, parameters).fetchall())
 
     def rows_where_in(self, sql: str, column: str, ids: Sequence[int], lock: bool = False) -> list[tuple[Any, ...]]:
-        """The rows of `sql`, which ends in WHERE, for which `column` is one of `ids`; `lock` them until the end."""
+        """The rows of `sql`, which ends in WHERE, whose `column` is in `ids`; `lock`: until the transaction ends."""
         dialect = self.dialect
         found: list[tuple[Any, ...]] = []
         for start in range(0, len(ids), MAX_IDS):
@@ -73,7 +73,7 @@ class Session:
         key: Sequence[str] = (),
         cleared: Sequence[str] = (),
     ) -> None:
-        """Write rows, many a statement; what `key` and `cleared` mean stands at Into."""
+        """Write rows, many per statement. For `key` and `cleared`, see Upsert."""
         for sql, parameters in self.dialect.writes(Upsert(table, tuple(columns), tuple(key), tuple(cleared)), rows):
             self.cursor.execute(sql, parameters)
 
@@ -89,7 +89,7 @@ def _spelled(sql: str, placeholder: str) -> str:
 class Store:
     """An open database, for one thread."""
 
-    _proven = False  # a transaction has been done in this session
+    _proven = False  # a transaction has been committed in this session
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -101,7 +101,7 @@ class Store:
         self._guarded(lambda: schema.upgrade(self._database.connection(), self.dialect, target))
 
     def transact(self, work: Callable[[Session], Result]) -> Result:
-        """Do `work` in one transaction, and repeat it whole on a conflict: it must change nothing outside.
+        """Run `work` in one transaction. It may run again after a conflict, so it must have no effect outside of it.
 
         Raises DatabaseUnavailable (nothing was changed) or OutcomeUnknown (the connection broke during the commit).
         """
@@ -124,7 +124,7 @@ class Store:
         raise DatabaseUnavailable(f"{self.target.label}: the transaction could not be done in {TRIES} tries")
 
     def changed(self) -> bool:
-        """Whether another connection may have written since this was last asked."""
+        """Whether another connection may have written since the last call. Raises DatabaseUnavailable."""
         try:
             self.dialect.check_place(self.target)
             changed, self._seen = self.dialect.changed(self._connection(), self._seen)
@@ -136,7 +136,7 @@ class Store:
         return changed
 
     def take_password(self, settings: Settings) -> None:
-        """From the next connection on, use the password of these settings."""
+        """Use the password of these settings for new connections."""
         password = parse_url(settings.database, settings.password).password
         self.target = self._database.target = self.target._replace(password=password)
 
@@ -181,7 +181,7 @@ class Store:
         return self._database.connection()
 
     def _roll_back(self, session: Session, error: BaseException) -> None:
-        """End the transaction, or close a session that has gone bad."""
+        """Roll the transaction back, or close a session that is unusable after `error`."""
         try:
             if not isinstance(error, Exception) or self.dialect.classify(_cause(error)) in (
                 None,
@@ -190,7 +190,7 @@ class Store:
             ):
                 session.execute("ROLLBACK")
                 return
-        except Exception:  # noqa: BLE001, S110 - whatever it is, the connection is of no more use
+        except Exception:  # noqa: BLE001, S110 - after any error here the connection is unusable
             pass
         self._discard()
 
@@ -221,11 +221,11 @@ class Store:
 
 
 def open_store(settings: Settings) -> Store:
-    """The database that the settings name; it is made or upgraded when need be. Raises JobdError."""
+    """The database that the settings name. It is created or upgraded if necessary. Raises JobdError."""
     return Store(parse_url(settings.database, settings.password))
 
 
 def _cause(error: Exception) -> Exception:
-    """The driver's error behind peewee's, which is raised while that one is handled."""
+    """The driver's error from which peewee made `error`; `error` itself if it is not peewee's."""
     behind = error.__cause__ or error.__context__
     return behind if type(error).__module__ == "peewee" and isinstance(behind, Exception) else error
