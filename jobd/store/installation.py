@@ -1,9 +1,9 @@
-"""The table `installation`: what all nodes of one database have in common.
+"""The table `installation`: settings shared by all nodes of one database.
 
-`timezone` is the zone of jobs that name none, and the node whose jobd.toml says so (0: it is that of a machine). A node
-says it at its start and at each reload: what jobd.toml names counts; else it is the zone of the machine, unless another
-live node has it from its jobd.toml. `zone_rules` tells by which version of the zones' rules, and for which zone of the
-installation, all due times have been looked at.
+`timezone` is the zone of jobs that name none, and the node whose jobd.toml names it (0: it is a machine's zone). A node
+writes it at its start and at each reload: the zone of its jobd.toml; without one, its machine's zone, unless another
+live node has written the zone of its jobd.toml. `zone_rules` is the version of the zone rules, and the installation's
+zone, for which all due times have been checked.
 """
 
 from typing import NamedTuple
@@ -12,19 +12,19 @@ from jobd.store.store import Session
 
 
 class ProposedZone(NamedTuple):
-    """The zone that a node was configured with, or else that of its machine."""
+    """The zone in a node's configuration, or else that of its machine."""
 
     name: str
     of_machine: bool
 
 
 def zone(session: Session) -> str | None:
-    """The zone of jobs that name none; None: no node has said it yet."""
+    """The zone of jobs that name none; None: no node has written it yet."""
     return _read(session, "timezone")[0] or None
 
 
 def agree_on_zone(session: Session, node: int, said: ProposedZone) -> str:
-    """Say what zone this node has; the zone that is in effect from now on."""
+    """Propose this node's zone; the zone that is in effect from now on."""
     found, by = _read(session, "timezone", session.dialect.for_update)
     if said.of_machine and found and by not in (0, node) and _lives(session, by):
         return found
@@ -33,13 +33,13 @@ def agree_on_zone(session: Session, node: int, said: ProposedZone) -> str:
 
 
 def looked_at(session: Session) -> tuple[str, str]:
-    """(version of the zones' rules, zone of the installation) for which all due times have been looked at."""
+    """(version of the zone rules, zone of the installation) for which all due times have been checked."""
     version, _, zone = _read(session, "zone_rules")[0].partition(" ")
     return version, zone
 
 
 def note_looked_at(session: Session, version: str, zone: str) -> None:
-    """All due times have been looked at by the rules of this version, for this zone."""
+    """Record that all due times have been checked for this version of the zone rules and this zone."""
     _write(session, "zone_rules", f"{version} {zone}", 0)
 
 

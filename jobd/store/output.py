@@ -1,4 +1,4 @@
-"""What attempts printed: the tail of each, in a table of its own, so that the history stays narrow."""
+"""The output of attempts: the tail of each, in a separate table, so that the rows of the history stay small."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -7,17 +7,17 @@ from jobd.store.store import Session
 
 COLUMNS = ("job_id", "number", "attempt", "part", "text")
 PART = 250  # bytes that a part takes in memory without its text
-MAX_PART = 256 * 1024  # characters of a part: servers take so much at a time, also when most letters are four bytes
+MAX_PART = 256 * 1024  # characters of a part: within servers' limits even at four bytes per character
 MAX_BATCH = 2**20  # characters in a statement
 
 
 def kept_beside(new: OutputPart, parts: Iterable[OutputPart]) -> list[OutputPart]:
-    """Those of `parts` that are not dropped by `new`."""
+    """The `parts` that `new` does not drop."""
     return [part for part in parts if part[:3] != new[:3] or part.part >= new.keep_from]
 
 
 def bounded(parts: Sequence[OutputPart], most: int) -> tuple[OutputPart, ...]:
-    """The newest of `parts`, about `most` bytes in all or the last attempt; one that says how much the others had."""
+    """The newest of `parts`: about `most` bytes or the whole last attempt, and a part that counts the dropped bytes."""
     first = len(parts)
     while first > 0:
         most -= len(parts[first - 1].text) + PART
@@ -28,17 +28,17 @@ def bounded(parts: Sequence[OutputPart], most: int) -> tuple[OutputPart, ...]:
 
 
 def without_text(parts: Sequence[OutputPart]) -> tuple[OutputPart, ...]:
-    """What is left of `parts` when all their text is dropped: one that says how much that was."""
+    """`parts` without their text: one part that counts the dropped bytes."""
     if not parts:
         return ()
     lost = sum(part.lost + len(part.text.encode("utf-8", "replace")) for part in parts)
-    # What they drop of output that has been written already is to be dropped still.
+    # Their `keep_from` must still delete output that has already been written.
     dropping = [part._replace(text="", lost=0) for part in parts[:-1] if part.keep_from]
     return (*dropping, parts[-1]._replace(text="", lost=lost))
 
 
 def save(session: Session, parts: Sequence[OutputPart]) -> None:
-    """Keep what was printed. A part that is there already, from an earlier try of this write, is replaced."""
+    """Write output. A part that exists from an earlier attempt of this transaction is replaced."""
     for some in _groups([(*part[:4], part.shown()) for part in parts if part.text or part.lost]):
         session.write_rows("output", COLUMNS, some, key=COLUMNS[:4])
     for part in parts:
@@ -53,7 +53,7 @@ _Row = tuple[int, int, int, int, str]
 
 
 def _groups(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
-    """`rows` in groups that a server takes in one statement (max_allowed_packet of MySQL and MariaDB)."""
+    """`rows` in groups small enough for one statement (max_allowed_packet of MySQL and MariaDB)."""
     group: list[_Row] = []
     size = 0
     for row in rows:

@@ -1,6 +1,6 @@
-"""The jobs that others run after, as they are now: their names, and which of them are no more. No ORM: `list` reads it.
+"""The current names and states of the jobs that others run after. Without the ORM, because `jobd list` uses it.
 
-A job is blocked when one that it still waits for is deleted, or its row is gone: it never runs by itself then.
+A job is blocked if a job that it still waits for is deleted or has no row: then it never becomes due by itself.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ Row = tuple[Any, ...]
 
 
 class Parent(NamedTuple):
-    """A job that another runs after. `name` is None when its row is gone, `met`: nobody waits for it just now."""
+    """A job that another job runs after. `name` is None if it has no row; `met`: the other job no longer waits."""
 
     name: str | None
     deleted: bool
@@ -25,14 +25,14 @@ class Parent(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """A job that another waits for and that will not run. `kept`: its row is there, so it can be restored."""
+    """A job that another job waits for and that will not run. `kept`: it has a row, so it can be restored."""
 
     name: str
     kept: bool
 
 
 def by_job(found: Iterable[Row]) -> dict[int, dict[int, Parent]]:
-    """The rows of `SQL`: job id → id of what it runs after → that."""
+    """The rows of `SQL` as job id → id of a job that it runs after → that job."""
     parents: dict[int, dict[int, Parent]] = {}
     for job_id, on, met, name, is_delete in found:
         parents.setdefault(job_id, {})[on] = Parent(name, is_delete == 1, bool(met))
@@ -40,7 +40,7 @@ def by_job(found: Iterable[Row]) -> dict[int, dict[int, Parent]]:
 
 
 def named(job: Job, parents: Mapping[int, Parent]) -> Job:
-    """`job`, with the names that the jobs which it runs after have now; of those that are gone, the last known."""
+    """`job`, with the current names of the jobs that it runs after, or the last known name of one without a row."""
     after = tuple(
         one._replace(name=parent.name) if (parent := parents.get(one.job_id)) and parent.name else one
         for one in job.options.after_jobs

@@ -1,17 +1,17 @@
-"""Forgetting what is old: by age and by number of runs per job, a batch at a time, never a scan.
+"""Pruning the history by age and by the number of runs per job, in batches and without a full scan.
 
-Several nodes do it at once: each passes over what another is about to forget.
+Several nodes may prune at the same time: each skips the rows that another has locked.
 """
 
 from collections.abc import Mapping, Sequence
 
 from jobd.store.store import Session
 
-PAIRS = 50  # in a condition: what the planners still see through at once
+PAIRS = 50  # per condition: planners still handle this number quickly
 
 
 def prune(session: Session, before: int, surplus: Mapping[int, int], limit: int) -> int:
-    """Forget up to `limit` runs that ended before the moment `before`, or that their job has too many of; how many.
+    """Delete up to `limit` runs that ended before `before` (µs) or exceed the limit of their job; their number.
 
     `surplus`: job → the number up to which its runs are too many.
     """
@@ -32,7 +32,7 @@ def prune(session: Session, before: int, surplus: Mapping[int, int], limit: int)
 
 
 def _forget(session: Session, runs: Sequence[tuple[int, ...]]) -> int:
-    """Delete these runs, by job and number, with what they printed; how many they are."""
+    """Delete these runs, given by job and number, with their output; their number."""
     for start in range(0, len(runs), PAIRS):
         for table in ("run", "output"):
             session.dialect.delete(session, table, runs[start : start + PAIRS], ("job_id", "number"))

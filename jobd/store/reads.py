@@ -1,6 +1,6 @@
-"""The quick path of those who only look: plain statements on a plain connection, no ORM, nothing created or locked.
+"""The read side for commands: plain statements on a plain connection, without the ORM. Nothing is created or locked.
 
-Long lists come a page at a time, each found through an index, so that memory stays flat however many there are.
+Long lists are read in pages through an index, so that memory use does not grow with their length.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ _RUNS = (
     f"SELECT job.name, node.host, {rows.columns('run', rows.RUN)} FROM run"
     " LEFT JOIN job ON job.id = run.job_id LEFT JOIN node ON node.id = run.node_id"
 )
-# The page is made, through the index on name, before the rest is joined to it: else a planner may join all jobs first.
+# A subquery selects the page through the index on name before the joins: else a planner may join all jobs first.
 _PAGE_OF_JOBS = _JOBS.format("(SELECT * FROM job WHERE {} ORDER BY name LIMIT ?) AS job") + " ORDER BY job.name"
 _KEY_AT, _NUMBER_AT, _FINISHED_AT = slice(2, 4), 3, 2 + rows.RUN.index("finished_time")  # in _RUNS
 _STATE_AT = len(rows.JOB) + len(rows.OPTIONS)
@@ -43,13 +43,13 @@ _RUN_AT = _STATE_AT + len(rows.SCHEDULE)
 
 
 class JobOverview(NamedTuple):
-    """A job as `list` and `show` have it. `problem`: why its row makes no sense."""
+    """A job as `list` and `show` display it. `problem`: the reason why its row is invalid."""
 
     job: Job
     state: JobState | None = None
     last: Run | None = None
     problem: str | None = None
-    lost: bool = False  # its row of `schedule` is gone, and not yet made anew
+    lost: bool = False  # its row of `schedule` was deleted and has not been created again
     missing: tuple[parents.Missing, ...] = ()  # the jobs that it waits for and that are deleted
     unreadable: str | None = None  # why its definition can be read in part only
 
@@ -75,7 +75,7 @@ class NodeRow(NamedTuple):
 
 
 class Reader:
-    """An open database, to look at."""
+    """An open database for reading. The methods raise JobdError. Times are µs."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -84,7 +84,7 @@ class Reader:
         self._guarded(partial(schema.check_version, self._cursor, self._dialect, target))
 
     def jobs(self, deleted: bool) -> Iterator[JobOverview]:
-        """The jobs by name; with `deleted`, the deleted ones too."""
+        """The jobs ordered by name; with `deleted`, including deleted ones."""
         live = "" if deleted else " AND is_delete <> 1"
         page = self._rows(_PAGE_OF_JOBS.format(f"1 = 1{live}"), (PAGE,))
         while page:
@@ -120,7 +120,7 @@ class Reader:
         return [NodeRow._make((*row[:-1], tuple(read_pools(row[-1])))) for row in found]
 
     def zone(self) -> str | None:
-        """The time zone of jobs that name none; None: no node has said it yet."""
+        """The time zone of jobs that name none; None: no node has written it yet."""
         found = self._rows("SELECT value FROM installation WHERE name = 'timezone'")
         return found[0][0] or None if found else None
 
@@ -134,14 +134,14 @@ class Reader:
         return _history(found[0]) if found else None
 
     def last_output(self, job_id: int) -> int | None:
-        """The number of the last run, finished or going on, that is known to have printed something."""
+        """The number of the last run, finished or in progress, with stored output; None: there is none."""
         found = self._rows("SELECT max(number) FROM output WHERE job_id = ?", (job_id,))
         return None if found[0][0] is None else int(found[0][0])
 
     def output(
         self, job_id: int, seen: tuple[int, int, int], number: int | None = None
     ) -> Iterator[tuple[int, int, int, str]]:
-        """What was printed after `seen` (run, attempt, part), by run `number` or by all: (run, attempt, part, text)."""
+        """(run, attempt, part, text) after `seen` (run, attempt, part), of run `number` or of all runs."""
         found = self._rows(
             # served by the primary key
             "SELECT number, attempt, part, text FROM output WHERE job_id = ? AND number >= ?"
@@ -158,7 +158,7 @@ class Reader:
 
     def close(self) -> None:
         """Close the connection."""
-        with contextlib.suppress(Exception):  # a broken one may refuse even that
+        with contextlib.suppress(Exception):  # closing a broken connection may fail
             self._connection.close()
 
     def _runs_of(self, job_id: int) -> Iterator[RecordedRun]:
@@ -185,7 +185,7 @@ class Reader:
             seen = {row[_KEY_AT] for row in page if row[_FINISHED_AT] == last}
 
     def _with_parents(self, page: list[JobOverview]) -> list[JobOverview]:
-        """The jobs of `page`, with what has become of those that they run after."""
+        """The jobs of `page`, with the current state of the jobs that they run after."""
         ids = [overview.job.id for overview in page if overview.job.options.after_jobs]
         if not ids:
             return page
@@ -208,10 +208,10 @@ class Reader:
     def _connect(self) -> None:
         self._connection = self._dialect.connect(self._target, create=False, read_only=True)
         self._cursor = self._connection.cursor()
-        self._proven = False  # something was read in this session
+        self._proven = False  # a read has succeeded in this session
 
     def _guarded(self, ask: Callable[[], Result]) -> Result:
-        """What `ask` gives; a session that has gone bad since it was last used is replaced."""
+        """The result of `ask`. A session that worked before and has become unusable is replaced."""
         try:
             found = ask()
         except JobdError:
@@ -231,7 +231,7 @@ class Reader:
 
 
 def open_reader(settings: "Settings") -> Reader:
-    """The database that the settings name, to look at. Raises JobdError when there is none."""
+    """The database that the settings name, for reading. Raises JobdError if it cannot be opened."""
     return Reader(parse_url(settings.database, settings.password))
 
 

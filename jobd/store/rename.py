@@ -1,6 +1,6 @@
-"""Giving a job another name. Everything else that concerns it is kept by its id, and so stays where it is.
+"""Renaming a job. All its other data refers to its id and does not change.
 
-What its name decided stays as it was: the task that it runs.
+The job continues to run the same task, even if its old name determined the task.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from jobd.store.store import Session, Store
 
 
 def rename(store: Store, old: str, new: str, now: int, zone: str) -> Job:
-    """Call the job `old` `new`; it may be deleted. The job as it is now. Raises JobdError when `new` is taken."""
+    """Rename the job `old`, which may be deleted; the renamed job. Raises JobdError if `new` is taken."""
 
     def work(session: Session) -> Job:
         found = find(session, [old, new])
@@ -48,13 +48,13 @@ def _taken(name: str, deleted: bool) -> JobdError:
 
 
 def _keep_task(session: Session, job: Job, new: str) -> None:
-    """Store the task, which a job without one has from its name."""
+    """Store the name of the task, which a job without the option takes from its own name."""
     task = None if job.task == new else job.task
     session.write_rows("job_options", ("job_id", "task"), [(job.id, task)], key=("job_id",))
 
 
 def _notify_followers(session: Session, job_id: int) -> None:
-    """Those that run after the job know its name, to show it when its row is gone."""
+    """Update the name in the jobs that run after this one: they show it if its row no longer exists."""
     changed: list[tuple[Any, ...]] = []
     for one in table.load_for_update(session, dependencies.followers(session, job_id)):
         if one.job is not None and one.problem is None:

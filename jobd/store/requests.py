@@ -1,7 +1,7 @@
-"""What people ask of a job once: a run now, and the end of the one in progress. Each is one transaction.
+"""Users' requests: to run a job now, and to cancel the run in progress. Each is one transaction.
 
-What has been asked for happens. A run that was asked for outlives a change of the definition, and is dropped only with
-the job. A run that is to end has no further attempt, however its present one ends.
+A requested run survives a change of the definition and is dropped only with the job. A cancelled run has no further
+attempt, however the current attempt ends.
 """
 
 from jobd import lifecycle
@@ -12,7 +12,7 @@ from jobd.store.store import Session, Store
 
 
 def request_run(store: Store, name: str, now: int, zone: str) -> int:
-    """Ask for a run of a job now; the number that it will have. Raises JobdError when the job runs already."""
+    """Request a run at `now` (µs); its number. Raises JobdError if the job is running, invalid or unknown."""
 
     def work(session: Session) -> int:
         (loaded,) = load_named(session, [name])
@@ -39,12 +39,12 @@ def request_run(store: Store, name: str, now: int, zone: str) -> int:
 
 
 def request_cancel(store: Store, name: str, now: int, zone: str) -> None:
-    """Ask for the end of the run in progress. Raises JobdError when there is none."""
+    """Request the end of the run in progress. Raises JobdError if there is none."""
 
     def work(session: Session) -> None:
         (loaded,) = load_named(session, [name])
         state = loaded.state
-        # What a node has claimed ahead of its due time has not begun, and nobody knows it as a run yet.
+        # A job that a node has claimed ahead of its due time has no run yet.
         begun = state is not None and (state.started or state.losses or (state.due or 0) <= now)
         if state is None or not (state.attempt or (state.node and begun)):
             raise JobdError(f"the job {name!r} is not running", "there is nothing to cancel")

@@ -1,8 +1,8 @@
-"""The fourth step of the schema: jobd's own tables take no nonsense, and a job that is removed under its run comes to
-no harm.
+"""The fourth step of the schema: SQLite checks the types in jobd's own tables, and a job's row may be deleted during
+its run.
 
-SQLite keeps whatever is put into a column, text where a number belongs too, unless a table is STRICT. (`job` cannot be:
-its column types are an interface. It has CHECKs.) The other databases are strict by themselves.
+SQLite accepts any type in a column, even text for a number, unless the table is STRICT. (`job` cannot be STRICT,
+because its column types are an interface. It has CHECKs.) The other databases check types by default.
 """
 
 import re
@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 TABLES = ("job_options", "schedule", "run", "output", "node", "job_change", "job_dependency")
-# A row of `schedule` that is claimed is left until its node has let go of it: should the job come back under its id
-# meanwhile, nobody begins it a second time, and its tokens go on.
+# A claimed row of `schedule` stays until its node gives the claim up. If the job is inserted again under its id before
+# that, the claim still holds, so no second run starts, and its tokens continue.
 _REMOVED = """
         DELETE FROM schedule WHERE job_id = OLD.id AND node_id = 0;
         DELETE FROM job_options WHERE job_id = OLD.id;
@@ -36,13 +36,13 @@ _KIND = re.compile(rf"\b({'|'.join(_KINDS)})\b(\(\d+\))?")
 
 
 def fourth(kind: str) -> Sequence[str | Callable[[Any], None]]:
-    """The statements of the step, and what is done by more than a statement."""
+    """The statements of the step, and functions for work that needs more than a statement."""
     rebuilt = [partial(make_strict, table) for table in TABLES] if kind == "sqlite" else []
     return [*_TRIGGERS[kind], *rebuilt]
 
 
 def make_strict(table: str, cursor: Any) -> None:
-    """Make an SQLite table STRICT. Its indexes and the rows that make sense are kept, the others told and dropped."""
+    """Make an SQLite table STRICT. Its indexes and valid rows are kept; invalid rows are dropped and logged."""
     definition, indexes = _definition(cursor, table)
     if definition.endswith("STRICT"):
         return
@@ -54,7 +54,7 @@ def make_strict(table: str, cursor: Any) -> None:
     )
     (rows,) = cursor.execute(f"SELECT count(*) FROM {table}").fetchone()
     counted = cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
-    # Not by way of ALTER TABLE RENAME: that minds the triggers, which speak of tables that are not there meanwhile.
+    # Not with ALTER TABLE RENAME: it checks the triggers, which name tables that do not exist at that moment.
     cursor.execute(f"CREATE TEMP TABLE jobd_kept AS SELECT * FROM {table} WHERE {sound}")
     cursor.execute(f"DROP TABLE {table}")
     cursor.execute(definition)
