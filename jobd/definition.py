@@ -13,7 +13,8 @@ BUILT_IN = Options(timeout=0, backoff=0, backoff_max=HOUR, catch_up="once", on_l
 def with_defaults(job: Job, defaults: Options) -> Job:
     """`job`, with unset options filled in from `defaults` and then from the built-in values.
 
-    The functions of jobd.lifecycle for claimed jobs (after_claim, after_attempt, after_loss, after_cancel) need this.
+    These functions of jobd.lifecycle need it: after_claim, after_attempt, after_loss, after_cancel and
+    after_clock_set_back.
     """
     return Job._make((*job[:4], effective(job.options, defaults), *job[5:]))
 

@@ -36,7 +36,10 @@ SUCCEEDED, FAILED, TIMED_OUT, LOST, CANCELLED, SKIPPED, SUPERSEDED = OUTCOMES = 
 
 
 class Options(NamedTuple):
-    """The other part of a definition. `None`: the value of `[defaults]` in jobd.toml. Times and durations are µs."""
+    """The options of a job, beside the columns of `job`. Times and durations are µs.
+
+    `None`: not set. `[defaults]` in jobd.toml and the built-in values fill in some of these (jobd.definition).
+    """
 
     task: str | None = None  # None: the task has the job's name
     command: tuple[str, ...] | None = None  # run this program instead of a task

@@ -1,13 +1,14 @@
 """The life of a run, as pure functions: the state of a job after each event.
 
     waiting ──claimed──▶ queued ──▶ running ──▶ succeeded
-       ▲                              │ failed, retries left: back to waiting (retried at once without a back-off)
-       └──────────────────────────────┤ failed, no retries left ──▶ failed
-                                      │ failed, and its job was changed before the retry ──▶ superseded
-                                      │ over its timeout, killed ──▶ timed_out (retried like a failure)
-                                      │ its node died ──▶ lost (run again until MAX_LOSSES losses)
-                                      │ cancelled by a user ──▶ cancelled
-                                      └ excluded by grace or catch-up ──▶ skipped
+       ▲                   │          │ failed, no retries left ──▶ failed
+       │                   │          │ over its timeout, killed ──▶ timed_out (retried like a failure)
+       │                   │          │ its node died ──▶ lost (run again until MAX_LOSSES losses)
+       │                   │          │ cancelled by a user ──▶ cancelled
+       │                   │          └ failed, retries left ──▶ retrying (at once without a back-off)
+       │                   └ excluded by grace or catch-up ──▶ skipped   │
+       └─────────────────────────────────────────────────────────────────┘
+    retrying: a user cancels it ──▶ cancelled; its job is changed ──▶ superseded
 
 Nothing here uses a clock, a database or a process: the moment and the random number are arguments. The result is the
 new row of `schedule` and, when a run has ended, its row of `run`. Moments and durations are microseconds.
@@ -272,7 +273,7 @@ def after_loss(job: Job, current: JobState, now: int, zone: str, reason: str) ->
 
 
 def after_cancel(job: Job, current: JobState, now: int, zone: str) -> Decision:
-    """The decision after a user cancelled a run that waits for a retry."""
+    """The decision after a user cancelled a run that waits: for a retry, or, being due, for a worker."""
     now = max(now, _due(current))  # with a clock that is behind, the same due time would come again
     ended = Ended(CANCELLED, now, now, "cancelled")
     decision = _end_run(job, current, zone, ended, now, current.attempt)

@@ -1,13 +1,13 @@
 """The protocol between the daemon and a worker: JSON arrays, one per packet of a ring (jobd.ring).
 
     daemon → worker   ["run", order…]                execute this after the earlier orders
-    worker → daemon   ["ready", VERSION, secret]     the plugins are loaded
+    worker → daemon   ["ready", VERSION, secret]     it can take orders
                       ["done", serial, outcome, error, result, retire, secret]
 
 Each packet is announced by a byte through a socket pair. A worker executes one order at a time. It reads the next byte,
 and so the next order, after it has reported the end of the previous one. The daemon revokes orders by reading back the
 bytes that the worker has not read. `serial` is that of the order. `outcome` is "succeeded", "failed" or "unresolved"
-(the task does not exist here, so nothing was executed). With `retire` the worker takes no further order.
+(this worker cannot execute it, and the text says why). With `retire` the worker takes no further order.
 
 The output of a task does not pass here: standard output and error are a separate pipe. Before a worker reports that it
 is ready, or that a run has ended, it writes `end_mark(secret)` into the pipe: all output before it is complete. The

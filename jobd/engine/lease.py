@@ -17,7 +17,7 @@ For nodes on one machine there is a third rule, which needs no waiting:
 from collections.abc import Callable, Iterable, Mapping
 
 MARGIN_SHARE = 6  # the margin is a sixth of the lease: enough time to kill the runs and to reap their processes
-RENEWALS = 3  # per lease, so that two may fail
+RENEWALS = 3  # per lease: at 1/3 and 2/3 of it; the deadline comes at 5/6
 
 
 class Lease:

@@ -8,9 +8,9 @@ from jobd.settings import Settings
 
 
 class RunStarted(NamedTuple):
-    """To the keeper: this run has lasted long enough to be shown as running in the database.
+    """To the keeper: record the start of this run, which has lasted long enough to be shown as running.
 
-    With `before_start`, the run is guarded and starts only after this has been committed; the answer is StartRecorded.
+    With `before_start`, the run is guarded. It starts only after this has been committed; the answer is StartRecorded.
     `started` is wall-clock µs.
     """
 

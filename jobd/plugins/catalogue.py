@@ -28,7 +28,7 @@ Function = Callable[..., Any]
 
 
 class Unresolved(Exception):
-    """There is no such task here; the text says why."""
+    """This process cannot find the task, or may not run it; the text says why."""
 
 
 class Found(NamedTuple):

@@ -30,7 +30,7 @@ DEFINITIONS = f"SELECT {_DEFINITION} FROM job LEFT JOIN job_options ON job_optio
 
 
 class Claimed(NamedTuple):
-    """A job that has just been claimed. `problem`: the reason why its definition is invalid."""
+    """A claimed job. `problem`: the reason why its definition is invalid."""
 
     state: JobState
     job: Job | None
