@@ -208,7 +208,8 @@ def after_claim(job: Job, claimed: JobState, now: int, zone: str) -> Decision:
     except BadValue as error:
         return Decision(_give_back(claimed)._replace(ready=None, error=_one_line(error)))
     if job.deleted:  # A requested run is dropped here, because the job may be restored before the change is processed.
-        return Decision(_give_back(_without_request(claimed))._replace(ready=None))
+        free = _give_back(_without_request(claimed))._replace(ready=None)
+        return Decision(free, superseded_run(claimed, free, now))
     if claimed.due is None:
         return Decision(repair(job, claimed, now, zone))
     options = job.options

@@ -420,6 +420,23 @@ def test_whatever_the_clock_does_no_due_time_of_an_interval_is_recorded_twice(st
     assert len(recorded) == len(set(recorded))
 
 
+def test_a_requested_run_that_failed_is_on_record_when_its_job_is_deleted_before_the_retry() -> None:
+    """Also when the claim sees the deletion first."""
+    job = CRON._replace(retry_times=3, options=Options(backoff=MINUTE))
+    asked = lifecycle.request(planned(job), T0)
+    failed = end(job, asked._replace(node=1, token=1), "failed", T0 + SECOND)
+    assert (failed.run, failed.state.attempt) == (None, 1)
+    decision = take(job._replace(deleted=True), failed.state._replace(node=1, token=2), T0 + 2 * MINUTE)
+    assert decision.run is not None
+    assert (decision.run.number, decision.run.outcome, decision.run.attempts) == (1, "superseded", 1)
+    assert (decision.state.node, decision.state.ready, decision.state.manual, decision.state.number) == (
+        0,
+        None,
+        False,
+        2,
+    )
+
+
 # What a person does between the runs of a job; `turn`: a node takes it, if it is due, and it ends well.
 COMMANDS = ("run", "pause", "resume", "rm", "restore", "turn")
 # A claim may see a change of the definition before the change itself is looked at: `late`.

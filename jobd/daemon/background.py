@@ -46,8 +46,10 @@ class Background:
     def handle(self) -> None:
         """Pass the results of ended work on, and start the next piece."""
         for finished in self._done.take():
-            self._busy = False
-            finished.then(finished.result)
+            try:
+                finished.then(finished.result)
+            finally:
+                self._busy = False  # only now: the next piece may change what `then` reads
         self._start()
 
     def _start(self) -> None:

@@ -460,7 +460,10 @@ class Keeper:
         wall = self._clock.wall()
         until = wall + self._horizon()
         # A few large batches of claims cost less than many small ones, but they would starve other nodes.
-        urgent = wall + max(0, self._poll_at - now) + CLAIM_AHEAD if self.watch.alone() else until
+        read_peers = beat or now >= self._next_peer_check
+        # A cycle that reads the peers counts as a poll, so the next poll comes later than `_poll_at` says.
+        alone = self.watch.alone() and not read_peers
+        urgent = wall + max(0, self._poll_at - now) + CLAIM_AHEAD if alone else until
         return CycleInput(
             node=self._node,
             wall=wall,
@@ -468,7 +471,7 @@ class Keeper:
             urgent=urgent,
             call=wall + last_call(self._slowest_cycle),
             beat=beat,
-            read_peers=beat or now >= self._next_peer_check,
+            read_peers=read_peers,
             find_unregistered=beat or not self._unregistered.alone(),
             updates=updates,
             starts_to_record=list(self._starts_to_record.values()),

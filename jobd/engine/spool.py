@@ -42,7 +42,7 @@ class Spool(Protocol):
         """Drop everything except the outcomes at these places. Returns their new places. Raises OSError."""
 
     def clear(self) -> None:
-        """Delete all outcomes."""
+        """Delete all outcomes. A file that `load` could not read to its end is kept under another name."""
 
 
 class FileSpool:
@@ -50,10 +50,12 @@ class FileSpool:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._has_unread = False  # whole lines that could not be read
 
     def load(self) -> list[Place]:
         kept: dict[int, Place] = {}  # by job
         count = start = 0
+        line = b""
         try:
             with open(os.open(self._path, _READ), "rb") as file:
                 for line in file:
@@ -66,6 +68,7 @@ class FileSpool:
             pass
         except (OSError, ValueError, TypeError, KeyError) as error:
             # The daemon died while it wrote the last line. The run of that outcome is recorded as lost.
+            self._has_unread = isinstance(error, OSError) or line.endswith(b"\n")
             logs.log("warning", f"{self._path} can be read only in part ({count} outcomes): {error}")
         return list(kept.values())
 
@@ -92,8 +95,14 @@ class FileSpool:
         return moved
 
     def clear(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
+        if not self._has_unread:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
+            return
+        with contextlib.suppress(OSError):
+            os.replace(self._path, self._path + ".unread")
+            self._has_unread = False
+            logs.log("error", f"{self._path}.unread keeps the outcomes that could not be read")
 
 
 def open_spool(state_dir: str, database: str) -> Spool:

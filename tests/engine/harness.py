@@ -178,7 +178,7 @@ HARNESSES: list["NodeHarness"] = []  # all that were made, for the fixture that 
 class NodeHarness:
     """One node and its clocks."""
 
-    def __init__(self, folder: Path, workers: int = 8, poll: int = HOUR) -> None:
+    def __init__(self, folder: Path, workers: int = 8, poll: int = HOUR, lease: int = 1_000 * DAY) -> None:
         self.clock = ManualClock(START)
         self.ran: list[Ran] = []
         self.takes: Callable[[Order], int] = lambda order: BARELY
@@ -188,7 +188,7 @@ class NodeHarness:
         self._spool = spool
         self.name: str | None = None  # it has no lock that others could look at
         self.fake_workers: list[FakeWorker] = []
-        self._settings = settings(folder, poll)
+        self._settings = settings(folder, poll)._replace(lease=lease)
         self._workers = workers
         self.store = Store(Target("sqlite", str(folder / "jobd.db")))
         self.start()

@@ -359,6 +359,28 @@ def test_what_a_daemon_that_died_left_by_half_hides_nothing_that_comes_later(tmp
     assert [one for group in left for one in group] == [over(1)]
 
 
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("damage", [b"[2, 1, 1, [], null, []]\n", b"nonsense\n"])
+def test_a_spool_that_cannot_be_read_to_its_end_is_kept(tmp_path: Path, damage: bytes, place: int) -> None:
+    """It is damaged, or a newer jobd wrote it. (What follows the damage is not read.)"""
+    rig = Rig(tmp_path, LIMIT)
+    rig.add(over(1))
+    rig.outcomes.keep(0, hurry=True)
+    lines = rig.path.read_bytes().splitlines(keepends=True)
+    content = b"".join([*lines[:place], damage, *lines[place:]])
+    rig.path.write_bytes(content)
+    fresh = Rig(tmp_path, LIMIT)
+    left = [one for group in fresh.outcomes.load_spooled() for one in group]
+    fresh.outcomes.empty_spool()
+    assert left == [over(1)][:place]
+    assert not rig.path.exists()
+    assert rig.path.with_name(rig.path.name + ".unread").read_bytes() == content
+    fresh.outcomes.empty_spool()
+    fresh.add(over(2))
+    fresh.outcomes.keep(0, hurry=True)
+    assert [one for group in Rig(tmp_path, LIMIT).outcomes.load_spooled() for one in group] == [over(2)]
+
+
 def test_what_the_spool_has_no_room_for_is_dropped_once_and_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,3 +47,18 @@ def test_what_is_due_now_and_then_is_claimed_in_few_groups_and_begins_on_time(
     assert len(harness.ran) == 500
     assert [one.wall for one in harness.ran] == [start + n * 20 * MILLISECOND + BARELY for n in range(500)]
     assert len(claims) <= 14, "about one a poll"
+
+
+def test_a_heartbeat_between_two_polls_makes_no_job_late(tmp_path: Path) -> None:
+    """A cycle that reads the other nodes counts as a poll, so it claims as far ahead as one."""
+    harness = NodeHarness(tmp_path, poll=SECOND, lease=30 * SECOND)
+    harness.pass_time(3 * SECOND)
+    harness.add(Job("often", "7s"))
+    harness.pass_time(2 * SECOND + 330 * MILLISECOND)
+    harness.add(Job("seldom", "11s"))
+    harness.pass_time(5 * SECOND)
+    harness.ran.clear()  # the first runs are "at once"
+    harness.pass_time(300 * SECOND)
+    assert len(harness.ran) > 60
+    late = {(one.job, one.due): iso(one.wall - BARELY) for one in harness.ran if iso(one.wall - BARELY) != one.due}
+    assert late == {}
