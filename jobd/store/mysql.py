@@ -1,10 +1,10 @@
-"""MariaDB and MySQL, through PyMySQL: how to get in, what is said differently, and what errors mean.
+"""MariaDB and MySQL, through PyMySQL: connecting, statements that differ, and the meaning of errors.
 
-The session is READ COMMITTED, strict, UTC, with affected rows counted as found rows (an UPDATE that writes the value
-already there counts), and every call has a deadline. ANSI_QUOTES lets one spelling of names serve all databases.
+The session is READ COMMITTED, strict and UTC. It counts found rows as affected (so an UPDATE counts a row that already
+has the new value), and every call has a deadline. With ANSI_QUOTES, names are quoted as in the other databases.
 
-A pooler or proxy may lose these settings (ProxySQL and MaxScale keep those they know of, others none). Without them a
-statement may mean something else, so each transaction first reads them back: where they differ, nothing is done.
+A pooler or proxy may lose these settings (ProxySQL and MaxScale keep the ones they know, others keep none). Without
+them a statement may have another meaning, so each transaction first reads them back, and fails if they differ.
 """
 
 import json
@@ -37,13 +37,14 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 500  # in one statement
 DEADLINE = 10  # seconds for a call
-LOCK_WAIT = 5  # seconds for a row that another transaction holds
-IDLE = 4  # seconds that a transaction may stand still
+LOCK_WAIT = 5  # seconds to wait for a row that another transaction has locked
+IDLE = 4  # seconds between two statements of a transaction
 SQL_MODE = (
     "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES"
 )
 _MIXED_COLLATIONS = 1271
-# How MySQL has bytes in JSON, and the letters of a column that was changed to UTF-16 or the like: taken for UTF-8.
+# Values that MySQL garbles in JSON: bytes, which it encodes, and text of a column that a user has changed to UTF-16 or
+# similar, which it takes for UTF-8.
 _GARBLED = ('"base64:type', "\\u0000")
 _SETTINGS = (
     "sql_mode",
@@ -54,46 +55,46 @@ _SETTINGS = (
     "character_set_results",
     "innodb_lock_wait_timeout",
 )
-# What an error number means. Below 1000 it is PyMySQL's, from 2000 to 2999 a client's, from 9000 on a proxy's.
+# The meaning of an error number. Below 1000 it is PyMySQL's, from 2000 to 2999 a client's, from 9000 on a proxy's.
 _MEANINGS = {
     CONFLICT: {
-        # read before another wrote; lock timeout; deadlock; another has added the same key meanwhile
+        # the row has changed since it was read; lock timeout; deadlock; duplicate key
         *(1020, 1205, 1213, 1062),
-        # the table was altered meanwhile; it waits for another's; refused by the replication group
+        # the table was altered meanwhile; the wait for a lock was aborted; refused by the replication group
         *(1412, 1689, 3101),
     },
     CONNECTION_LOST: {
-        # the server stops, ends the connection, or has ended it for standing still
+        # the server shuts down, closes the connection, or has closed an idle one
         *(1053, 1152, 1184, 1927, 3169, 4031),
-        # packets out of order, broken, cut, late
+        # packets out of order, damaged, incomplete or late
         *range(1155, 1162),
         1180,  # an error during the commit
     },
     BAD_SESSION: {
-        # not allowed: in, to the database, to a table, to a column; the password is too old; the account is locked
+        # access denied: login, database, table, column, routine; the password has expired; the account is locked
         *(1044, 1045, 1698, 1130, 1142, 1143, 1227, 1370, 1820, 1862, 3118, 4151),
-        # the user that made the trigger is no user any more
+        # the user who created the trigger no longer exists
         1449,
-        # read-only: the server, the transaction, the engine
+        # read-only: the server or the transaction; a connection without TLS is refused (3159)
         *(1290, 1792, 1207, 1836, 3159),
-        # no database chosen, or one that is not there; a prepared statement that is not known
+        # no database selected; unknown database; unknown prepared statement
         *(1046, 1049, 1243),
-        # a syntax that it does not know: without ANSI_QUOTES
+        # syntax error: ANSI_QUOTES is not set
         1064,
-        # what is written cannot stand in the binary log in the form that the session has (binlog_format)
+        # the session's binlog_format cannot log this write
         *(1598, *range(1661, 1668)),
     },
     TABLES_ALTERED: {1054, 1146},
     UNAVAILABLE: {
-        # too many connections, users or queries; this host is shut out
+        # too many connections, in all or of this user; a quota of the user is used up; this host is blocked
         *(1040, 1203, 1226, 1129),
-        # no space; no memory; no thread; too many locks
+        # no disk space; no memory; no thread; too many locks
         *(1021, 1114, 1037, 1038, 1041, 1135, 1206),
-        # files that cannot be read or written, are damaged or locked, belong to no table
+        # files that cannot be read or written, are damaged or locked, or belong to no table
         *(1015, 1016, 1017, 1023, 1024, 1026, 1030, 1034, 1035, 1036, 1194, 1195, 1712, 1812, 1813, 1932),
-        # all tables are locked; ended by a person, by the deadline
+        # all tables are locked; the statement was killed, or exceeded its time limit
         *(1099, 1192, 1223, 1317, 1969, 3024),
-        # unknown; internal; a Galera node or a replication group that is not ready
+        # unknown; internal; a Galera node that is not ready; a damaged table; an error in the replication group
         *(1105, 1815, 1047, 1877, 3100),
     },
 }
@@ -106,17 +107,17 @@ class Mysql(Dialect):
     """MariaDB 10.6 or newer, MySQL 8.0 or newer."""
 
     name = "mysql"
-    # A server that has become read-only says so here, not only when something is to be written.
+    # With READ WRITE, a server that has become read-only refuses this statement, not only the first write.
     begin = "START TRANSACTION READ WRITE"
-    begin_reading = "START TRANSACTION"  # READ ONLY would be taken to a replica by some proxies
-    _settings: str  # what reads them
-    _set: tuple[Any, ...]  # as they were set
+    begin_reading = "START TRANSACTION"  # some proxies would send READ ONLY to a replica
+    _settings: str  # the statement that reads the session's settings
+    _set: tuple[Any, ...]  # its result after the session was set up
     for_update = " FOR UPDATE"
     skip_locked = " FOR UPDATE SKIP LOCKED"
-    by_key = " FORCE INDEX (PRIMARY)"  # else a table of which half is wanted is read whole, and locked
+    by_key = " FORCE INDEX (PRIMARY)"  # otherwise a statement for half of a table reads and locks all of it
     placeholder = "%s"
-    sealed = False  # how changes of `job` are noticed: by seals, else by triggers
-    _garbled = False  # rows cannot be had as JSON
+    sealed = False  # changes of `job` are detected with seals, otherwise with triggers
+    _garbled = False  # the server cannot send the rows as JSON
 
     def connect(self, target: Target, create: bool, read_only: bool = False) -> Any:
         try:
@@ -147,7 +148,7 @@ class Mysql(Dialect):
                 cursor.execute(self._settings)
                 self._set = cursor.fetchone()
             return connection
-        # A host name may be none in any encoding; PyMySQL raises RuntimeError when it lacks a package.
+        # UnicodeError: the host name cannot be encoded. RuntimeError: PyMySQL lacks an optional package.
         except (pymysql.Error, OSError, UnicodeError, RuntimeError) as error:
             if connection is not None:
                 connection.close()
@@ -165,8 +166,8 @@ class Mysql(Dialect):
         is_set = dict(cursor.fetchall())
         check_version(is_set["version"])
         self.sealed = not is_maria(is_set["version"])
-        # A node that is frozen within a transaction must not hold its locks for longer than it takes to find it dead.
-        # MySQL knows this limit for idle connections only: one that has only been idle is opened again.
+        # A node that is frozen within a transaction must lose its locks by the time that others find it dead.
+        # MySQL has this limit only for all idle connections, so jobd reopens a connection that was merely idle.
         limit = "wait_timeout" if self.sealed else "idle_transaction_timeout"
         if not read_only:
             cursor.execute(f"SET SESSION {limit} = %s", (IDLE,))
@@ -198,7 +199,7 @@ class Mysql(Dialect):
         number = _number(error)
         if number is None:
             return CONNECTION_LOST if isinstance(error, OSError | UnicodeDecodeError) else None
-        # 2014 and the like: the client and the server are out of step
+        # errors of the client, such as 2014 (commands out of sync)
         broken = number < 1000 or 2000 <= number < 3000
         return _MEANING.get(number, CONNECTION_LOST if broken else UNAVAILABLE if number >= 9000 else STATEMENT_REFUSED)
 
@@ -212,7 +213,7 @@ class Mysql(Dialect):
             return f"{target.label}: {error}", "install that package beside jobd, or have the server offer TLS"
         number = _number(error)
         text = str(error.args[1]) if len(error.args) > 1 else str(error)
-        text = " ".join(text.split()) or "the connection broke"  # PyMySQL does not always say why
+        text = " ".join(text.split()) or "the connection broke"  # PyMySQL does not always give a reason
         hint = {
             1045: "check the user and the password",
             **dict.fromkeys((1044, 1142, 1143), f"jobd needs all rights there: GRANT ALL ON {target.database}.* TO …"),
@@ -226,8 +227,8 @@ class Mysql(Dialect):
             hint = "check ssl_ca, and that the server's certificate is for this host"
         return f"{target.label}: {text}", hint
 
-    # PyMySQL takes a row apart, and a parameter's quotes, in several Python calls a value: for a few values that is
-    # nothing, for a thousand rows it took longer than all else of a turn. The next methods keep it from that.
+    # PyMySQL makes several Python calls for each value that it parses or quotes. For a thousand rows this took longer
+    # than the rest of a cycle, so the next methods pass many values as one.
 
     def where_in(self, column: str) -> str:
         return f"{column} IN ?"
@@ -238,7 +239,7 @@ class Mysql(Dialect):
     def delete(
         self, session: "Session", table: str, keys: Sequence[Sequence[int]], columns: Sequence[str], also: str = ""
     ) -> None:
-        # By a join: where rows are named by IN or OR a small table may be read whole, and locked, FORCE INDEX or not.
+        # A join, because with IN or OR the server may read and lock all of a small table, even with FORCE INDEX.
         named = ", ".join(f"{column} BIGINT PATH '$[{place}]'" for place, column in enumerate(columns))
         same = " AND ".join(f"{table}.{column} = named.{column}" for column in columns)
         index = "job_change_job" if (table, *columns) == ("job_change", "job_id") else "PRIMARY"
@@ -252,7 +253,7 @@ class Mysql(Dialect):
         try:
             found = None if self._garbled else _rows_as_json(session, sql, parameters)
         except UnicodeDecodeError:
-            self._garbled = True  # the rest of the answer is not read: the transaction is repeated on a new connection
+            self._garbled = True  # the rest of the answer is unread, so the transaction is retried on a new connection
             raise
         return session.rows(sql, parameters) if found is None else found
 
@@ -293,7 +294,8 @@ class Mysql(Dialect):
 
     def stamp_finished(self, cursor: Any, finished: Sequence[tuple[int, str]]) -> None:
         cursor.execute(
-            # Without STRAIGHT_JOIN and FORCE INDEX a small table is read whole, which waits for the rows of others.
+            # Without STRAIGHT_JOIN and FORCE INDEX the server reads all of a small table, and so waits for rows that
+            # other transactions have locked.
             "UPDATE JSON_TABLE(%s, '$[*]' COLUMNS (id BIGINT PATH '$[0]',"
             " moment DATETIME(6) PATH '$[1]' ERROR ON ERROR)) AS ended"
             " STRAIGHT_JOIN job FORCE INDEX (PRIMARY) ON job.id = ended.id"
@@ -303,15 +305,15 @@ class Mysql(Dialect):
 
 
 def _rows_as_json(session: Executor, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]] | None:
-    """The rows of a SELECT, each sent as a JSON array; None: what is in them cannot be sent so.
+    """The rows of a SELECT, each sent as a JSON array; None: a value cannot be sent in this form.
 
-    It can be in the tables as jobd makes them, but people alter tables: then a column may hold JSON, which becomes part
-    of the array, or bytes, or text that goes with no other. Raises UnicodeDecodeError when MySQL sends what is no text.
+    All values of jobd's own tables can, but users alter tables: then a column may contain JSON, which becomes part of
+    the array, or bytes, or text in an incompatible collation. Raises UnicodeDecodeError if MySQL sends invalid UTF-8.
     """
     columns, source = split_select(sql)
     try:
         texts = [text for (text,) in session.rows(f"SELECT JSON_ARRAY({columns}) FROM {source}", parameters)]
-        document = f"[{','.join(texts)}]"  # TypeError: one is bytes, or NULL, being longer than MariaDB lets a text be
+        document = f"[{','.join(texts)}]"  # TypeError: one is bytes, or NULL because MariaDB limits its length
         found = list(map(tuple, json.loads(document)))
         hash(tuple(found))  # TypeError: a value is an array or object
     except UnicodeDecodeError:
@@ -326,7 +328,7 @@ def _rows_as_json(session: Executor, sql: str, parameters: Sequence[Any]) -> lis
 
 
 def _on_duplicate_key(into: Upsert) -> str:
-    """The end of an INSERT that updates what is there already."""
+    """The end of an INSERT that updates existing rows."""
     if not into.key:
         return ""
     values = ", ".join(f'"{column}" = VALUES("{column}")' for column in columns_to_update(into))
@@ -334,7 +336,7 @@ def _on_duplicate_key(into: Upsert) -> str:
 
 
 def _values(row: Sequence[Any], texts: list[Any]) -> str:
-    """The row as it stands in VALUES; what is no number goes to `texts`, the parameters."""
+    """The row as an item of VALUES. Values other than numbers and NULL are appended to `texts`, the parameters."""
     words = []
     for value in row:
         if value is None:
@@ -348,12 +350,12 @@ def _values(row: Sequence[Any], texts: list[Any]) -> str:
 
 
 def is_maria(version: str) -> bool:
-    """Whether this is the version of a MariaDB, not of a MySQL."""
+    """Whether the server of this version is a MariaDB, not a MySQL."""
     return "mariadb" in version.lower()
 
 
 def check_version(version: str) -> None:
-    """Raises ConfigError when the server is older than jobd can use."""
+    """Raise ConfigError if the server's version is too old for jobd."""
     maria = is_maria(version)
     numbers = version.removeprefix("5.5.5-").split("-")[0].split(".")
     major, minor = int(numbers[0]), int(numbers[1])
@@ -362,7 +364,10 @@ def check_version(version: str) -> None:
 
 
 def _tls(target: Target) -> dict[str, Any]:
-    """TLS arguments of the driver: the server is verified as soon as an authority is named or that is asked for."""
+    """The driver's arguments for TLS. With `ssl_ca`, the server is verified unless the URL turns that off.
+
+    Raises ConfigError for a bad option, DatabaseUnavailable for an unusable file.
+    """
     options = target.options
     if unknown := set(options) - {"unix_socket", "tls", *_TLS}:
         raise ConfigError(
@@ -386,7 +391,7 @@ def _tls(target: Target) -> dict[str, Any]:
             f"{target.label}: the files for TLS cannot be used: {error.strerror or error}",
             "check ssl_ca, ssl_cert and ssl_key; give absolute paths",
         ) from None
-    # As the driver has it: the certificates that MySQL makes for itself are not strictly right.
+    # As in the driver: the certificates that MySQL generates do not pass the strict checks.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.check_hostname = identity
     context.verify_mode = ssl.CERT_REQUIRED if verified else ssl.CERT_NONE
@@ -394,7 +399,7 @@ def _tls(target: Target) -> dict[str, Any]:
 
 
 def _flag(options: Mapping[str, str], name: str, default: bool) -> bool:
-    """A truth value; one that is misspelt must not turn a check off."""
+    """The value of a boolean option. Raises ConfigError for a bad value, because a typo must not turn a check off."""
     text = options.get(name)
     if text is None:
         return default
@@ -404,6 +409,6 @@ def _flag(options: Mapping[str, str], name: str, default: bool) -> bool:
 
 
 def _number(error: Exception) -> int | None:
-    """The number of an error of the driver's."""
+    """The number of an error that the driver raised; None: the error has none."""
     of_driver = type(error).__module__ == "pymysql.err" and error.args and isinstance(error.args[0], int)
     return error.args[0] if of_driver else None

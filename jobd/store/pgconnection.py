@@ -1,7 +1,7 @@
-"""A connection to PostgreSQL each of whose calls ends, also when the server or the way there is lost.
+"""A connection to PostgreSQL whose calls all end, even if the server or the network fails.
 
-The server's own statement_timeout ends no COMMIT that waits for a standby, and nothing at all when the server is frozen
-or its answer is lost. (tcp_user_timeout sees only what the other machine's kernel has not received.)
+The server's statement_timeout does not end a COMMIT that waits for a standby, and it has no effect if the server is
+frozen or its answer is lost. (tcp_user_timeout covers only data that the other machine's kernel has not received.)
 """
 
 import time
@@ -10,20 +10,20 @@ from typing import Any
 
 import psycopg
 
-DEADLINE = 12.0  # seconds for a call: more than the server gives itself, so that its own words are heard first
+DEADLINE = 12.0  # seconds for a call: longer than the server's own deadline, so that its error arrives first
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection whose calls raise OperationalError after DEADLINE. It is of no more use then."""
+    """A connection whose calls raise OperationalError after DEADLINE. It cannot be used after that."""
 
     def wait(self, gen: Any, *interval: Any, **keywords: Any) -> Any:
         return super().wait(_ended(gen), *interval, **keywords)
 
 
 def _ended(call: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """`call`, which psycopg resumes ten times a second while nothing comes, until the deadline.
+    """`call` with a deadline. psycopg resumes it ten times a second while no answer arrives.
 
-    (The parameter `timeout` of psycopg's own wait is not in all its versions.)
+    (Not all versions of psycopg have the parameter `timeout` of its own wait.)
     """
     give_up = time.monotonic() + DEADLINE
     try:

@@ -1,7 +1,7 @@
-"""PostgreSQL, through psycopg 3: how to get in, what is said differently, and what errors mean.
+"""PostgreSQL, through psycopg 3: connecting, statements that differ, and the meaning of errors.
 
-Each transaction brings its own settings and nothing is kept in the session (no prepared statement, no SET, no lock), so
-it does not matter whether a pooler gives each transaction another session: pgbouncer with pool_mode = transaction does.
+Each transaction has its own settings, and the session keeps nothing (no prepared statement, no SET, no lock). So a
+pooler may give each transaction another session, as pgbouncer with pool_mode = transaction does.
 """
 
 import json
@@ -26,25 +26,26 @@ from jobd.store.dialect import (
 from jobd.store.url import Target
 
 MAX_ROWS = 2_000  # in one statement
-DEADLINE = 10  # seconds for a statement, as the server sees it; the client's own is in jobd.store.pgconnection
-LOCK_WAIT = 5  # seconds for a row that another transaction holds
-IDLE = 4  # seconds that a transaction may stand still: a frozen node must not hold its locks until it is found dead
+DEADLINE = 10  # seconds for a statement, set on the server; the client's own deadline is in jobd.store.pgconnection
+LOCK_WAIT = 5  # seconds to wait for a row that another transaction has locked
+IDLE = 4  # seconds between statements of a transaction: a frozen node loses its locks before others find it dead
 _SETTINGS = (
     f"SET LOCAL statement_timeout = '{DEADLINE}s'; SET LOCAL lock_timeout = '{LOCK_WAIT}s';"
     f" SET LOCAL idle_in_transaction_session_timeout = '{IDLE}s'; SET LOCAL datestyle = 'ISO'"
 )
-# What an SQLSTATE means: the first of these that it begins with.
+# The meaning of an SQLSTATE: the first entry with a prefix of it applies.
 _MEANINGS = (
-    # statement completion unknown; connection; the server ends sessions, or those that stand still; protocol
+    # statement completion unknown; connection or protocol; the server closes all sessions; timeout of an idle session,
+    # an idle transaction or a transaction
     (CONNECTION_LOST, ("40003", "08", "57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04")),
-    # conflict; lock timeout; another has added the same key meanwhile
+    # serialization failure or deadlock; lock timeout; duplicate key
     (CONFLICT, ("40", "55P03", "23505")),
-    (TABLES_ALTERED, ("42P01", "42703")),  # no such table, no such column; a lost search_path shows so too
-    # read-only, or in no transaction that it should be in; not allowed; no such schema; a prepared statement or cursor
-    # that is not known, known already, or of another table; a standby
+    (TABLES_ALTERED, ("42P01", "42703")),  # unknown table, unknown column; also a lost search_path
+    # read-only or the wrong transaction state; access denied; unknown schema; a prepared statement or cursor that is
+    # unknown, exists already, or no longer fits its table; a standby
     (BAD_SESSION, ("25", "28", "42501", "3F", "26", "34", "42P03", "42P05", "0A000")),
-    # resources; not in the state for it; ended by a person or the deadline; the operating system; configuration;
-    # the database is gone; a bug or a damaged file in the server
+    # no resources; object not in the required state; killed, or the deadline; operating system; configuration;
+    # unknown database; a bug of the server or a damaged file
     (UNAVAILABLE, ("53", "55", "57", "58", "F0", "3D", "XX")),
 )
 
@@ -81,7 +82,7 @@ class Postgresql(Dialect):
         connection = None
         try:
             connection = Connection.connect(**given, autocommit=True, prepare_threshold=None)
-            # As text: a datetime holds neither 'infinity' nor a year before Christ, and one such row would hide all.
+            # As text: a datetime cannot hold 'infinity' or a year BC, and one such row would make all unreadable.
             connection.adapters.register_loader("timestamp", psycopg.types.string.TextLoader)
             if connection.info.server_version < 140000:
                 raise ConfigError(
@@ -95,14 +96,14 @@ class Postgresql(Dialect):
                     f"create one with: createdb --encoding UTF8 --template template0 {target.database}",
                 )
             return connection
-        except (psycopg.Error, OSError, UnicodeError) as error:  # a host name may be none in any encoding
+        except (psycopg.Error, OSError, UnicodeError) as error:  # UnicodeError: the host name cannot be encoded
             if connection is not None:
                 connection.close()
             raise DatabaseUnavailable(*self.explain(error, target)) from None
 
     def classify(self, error: Exception) -> str | None:
         state = getattr(error, "sqlstate", None)
-        if not state:  # not the server has said so
+        if not state:  # the driver's own error, not the server's
             return CONNECTION_LOST if type(error).__name__ in ("OperationalError", "InterfaceError") else None
         return next((meaning for meaning, begins in _MEANINGS if state.startswith(begins)), STATEMENT_REFUSED)
 
@@ -139,8 +140,8 @@ class Postgresql(Dialect):
         return [list(ids)]
 
     def writes(self, into: Upsert, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
-        # One parameter for all rows: psycopg parses a statement of thousands of placeholders anew each time, which
-        # takes longer than all else of a write.
+        # One parameter for all rows: psycopg parses a statement with thousands of placeholders on each call, which
+        # took longer than the rest of a write.
         table, columns = into.table, into.columns
         names, end = quoted_list(columns), on_conflict(into)
         for start in range(0, len(rows), MAX_ROWS):

@@ -1,7 +1,7 @@
-"""SQLite: how to get in, what is said differently, and what its errors mean.
+"""SQLite: connecting, statements that differ, and the meaning of errors.
 
-WAL with synchronous=FULL: an acknowledged change survives a power cut. Write transactions begin with BEGIN IMMEDIATE:
-one that reads first and wants to write later would be refused at once when another has written in between.
+With WAL and synchronous=FULL, an acknowledged change survives a power cut. Write transactions begin with BEGIN
+IMMEDIATE: a transaction that reads first and writes later fails at once if another one has written in between.
 """
 
 import os
@@ -31,12 +31,12 @@ from jobd.store.dialect import (
 from jobd.store.url import Target
 
 Row = TypeVar("Row")
-BUSY_SECONDS = 5.0
-# Text as a foreign program may have left it: SQLite takes any bytes, and one such row must hide no other.
+BUSY_SECONDS = 5.0  # to wait for the lock of another process
+# SQLite stores any bytes as text. A row of another program that is not UTF-8 must not make other rows unreadable.
 _text = methodcaller("decode", "utf-8", "replace")
 _MEANINGS = {
     CONFLICT: (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL),
-    BAD_SESSION: (sqlite3.SQLITE_READONLY,),  # what was opened when the file could only be read stays so
+    BAD_SESSION: (sqlite3.SQLITE_READONLY,),  # a connection opened while the file was read-only stays read-only
     UNAVAILABLE: (
         *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB),
         *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_NOMEM),
@@ -55,7 +55,7 @@ class Sqlite(Dialect):
     for_update = ""
     skip_locked = ""
     placeholder = "?"
-    _file: tuple[int, int] | None = None  # device and inode of what was first opened
+    _file: tuple[int, int] | None = None  # device and inode of the file that was opened first
 
     def connect(self, target: Target, create: bool, read_only: bool = False) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < (3, 37):
@@ -85,7 +85,7 @@ class Sqlite(Dialect):
             raise DatabaseUnavailable(*self.explain(error, target)) from None
 
     def check_place(self, target: Target) -> None:
-        # A file that was moved or deleted goes on being written, unseen by everybody else.
+        # SQLite continues to write to a file that was moved or deleted, where no other process sees the changes.
         try:
             status = os.stat(target.path)
         except OSError as error:
@@ -105,7 +105,7 @@ class Sqlite(Dialect):
                 (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
                 break
             except sqlite3.OperationalError as error:
-                # Several processes that open a new file at once: the switch ignores the busy timeout.
+                # The switch ignores the busy timeout, so it fails if several processes open a new file together.
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)  # noqa: TID251 - in the keeper's thread
@@ -124,7 +124,7 @@ class Sqlite(Dialect):
             if not os.path.isdir(folder):
                 raise DatabaseUnavailable(f"the folder {folder} does not exist", "create it, or change `database`")
             try:
-                # Made by hand, so that nobody else can read it whatever the umask.
+                # Created here, not by SQLite, so that no other user can read it with any umask.
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
             except FileExistsError:
                 pass
@@ -170,15 +170,15 @@ class Sqlite(Dialect):
         return [str(list(ids))]
 
     def all_rows(self, session: Executor, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        # Python's driver lets go of the interpreter's lock for each row, and has to get it back from the other thread:
-        # under load that took longer than all else of a read. So all rows come as one.
-        import json  # here, because a list of jobs does without
+        # Python's driver releases the GIL for each row and must take it back from the other thread. Under load this
+        # took longer than the rest of a read, so all rows come as one.
+        import json  # here, because `jobd list` does not need it
 
         columns, source = split_select(sql)
         try:
             ((text,),) = session.rows(f"SELECT json_group_array(json_array({columns})) FROM {source}", parameters)
         except sqlite3.OperationalError as error:
-            if "BLOB" not in str(error):  # somebody has put bytes where text or a number belongs
+            if "BLOB" not in str(error):  # "BLOB": another program has stored bytes instead of text or a number
                 raise
             return session.rows(sql, parameters)
         return list(map(tuple, json.loads(text)))
@@ -189,7 +189,7 @@ class Sqlite(Dialect):
         import json
 
         cursor.execute(
-            # served by the index schedule_claim; one row, as in all_rows
+            # served by the index schedule_claim; one row, for the reason given in all_rows
             "SELECT json_group_array(job_id) FROM (SELECT job_id FROM schedule"
             f" WHERE node_id = 0 AND pool = ? AND priority = ? AND ready_time <= ?{but} ORDER BY ready_time LIMIT ?)",
             (pool, priority, until, limit),
@@ -216,10 +216,10 @@ class Sqlite(Dialect):
 
 
 def _groups(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """`rows`, by 100, 10 or 1, for a statement each.
+    """`rows` in groups of 100, 10 or 1, one for each statement.
 
-    Preparing a large statement takes longer than running it, so only three sizes, which stay prepared; and not row by
-    row, because each statement lets go of the interpreter's lock and has to get it back.
+    It takes longer to prepare a large statement than to run it, so there are only three sizes, which stay prepared.
+    Single rows would be slow, because each statement releases the GIL and must take it again.
     """
     start = 0
     for size in (100, 10, 1):
@@ -245,7 +245,7 @@ def _stamp(count: int) -> str:
 
 
 def _file_system(folder: str) -> str:
-    """The type of the file system that `folder` lies on."""
+    """The type of the file system of `folder`; "" if it is not known."""
     best, kind = "", ""
     try:
         with open("/proc/self/mounts") as mounts:
