@@ -23,7 +23,7 @@ def prctl(option: int, argument: object = 0) -> int:
 
 
 def io_priority() -> int:
-    """The I/O priority (class and level) of this process; 0 on machines whose system call number is not known here."""
+    """The I/O priority (class and level) of this process; 0 on architectures whose system call number is unknown."""
     return _libc.syscall(_SYS_IOPRIO_GET, 1, 0) if _SYS_IOPRIO_GET else 0
 
 
@@ -93,7 +93,7 @@ def _descendants() -> set[int]:
 
 
 def has_children() -> bool:
-    """Reap the children that have ended; whether any child is left."""
+    """Reap the children that have ended; True if any child is left."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -103,16 +103,16 @@ def has_children() -> bool:
 
 
 def await_children(seconds: float) -> None:
-    """Wait until no child is left, for at most this time."""
+    """Reap children until none is left, for at most `seconds`."""
     deadline = time.monotonic() + seconds
     while has_children() and time.monotonic() < deadline:
         time.sleep(0.005)  # noqa: TID251 - not in the daemon
 
 
 def kill_descendants(seconds: float, spared: int = 0) -> bool:
-    """Kill and reap every descendant; whether that was done in time. Orphans become children of this process.
+    """Kill and reap every descendant except the child `spared`; False if `seconds` were not enough.
 
-    The child `spared` is not killed.
+    The caller must be a child subreaper: so orphans become its children and are killed too.
     """
     deadline = time.monotonic() + seconds
     while has_children():

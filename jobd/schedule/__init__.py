@@ -1,7 +1,7 @@
-"""What a job's `interval` means: `parse` turns the string into a Schedule, a pure value.
+"""The meaning of a job's `interval`: `parse` turns the string into a Schedule, a pure value.
 
-A kind of schedule is a file here and a line in `_kind`. Each is imported when a string asks for it: most commands
-never do, and some need time zones or cronsim.
+Each kind of schedule has a file here and an entry in `_kind`. It is imported when a string needs it, because most
+commands need none, and some kinds import time zones or cronsim.
 """
 
 from collections.abc import Callable
@@ -11,16 +11,13 @@ from jobd.schedule.base import COUNT_LIMIT, SEPARATOR, Flaw, Schedule, ScheduleE
 
 __all__ = ["COUNT_LIMIT", "Schedule", "ScheduleError", "forget_rules", "is_at_start", "load_kinds", "parse"]
 
-MAX_LENGTH = 255
+MAX_LENGTH = 255  # characters: the width of the column `interval`
 
 
 def parse(interval: str | None, runonce: bool, zone: str, name: str = "") -> Schedule:
-    """The meaning of the interval of the job called `name`; `zone` is used where the string names none.
-
-    Raises ScheduleError.
-    """
+    """The schedule of the job called `name`; `zone` applies where the string names none. Raises ScheduleError."""
     if interval is not None:
-        # The name is for the H of a cron expression, which has blanks: `1h` is one schedule, whoever has it.
+        # Only the H of a cron expression, which has blanks, depends on the name. All jobs with `1h` share a schedule.
         return _parse(interval, zone, name if "H" in interval.upper() and not interval.isalnum() else "")
     if runonce:
         return _once()
@@ -28,12 +25,12 @@ def parse(interval: str | None, runonce: bool, zone: str, name: str = "") -> Sch
 
 
 def load_kinds() -> None:
-    """Load what reads each kind of schedule, for a daemon that may lack the descriptors for it later."""
+    """Import all kinds of schedules now, for a daemon that may have no free descriptor later."""
     from jobd.schedule import after, at, calendar, cron, days, every, once, reboot, union  # noqa: F401
 
 
 def forget_rules() -> None:
-    """Read the rules of time zones again: they may be newer ones."""
+    """Discard the cached rules of time zones and the schedules with them, because newer rules may be installed."""
     from jobd.schedule import zone
 
     zone.forget_rules()
@@ -41,7 +38,7 @@ def forget_rules() -> None:
 
 
 def is_at_start(interval: str | None) -> bool:
-    """Whether a job of this interval is due at the start of a daemon. Quicker than to parse it."""
+    """Whether a job with this interval is due at the start of a daemon. Faster than `parse`."""
     if interval is None or "@reboot" not in interval.lower():
         return False
     return any(piece.split()[-1:] and piece.split()[-1].lower() == "@reboot" for piece in interval.split(SEPARATOR))
@@ -79,8 +76,8 @@ def _parse(interval: str, zone: str, name: str) -> Schedule:
 
 
 def _part(text: str, zone: str, name: str) -> Schedule:
-    """One schedule, with its zone. Raises Flaw, its position counted from the beginning of `text`."""
-    rest = text.lstrip()  # always the end of `text`, so that its length tells where it stands
+    """One schedule, with its zone. Raises Flaw, with a position in `text`."""
+    rest = text.lstrip()  # always a suffix of `text`, so its length gives its position
     try:
         word = rest.partition("=")[0]
         if word != "TZ" and word.upper() in ("TZ", "CRON_TZ", "TIMEZONE"):
@@ -105,7 +102,7 @@ def _blanks(text: str) -> int:
 
 
 def _kind(text: str, name: str) -> tuple[Callable[[str, str], Schedule], str]:
-    """The parser of the kind of schedule that `text` is, and the part of `text` that it reads."""
+    """The parser for the kind of schedule in `text`, and the part of `text` that it reads."""
     head, _, rest = text.partition(" ")
     word, rest = head.lower(), rest.lstrip()
     if word == "after":

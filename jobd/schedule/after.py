@@ -1,4 +1,4 @@
-"""`after 10s`: at once, then so long after each run has finished."""
+"""`after 10s`: due at once, then 10 seconds after the end of each run."""
 
 from jobd.schedule.base import Schedule, in_time
 from jobd.schedule.duration import format_duration
@@ -6,7 +6,7 @@ from jobd.schedule.every import parse_period
 
 
 class After(Schedule):
-    """Due `delay` microseconds after the end of the run before. While that has not ended, nothing falls due."""
+    """Due `delay` µs after the end of the previous run. No due time occurs during a run."""
 
     __slots__ = ("delay",)
     at_once = True

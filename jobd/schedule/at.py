@@ -1,6 +1,6 @@
-"""`at 2026-12-24T18:00:00+01:00`: once, then. Without an offset the time is one of the schedule's zone.
+"""`at 2026-12-24T18:00:00+01:00`: due once. A time without an offset is a clock time in the schedule's zone.
 
-A time that the clocks skip means the moment right after the gap; of one that comes twice the first is meant.
+A clock time that the clocks skip means the first moment after the gap. One that comes twice means the first time.
 """
 
 import re
@@ -28,7 +28,7 @@ class At(Schedule):
         super().__init__(f"at {iso(moment)}")
         self.moment = moment
         self.zone = zone
-        self.local = local  # it was given as what the clocks of `zone` show
+        self.local = local  # it was given as a clock time in `zone`
 
     def first(self, now: int) -> int | None:
         return self.moment
@@ -56,7 +56,7 @@ def parse_at(text: str, zone: str) -> At:
     try:
         value = datetime.fromisoformat(text)
     except ValueError as error:
-        # Python's message begins with the part that is wrong: "day is out of range for month".
+        # Python's message begins with the name of the wrong part: "day is out of range for month".
         part = next((name for name in form.groupdict() if str(error).startswith(name)), "offset")
         raise Flaw(f"there is no such time: {part} {form[part]!r}", max(0, form.start(part)), _ALLOWED) from None
     moment = moment_of(value, place) if value.tzinfo is None else from_datetime(value)

@@ -1,4 +1,4 @@
-"""What every kind of schedule is: an immutable value that answers "the first due time after t". No clock, no I/O."""
+"""The base class of schedules: immutable values that compute the first due time after a moment. No clock, no I/O."""
 
 from collections import deque
 from typing import NamedTuple
@@ -6,14 +6,14 @@ from typing import NamedTuple
 from jobd.clock import LATEST, MINUTE
 from jobd.errors import BadValue
 
-COUNT_LIMIT = 10_000
-# Names of the zone database that are no zones of their own: folders of copies, what this machine says, a placeholder.
+COUNT_LIMIT = 10_000  # due times: limits the duration of a count that looks at each of them
+# Names in the zone database that are not separate zones: folders of copies, this machine's zone, a placeholder.
 NO_ZONES = ("right", "posix", "posixrules", "localtime", "Factory")
 SEPARATOR = ";"  # between the schedules of one job
 
 
 class Flaw(BadValue):
-    """What is wrong with one piece of a schedule string; `position` (from 0) is where in that piece."""
+    """An error in one part of a schedule string; `position` (from 0) is relative to the start of that part."""
 
     def __init__(self, message: str, position: int = 0, hint: str = "") -> None:
         super().__init__(message, hint)
@@ -21,7 +21,7 @@ class Flaw(BadValue):
 
 
 class ScheduleError(BadValue):
-    """A schedule string that makes no sense: what is wrong, at which `position` (from 0), and what is allowed there."""
+    """An invalid schedule string: the problem, its `position` (from 0), and a hint about the allowed values."""
 
     def __init__(self, message: str, text: str, position: int = 0, hint: str = "") -> None:
         shown = ascii(text) if len(text) <= 80 else ascii(text[:77]) + "..."
@@ -38,28 +38,28 @@ class ScheduleError(BadValue):
 
 
 def in_time(due: int) -> int | None:
-    """`due`, unless it lies beyond all calendars."""
+    """`due`, or None if it is later than the last supported moment."""
     return due if due <= LATEST else None
 
 
 class Moved(NamedTuple):
-    """A due time by the clocks of another zone, and how many others the change to them has skipped."""
+    """A due time after a change of its zone, and the number of due times that the change has skipped."""
 
     due: int | None
     skipped: int = 0
 
 
 class Schedule:
-    """The meaning of an interval. Moments and durations are microseconds (see jobd.clock).
+    """The meaning of an interval. Moments and durations are µs (see jobd.clock).
 
-    `text` is the canonical string: parsed again, whatever the default zone, it means the same.
+    `text` is the canonical string. It means the same with any default zone.
     """
 
     __slots__ = ("text",)
     at_once = False  # the first due time is the moment of planning
-    aligned = False  # due times lie on a grid from the first one
+    aligned = False  # due times form a grid that starts at the first one
     from_finish = False  # the next due time is counted from the end of the run
-    on_event = False  # no clock makes it due: the start of a daemon does, or the end of other runs
+    on_event = False  # an event makes it due, not a clock: the start of a daemon, or the end of other runs
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -76,7 +76,7 @@ class Schedule:
         raise NotImplementedError
 
     def count(self, after: int, until: int, anchor: int) -> int:
-        """How many due times lie in (after, until]; where they must be counted one by one, COUNT_LIMIT at most."""
+        """The number of due times in (after, until]. Counting one by one stops at COUNT_LIMIT."""
         found = 0
         moment = self.after(after, anchor)
         while moment is not None and moment <= until and found < COUNT_LIMIT:
@@ -85,7 +85,7 @@ class Schedule:
         return found
 
     def newest(self, after: int, until: int, anchor: int, most: int) -> int:
-        """The oldest of the newest `most` due times in (after, until], of which there are as many at least."""
+        """The earliest of the last `most` due times in (after, until], which must contain that many."""
         span = MINUTE
         while True:
             start, found = max(after, until - span), deque[int](maxlen=most)
@@ -102,17 +102,17 @@ class Schedule:
         return frozenset()
 
     def moved(self, due: int, was: "Schedule", now: int, anchor: int) -> Moved:
-        """What becomes of the due time in hand when its zone, or the zone's rules, have changed.
+        """The current due time after a change of its zone, or of the zone's rules. It may be in the past.
 
-        `was` is the same schedule in the zone that `due` was computed in; where that zone is the present one, or not
-        known, its rules have changed. The due time may come to lie in the past.
+        `was` is the same schedule in the zone in which `due` was computed. If that is the present zone, or is not
+        known, the zone's rules have changed.
         """
         return Moved(due)
 
     def describe(self) -> str:
-        """What it means, in English, on one line."""
+        """A description in English, on one line."""
         raise NotImplementedError
 
     def notes(self, since: int, until: int) -> list[str]:
-        """What a person may not expect of its due times between two moments: a sentence each."""
+        """Sentences about due times between two moments that a user may not expect."""
         return []

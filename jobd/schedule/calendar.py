@@ -1,8 +1,8 @@
-"""`calendar Mon..Fri *-*-* 09:00`: systemd's calendar expressions, as systemd.time(7) has them, with systemd's rule.
+"""`calendar Mon..Fri *-*-* 09:00`: systemd's calendar expressions, as systemd.time(7) describes them.
 
-The library oncalendar knows the grammar and the search among clock times. Its zone handling is not used, so that all
-kinds of schedules walk between clocks and moments in one way (jobd.schedule.zone). Unlike cron, and as systemd does:
-a time that the clocks skip is not due at all, and one that they show twice is due once, the first time.
+The library oncalendar parses them and searches clock times. Its handling of zones is not used, so that all kinds of
+schedules convert between clock times and moments in the same way (jobd.schedule.zone). As in systemd, and unlike cron,
+a time that the clocks skip is not due, and a time that comes twice is due once, the first time.
 """
 
 import re
@@ -26,7 +26,7 @@ from jobd.schedule.zone import (
 )
 
 _ALLOWED = "write it as systemd does: Mon..Fri *-*-* 09:00:00, *-*-1 12:00, *:0/15, daily"
-_ZONE = re.compile(r"[A-Za-z_]+/[A-Za-z0-9_+/-]+")  # also of a zone that does not exist
+_ZONE = re.compile(r"[A-Za-z_]+/[A-Za-z0-9_+/-]+")  # also matches a zone that does not exist
 _SYNONYMS = dict.fromkeys(("biannually", "bi-annually", "semi-annually"), "semiannually") | {"anually": "annually"}
 
 
@@ -69,13 +69,13 @@ class CalendarTimes(Schedule):
 
     def _match(self, clock: datetime) -> datetime:
         """The first matching clock time after `clock`, both naive."""
-        search = copy(self._rule)  # a search moves on; the schedule is shared
+        search = copy(self._rule)  # a search changes the rule, and schedules are shared
         search.dt = clock.replace(microsecond=0)
         return next(search)
 
 
 def parse_calendar(text: str, zone: str) -> CalendarTimes:
-    """The schedule of a calendar expression; a zone at its end counts before `zone`. Raises Flaw."""
+    """The schedule of a calendar expression; a zone at its end takes precedence over `zone`. Raises Flaw."""
     if not text:
         raise Flaw("the calendar expression is missing", 0, _ALLOWED)
     front, _, last = text.rpartition(" ")
@@ -83,7 +83,7 @@ def parse_calendar(text: str, zone: str) -> CalendarTimes:
         zone, text = last, front.rstrip()
     place = find_zone(zone)
     try:
-        rule = BaseIterator(_SYNONYMS.get(text.lower(), text), datetime(1970, 1, 1))  # noqa: DTZ001  clock time, of no zone
+        rule = BaseIterator(_SYNONYMS.get(text.lower(), text), datetime(1970, 1, 1))  # noqa: DTZ001  a naive clock time
         next(copy(rule))
     except OnCalendarError as error:
         raise Flaw(str(error).lower(), _position(text, str(error)), _hint(text)) from None
@@ -93,7 +93,7 @@ def parse_calendar(text: str, zone: str) -> CalendarTimes:
 
 
 def _hint(text: str) -> str:
-    """What to write instead."""
+    """A correction to suggest."""
     last = text.rpartition(" ")[2]
     if re.search(r"[0-9/]\.[0-9]", text):
         return "whole seconds only; a shorter interval is written like 500ms"
@@ -107,7 +107,7 @@ def _hint(text: str) -> str:
 
 
 def _position(text: str, message: str) -> int:
-    """Where the part of `text` stands that the library's message names."""
+    """The position in `text` of the part that the library's message names."""
     words = list(re.finditer("[^ ]+", text))
     if message.endswith(("hour", "minute", "second", "time")):
         return words[-1].start()

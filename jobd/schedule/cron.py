@@ -1,14 +1,15 @@
 """Cron expressions: five fields, or six with seconds first; names, ranges, steps, lists, `L`, `LW`, `#`; `@daily`.
 
-`H` is Jenkins's: a value that depends on the job's name, so that many jobs do not all begin together.
+`H` is from Jenkins: a value derived from the job's name, so that many jobs do not all start together.
 
-cronsim knows the grammar, Debian's rule for the two day fields (alternatives, unless one of them begins with `*`) and
-the search among plain clock times. The zone is ours, for cronsim 2.8 steps by whole hours and so misses due times where
-the clocks change by half an hour or at midnight (Lord Howe, São Paulo), and treats six fields unlike five:
+cronsim parses the fields, applies Debian's rule for the two day fields (alternatives, unless one of them begins with
+`*`) and searches naive clock times. Zones are handled here, because cronsim 2.8 steps by whole hours. So it misses due
+times where the clocks change by half an hour or at midnight (Lord Howe, São Paulo). It also treats six fields
+differently from five. The rule here:
 
-    neither minute nor hour begins with `*`   a fixed time: skipped by the clocks, it is due right after the gap;
-                                              shown twice, it is due once, the first time
-    otherwise                                 follows the clocks: what they skip is not due, what they repeat is again
+    neither minute nor hour begins with `*`   a fixed time: if the clocks skip it, it is due right after the gap;
+                                              if it comes twice, it is due once, the first time
+    otherwise                                 follows the clocks: a skipped time is not due, a repeated one is due twice
 """
 
 import re
@@ -34,7 +35,7 @@ _DAYS = {name: number for number, name in enumerate(SYMBOLIC_DAYS)}
 
 
 class _Field(NamedTuple):
-    """What one field may hold: values, by number or name, and sometimes `special` items (upper case)."""
+    """The values that a field allows: numbers, names, and in some fields `special` items (upper case)."""
 
     name: str
     least: int
@@ -45,7 +46,7 @@ class _Field(NamedTuple):
 
     @property
     def most(self) -> int:
-        """The greatest value that no other means too."""
+        """The greatest value, not counting 7 for Sunday, which is also 0."""
         return SUNDAY - 1 if self.names is _DAYS else self.greatest
 
 
@@ -59,9 +60,9 @@ _FIELDS = (
 )
 _ITEM = re.compile(r"(?:\*|([0-9]{1,4}|[A-Z]{3})(?:-([0-9]{1,4}|[A-Z]{3}))?)(?:/([0-9]{1,4}))?\Z")
 _HASHED = re.compile(r"H(?:\(([0-9]{1,2})-([0-9]{1,2})\))?(?:/([0-9]{1,4}))?\Z", re.IGNORECASE)
-_HASHED_MOST = {"day of month": 28, "day of week": 6}  # every month has so many days; 0 and 7 are one day
+_HASHED_MOST = {"day of month": 28, "day of week": 6}  # every month has 28 days; 0 and 7 are the same day
 _ONE_DAY = timedelta(days=1)
-_WINDOW = 2 * DAY  # no zone has changed its clocks twice, or by so much, within two days
+_WINDOW = 2 * DAY  # no zone has changed its clocks twice within two days, or by that much
 
 
 class Cron(Schedule):
@@ -91,12 +92,12 @@ class Cron(Schedule):
         return frozenset((self.zone.key,))
 
     def moved(self, due: int, was: Schedule, now: int, anchor: int) -> Moved:
-        if not self._fixed:  # it follows the real hours
+        if not self._fixed:  # it follows the clocks, so the next match in the new zone applies
             return Moved(due if due <= now else self.after(now, now))
         return moved_clock(self, due, was.zone if isinstance(was, Cron) else self.zone, self.zone, now, late=True)
 
     def count(self, after: int, until: int, anchor: int) -> int:
-        """By whole days; those about which the clocks change are counted one by one."""
+        """Counted by whole days. Near a change of the clocks, due times are counted one by one."""
         if until - after <= DAY or until > LATEST:
             return super().count(after, until, anchor)
         day, last = (clock_time(moment, self.zone).date() for moment in (after, until))
@@ -112,7 +113,7 @@ class Cron(Schedule):
         return total
 
     def _in_day(self, since: int) -> int:
-        """How many of the day's times lie no later than `since` its beginning; none, if that is before it."""
+        """The number of due times in a matching day up to `since` (µs after its start); 0 if that is negative."""
         if since < 0:
             return 0
         minutes, second = divmod(since // SECOND, 60)
@@ -139,7 +140,7 @@ class Cron(Schedule):
             skipped, twice = "is skipped by the clocks: it is due right after", "comes twice and is due the first time"
         else:
             skipped, twice = "is skipped by the clocks and not due", "comes twice and is due both times"
-        if not hour.startswith("*"):  # what is due every hour is no surprise
+        if not hour.startswith("*"):  # users expect this of an hourly schedule
             found = clock_notes(self._match, self.zone, since, until, skipped, twice)
         if not day.startswith("*") and not weekday.startswith("*"):
             found.insert(0, "day of month and day of week are both given: it is due when either matches")
@@ -147,24 +148,24 @@ class Cron(Schedule):
 
     def _match(self, clock: datetime) -> datetime:
         """The first matching clock time after `clock`, both naive."""
-        search = copy(self._rule)  # a search moves on; the schedule is shared
+        search = copy(self._rule)  # a search changes the rule, and schedules are shared
         search.dt = clock.replace(microsecond=0)
         return next(search)
 
     def _fixed_after(self, moment: int) -> int:
         clock = self._match(clock_time(moment, self.zone))
-        while (due := moment_of(clock, self.zone)) <= moment:  # the clocks show it for the second time
+        while (due := moment_of(clock, self.zone)) <= moment:  # the clocks show it a second time
             clock = self._match(clock)
         return due
 
     def _clock_after(self, moment: int) -> int:
-        """Clock times follow UTC evenly up to the next change of the clocks; from there the search begins again."""
+        """Clock times advance evenly with UTC up to the next change of the clocks, where the search restarts."""
         offset = offset_at(moment, self.zone)
         while True:
             due = from_datetime(self._match(to_datetime(moment + offset).replace(tzinfo=None))) - offset
             end = min(due, moment + _WINDOW)
             if (later := offset_at(end, self.zone)) != offset:
-                # One second earlier, for the moment of the change itself may be due.
+                # One second earlier, because the moment of the change itself may be due.
                 moment, offset = change_between(moment, end, self.zone) - SECOND, later
             elif end == due:
                 return due
@@ -174,7 +175,7 @@ class Cron(Schedule):
 
 
 def parse_cron(text: str, zone: str, name: str = "") -> Cron:
-    """The schedule of a cron expression or of its alias; `name` decides what an `H` in it stands for. Raises Flaw."""
+    """The schedule of a cron expression or alias; the values of `H` are derived from `name`. Raises Flaw."""
     place = find_zone(zone)
     if text.startswith("@"):
         if text.lower() not in ALIASES:
@@ -187,8 +188,8 @@ def parse_cron(text: str, zone: str, name: str = "") -> Cron:
         _field(word.group(), word.start(), field, name) for word, field in zip(words, fields, strict=True)
     )
     try:
-        rule = CronSim(expression, datetime(2026, 1, 1))  # noqa: DTZ001  clock time, of no zone
-        if "#" in expression or not expression.split()[-3].startswith("*"):  # a day that may never come
+        rule = CronSim(expression, datetime(2026, 1, 1))  # noqa: DTZ001  a naive clock time
+        if "#" in expression or not expression.split()[-3].startswith("*"):  # the day may not exist
             next(copy(rule))
     except (CronSimError, StopIteration):
         raise Flaw("there is no such day", words[-3].start(), "it would never be due") from None
@@ -196,7 +197,7 @@ def parse_cron(text: str, zone: str, name: str = "") -> Cron:
 
 
 def _field(word: str, position: int, field: _Field, name: str) -> str:
-    """One field as cronsim takes it. Raises Flaw at the item that is wrong."""
+    """One field in cronsim's form. Raises Flaw with the position of the wrong item."""
     items = []
     for item in word.split(","):
         hashed = _HASHED.match(item)
@@ -217,7 +218,7 @@ def _item(text: str, position: int, field: _Field) -> str:
     low, high = (_value(word, field) if word else field.least for word in (first, last or first))
     if low is None or high is None or (step is not None and int(step) == 0):
         raise _bad(text, position, field)
-    if field.names is _DAYS and low > high:  # Sunday ends a week as well as it begins one
+    if field.names is _DAYS and low > high:  # Sunday is both 0 and 7
         low, high = (0, high) if low == SUNDAY else (low, high or SUNDAY)
     if low > high:
         allowed = f"allowed: {field.allowed}; write {_two_ranges(first, last, step, field)}"
@@ -226,12 +227,12 @@ def _item(text: str, position: int, field: _Field) -> str:
         _check_step(text, position, field, low, int(step))
     if last is None:
         return upper
-    # cronsim reads a range of one value with a step, 6-6/2, as 6/2: to the end.
+    # cronsim reads a range of one value with a step, 6-6/2, as 6/2, which extends to the end of the field.
     return str(low) if low == high else f"{low}-{high}" + (f"/{step}" if step else "")
 
 
 def _two_ranges(first: str, last: str, step: str | None, field: _Field) -> str:
-    """What to write for a range that runs over the end of its field."""
+    """A correction for a range that crosses the end of its field."""
     if step is not None:
         return "two ranges"
     least, most = str(field.least), str(field.most)
@@ -242,7 +243,7 @@ def _two_ranges(first: str, last: str, step: str | None, field: _Field) -> str:
 
 
 def _check_step(text: str, position: int, field: _Field, low: int, step: int) -> None:
-    """Raise Flaw for a step that is not smaller than its field: it starts again with each larger unit."""
+    """Raise Flaw for a step that exceeds its field: it restarts with each larger unit, so only one value remains."""
     if step <= field.most - field.least:
         return
     whole = text[:1] in "*Hh" and "(" not in text
@@ -252,7 +253,7 @@ def _check_step(text: str, position: int, field: _Field, low: int, step: int) ->
 
 
 def _spread(form: re.Match[str], position: int, field: _Field, name: str) -> str:
-    """`H`, `H/15`, `H(0-29)`, `H(8-17)/2`: as in Jenkins, a value that is always the same for the job called `name`."""
+    """`H`, `H/15`, `H(0-29)`, `H(8-17)/2`: as in Jenkins, fixed values derived from the job's `name`. Raises Flaw."""
     low, high, step = (int(word) if word else None for word in form.groups())
     if low is None or high is None:
         low, high = field.least, min(field.greatest, _HASHED_MOST.get(field.name, field.greatest))
@@ -278,7 +279,7 @@ def _bad(text: str, position: int, field: _Field) -> Flaw:
 
 
 def _ordinal(form: re.Match[str]) -> str:
-    """`21st` for the `21th` of cronsim's words."""
+    """`21st` instead of cronsim's `21th`."""
     number = form[1]
     ending = "th" if number[-2:-1] == "1" else {"1": "st", "2": "nd", "3": "rd"}.get(number[-1], "th")
     return number + ending

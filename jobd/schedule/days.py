@@ -1,4 +1,4 @@
-"""Days on which a job does not run: holidays, freezes. What falls due then is skipped, or moved to a working day."""
+"""Days on which a job does not run, such as holidays. A due time on them is skipped, or moved to a working day."""
 
 import re
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from jobd.schedule.base import Flaw, Moved, Schedule, in_time
 from jobd.schedule.zone import clock_time, find_zone, moment_of, moved_clock
 
 NEXT = "next"
-MAX_DATES = 1_000  # items of a list
-_MAX_DAYS = 4_000  # looked at from one due time
-_MAX_TIMES = 1_500
+MAX_DATES = 1_000  # items in a list of dates
+_MAX_DAYS = 4_000  # days that are searched from one due time
+_MAX_TIMES = 1_500  # due times that are searched for the next one
 _ALLOWED = "write 2026-12-24, 2026-12-24..2027-01-01, or 12-25 for every year"
 _ONE_DAY = timedelta(days=1)
 
@@ -30,7 +30,7 @@ class Days:
 
 @lru_cache(maxsize=256)
 def parse_days(texts: tuple[str, ...]) -> Days:
-    """The days that the items of a list mean. Raises Flaw."""
+    """The days in a list of dates. Raises Flaw."""
     if len(texts) > MAX_DATES:
         raise Flaw(f"there are {len(texts)} dates", 0, f"at most {MAX_DATES}; write ranges")
     ranges, yearly = [], []
@@ -48,7 +48,7 @@ def parse_days(texts: tuple[str, ...]) -> Days:
 
 
 class Skipping(Schedule):
-    """`inner` without what falls on one of `days` by the clocks of `zone`; `instead` says what becomes of that."""
+    """`inner` without due times on `days`, by the clocks of `zone`. If `instead` is NEXT, they are moved."""
 
     __slots__ = ("aligned", "at_once", "days", "from_finish", "inner", "instead", "on_event", "zone")
 
@@ -98,14 +98,14 @@ class Skipping(Schedule):
         return clock_time(due, self.zone).date() in self.days
 
     def _end_of_block(self, due: int) -> int | None:
-        """The beginning of the first day after `due` that is not one of the days; None: there is none any more."""
+        """The start of the first day after `due` that is not one of `days`; None: the calendar ends before it."""
         day = clock_time(due, self.zone).date()
         for _ in range(_MAX_DAYS):
             if day not in self.days or day.year == MAXYEAR:
                 break
             day += _ONE_DAY
         end = in_time(moment_of(datetime.combine(day, time()), self.zone))
-        return end if end is None or end > due else None  # the calendar ends within the block
+        return end if end is None or end > due else None  # equal or less: the calendar ends within the block
 
     def _works(self, day: date) -> bool:
         return day.weekday() < 5 and day not in self.days
@@ -121,7 +121,7 @@ class Skipping(Schedule):
         return in_time(moment_of(datetime.combine(day, clock.time()), self.zone))
 
     def _moved_after(self, moment: int, anchor: int) -> int | None:
-        """The first due time after `moment`, those among them that have been moved there from days before."""
+        """The first due time after `moment`, including due times that were moved from earlier days."""
         day = clock_time(moment, self.zone).date()
         for _ in range(_MAX_DAYS):
             if self._works(day - _ONE_DAY):
@@ -140,7 +140,7 @@ class Skipping(Schedule):
 
 
 def without(inner: Schedule, texts: tuple[str, ...], zone: str, instead: str) -> Schedule:
-    """`inner` without the days that `texts` name. Raises Flaw."""
+    """`inner` without due times on the dates in `texts`. Raises Flaw."""
     if instead == NEXT and (inner.at_once or inner.from_finish or inner.on_event):
         raise Flaw("only clock times can be moved to the next working day", 0, "give a cron expression, or skip them")
     place = getattr(inner, "zone", None) or find_zone(zone)

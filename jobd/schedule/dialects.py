@@ -1,4 +1,4 @@
-"""Cron as others write it: what of that means something else here, or nothing, and what to write instead."""
+"""Cron expressions of other programs that jobd does not accept, and corrections for them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ _YEAR = re.compile(r"\*|[0-9]{4}([-,/][0-9]+)*")
 
 
 def refuse_dialects(text: str, words: Sequence[re.Match[str]]) -> None:
-    """Raise Flaw for what is no cron expression, as precisely as can be told. `words` are those of `text`."""
+    """Raise Flaw if `text`, split into `words`, is another program's expression or has a wrong number of fields."""
     aws = re.match(r"(cron|rate)\(", text)
     if aws:
         inside = text[aws.end() :].rstrip(")")
@@ -59,7 +59,7 @@ def refuse_dialects(text: str, words: Sequence[re.Match[str]]) -> None:
 
 
 def item_hint(text: str, names: Mapping[str, int]) -> str:
-    """What to write instead of an item of a field that another cron would take; "": no cron does."""
+    """A correction for an item of a field that another cron accepts, or for a long name; "": there is none."""
     upper = text.upper()
     if text == "?":
         return "? is Quartz's: write *, and days of the week by name, which Quartz counts from 1"
@@ -78,7 +78,7 @@ def item_hint(text: str, names: Mapping[str, int]) -> str:
 
 
 def near_alias(text: str) -> str:
-    """What may have been meant by an unknown word that begins with `@`."""
+    """A correction for an unknown word that begins with `@`."""
     from difflib import get_close_matches
 
     if text.lower() in _ELSEWHERE:

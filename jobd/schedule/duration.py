@@ -1,7 +1,7 @@
-"""Durations as people write them: `10s`, `1h30m`, `250ms`, `2d`, or ISO 8601 `PT10S`. Strict: no guessing.
+"""Durations: `10s`, `1h30m`, `250ms`, `2d`, or ISO 8601 `PT10S`. The parser is strict and does not guess.
 
-Whole numbers in ASCII digits, units from the largest to the smallest, each at most once. Months and years have no fixed
-length and are refused, and so is a number without a unit.
+Numbers are whole and in ASCII digits. Units go from the largest to the smallest, each at most once. Months and years
+are refused because they have no fixed length, and so is a number without a unit.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from jobd.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND, WEEK
 from jobd.schedule.base import Flaw
 
 MAX_DURATION = 3_650 * DAY
-MAX_LENGTH = 64
+MAX_LENGTH = 64  # characters
 _UNITS = {"w": WEEK, "d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": MILLISECOND, "us": 1}
 _ISO_DATE = {"W": WEEK, "D": DAY}
 _ISO_TIME = {"H": HOUR, "M": MINUTE, "S": SECOND}
@@ -31,7 +31,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def parse_duration(text: str) -> int:
-    """The microseconds of `text`. Raises Flaw."""
+    """The duration `text` in µs. Raises Flaw."""
     if not text:
         raise Flaw("the duration is empty", 0, _ALLOWED)
     if len(text) > MAX_LENGTH:
@@ -43,7 +43,7 @@ def parse_duration(text: str) -> int:
 
 
 def format_duration(duration: int) -> str:
-    """The canonical string that `parse_duration` reads as `duration`."""
+    """The canonical string of `duration` (µs), which `parse_duration` reads."""
     words = []
     for unit, size in _UNITS.items():
         count, duration = divmod(duration, size)
@@ -61,7 +61,7 @@ def _iso(text: str) -> int:
 
 
 def _sum(text: str, position: int, end: int, units: Mapping[str, int]) -> int:
-    """The sum of the parts of `text` from `position` to `end`; what may still follow becomes less with each part."""
+    """The sum of the parts of `text` from `position` to `end`, in µs. Each unit must be smaller than the one before."""
     total, left = 0, dict(units)
     while position < end:
         number = _leading(_DIGITS, text[position:end])
@@ -86,11 +86,11 @@ def _sum(text: str, position: int, end: int, units: Mapping[str, int]) -> int:
 
 
 def _leading(chars: str, text: str) -> str:
-    """What `text` begins with, as far as it is made of `chars`."""
+    """The longest prefix of `text` that consists of `chars`."""
     return text[: len(text) - len(text.lstrip(chars))]
 
 
 def _unit_for(text: str, left: Mapping[str, int]) -> str:
-    """A lone number means seconds to most people, and the 30 of `1h30` means minutes."""
+    """A correction for a missing unit: most users mean seconds by a lone number, and minutes by the 30 of `1h30`."""
     unit = next(iter(left), None) if text.strip("0123456789") else "s"
     return f"did you mean {text}{unit}?" if unit else _ALLOWED

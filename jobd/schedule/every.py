@@ -1,4 +1,4 @@
-"""`10s`, `every 10s`, `@every 10s`, `PT10S`: at once, then on a grid from the first due time. No drift, for ever."""
+"""`10s`, `every 10s`, `@every 10s`, `PT10S`: due at once, then on a grid from the first due time, without drift."""
 
 from jobd.clock import MILLISECOND
 from jobd.schedule.base import Flaw, Schedule, in_time
@@ -8,7 +8,7 @@ MIN_PERIOD = 10 * MILLISECOND
 
 
 class Every(Schedule):
-    """Due at anchor + k × period, for every whole k: a clock that is set back before the anchor stays on the grid."""
+    """Due at anchor + k × period for every integer k, so a clock that is set back before the anchor keeps the grid."""
 
     __slots__ = ("period",)
     at_once = True
@@ -35,7 +35,7 @@ class Every(Schedule):
 
 
 def parse_period(text: str) -> int:
-    """The period in `text`. Raises Flaw when it is no duration, or too short."""
+    """The period `text` in µs. Raises Flaw if it is not a duration or is too short."""
     period = parse_duration(text)
     if period < MIN_PERIOD:
         raise Flaw(f"{text!a} is shorter than 10 ms", 0, "the shortest interval is 10ms")

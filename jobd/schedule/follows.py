@@ -1,4 +1,4 @@
-"""Due when other jobs have run: no clock makes it due, the ends of their runs do."""
+"""The schedule of a job that runs after other jobs: the ends of their runs make it due, not a clock."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from jobd.schedule.base import Schedule
 
 
 class Follows(Schedule):
-    """Due when each of `jobs` has run since the last time."""
+    """Due when each of `jobs` has succeeded, or ended, since the last due time."""
 
     __slots__ = ("jobs",)
     on_event = True

@@ -1,10 +1,10 @@
-"""No interval and runonce: due at once, and never again."""
+"""No interval, with runonce: due at once, and never again."""
 
 from jobd.schedule.base import Schedule
 
 
 class Once(Schedule):
-    """Due at the moment of planning. It has no string: in the table its interval is NULL."""
+    """Due at the moment of planning. It has no string: its interval in the table is NULL."""
 
     __slots__ = ()
     at_once = True

@@ -1,4 +1,4 @@
-"""`@reboot`: once at each start of a daemon. No clock makes it due; the daemon asks for its run when it starts."""
+"""`@reboot`: once at each start of a daemon. No clock makes it due: the daemon requests the run when it starts."""
 
 from jobd.schedule.base import Schedule
 

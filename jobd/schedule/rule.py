@@ -1,9 +1,9 @@
-"""Zones that have no name: a POSIX rule, as the variable TZ may hold one, is a zone of its own.
+"""Time zones without a name: a POSIX rule, as in the environment variable TZ, is a zone of its own.
 
     CET-1CEST,M3.5.0,M10.5.0/3     std offset [dst [offset] , begin[/time] , end[/time]]
-    <+03>-3                        a name that is not all letters stands in angle brackets
+    <+03>-3                        a name with other characters than letters is in angle brackets
 
-The rule is put into a minimal TZif file of version 3, whose footer it is (RFC 9636), so that zoneinfo reads it.
+zoneinfo reads the rule as the footer of a minimal TZif file of version 3 (RFC 9636).
 """
 
 import io
@@ -19,13 +19,13 @@ _DAY = r"(?:M[0-9]{1,2}\.[0-9]\.[0-9]|J?[0-9]{1,3})"
 _CHANGE = rf",{_DAY}(?:/[+-]?[0-9]{{1,3}}(?::[0-9]{{1,2}}){{0,2}})?"
 _RULE = re.compile(rf"({_NAME})({_OFFSET})(?:({_NAME})((?:{_OFFSET})?)((?:{_CHANGE}{_CHANGE})?))?\Z")
 _DAY_FROM_0 = re.compile(r",([0-9]+)")
-_USUAL = ",M3.2.0,M11.1.0"  # when the clocks change where a rule does not say, as the C library has it
-MAX_LENGTH = 64  # of the name of a zone in the database
+_USUAL = ",M3.2.0,M11.1.0"  # the clock changes for a rule without them, as in the C library
+MAX_LENGTH = 64  # characters: the width of the columns for zones
 _BLOCK = struct.pack(">4sc15x6L", b"TZif", b"3", 0, 0, 0, 0, 1, 4) + struct.pack(">lBB4s", 0, 0, 0, b"UTC\0")
 
 
 def canonical_rule(text: str) -> str | None:
-    """The rule that `text` is, written so that nobody takes it for a slip in a name (`UTC+2`); None: it is none."""
+    """The rule `text` in a form that does not look like a misspelt name, as `UTC+2` does; None: it is not a rule."""
     form = _RULE.match(text)
     if form is None:
         return None
@@ -39,7 +39,7 @@ def canonical_rule(text: str) -> str | None:
 
 @lru_cache(maxsize=64)
 def zone_of_rule(rule: str) -> ZoneInfo | None:
-    """The zone of a canonical rule; None when it is none."""
+    """The zone of a canonical rule; None: it is not one."""
     if not is_rule(rule) or len(rule) > MAX_LENGTH or not _RULE.match(rule):
         return None
     try:
@@ -55,11 +55,11 @@ def _read(footer: str, name: str) -> ZoneInfo:
 
 @lru_cache(maxsize=1)
 def _days_early() -> int:
-    """By how many days this Python is early where a rule counts the days from 0: Python 3.11 is by one."""
-    moment = datetime(2026, 2, 28, 12, tzinfo=UTC)  # of the day before day 59
+    """The days by which this Python is early for a rule that counts days from 0: one in Python 3.11."""
+    moment = datetime(2026, 2, 28, 12, tzinfo=UTC)  # noon on the day before day 59
     return 1 if moment.astimezone(_read("AAA0BBB,59/0,300/0", "")).utcoffset() else 0
 
 
 def is_rule(name: str) -> bool:
-    """Whether `name` has the form of a rule rather than of a name."""
+    """Whether `name` has the form of a rule, not of a name."""
     return name.startswith("<") or "," in name

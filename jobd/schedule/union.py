@@ -1,4 +1,4 @@
-"""`0 9 * * MON; 0 14 * * FRI`: several schedules in one job. Due whenever one of them is; together, once."""
+"""`0 9 * * MON; 0 14 * * FRI`: several schedules in one job. It is due when one of them is; once if they coincide."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ from jobd.schedule.base import SEPARATOR, Moved, Schedule
 
 
 class Union(Schedule):
-    """Due whenever one of `parts` is. Intervals among them share one grid, from the job's first due time."""
+    """Due whenever one of `parts` is. The grids of all intervals start at the job's first due time."""
 
     __slots__ = ("aligned", "at_once", "on_event", "parts")
 

@@ -1,4 +1,4 @@
-"""What bounds or moves a whole schedule: the window of `--start` and `--end`, and the offset of `--jitter`."""
+"""Schedules that limit or shift another one: the window of `--start` and `--end`, and the offset of `--jitter`."""
 
 from zlib import crc32
 
@@ -6,7 +6,7 @@ from jobd.schedule.base import Moved, Schedule, in_time
 
 
 class Window(Schedule):
-    """`inner`, as far as it lies within [start, end]; an interval begins at `start`."""
+    """`inner` within [start, end] (µs; None: no limit). The grid of an interval starts at `start`."""
 
     __slots__ = ("aligned", "at_once", "end", "from_finish", "inner", "on_event", "start")
 
@@ -19,7 +19,7 @@ class Window(Schedule):
     def first(self, now: int) -> int | None:
         if self.start is None or self.start <= now:
             return self._within(self.inner.first(now))
-        # A moment earlier, for what is due at `start` itself is due; at once means at `start`.
+        # From 1 µs earlier, because `start` itself may be a due time. `at_once` means at `start`.
         return self._within(self.inner.first(self.start if self.inner.at_once else self.start - 1))
 
     def after(self, moment: int, anchor: int) -> int | None:
@@ -57,7 +57,7 @@ class Window(Schedule):
 
 
 class Shifted(Schedule):
-    """`inner`, every due time later by the same `offset`: what shares a schedule does not all begin together."""
+    """`inner` with each due time later by `offset` µs, so that jobs with one schedule do not all start together."""
 
     __slots__ = ("aligned", "at_once", "from_finish", "inner", "offset", "on_event")
 
@@ -99,5 +99,5 @@ class Shifted(Schedule):
 
 
 def offset_of(name: str, jitter: int) -> int:
-    """How much later than its schedule the job called `name` is due: from 0 to `jitter`, always the same."""
+    """The delay of the due times of the job called `name`, in µs: at least 0, below `jitter` (µs), always the same."""
     return crc32(name.encode()) * 2_654_435_761 % 2**32 * jitter >> 32

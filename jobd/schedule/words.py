@@ -1,7 +1,7 @@
-"""A person's words for a schedule, compiled to a schedule string: `weekday at 18:30` → `30 18 * * MON-FRI`.
+"""Plain words for a schedule, compiled to a schedule string: `weekday at 18:30` → `30 18 * * MON-FRI`.
 
-The grammar is small and closed: what is not understood with certainty is refused, with a suggestion. No guessing, and
-no clock either, but for `at`: `tomorrow 09:00` depends on what day it is.
+The grammar is small. Words that it does not contain are refused with a suggestion; nothing is guessed. Only `at` uses
+the current time: `tomorrow 09:00` depends on today's date.
 
     every   DURATION | [NUMBER] UNIT | DAYS at TIMES | DAY of the month at TIMES | ORDINAL DAYNAME of the month at TIMES
     at      today | tomorrow | DAYNAME, TIME (either first)
@@ -44,7 +44,7 @@ EVERY_HINT = "write 10s, 2h, 'day at 09:00', 'weekday at 18:30', 'monday and fri
 
 
 def compile_every(text: str) -> str:
-    """The schedule string for what follows `every`; a duration stays as it is. Raises Flaw."""
+    """The schedule string for the words after `every`; a duration is returned unchanged. Raises Flaw."""
     words = " ".join(text.lower().replace(",", " , ").split())
     if not words.isascii():
         raise Flaw(f"{text!a} is not understood", 0, EVERY_HINT)
@@ -64,20 +64,20 @@ def compile_every(text: str) -> str:
             raise Flaw(f"{text!a} names no time of day", len(text), f"write '{words} at 09:00'")
         if re.fullmatch("[a-z ]+|[0-9]+ [a-z]+", words):
             raise Flaw(f"{text!a} is not understood", 0, EVERY_HINT)
-        return text  # a duration, or what its parser refuses
+        return text  # a duration, or a text that its parser refuses
     day, weekday = _days(days, text)
     clocks = [_clock(part, text) for part in re.split(r" ?, ?| and ", times)]
     return _crons(clocks, day, weekday)
 
 
 def compile_duration(text: str) -> str:
-    """The duration that `2 hours` is; what is no such words stays as it is."""
+    """The duration for words like `2 hours`; any other text is returned unchanged."""
     period = _PERIOD.fullmatch(" ".join(text.lower().split()))
     return f"{period[1]}{_UNITS[period[2]]}" if period and period[1] else text
 
 
 def _elsewhere(text: str) -> str:
-    """What to write instead of a schedule that another option takes; "": none does."""
+    """A correction for a schedule that needs another form or option; "": there is none."""
     first, _, rest = text.partition(" ")
     if step := re.fullmatch(r"\*/([0-9]+)", text):
         return f"{step[1]}m"
@@ -92,7 +92,7 @@ def _elsewhere(text: str) -> str:
 
 
 def compile_at(text: str, now: datetime) -> str:
-    """The ISO 8601 clock time for what follows `at`, where `now` is the clock time it is. Raises Flaw."""
+    """The ISO 8601 clock time for the words after `at`; `now` is the current clock time. Raises Flaw."""
     words = " ".join(text.lower().split())
     first, _, rest = words.partition(" ")
     last, _, front = words[::-1].partition(" ")
@@ -103,7 +103,7 @@ def compile_at(text: str, now: datetime) -> str:
         day, time = last, front
     else:
         _refuse_words(words)
-        return text  # an ISO 8601 time, or what its parser refuses
+        return text  # an ISO 8601 time, or a text that its parser refuses
     time = time.removeprefix("at ").removesuffix(" on").strip()
     if not time:
         raise Flaw(f"{text!a} names no time of day", len(text), f"write '{day} 09:00'")
@@ -119,7 +119,7 @@ def compile_at(text: str, now: datetime) -> str:
 
 
 def _refuse_words(words: str) -> None:
-    """Raise Flaw for words about a time that do not say which day."""
+    """Raise Flaw for words that name a time but no day."""
     if words in _CLOCKS or ((form := _CLOCK.match(words)) and (form[2] or form[3])):
         _clock(words, words)
         raise Flaw(f"{words!a} names no day", 0, f"write 'today {words}' or 'tomorrow {words}'")
@@ -148,7 +148,7 @@ def _days(text: str, whole: str) -> tuple[str, str]:
         first, last = (_SHORT.index(_day_name(word, whole)) for word in span.groups())
         if first < last:
             return "*", f"{_SHORT[first]}-{_SHORT[last]}"
-        return "*", ",".join((_SHORT * 2)[first : last + 8])  # over the week's end, which cron's ranges do not cross
+        return "*", ",".join((_SHORT * 2)[first : last + 8])  # past Sunday, which a range in cron cannot cross
     return "*", ",".join(_day_name(name, whole) for name in re.split(r" ?, and | ?, ?| and ", text))
 
 
@@ -204,7 +204,7 @@ def _clock(text: str, whole: str) -> tuple[int, int]:
 
 
 def _crons(clocks: list[tuple[int, int]], day: str, weekday: str) -> str:
-    """Cron expressions for these times of the days: one for each minute, as few as can be."""
+    """Cron expressions for these (hour, minute) pairs: one for each different minute."""
     hours: dict[int, list[int]] = {}
     for hour, minute in sorted(set(clocks)):
         hours.setdefault(minute, []).append(hour)

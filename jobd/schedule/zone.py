@@ -1,7 +1,7 @@
-"""Time zones: finding one by its IANA name, and the walk between its clocks and the moments of UTC.
+"""Time zones: lookup by IANA name or POSIX rule, and conversion between clock times and moments in UTC.
 
-`aware + timedelta` forgets which of two equal local times is meant, so nothing here adds to an aware datetime: what
-the clocks of a zone show is a naive `datetime`, and everything else is whole microseconds of UTC.
+`aware + timedelta` loses which of two equal local times is meant, so nothing here adds to an aware datetime. A clock
+time of a zone is a naive `datetime`; moments are µs in UTC, and offsets and durations are µs.
 """
 
 import os
@@ -19,15 +19,14 @@ from jobd.schedule.base import NO_ZONES, Flaw, Moved, Schedule
 from jobd.schedule.rule import is_rule, zone_of_rule
 
 _NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*\Z")
-MAX_CLOCK_CORRECTION = (
-    3 * HOUR
-)  # a clock that is moved by less is put right; one that is moved by more was wrong: Debian's cron(8)
+# A smaller change corrects a clock; a larger one means that it was wrong before. As in Debian's cron(8).
+MAX_CLOCK_CORRECTION = 3 * HOUR
 _MICROSECOND = timedelta(microseconds=1)
 _NONE = timedelta()
 
 
 def find_zone(name: str) -> ZoneInfo:
-    """The time zone called `name`, which is never used as a path. Raises Flaw, with the nearest name that exists."""
+    """The time zone called `name`, which is never used as a path. Raises Flaw, with the nearest existing name."""
     zone = known_zone(name)
     if zone is None:
         raise Flaw(f"there is no time zone {name[:64]!a}", 0, _nearest(name))
@@ -35,33 +34,33 @@ def find_zone(name: str) -> ZoneInfo:
 
 
 def known_zone(name: str) -> ZoneInfo | None:
-    """The time zone called `name`, in the IANA database or by a POSIX rule; None when there is none."""
+    """The time zone called `name` in the IANA database, or of the POSIX rule `name`; None: there is none."""
     if name.upper() == "UTC":
         name = "UTC"
     if _NAME.match(name) and name.partition("/")[0] not in NO_ZONES:
         try:
             return ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            return None  # "Europe" is a folder, "tzdata.zi" no zone
+            return None  # "Europe" is a folder, "tzdata.zi" is not a zone
     if is_rule(name):
         return zone_of_rule(name)
     return None
 
 
 def clock_time(moment: int, zone: ZoneInfo) -> datetime:
-    """What the clocks of `zone` show at `moment`, naive."""
+    """The clock time in `zone` at `moment`, naive."""
     return to_datetime(moment).astimezone(zone).replace(tzinfo=None, fold=0)
 
 
 def offset_at(moment: int, zone: ZoneInfo) -> int:
-    """How far the clocks of `zone` are ahead of UTC at `moment`."""
+    """The offset of `zone` from UTC at `moment`, in µs; positive if its clocks are ahead."""
     return (to_datetime(moment).astimezone(zone).utcoffset() or _NONE) // _MICROSECOND
 
 
 def moment_of(clock: datetime, zone: ZoneInfo) -> int:
-    """The moment when the clocks show the naive time `clock`.
+    """The moment when the clocks of `zone` show the naive time `clock`.
 
-    A time that they skip means the first moment after the gap; of one that comes twice, the first is meant.
+    A time that they skip means the first moment after the gap. A time that comes twice means the first time.
     """
     before = (clock.replace(tzinfo=zone, fold=0).utcoffset() or _NONE) // _MICROSECOND
     later = (clock.replace(tzinfo=zone, fold=1).utcoffset() or _NONE) // _MICROSECOND
@@ -75,14 +74,14 @@ def is_skipped(clock: datetime, zone: ZoneInfo) -> bool:
 
 
 class ClockChange(NamedTuple):
-    """The clocks of a zone are put forward or back: by `after - before` microseconds, at `moment`."""
+    """A change of a zone's offset from UTC at `moment`, from `before` to `after` (µs)."""
 
     moment: int
     before: int
     after: int
 
     def clocks(self) -> tuple[datetime, datetime]:
-        """The clock times [first, last) that are skipped, or come twice."""
+        """The range [first, last) of clock times that are skipped or come twice."""
         first, last = sorted((self.moment + self.before, self.moment + self.after))
         return to_datetime(first).replace(tzinfo=None), to_datetime(last).replace(tzinfo=None)
 
@@ -103,7 +102,7 @@ def changes(zone: ZoneInfo, since: int, until: int) -> Iterator[ClockChange]:
 
 
 def change_between(low: int, high: int, zone: ZoneInfo) -> int:
-    """The moment in (low, high] from which the clocks are no longer as far ahead as at `low`; they change once there.
+    """The moment in (low, high] at which the offset of `zone` changes. It must change exactly once there.
 
     All changes are at whole seconds.
     """
@@ -121,7 +120,7 @@ def change_between(low: int, high: int, zone: ZoneInfo) -> int:
 def clock_notes(
     match: Callable[[datetime], datetime], zone: ZoneInfo, since: int, until: int, skipped: str, twice: str
 ) -> list[str]:
-    """What the changes of the clocks mean for a rule, whose next time `match` finds: a sentence for each it meets."""
+    """A sentence for each change of the clocks that affects a rule. `match` finds the rule's next clock time."""
     found = []
     for change in changes(zone, since, until):
         first, last = change.clocks()
@@ -135,10 +134,10 @@ def clock_notes(
 
 
 def moved_clock(schedule: Schedule, due: int, was: ZoneInfo, zone: ZoneInfo, now: int, late: bool) -> Moved:
-    """A clock time keeps what the clocks show and moves with its zone, so that each comes once.
+    """The due time with the same clock time in the new zone, so that each clock time is due once.
 
-    What the change skips is due at once (`late`) when it moved by less than three hours, as at any change of the
-    clocks; else it is skipped.
+    If `due` is in the future and that moment has passed, the job is due at once if `late` is true and the due time
+    moved by less than three hours, as at any change of the clocks. Otherwise the due times up to now are skipped.
     """
     if was.key == zone.key:
         return Moved(_by_new_rules(schedule, due, now))
@@ -151,7 +150,7 @@ def moved_clock(schedule: Schedule, due: int, was: ZoneInfo, zone: ZoneInfo, now
 
 
 def _by_new_rules(schedule: Schedule, due: int, now: int) -> int | None:
-    """The due time in hand by rules that moved the clocks by an hour or three; one that would have passed stays."""
+    """The due time by new rules, which move it by at most three hours; `due` if the new one has already passed."""
     if due <= now or schedule.after(due - 1, due) == due:
         return due
     sooner = schedule.after(due - MAX_CLOCK_CORRECTION, due)
@@ -159,14 +158,14 @@ def _by_new_rules(schedule: Schedule, due: int, now: int) -> int | None:
 
 
 def forget_rules() -> None:
-    """Read the zones' rules again where they are asked for next: they may be newer ones."""
+    """Discard the cached rules of zones, because newer ones may be installed."""
     ZoneInfo.clear_cache()
     rules_version.cache_clear()
 
 
 @lru_cache(maxsize=1)
 def rules_version() -> str:
-    """A fingerprint of the rules of all zones. To make it takes some 20 ms, so it is kept."""
+    """A fingerprint of the rules of all zones. It is cached, because it takes about 20 ms."""
     total = 0
     for folder in TZPATH:
         for name in sorted(_files(folder)):
@@ -181,7 +180,7 @@ def rules_version() -> str:
 
 
 def _files(folder: str) -> Iterator[str]:
-    """What may be zones in a folder of TZPATH. (`available_timezones` costs a daemon 2 MiB for what it imports.)"""
+    """Files in a folder of TZPATH that may be zones. (`available_timezones` would cost a daemon 2 MiB of imports.)"""
     for path, folders, names in os.walk(folder):
         inner = os.path.relpath(path, folder)
         if inner == os.curdir:
@@ -192,7 +191,7 @@ def _files(folder: str) -> Iterator[str]:
 
 
 def zone_spelt(name: str) -> str | None:
-    """The name of the zone that is spelt like this but for the case of its letters."""
+    """The name of the zone that differs from `name` at most in case; None: there is none."""
     return _by_case().get(name.casefold())
 
 

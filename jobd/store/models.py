@@ -1,7 +1,7 @@
-"""The two tables that people's definitions live in, as peewee models: what people change is read and written by these.
+"""peewee models of `job` and `job_options`, the two tables with users' definitions.
 
-The models belong to no database; a query is executed on the one that a Store has open. The rest of the tables are
-jobd's own and hot, and are written in plain SQL (peewee costs 40 times as much a row).
+The models are bound to no database; a query is executed on the open database of a Store. jobd's other tables are
+written often, in plain SQL, because peewee takes 40 times as long per row.
 """
 
 from peewee import (
@@ -18,7 +18,7 @@ from peewee import (
 
 
 class JobModel(Model):
-    """A row of `job`. The times are the database's own business, except `lastFinished_time`."""
+    """A row of `job`. The database sets the times, except `lastFinished_time`."""
 
     id = BigAutoField()
     name = CharField(unique=True)
@@ -35,7 +35,7 @@ class JobModel(Model):
 
 
 class OptionsModel(Model):
-    """A row of `job_options`: only for a job that differs from the defaults."""
+    """A row of `job_options`, which only a job that differs from the defaults has."""
 
     job_id = BigIntegerField(primary_key=True)
     task = CharField(null=True)

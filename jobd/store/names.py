@@ -1,4 +1,4 @@
-"""What is wrong with a name that no stored job has."""
+"""The error for a name that no stored job has."""
 
 from collections.abc import Iterable
 
@@ -7,9 +7,9 @@ from jobd.job import check_name
 
 
 def no_such_job(name: str, names: Iterable[str]) -> JobdError:
-    """The error for a name that is not among `names`, with the nearest that is.
+    """The error for a name that is not in `names`, with the nearest of them as a hint.
 
-    Raises BadValue when no job can have that name.
+    Raises BadValue if no job can have that name.
     """
     check_name(name)
     from difflib import get_close_matches

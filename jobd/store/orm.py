@@ -1,7 +1,7 @@
-"""peewee, opened on jobd's own connections, and imported with only the driver that is needed.
+"""peewee on jobd's own connections, imported with only the driver that it needs.
 
-peewee tries every driver that is installed when it is imported, which can cost more than all else together; the others
-are hidden from it for that moment.
+At its import, peewee tries to import every installed driver, which can take longer than the rest of a command. So the
+other drivers are hidden from it during the import.
 """
 
 import importlib
@@ -16,7 +16,7 @@ _DRIVERS = {"psycopg", "psycopg2", "psycopg2cffi", "pymysql", "MySQLdb", "pysqli
 
 
 def import_peewee(kind: str) -> Any:
-    """The module peewee."""
+    """The module peewee, imported for this kind of database ("sqlite", "mysql" or "postgresql")."""
     hidden = [name for name in _DRIVERS - _NEEDED[kind] if name not in sys.modules]
     for name in hidden:
         sys.modules[name] = None  # type: ignore[assignment]  # makes `import name` raise ImportError
@@ -28,7 +28,7 @@ def import_peewee(kind: str) -> Any:
 
 
 def open_database(target: Target, dialect: Dialect) -> Any:
-    """A peewee database that connects as jobd does. Raises JobdError when it cannot."""
+    """An open peewee database that connects through `dialect`. Raises JobdError if it cannot connect."""
     peewee = import_peewee(target.kind)
     kinds = {"sqlite": peewee.SqliteDatabase, "mysql": peewee.MySQLDatabase, "postgresql": peewee.PostgresqlDatabase}
     base: Any = kinds[target.kind]
@@ -38,7 +38,7 @@ def open_database(target: Target, dialect: Dialect) -> Any:
         target: Target
 
         def _connect(self) -> Any:
-            # What has gone while we were connected is missed, not made anew.
+            # After the first connection, a missing database is an error; it is not created again.
             connection = dialect.connect(self.target, create=not self.is_known)
             self.is_known = True
             return connection

@@ -1,8 +1,7 @@
-"""The fifth step of the schema: what a job runs after is kept by id, and nodes say how many workers each of
-their pools has.
+"""The fifth step of the schema: references between jobs are stored by id, and nodes store the sizes of their pools.
 
-Before, `job_options.after_jobs` held names, which a rename broke. Each becomes an id, as far as there is one, with the
-name beside it (see jobd.dependency).
+Before, `job_options.after_jobs` contained names, which a rename broke. Each name gets the id of its job, or 0 if there
+is none, in front of it (see jobd.dependency).
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from jobd.store.rows import read_words, write_words
 
 
 def fifth(kind: str) -> Sequence[str | Callable[[Any], None]]:
-    """The statements of the step, and what is done by more than a statement."""
+    """The statement of the step, and a function for the change that needs more than a statement."""
     return ["ALTER TABLE node ADD COLUMN pools TEXT NULL", partial(_identify, "?" if kind == "sqlite" else "%s")]
 
 
@@ -25,7 +24,7 @@ def _identify(placeholder: str, cursor: Any) -> None:
         try:
             names = read_words(text, "after_jobs")
         except BadValue:
-            continue  # it is shown as invalid, as before
+            continue  # the job stays invalid
         cursor.execute(
             "SELECT on_job_id, any_outcome, name FROM job_dependency LEFT JOIN job ON job.id = on_job_id"
             f" WHERE job_id = {placeholder} ORDER BY on_job_id",
@@ -33,7 +32,7 @@ def _identify(placeholder: str, cursor: Any) -> None:
         )
         known = cursor.fetchall()
         if all(any(name.startswith(f"{on}{how} ") for on, *_ in known for how in ("", ":finished")) for name in names):
-            continue  # this step was cut short, after it had come by here
+            continue  # an earlier, interrupted run of this step has converted this row
         stored = [one.stored for one in _identified(names, known)]
         cursor.execute(
             f"UPDATE job_options SET after_jobs = {placeholder} WHERE job_id = {placeholder}",
@@ -42,7 +41,7 @@ def _identify(placeholder: str, cursor: Any) -> None:
 
 
 def _identified(texts: Sequence[str], known: Sequence[tuple[int, int, str | None]]) -> list[Dependency]:
-    """The references for `texts`. A name that no job has now is that of one which was renamed, or removed."""
+    """The references for `texts`. A name that no job has gets the id of a known job that was renamed or removed."""
     wanted = [_parse(text) for text in texts]
     ids = {name: on for on, _, name in known}
     left = [on for on, _, name in known if name not in {name for name, _ in wanted}]
@@ -54,6 +53,6 @@ def _identified(texts: Sequence[str], known: Sequence[tuple[int, int, str | None
 
 
 def _parse(text: str) -> tuple[str, bool]:
-    """As names were read before this step."""
+    """(name, any outcome), in the syntax from before this step."""
     name, colon, word = text.rpartition(":")
     return (name, True) if colon and word == "finished" else (text, False)

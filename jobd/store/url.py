@@ -1,8 +1,8 @@
 """Database URLs: `sqlite:///jobd.db`, `mysql://user@host/db`, `mariadb://…`, `postgresql://…`.
 
-What stands after `?` passes through to the driver: for MySQL and MariaDB `unix_socket`, `ssl_ca`, `ssl_cert`,
-`ssl_key`, `ssl_verify_cert`, `ssl_verify_identity` (and `tls=require`); for PostgreSQL every libpq parameter, `sslmode`
-and `host` (a socket's folder) among them.
+The part after `?` contains options of the driver: for MySQL and MariaDB `unix_socket`, `ssl_ca`, `ssl_cert`, `ssl_key`,
+`ssl_verify_cert`, `ssl_verify_identity` and `tls=require`; for PostgreSQL every libpq parameter, such as `sslmode` and
+`host` (a socket's folder).
 """
 
 import os
@@ -23,7 +23,7 @@ _ESCAPES = "in a password, / ? # [ ] @ % are written %2F %3F %23 %5B %5D %40 %25
 
 
 class Target(NamedTuple):
-    """Where the database is, and how to get in."""
+    """The address of a database, and the user and password for it."""
 
     kind: str  # "sqlite", "mysql" or "postgresql"
     path: str = ""  # of the SQLite file
@@ -36,7 +36,7 @@ class Target(NamedTuple):
 
     @property
     def label(self) -> str:
-        """How messages name it: without a password."""
+        """Its name in messages, without the password."""
         if self.kind == "sqlite":
             return self.path
         where = self.options.get("unix_socket") or self.options.get("host") or self.host or "localhost"
@@ -44,7 +44,7 @@ class Target(NamedTuple):
 
 
 def parse_url(url: str, password: str | None = None) -> Target:
-    """The target that `url` names; `password` is used when the URL has none. Raises ConfigError."""
+    """The target that `url` names; `password` is used if the URL has none. Raises ConfigError."""
     path = url.removeprefix("sqlite:///")
     if path not in (url, "", ":memory:") and path.isprintable() and not any(char in path for char in "%?#"):
         return Target("sqlite", path=os.path.abspath(path))
@@ -52,12 +52,12 @@ def parse_url(url: str, password: str | None = None) -> Target:
 
 
 def _parse_url(url: str, password: str | None) -> Target:
-    from urllib.parse import parse_qsl, unquote, urlsplit  # takes as long to load as SQLite
+    from urllib.parse import parse_qsl, unquote, urlsplit  # here, because its import takes as long as SQLite's
 
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:  # its text may hold a piece of the password
+    except ValueError:  # the error's text may contain a part of the password
         raise ConfigError("the database URL has no good host or port", f"write {_FORMS}; {_ESCAPES}") from None
     kind = SCHEMES.get(parts.scheme)
     if kind is None:
@@ -69,7 +69,7 @@ def _parse_url(url: str, password: str | None) -> Target:
         if parts.query or parts.fragment:
             raise ConfigError("the database URL has options, and SQLite takes none", "write ? as %3F and # as %23")
         return Target(kind, path=os.path.abspath(path))
-    if "@" in parts.path:  # what was meant as password must not be shown as the name of the database
+    if "@" in parts.path:  # a part of the password must not be shown as the name of the database
         raise ConfigError("the database URL has an @ after the host", _ESCAPES)
     name = unquote(parts.path[1:])
     if not name or "/" in name:
