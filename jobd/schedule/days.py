@@ -18,7 +18,7 @@ _ONE_DAY = timedelta(days=1)
 
 
 class Days:
-    """A set of days."""
+    """A set of days: ranges of dates, and (month, day) pairs for every year."""
 
     def __init__(self, ranges: Sequence[tuple[date, date]], yearly: Sequence[tuple[int, int]]) -> None:
         self._ranges = tuple(ranges)

@@ -364,7 +364,7 @@ def check_version(version: str) -> None:
 
 
 def _tls(target: Target) -> dict[str, Any]:
-    """The driver's arguments for TLS. With `ssl_ca`, the server is verified unless the URL turns that off.
+    """The driver's arguments for TLS. The server is verified if an option asks for it; `ssl_ca` does by default.
 
     Raises ConfigError for a bad option, DatabaseUnavailable for an unusable file.
     """
