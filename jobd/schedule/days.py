@@ -12,7 +12,7 @@ from jobd.schedule.zone import clock_time, find_zone, moment_of, moved_clock
 NEXT = "next"
 MAX_DATES = 1_000  # items in a list of dates
 _MAX_DAYS = 4_000  # days that are searched from one due time
-_MAX_TIMES = 1_500  # due times that are searched for the next one
+_MAX_STEPS = 20_000  # of a search for the next due time: a few for each day
 _ALLOWED = "write 2026-12-24, 2026-12-24..2027-01-01, or 12-25 for every year"
 _ONE_DAY = timedelta(days=1)
 
@@ -128,15 +128,31 @@ class Skipping(Schedule):
                 break
             day -= _ONE_DAY
         best: int | None = None
-        due: int | None = moment_of(datetime.combine(day, time()), self.zone) - 1
-        for _ in range(_MAX_TIMES):
-            due = self.inner.after(due, anchor) if due is not None else None
+        cursor = self._start_of(day) - 1
+        for _ in range(_MAX_STEPS):
+            due = self.inner.after(cursor, anchor)
             if due is None or (best is not None and due >= best):
                 break
-            at = self._moved(due) if self._off(due) else due
+            off = self._off(due)
+            at = self._moved(due) if off else due
             if at is not None and at > moment:
                 best = at if best is None else min(best, at)
+                if not off:
+                    break  # all later ones are later than this
+            # Of a day only the first due time counts that comes after `moment`, so skip the rest of it.
+            cursor = max(due, self._next_of_interest(due, at, moment) - 1)
         return best
+
+    def _next_of_interest(self, due: int, at: int | None, moment: int) -> int:
+        """The time from which on the next due time may matter, after `due`, which is moved to `at`."""
+        day = clock_time(due, self.zone).date()
+        clock = clock_time(moment, self.zone)
+        if at is not None and at <= moment and clock_time(at, self.zone).date() == clock.date():
+            return moment_of(datetime.combine(day, clock.time()), self.zone) + 1
+        return self._start_of(day + _ONE_DAY) if day < date.max else due + 1
+
+    def _start_of(self, day: date) -> int:
+        return moment_of(datetime.combine(day, time()), self.zone)
 
 
 def without(inner: Schedule, texts: tuple[str, ...], zone: str, instead: str) -> Schedule:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from jobd.clock import DAY
 from jobd.schedule.base import Flaw
-from jobd.schedule.days import parse_days, without
+from jobd.schedule.days import Skipping, parse_days, without
 from tests.schedule.moments import due_times, moment, parsed, shown
 
 BERLIN = "Europe/Berlin"
@@ -60,6 +60,35 @@ def test_due_times_only_grow_and_none_is_on_such_a_day(text: str, instead: str, 
     assert shown(due, BERLIN)[:10] not in ("2026-12-24", "2026-12-25", "2026-12-28", "2027-01-01", "2027-05-01")
     assert schedule.after(due - 1, start) == due
     assert schedule.after((start + due) // 2, start) == due
+
+
+@pytest.mark.parametrize(
+    ("text", "now", "expected"),
+    [
+        ("* * * * *", "2026-12-27T11:00Z", "2026-12-27 12:01:00"),
+        ("* * * * *", "2026-12-28T11:00Z", "2026-12-28 12:01:00"),
+        ("* * * * *", "2026-12-25T11:00Z", "2026-12-26 00:00:00"),
+        ("*/20 * * * * *", "2026-12-29T11:00Z", "2026-12-29 12:00:20"),
+        ("*/20 * * * * *", "2026-12-24T22:59:50Z", "2026-12-26 00:00:00"),
+    ],
+)
+def test_a_job_that_is_due_all_the_time_goes_on_after_such_a_day(text: str, now: str, expected: str) -> None:
+    schedule = without(parsed(text, BERLIN), ("12-25",), BERLIN, "next")
+    assert shown(schedule.after(moment(now), 0), BERLIN)[:19] == expected
+
+
+@given(
+    st.sampled_from(["*/37 * * * *", "15 */5 * * *", "0 9,17 * * *", "30 23 * * SAT,THU", "0 0 24-28 * *"]),
+    st.integers(moment("2026-12-18T00:00Z"), moment("2027-01-08T00:00Z")),
+)
+def test_a_due_time_that_is_moved_takes_its_place_among_the_others(text: str, now: int) -> None:
+    """Against all due times of three weeks before, each moved by itself."""
+    inner = parsed(text, BERLIN)
+    schedule = without(inner, HOLIDAYS, BERLIN, "next")
+    assert isinstance(schedule, Skipping)
+    every = due_times(inner, now - 21 * DAY, now + 40 * DAY)
+    moved = sorted(at for due in every if (at := schedule._moved(due) if schedule._off(due) else due) is not None)
+    assert schedule.after(now, 0) == next(at for at in moved if at > now)
 
 
 def test_nothing_is_lost_when_it_is_moved() -> None:
