@@ -251,4 +251,6 @@ def _with_parents(overview: JobOverview, its: Mapping[int, Parent]) -> JobOvervi
 
 def _history(row: tuple[Any, ...]) -> RecordedRun:
     run = rows.read_run(row[2:])
-    return RecordedRun(row[0] or f"(job {run.job_id})", run, f"{run.node}@{row[1]}" if row[1] else str(run.node))
+    # The row of the job may be gone, or its name no text.
+    name = row[0] if row[0] and isinstance(row[0], str) else f"(job {run.job_id})"
+    return RecordedRun(name, run, f"{run.node}@{row[1]}" if row[1] else str(run.node))

@@ -225,6 +225,7 @@ def spoil(folder: Path, changes: list[tuple[tuple[str, str], object]]) -> None:
 
 SPOILT = [
     example(changes=[(("job_options", "timeout"), "soon")]),
+    example(changes=[(("job", "name"), b"\x00")]),
     example(changes=[(("job_options", "task"), b"\xff\x00")]),
     example(changes=[(("job_options", "jitter"), 1.5)]),
     example(changes=[(("schedule", "due_time"), "tomorrow")]),
