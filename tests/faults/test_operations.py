@@ -296,7 +296,7 @@ def test_rights_that_are_taken_away_and_given_back(make_installation: Callable[.
         server.sql(take)
         server.sql(kick)
         until(lambda: installation.status()["database"] != "ok", "the trouble to be noticed")
-        refused = installation.jobd("add", "quick2", "--task", "quick", "--once")
+        refused = installation.jobd("set", "quick", "--retry", "1")
         assert (refused.returncode, refused.stderr.count("\n")) == (4, 1), refused
         server.sql(give)
         server.sql(kick)
