@@ -454,7 +454,7 @@ def test_a_daemon_that_dies_while_it_makes_the_spool_smaller_loses_no_outcome(
 def test_what_stands_in_the_place_of_an_outcome_is_not_taken_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody has removed the spool, and another outcome has been written to a new one."""
+    """A user removed the spool, and another outcome was written to a new one."""
     monkeypatch.setattr(logs, "log", lambda *words: None)
     rig = Rig(tmp_path, 1_000)
     rig.add(over(1, "x" * 4_000))
@@ -487,7 +487,7 @@ def test_nothing_is_claimed_while_much_waits_and_no_run_begins_while_all_is_in_u
     assert runs_in(3) >= 10
     harness.budget.add_waiting(LIMIT)
     assert len(harness._processor.queue) > 0
-    assert runs_in(1) < 5, "what workers have in hand"
+    assert runs_in(1) < 5, "at most the prefetched runs"
     assert runs_in(3) == 0
     harness.budget.add_waiting(-LIMIT)
     assert runs_in(3) >= 10

@@ -64,7 +64,7 @@ def worker_with(count: int) -> tuple[Worker, Any]:
 
 
 def test_what_a_run_that_is_taken_back_seems_to_have_printed_is_given_back() -> None:
-    """Whatever the worker printed before it began is fed to it."""
+    """It receives all output that the worker printed before the run began."""
     worker, _ = worker_with(1)
     assert worker.execution is not None
     worker.execution.output.feed(b"x" * 500 + b"\n")

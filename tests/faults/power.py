@@ -5,7 +5,7 @@ more, only fsync of its folder keeps. POSIX promises no more than that; ext4 hap
 content, and whoever relies on it is found out here. What nobody has flushed is lost, or, with a random number
 generator, any part of it is kept: of a file each sector by itself, as it was at any time since the last flush; of the
 folder the changes up to some moment, since every file system keeps those in order. `-shm` is written through mmap and
-made anew by whoever opens the database first, so it is left out.
+recreated by the first process that opens the database, so it is left out.
 """
 
 import os
