@@ -192,6 +192,22 @@ def test_no_statement_reads_a_whole_table(large: str, meters: list[Meter], monke
     assert not bad, "\n\n".join(describe(one) for one in bad.values())
 
 
+def test_a_slice_is_read_once_after_a_burst_of_changes(large: str, meters: list[Meter]) -> None:
+    """PostgreSQL reads a table of one row whole, again for each row that it joins, and goes on so with a hundred."""
+    recorded = "INSERT INTO job_change (job_id, what) SELECT id, 'clock' FROM job WHERE id > ? AND id <= ?"
+    store = Store(parse_url(large))
+    store.transact(lambda s: s.execute("DELETE FROM job_change"))
+    store.transact(lambda s: s.execute(recorded, (1_000, 1_001)))
+    if store.target.kind != "sqlite":
+        filling.analyze(store)
+    store.transact(lambda s: s.execute(recorded, (1_001, 1_100)))
+    assert store.transact(partial(slices.jobs_with_outdated_schedule, after=0, until=500, zone="UTC")) == []
+    store.close()
+    free, each = (FREE_STEPS, EACH_STEPS) if store.target.kind == "sqlite" else (FREE, EACH)
+    bad = [one for meter in meters for one in meter.statements if "basis" in one.sql and is_bad(one, free, each)]
+    assert not bad, "\n\n".join(map(describe, bad))
+
+
 def is_bad(one: Statement, free: int, each: int) -> bool:
     return not any(map(one.sql.startswith, WHOLE)) and one.read > free + each * one.rows
 
