@@ -26,7 +26,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, **change: float) -> None:
     monkeypatch.setattr(check, "measure", lambda: STORED | change)
 
 
-def test_what_is_as_it_was_passes() -> None:
+def test_unchanged_figures_pass() -> None:
     assert check.compare(STORED, STORED) == []
 
 
@@ -34,13 +34,13 @@ def test_better_and_a_little_worse_pass() -> None:
     assert check.compare(STORED, {"statements": 129.0, "processor time / fixed work": 0.1}) == []
 
 
-def test_worse_by_more_than_30_percent_is_told_with_both_values_and_what_to_do() -> None:
+def test_a_figure_worse_by_more_than_30_percent_is_reported_with_both_values_and_advice() -> None:
     (problem,) = check.compare(STORED, STORED | {"processor time / fixed work": 0.7})
     assert "processor time / fixed work: 0.7 measured, 0.5 stored: 40 % worse" in problem
     assert "make bench-baseline" in problem
 
 
-def test_a_figure_on_one_side_only_is_told() -> None:
+def test_a_figure_on_one_side_only_is_reported() -> None:
     assert "nothing stored" in check.compare({}, {"new": 1.0})[0]
     assert "measured no more" in check.compare({"old": 1.0}, {})[0]
 
@@ -58,7 +58,7 @@ def test_the_program_passes_when_nothing_is_worse(baseline: Path, monkeypatch: p
     assert check.main() == 0
 
 
-def test_write_stores_what_is_measured(baseline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_stores_the_measured_figures(baseline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured(monkeypatch, statements=200.0)
     monkeypatch.setattr(sys, "argv", ["check", "--write"])
     assert check.main() == 0

@@ -96,7 +96,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert settings.defaults.isolation == "fresh"
 
 
-def test_programs_are_not_allowed_on_a_shared_database_unless_it_is_said(tmp_path: Path) -> None:
+def test_programs_on_a_shared_database_need_the_explicit_setting(tmp_path: Path) -> None:
     assert load(write(tmp_path, 'database = "mysql://u@h/d"'), {}).commands is False
 
 
@@ -128,7 +128,7 @@ def test_an_unknown_key_names_the_nearest_with_file_and_line(tmp_path: Path) -> 
     assert message == f"{tmp_path}/jobd.toml:3: log.levle: there is no such key; did you mean log.level?"
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     message = refusal(tmp_path, 'databse = "x"\nworkers = "4"\n[log]\nformat = "xml"\n[histroy]\nkeep = "1d"')
     for part in ("4 mistakes", "toml:1: databse", "toml:2: workers", "toml:4: log.format", "toml:6: histroy.keep"):
         assert part in message
@@ -162,7 +162,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         ("password_file = 'missing'", "cannot read"),
     ],
 )
-def test_a_wrong_value_says_what_is_allowed(tmp_path: Path, text: str, part: str) -> None:
+def test_the_error_of_a_wrong_value_lists_the_allowed_ones(tmp_path: Path, text: str, part: str) -> None:
     assert part in refusal(tmp_path, text)
 
 
@@ -183,14 +183,16 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root refuses it")
-def test_root_refuses_a_file_that_anybody_can_write(tmp_path: Path) -> None:
+def test_root_refuses_a_file_that_other_users_can_write(tmp_path: Path) -> None:
     path = write(tmp_path, "")
     os.chmod(path, 0o666)
     with pytest.raises(ConfigError, match="world-writable"):
         load(path, {})
 
 
-def test_the_file_is_looked_for_here_then_in_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_searched_in_the_current_folder_then_in_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here, personal, named = tmp_path / "here", tmp_path / "xdg" / "jobd", tmp_path / "named"
     for folder in (here, personal, named):
         folder.mkdir(parents=True)
@@ -230,7 +232,7 @@ def test_a_folder_with_reserved_characters_can_hold_the_database(tmp_path: Path)
     assert load(write(folder, ""), {}).database == f"sqlite:///{tmp_path}/100%25%3F%23/jobd.db"
 
 
-def test_what_init_writes_loads_and_every_commented_key_exists(tmp_path: Path) -> None:
+def test_the_file_of_init_loads_and_every_commented_key_exists(tmp_path: Path) -> None:
     load(write(tmp_path, template.CONFIG), {})
     (tmp_path / "...").touch()
     uncommented = "\n".join(
@@ -244,7 +246,7 @@ def test_what_init_writes_loads_and_every_commented_key_exists(tmp_path: Path) -
     assert (system.state_dir, system.database) == ("/var/lib/jobd", "sqlite:////var/lib/jobd/jobd.db")
 
 
-def test_the_configuration_in_the_repository_differs_from_what_init_writes_in_the_keys_of_a_log_line() -> None:
+def test_the_configuration_in_the_repository_differs_from_that_of_init_in_the_keys_of_a_log_line() -> None:
     text = (Path(config.__file__).parents[1] / "jobd.toml").read_text()
     assert text == template.EXAMPLE
     assert [line.split()[:3] for line in set(text.splitlines()) ^ set(template.CONFIG.splitlines())] in (
@@ -253,11 +255,11 @@ def test_the_configuration_in_the_repository_differs_from_what_init_writes_in_th
     )
 
 
-def test_what_is_installed_logs_which_job_printed_a_line(tmp_path: Path) -> None:
+def test_the_installed_configuration_logs_the_job_of_each_printed_line(tmp_path: Path) -> None:
     assert load(write(tmp_path, template.config_for("/etc/jobd")), {}).log.context
 
 
-def test_what_is_installed_allows_programs_until_the_database_is_a_shared_one(tmp_path: Path) -> None:
+def test_the_installed_configuration_allows_programs_unless_the_database_is_shared(tmp_path: Path) -> None:
     text = template.config_for("/etc/jobd")
     assert load(write(tmp_path, text), {}).commands
     shared = text.replace("sqlite:////var/lib/jobd/jobd.db", "postgresql://jobd@host/jobd")
@@ -276,7 +278,7 @@ NO_ZONES = ["Europe//Berlin", "Europe/Berlin/", "./UTC", "/etc/localtime", "Euro
 
 
 @pytest.mark.parametrize("name", [*NO_ZONES, "x" * 300, "\udcff"])
-def test_what_zoneinfo_refuses_is_found_in_no_folder(name: str) -> None:
+def test_a_zone_that_zoneinfo_refuses_is_found_in_no_folder(name: str) -> None:
     assert not has_zone_file(name)
 
 

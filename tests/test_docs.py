@@ -26,7 +26,7 @@ def command(name: str) -> click.Command:
 
 
 @pytest.mark.parametrize("page", ["commands", "api"])
-def test_the_reference_pages_say_what_the_program_says(page: str) -> None:
+def test_the_reference_pages_match_the_programs_help(page: str) -> None:
     """Where this fails, `make docs` writes the page."""
     written = runpy.run_path(str(ROOT / "docs" / "reference.py"))[page]()
     assert (ROOT / "docs" / f"{page}.md").read_text("utf-8") == written
@@ -39,7 +39,7 @@ def test_every_command_and_each_of_its_options_has_a_help_text(name: str) -> Non
     assert [each.name for each in options if not each.help] == []
 
 
-def test_every_command_is_used_or_explained_in_a_page_that_somebody_wrote() -> None:
+def test_every_command_is_used_or_explained_in_a_handwritten_page() -> None:
     written = "".join(page.read_text("utf-8") for page in PAGES if page.name != "commands.md")
     assert [name for name in NAMES if not re.search(rf"jobd {name}\b", written)] == []
 

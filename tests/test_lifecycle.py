@@ -99,7 +99,7 @@ def test_a_new_interval_begins_now_where_the_clock_of_the_last_run_was_wrong() -
         Job("bad", "10s", options=Options(catch_up="perhaps")),
     ],
 )
-def test_a_definition_that_makes_no_sense_is_never_due_and_says_why(job: Job) -> None:
+def test_an_invalid_definition_is_never_due_and_has_a_reason(job: Job) -> None:
     state = planned(job)
     assert state.ready is None
     assert state.error
@@ -149,7 +149,7 @@ def test_after_downtime_an_interval_runs_once_at_once_and_then_on_its_old_grid()
     assert (after.due, after.missed) == (T0 + 60 * SECOND, 4)
 
 
-def test_catch_up_none_waits_for_the_next_due_time_and_shows_what_was_skipped() -> None:
+def test_catch_up_none_waits_for_the_next_due_time_and_records_the_skipped_ones() -> None:
     job = EVERY._replace(options=Options(catch_up="none"))
     state = end(job, claimed(job), "succeeded", T0).state._replace(node=1, token=2)
     decision = take(job, state, T0 + 57 * SECOND)
@@ -168,7 +168,7 @@ def test_catch_up_all_runs_each_missed_due_time_oldest_first() -> None:
     assert dues == [T0, T0 + 10 * SECOND, T0 + 20 * SECOND, T0 + 30 * SECOND]
 
 
-def test_catch_up_all_makes_good_the_newest_thousand() -> None:
+def test_catch_up_all_runs_the_newest_thousand() -> None:
     job = EVERY._replace(options=Options(catch_up="all"))
     state = end(job, claimed(job), "succeeded", T0).state._replace(node=1, token=2)
     decision = take(job, state, T0 + 5_000 * 10 * SECOND)
@@ -177,7 +177,7 @@ def test_catch_up_all_makes_good_the_newest_thousand() -> None:
     assert decision.run.missed + 1 == 4_000
 
 
-def test_a_grace_skips_what_is_too_old_to_be_of_use() -> None:
+def test_a_grace_skips_due_times_that_are_too_old() -> None:
     job = ONCE._replace(options=Options(grace=MINUTE))
     assert take(job, claimed(job), T0 + MINUTE).run is None
     decision = take(job, claimed(job), T0 + MINUTE + 1)
@@ -186,7 +186,7 @@ def test_a_grace_skips_what_is_too_old_to_be_of_use() -> None:
     assert decision.state.ready is None
 
 
-def test_what_may_have_begun_when_its_node_died_is_guarded_and_counted_when_it_is_lost_again() -> None:
+def test_a_run_that_may_have_started_when_its_node_died_is_guarded_and_counted_when_lost_again() -> None:
     state = lose(ONCE, claimed(ONCE)).state
     assert (state.guarded, state.losses, state.number) == (True, 0, 1)
     decision = lose(ONCE, state._replace(node=1, started=T0))
@@ -200,7 +200,7 @@ def test_what_may_have_begun_when_its_node_died_is_guarded_and_counted_when_it_i
 # Ends
 
 
-def test_due_times_stay_on_the_grid_whatever_a_run_takes() -> None:
+def test_due_times_stay_on_the_grid_for_any_duration_of_a_run() -> None:
     state = claimed(EVERY)
     for number in range(1, 50):
         assert state.due is not None
@@ -214,7 +214,7 @@ def test_a_run_longer_than_its_interval_is_followed_by_the_next_aligned_due_time
     assert (decision.state.due, decision.state.missed) == (T0 + 30 * SECOND, 2)
 
 
-def test_what_a_cron_job_missed_during_a_long_run_is_made_good_once() -> None:
+def test_due_times_missed_during_a_long_run_of_a_cron_job_are_caught_up_once() -> None:
     job = CRON._replace(interval="0 * * * *")
     state = claimed(job)
     assert state.due == T0 + HOUR
@@ -230,7 +230,7 @@ def test_after_means_after_the_end_of_the_run() -> None:
 
 
 @pytest.mark.parametrize("outcome", ["succeeded", "cancelled", "failed"])
-def test_a_job_that_runs_once_is_done_after_its_run_whatever_its_outcome(outcome: str) -> None:
+def test_a_job_that_runs_once_is_done_after_its_run_with_any_outcome(outcome: str) -> None:
     decision = end(ONCE, claimed(ONCE), outcome, T0)
     assert (decision.state.ready, decision.state.due, decision.state.number) == (None, None, 2)
     assert decision.run is not None
@@ -278,7 +278,7 @@ def test_success_and_cancellation_are_not_retried() -> None:
 # What a person asks for
 
 
-def test_a_run_asked_for_comes_back_to_the_regular_due_time() -> None:
+def test_a_requested_run_is_followed_by_the_regular_due_time() -> None:
     state = planned(CRON)
     asked = lifecycle.request(state, T0 + SECOND)
     assert (asked.due, asked.ready, asked.resume) == (T0 + SECOND, T0 + SECOND, state.due)
@@ -328,7 +328,7 @@ def test_a_wait_that_is_cancelled_by_a_clock_that_is_behind_does_not_bring_the_d
 # Nodes that die
 
 
-def test_what_was_lost_is_run_again_at_once_also_when_the_clock_was_put_back_since() -> None:
+def test_a_lost_run_is_run_again_at_once_also_after_the_clock_was_set_back() -> None:
     again = lose(ONCE, claimed(ONCE)._replace(started=T0)).state
     assert again.ready == T0 + MINUTE
     put_back = lifecycle.after_clock_set_back(ONCE, again, T0 - HOUR, "UTC", False)
@@ -339,13 +339,13 @@ def lose(job: Job, state: JobState) -> Decision:
     return lifecycle.after_loss(with_defaults(job, NONE), state, T0 + MINUTE, "UTC", "its node died")
 
 
-def test_a_claim_that_had_not_begun_is_given_back_without_a_trace() -> None:
+def test_a_claim_that_had_not_started_is_given_back_without_a_trace() -> None:
     decision = lose(ONCE, claimed(ONCE))
     assert decision.run is None
     assert (decision.state.node, decision.state.ready, decision.state.number) == (0, T0, 1)
 
 
-def test_a_run_that_had_begun_is_recorded_as_lost_and_run_again_for_the_same_due_time() -> None:
+def test_a_started_run_is_recorded_as_lost_and_run_again_for_the_same_due_time() -> None:
     decision = lose(ONCE, claimed(ONCE)._replace(started=T0))
     assert decision.run is not None
     assert (decision.run.outcome, decision.run.number, decision.run.due) == ("lost", 1, T0)
@@ -357,7 +357,7 @@ def test_a_run_that_had_begun_is_recorded_as_lost_and_run_again_for_the_same_due
     )
 
 
-def test_where_twice_is_worse_than_none_a_lost_run_is_not_run_again() -> None:
+def test_with_on_lost_fail_a_lost_run_is_not_run_again() -> None:
     job = ONCE._replace(options=Options(on_lost="fail"))
     decision = lose(job, claimed(job)._replace(started=T0))
     assert decision.run is not None
@@ -393,14 +393,14 @@ def test_a_clock_set_back_does_not_put_an_interval_off() -> None:
     assert T0 + 5 * SECOND < decision.state.due <= T0 + 15 * SECOND
 
 
-def test_what_is_left_open_is_filled_in_from_the_defaults() -> None:
+def test_options_that_are_not_set_come_from_the_defaults() -> None:
     options = effective(Options(timeout=5), Options(timeout=9, backoff=7))
     assert (options.timeout, options.backoff, options.catch_up) == (5, 7, "once")
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5_000), st.integers(-8_000, 8_000)), min_size=2, max_size=30))
-def test_whatever_the_clock_does_no_due_time_of_an_interval_is_recorded_twice(steps: list[tuple[int, int]]) -> None:
+def test_no_jump_of_the_clock_records_a_due_time_of_an_interval_twice(steps: list[tuple[int, int]]) -> None:
     """Each step: how long the run takes, and how far the clock is put before the next, in milliseconds."""
     job = with_defaults(Job("a", "1s", id=1), Options())
     now, recorded = T0, []
@@ -447,7 +447,7 @@ STEP = 50 * SECOND + 7
 @pytest.mark.parametrize("words", [COMMANDS, LATE], ids=["looked at", "late"])
 @pytest.mark.parametrize("catch_up", ["once", "none", "all"])
 @pytest.mark.parametrize("interval", ["*/5 * * * *", "2m"])
-def test_no_due_time_runs_twice_and_no_number_serves_two_after_any_five_commands(
+def test_no_due_time_runs_twice_and_no_number_is_used_twice_after_any_five_commands(
     interval: str, catch_up: str, words: tuple[str, ...]
 ) -> None:
     job = with_defaults(Job("a", interval, id=1, options=Options(catch_up=catch_up)), Options())
@@ -492,7 +492,7 @@ def in_turn(job: Job, current: JobState, now: int, runs: list[tuple[int, int]]) 
     return decision.state._replace(node=0)
 
 
-def test_whatever_becomes_of_a_run_its_job_keeps_its_priority() -> None:
+def test_a_job_keeps_its_priority_after_any_outcome_of_a_run() -> None:
     job = with_defaults(Job("a", "1h", retry_times=1, id=1, options=Options(priority=7)), Options())
     state = lifecycle.after_change(job, None, T0, "UTC")
     claimed = state._replace(node=1, token=state.token + 1, started=T0)

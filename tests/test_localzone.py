@@ -100,7 +100,7 @@ NAMES = st.sampled_from(["CET", "<+03>", "ABCD"])
 @pytest.mark.usefixtures("c_library")
 @settings(max_examples=60, deadline=None)
 @given(NAMES, OFFSETS, st.sampled_from(["CEST", "<-X1>"]), days(1, 6), TIMES, days(8, 12), TIMES, st.booleans())
-def test_every_posix_rule_shows_what_the_c_library_shows(
+def test_every_posix_rule_gives_the_times_of_the_c_library(
     name: str, offset: str, summer: str, begin: str, at: str, end: str, until: str, south: bool
 ) -> None:
     if south:
@@ -118,7 +118,7 @@ def test_every_posix_rule_shows_what_the_c_library_shows(
     "tz",
     ["Mars/Base", "FOO", "CET-1CEST,M3.5.0", "CET-99", "X4", "../../etc/passwd", "/etc/passwd", "/no/file"],
 )
-def test_what_cannot_be_known_is_an_error_and_never_utc(tz: str) -> None:
+def test_an_unknown_zone_is_an_error_and_never_utc(tz: str) -> None:
     with pytest.raises(ConfigError, match="time zone of this machine") as caught:
         machine_zone({"TZ": tz})
     assert "timezone =" in caught.value.hint
@@ -145,7 +145,7 @@ def test_a_copied_localtime_is_known_by_its_content(tmp_path: Path, name: str) -
     assert of(machine(tmp_path, of(name))) == of(name)
 
 
-def test_of_zones_that_are_alike_the_one_that_etc_timezone_says_is_meant(tmp_path: Path) -> None:
+def test_etc_timezone_decides_between_zones_with_the_same_content(tmp_path: Path) -> None:
     assert machine(tmp_path, of("UTC"), "# here\nEtc/Zulu\n") == "Etc/Zulu"
 
 
@@ -171,12 +171,12 @@ def test_a_localtime_of_another_edition_has_the_name_that_etc_timezone_says(tmp_
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zone", tzif(""), tzif("nonsense")])
-def test_a_localtime_that_says_nothing_is_an_error(tmp_path: Path, content: bytes) -> None:
+def test_an_empty_localtime_is_an_error(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(ConfigError, match="time zone of this machine"):
         machine(tmp_path, content)
 
 
-def test_without_localtime_etc_timezone_counts_and_then_what_localtime_5_says(tmp_path: Path) -> None:
+def test_without_localtime_the_zone_is_that_of_etc_timezone_or_else_utc(tmp_path: Path) -> None:
     assert machine(tmp_path, None) == "UTC"
     assert machine(tmp_path, None, "Europe/Berlin\n") == "Europe/Berlin"
     with pytest.raises(ConfigError, match="Mars"):

@@ -38,7 +38,7 @@ def test_a_json_line_has_exactly_level_msg_and_time(capsys: pytest.CaptureFixtur
     assert re.fullmatch(pattern, line)
 
 
-def test_with_context_a_line_about_a_run_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_context_a_line_about_a_run_contains_its_job_and_run(capsys: pytest.CaptureFixture[str]) -> None:
     logs.setup(LogSettings(format="json", context=True))
     logs.log("error", "no", 'a"b', 3)
     logs.log("error", "no")
@@ -113,7 +113,7 @@ def test_before_set_up_nothing_happens(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out == ""
 
 
-def test_in_the_journal_a_text_line_tells_its_priority(tmp_path: Path) -> None:
+def test_in_the_journal_a_text_line_has_its_priority(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with out.open("w") as file:
         status = os.fstat(file.fileno())

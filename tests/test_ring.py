@@ -12,7 +12,7 @@ def memory() -> int:
     return make()
 
 
-def test_packets_are_read_by_whoever_has_mapped_the_memory_too(memory: int) -> None:
+def test_another_process_that_has_mapped_the_memory_reads_the_packets(memory: int) -> None:
     orders, answers = rings(memory)
     seen_orders, seen_answers = rings(memory)
     for number in range(3 * PLACES):
@@ -32,7 +32,7 @@ def test_the_longest_packets_touch_no_neighbour(memory: int) -> None:
         assert answers.get(number) == bytes([number + 101]) * MAX_ANSWER
 
 
-def test_what_is_too_long_is_refused_by_the_writer_and_nothing_to_the_reader(memory: int) -> None:
+def test_a_packet_that_is_too_long_is_refused_by_the_writer_and_not_seen_by_the_reader(memory: int) -> None:
     orders, answers = rings(memory)
     with pytest.raises(ValueError, match="too long"):
         orders.put(0, b"x" * (MAX_ORDER + 1))
@@ -42,6 +42,6 @@ def test_what_is_too_long_is_refused_by_the_writer_and_nothing_to_the_reader(mem
     assert answers.get(1) == b"", "a place that nobody has written to holds nothing"
 
 
-def test_nobody_can_shorten_the_memory_under_a_reader(memory: int) -> None:
+def test_no_process_can_shorten_the_memory_under_a_reader(memory: int) -> None:
     with pytest.raises(PermissionError):
         os.ftruncate(memory, 0)

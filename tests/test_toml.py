@@ -53,7 +53,7 @@ def test_plain_files_take_the_quick_path(text: str) -> None:
         ("a.b = 1\na = 2\n", "line 2: a is given twice"),
     ],
 )
-def test_what_is_given_twice_is_named(text: str, key: str) -> None:
+def test_a_key_that_is_given_twice_is_named(text: str, key: str) -> None:
     with pytest.raises(BadValue, match=key):
         parse_toml(text)
 

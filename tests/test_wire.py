@@ -37,7 +37,9 @@ def test_an_order_arrives_as_it_was_given(order: Order) -> None:
 
 
 @given(NUMBER, st.sampled_from(["succeeded", "failed", "unresolved"]), st.none() | TEXT, st.none() | TEXT, st.data())
-def test_an_end_arrives_as_it_was_told(serial: int, outcome: str, error: Any, result: Any, data: st.DataObject) -> None:
+def test_an_end_message_arrives_as_it_was_sent(
+    serial: int, outcome: str, error: Any, result: Any, data: st.DataObject
+) -> None:
     retire, secret = data.draw(st.booleans()), "0123456789abcdef" * 2
     packet = encode_done(serial, outcome, error, result, retire, secret)
     assert packet == encode("done", serial, outcome, error, result, retire, secret)

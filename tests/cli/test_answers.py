@@ -67,7 +67,7 @@ def test_init_on_a_full_disk_names_the_file_and_leaves_nothing(jobd: Cli, tmp_pa
         ('[log]\nfile = "nowhere/x.log"', "cannot write the log {0}/nowhere/x.log: there is no folder {0}/nowhere"),
     ],
 )
-def test_a_bad_path_in_the_configuration_is_named_for_what_it_is(jobd: Cli, config: str, words: str) -> None:
+def test_a_bad_path_in_the_configuration_is_named_with_its_fault(jobd: Cli, config: str, words: str) -> None:
     (jobd.folder / "jobd.toml").write_text(config)
     for more in ([], ["--foreground"]):
         answer = jobd("start", *more)

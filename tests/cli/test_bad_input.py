@@ -77,7 +77,7 @@ def _a_job(jobd: Cli) -> None:
         (["logs", "hello", "--run", "-1"], "-1"),
     ],
 )
-def test_wrong_usage_and_bad_values_are_told_in_one_line(refused: Refuse, words: list[str], told: str) -> None:
+def test_wrong_usage_and_bad_values_are_reported_in_one_line(refused: Refuse, words: list[str], told: str) -> None:
     assert told in refused(*words)
 
 
@@ -101,7 +101,7 @@ def test_wrong_usage_and_bad_values_are_told_in_one_line(refused: Refuse, words:
         (["export", "-o", "/nosuch/folder/x"], "/nosuch/folder/x"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_one_line(refused: Refuse, words: list[str], told: str) -> None:
+def test_an_impossible_command_is_reported_in_one_line(refused: Refuse, words: list[str], told: str) -> None:
     assert told in refused(*words, code=1)
 
 
@@ -110,7 +110,7 @@ def test_force_stores_a_job_whose_task_is_unknown(jobd: Cli) -> None:
     assert [job["name"] for job in jobd.fine("list", "--json").json] == ["hello", "later"]
 
 
-def test_names_are_plain_text_however_they_look(jobd: Cli) -> None:
+def test_names_in_every_form_are_plain_text(jobd: Cli) -> None:
     names = ["x'; DROP TABLE job;--", "%s", "{0}", "$(id)", "NULL", "0", "../../etc/passwd", "a\\b", "j😀b", "Hello"]
     for name in names:
         jobd.fine("add", name, "--every", "1h", "--task", "hello")
@@ -145,7 +145,7 @@ def test_a_configuration_that_is_not_there_is_78(jobd: Cli) -> None:
 READ_COMMANDS = (["list"], ["list", "*", "--json"], ["show", "hello"], ["history"], ["next"], ["logs", "hello"])
 
 
-def test_a_database_that_is_missing_is_4_and_is_not_created_by_looking(jobd: Cli) -> None:
+def test_a_missing_database_exits_with_4_and_is_not_created_by_reading(jobd: Cli) -> None:
     (jobd.folder / "jobd.db").unlink()
     for words in READ_COMMANDS:
         answer = jobd(*words)
@@ -164,7 +164,7 @@ def test_a_file_that_is_no_database_is_4(jobd: Cli) -> None:
         assert "jobd.db" in answer.err
 
 
-def test_an_empty_file_is_4_for_looking(jobd: Cli) -> None:
+def test_reading_an_empty_file_exits_with_4(jobd: Cli) -> None:
     for leftover in jobd.folder.glob("jobd.db*"):
         leftover.unlink()
     (jobd.folder / "jobd.db").touch()

@@ -212,7 +212,7 @@ ACCEPTED: list[tuple[str, tuple[str, ...], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("row", "words", "stored"), ACCEPTED, ids=[f"{row}-{w[0]}" for row, w, _ in ACCEPTED])
-def test_what_only_looks_odd_is_stored_and_shown_as_it_is(
+def test_an_odd_but_valid_value_is_stored_and_shown_unchanged(
     jobd: Cli, row: str, words: tuple[str, ...], stored: dict[str, Any]
 ) -> None:
     jobd.fine("add", "hello", "--every", "1h")
@@ -225,7 +225,7 @@ def test_what_only_looks_odd_is_stored_and_shown_as_it_is(
         assert run_cli(jobd, look).code == 0
 
 
-def test_a_time_in_the_gap_of_summer_time_is_told_as_the_time_after_it(jobd: Cli) -> None:  # C37, C38
+def test_a_time_in_the_gap_of_summer_time_is_shown_as_the_time_after_it(jobd: Cli) -> None:  # C37, C38
     answer = run_cli(jobd, ("next", "--at", "2029-03-25T02:30"))
     assert answer.code == 0
     assert b"2029-03-25 03:00:00+02:00" in answer.out
@@ -261,7 +261,7 @@ def test_a_full_device_is_one_line(jobd: Cli, command: str) -> None:  # C59
 
 
 @pytest.mark.parametrize("where", ["/dev/full", "a reader that has gone"])
-def test_the_exit_code_is_right_even_when_nobody_can_be_told(untouched: Cli, where: str) -> None:  # C58, C59
+def test_the_exit_code_is_right_when_no_message_can_be_written(untouched: Cli, where: str) -> None:  # C58, C59
     if where == "/dev/full":
         descriptor = os.open(where, os.O_WRONLY)
     else:
@@ -274,7 +274,7 @@ def test_the_exit_code_is_right_even_when_nobody_can_be_told(untouched: Cli, whe
 
 
 @pytest.mark.parametrize("words", [["list"], ["list", "--json"], ["export"], ["show", "hello"]])
-def test_a_reader_that_has_gone_ends_it_quietly(untouched: Cli, words: list[str]) -> None:  # C58
+def test_a_closed_pipe_ends_the_command_quietly(untouched: Cli, words: list[str]) -> None:  # C58
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -285,7 +285,7 @@ def test_a_reader_that_has_gone_ends_it_quietly(untouched: Cli, words: list[str]
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_hurt_nobody(jobd: Cli, closed: str) -> None:
+def test_closed_streams_do_no_harm(jobd: Cli, closed: str) -> None:
     jobd.fine("add", "hello", "--every", "1h")
     commands = ["list", "list --json", "show hello", "next", "history", "tasks", "export", "add report --every 1h"]
     script = "\n".join(f"'{sys.executable}' -m jobd {command} {closed}; echo $? >&9" for command in commands)
@@ -358,7 +358,9 @@ def _open_files(pid: int) -> list[str]:
     return found
 
 
-def test_ctrl_c_during_add_says_whether_it_was_added(jobd: Cli, interrupted: subprocess.Popen[bytes]) -> None:  # C67
+def test_ctrl_c_during_add_reports_whether_the_job_was_added(
+    jobd: Cli, interrupted: subprocess.Popen[bytes]
+) -> None:  # C67
     _, err = interrupted.communicate(timeout=30)
     assert interrupted.returncode in (75, 130)
     assert err.count(b"\n") <= 1
@@ -476,7 +478,7 @@ def test_a_configuration_is_a_regular_file_of_bounded_size(jobd: Cli) -> None:  
     listener.close()
 
 
-def test_a_long_line_does_not_keep_anybody_waiting(jobd: Cli) -> None:
+def test_a_long_line_is_refused_without_delay(jobd: Cli) -> None:
     """Regression: looking for the line of a key took the cube of a line's length."""
     (jobd.folder / "jobd.toml").write_bytes(b"timezone = 'UTC'\nx = [\n" + b" " * 100_000 + b"]\n")
     before = os.times().children_user
@@ -510,7 +512,7 @@ def test_each_wrong_variable_is_one_line(
     assert b"geheim" not in answer.err
 
 
-def test_what_others_put_into_the_environment_is_no_mistake(untouched: Cli) -> None:  # K17, K18
+def test_foreign_environment_variables_are_no_error(untouched: Cli) -> None:  # K17, K18
     service = {"JOBD_PORT": "tcp://10.0.0.1:80", "JOBD_SERVICE_HOST": "10.0.0.1"}
     assert run_cli(untouched, ("list",), env=service).code == 0
     assert run_cli(untouched, ("list",), env={"TZ": b"\xff", "COLUMNS": "9" * 30}).code == 0
@@ -528,7 +530,7 @@ def test_a_plugins_folder_that_cannot_be_read_is_one_line(untouched: Cli) -> Non
         assert "plugins folder" in one_line(answer)
 
 
-def test_a_working_folder_that_is_gone_is_told_as_such(jobd: Cli) -> None:
+def test_a_deleted_working_folder_is_reported_as_such(jobd: Cli) -> None:
     gone = jobd.folder / "gone"
     gone.mkdir()
     script = f"cd '{gone}' && rmdir '{gone}' && exec '{sys.executable}' -P -m jobd list"
@@ -567,7 +569,7 @@ def loosen(jobd: Cli) -> None:
 
 
 @pytest.mark.parametrize(("row", "statement", "why"), FOUND, ids=[f"{row}-{n}" for n, (row, *_) in enumerate(FOUND)])
-def test_a_value_that_makes_no_sense_is_shown_with_its_reason_and_hides_no_other_job(
+def test_an_invalid_value_is_shown_with_its_reason_and_hides_no_other_job(
     jobd: Cli, row: str, statement: str, why: str
 ) -> None:
     jobd.fine("add", "hello", "--every", "1h")
@@ -592,7 +594,7 @@ def test_a_time_that_cannot_be_shown_is_left_out(jobd: Cli, column: str, time: s
         assert run_cli(jobd, words).code == 0
 
 
-def test_a_run_that_makes_no_sense_is_told_with_its_reason(jobd: Cli) -> None:
+def test_an_invalid_run_is_shown_with_its_reason(jobd: Cli) -> None:
     jobd.fine("add", "report", "--every", "1h")
     loosen(jobd)
     run = "INSERT INTO run VALUES (?, ?, 1, 1, ?, 1, 'succeeded', 1, NULL, NULL, 0)"
@@ -617,7 +619,7 @@ def test_a_damaged_version_is_one_line(jobd: Cli) -> None:
             assert "jobd_schema" in one_line(answer)
 
 
-def test_a_table_that_is_not_ours_is_told_and_one_with_more_columns_will_do(jobd: Cli) -> None:  # T16
+def test_a_foreign_table_is_refused_and_one_with_more_columns_is_accepted(jobd: Cli) -> None:  # T16
     jobd.fine("add", "hello", "--every", "1h")
     jobd.sql("ALTER TABLE job ADD COLUMN owner TEXT")
     assert [job["name"] for job in jobd.fine("list", "--json").json] == ["hello"]

@@ -63,7 +63,7 @@ def check(rows: Rows, acknowledged: dict[str, int], seed: int) -> None:
         assert rows(f"SELECT job_id FROM {table} WHERE job_id NOT IN (SELECT id FROM job)") == []
 
 
-def test_what_writers_were_told_is_there_however_they_died(
+def test_acknowledged_writes_survive_every_death_of_their_writer(
     database: str, tmp_path: Path, open_store: Callable[[str], Store]
 ) -> None:
     count, seed = 200 if database.startswith("sqlite") else 20, 20_260_724
@@ -77,7 +77,7 @@ def test_what_writers_were_told_is_there_however_they_died(
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def test_what_was_lost_or_half_done_would_be_seen(tmp_path: Path) -> None:
+def test_the_check_sees_lost_and_partial_writes(tmp_path: Path) -> None:
     acknowledged = die(f"sqlite:///{tmp_path}/jobd.db", tmp_path, 1, 8)
     with contextlib.closing(sqlite3.connect(tmp_path / "jobd.db", isolation_level=None)) as connection:
         for damage in DAMAGE:

@@ -18,7 +18,7 @@ def change(job: Job = OLD, command: tuple[str, ...] | None = None, **given: Any)
     return edited(job, {**NOTHING, **given}, command, NOW, "UTC")
 
 
-def test_what_is_not_mentioned_stays() -> None:
+def test_an_option_that_is_not_given_stays() -> None:
     assert change() == OLD
     assert change(retry_times=5) == OLD._replace(retry_times=5)
 
@@ -40,7 +40,7 @@ def test_what_is_not_mentioned_stays() -> None:
         ({"cron": "0 0 * * *", "once": True}, "0 0 * * *", True),
     ],
 )
-def test_each_way_to_say_when_gives_the_text_of_the_column(given: dict[str, Any], interval: str, runonce: bool) -> None:
+def test_each_schedule_option_gives_the_text_of_the_column(given: dict[str, Any], interval: str, runonce: bool) -> None:
     job = change(**given)
     assert (job.interval, job.runonce) == (interval, runonce)
 
@@ -68,7 +68,7 @@ def test_arguments_are_added_changed_and_taken_away() -> None:
     assert options.secrets == ("key",)
 
 
-def test_an_argument_given_in_the_open_is_secret_no_more() -> None:
+def test_an_argument_given_openly_is_no_longer_secret() -> None:
     assert change(args=(Assignment("pin", 3),)).options.secrets == ()
 
 

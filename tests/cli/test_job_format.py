@@ -38,7 +38,7 @@ def read(text: str, stored: dict[str, Job] | None = None) -> list[Job]:
     return load(text, "jobs.toml", "UTC", stored or {})
 
 
-def test_what_is_written_is_read_back_the_same() -> None:
+def test_a_written_file_is_read_back_unchanged() -> None:
     assert read(dump(JOBS, "UTC")) == JOBS
     assert load(dump(JOBS, "UTC", 3), "jobs.toml", "UTC", {}, 3) == JOBS
 
@@ -100,14 +100,14 @@ def test_a_secret_value_is_never_written_and_is_kept_when_read() -> None:
         ('[job.a]\ninterval = "10s"\ntimezone = "Mars/Phobos"\n', "Mars/Phobos"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_table_and_key(text: str, words: str) -> None:
+def test_an_error_names_its_table_and_key(text: str, words: str) -> None:
     with pytest.raises(BadValue) as caught:
         read(text)
     assert words in str(caught.value) + caught.value.hint
     assert str(caught.value).startswith("jobs.toml")
 
 
-def test_all_errors_are_told_at_once_with_their_lines() -> None:
+def test_all_errors_are_reported_at_once_with_their_lines() -> None:
     text = '[job.a]\ninterval = "x"\n\n[job.b]\ninterval = "10s"\n\n[job.c]\ninterval = "y"\n'
     with pytest.raises(BadValue) as caught:
         read(text)

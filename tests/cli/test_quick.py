@@ -108,12 +108,12 @@ def test_tab_answers_as_click_does(both: Callable[..., Answers], line: str, at: 
     ("name", "value"),
     [("JOBD_CONFIG", "missing"), ("JOBD_DATABASE", "sqlite:///missing.db"), ("JOBD_WORKERS", "none")],
 )
-def test_tab_is_silent_whatever_is_wrong(both: Callable[..., Answers], name: str, value: str) -> None:
+def test_tab_is_silent_about_every_error(both: Callable[..., Answers], name: str, value: str) -> None:
     ours, clicks = both(**tab("jobd show h", 2), **{name: value})
     assert ours == clicks == (0, b"\n", b"")
 
 
-def test_what_click_may_see_otherwise_is_left_to_it() -> None:
+def test_commands_that_click_may_parse_differently_are_left_to_it() -> None:
     asked = tab("jobd show h", 2)
     assert plain_completion([], asked) == (None, "h", "plain,{}")
     for env in ({"_JOBD_COMPLETE": "fish_complete"}, {"COMP_WORDS": "jobd show 'h"}, {"COMP_CWORD": "x"}):
@@ -167,7 +167,7 @@ def test_a_long_list_is_one_json_document_with_a_job_on_each_line(jobd: Cli) -> 
     assert answer.out.count("\n") == 2_500
 
 
-def test_jobs_in_a_list_are_told_each_with_its_own_options(jobd: Cli) -> None:
+def test_each_job_in_a_list_is_shown_with_its_own_options(jobd: Cli) -> None:
     options = ['args = {pin = "x", to = "ann"}\nsecrets = ["pin"]', "", 'args = {to = "ben"}', 'pool = "default"']
     table = "".join(f'[job.j{n}]\ntask = "hello"\ninterval = "1h"\n{options[n // 2]}\n' for n in range(8))
     jobd.fine("apply", "-", "--yes", stdin=table)

@@ -120,7 +120,7 @@ def definition(folder: Path, name: str) -> list[Any]:
 @example(argv=["history", "-n", "99999999999999999999"])
 @example(argv=["logs", "untouchable job", "--run", "99999999999999999999"])
 @example(argv=["add", "x", "--every", "10s", "--every", "20s"])
-def test_whatever_is_typed_is_done_or_refused_in_clear_words(folder: Path, shop: bytes, argv: list[str]) -> None:
+def test_any_typed_command_is_done_or_refused_in_clear_words(folder: Path, shop: bytes, argv: list[str]) -> None:
     before = definition(folder, "untouchable job")
     clean(*typed(*argv))
     assert definition(folder, "untouchable job") == before
@@ -159,7 +159,7 @@ FILE = st.lists(LINE, max_size=6).map(lambda lines: "\n".join(lines).encode("utf
 @example(data=b"x = " + b"9" * 5_000)
 @example(data=b"a." * 3_000 + b"a = 1")
 @example(data=b"x = [\n" + b" " * 20_000 + b"]")
-def test_whatever_stands_in_the_configuration_is_read_or_refused(folder: Path, data: bytes) -> None:
+def test_any_configuration_is_read_or_refused(folder: Path, data: bytes) -> None:
     (folder / "jobd.toml").write_bytes(data)
     try:
         assert isinstance(load(None, {}), Settings)
@@ -246,7 +246,7 @@ def spoilt(test: Any) -> Any:
 
 
 @spoilt
-def test_whatever_stands_in_a_row_is_shown_and_hides_no_other_job(folder: Path, base: Path, changes: list[Any]) -> None:
+def test_any_row_is_shown_and_hides_no_other_job(folder: Path, base: Path, changes: list[Any]) -> None:
     spoil(folder, changes)
     for words in (
         ["list"],
@@ -266,9 +266,7 @@ def test_whatever_stands_in_a_row_is_shown_and_hides_no_other_job(folder: Path, 
 
 
 @spoilt
-def test_whatever_stands_in_a_row_can_be_planned_and_claimed_with_the_others(
-    folder: Path, base: Path, changes: list[Any]
-) -> None:
+def test_any_row_can_be_planned_and_claimed_with_the_others(folder: Path, base: Path, changes: list[Any]) -> None:
     spoil(folder, changes)
     later = START + 60 * SECOND
 
@@ -288,7 +286,7 @@ def test_whatever_stands_in_a_row_can_be_planned_and_claimed_with_the_others(
 
 
 @spoilt
-def test_a_daemon_lives_with_whatever_stands_in_a_row(folder: Path, base: Path, changes: list[Any]) -> None:
+def test_a_daemon_survives_any_row(folder: Path, base: Path, changes: list[Any]) -> None:
     spoil(folder, changes)
     harness = NodeHarness(folder, poll=SECOND)
     try:

@@ -23,7 +23,7 @@ def family(jobd: Cli) -> Cli:
     return jobd
 
 
-def test_a_job_whose_predecessor_is_gone_is_shown_as_such_and_can_be_removed(family: Cli) -> None:
+def test_a_job_whose_predecessor_does_not_exist_is_shown_as_such_and_can_be_removed(family: Cli) -> None:
     family.fine("rm", "p", "--yes")
     line = next(line for line in family.fine("list").out.splitlines() if line.startswith("c "))
     assert "blocked" in line
@@ -38,7 +38,7 @@ def test_a_job_whose_predecessor_is_gone_is_shown_as_such_and_can_be_removed(fam
     assert family.fine("list", "--json").json == []
 
 
-def test_what_puts_a_blocked_job_right_can_be_copied_into_a_shell(jobd: Cli) -> None:
+def test_the_advice_for_a_blocked_job_can_be_copied_into_a_shell(jobd: Cli) -> None:
     jobd.fine("add", "the parent", *REPORT, "--every", "1h")
     jobd.fine("add", "it's", *REPORT, "--after-job", "the parent")
     jobd.fine("rm", "the parent", "--yes")
@@ -48,7 +48,7 @@ def test_what_puts_a_blocked_job_right_can_be_copied_into_a_shell(jobd: Cli) -> 
     assert change == ["set", "it's", "--after-job", "…"]
 
 
-def test_a_parent_without_a_row_is_not_said_to_be_restorable(family: Cli) -> None:
+def test_a_parent_without_a_row_is_not_offered_for_restoring(family: Cli) -> None:
     family.sql("DELETE FROM job WHERE name = 'p'")
     shown = family.fine("show", "c").out
     assert "jobd set c --after-job" in shown
@@ -64,7 +64,7 @@ def test_rm_names_those_it_leaves_behind_and_needs_yes(family: Cli, refused: Cal
     assert family.fine("rm", "c", "p").err == ""
 
 
-def test_rm_says_that_a_run_which_was_asked_for_is_dropped(jobd: Cli) -> None:
+def test_rm_reports_that_a_requested_run_is_dropped(jobd: Cli) -> None:
     jobd.fine("add", "hello", "--cron", "0 0 1 1 *")
     jobd.fine("run", "hello")
     assert "the run of 'hello' that was requested is dropped" in jobd.fine("rm", "hello").err
@@ -94,7 +94,7 @@ def test_rm_asks_at_a_terminal(family: Cli, typed: str, code: int) -> None:
     assert out == ("deleted p\n" if code == 0 else "")
 
 
-def test_a_rename_says_what_it_did(family: Cli, refused: Callable[..., str]) -> None:
+def test_a_rename_reports_the_changed_references(family: Cli, refused: Callable[..., str]) -> None:
     family.fine("add", "hello", "--every", "1h")
     assert family.fine("rename", "hello", "greet").out == "renamed hello to greet; it runs the task hello\n"
     assert family.fine("rename", "p", "first", "--json").json["name"] == "first"
@@ -117,7 +117,7 @@ def test_a_job_whose_name_looks_like_a_reference_can_be_run_after(jobd: Cli, nam
     assert jobd.fine("apply", "-", "--yes", stdin=text).out == "nothing to do\n"
 
 
-def test_what_is_exported_is_applied_to_an_empty_database(family: Cli) -> None:
+def test_an_export_can_be_applied_to_an_empty_database(family: Cli) -> None:
     family.fine("rm", "p", "--yes")
     family.fine("add", "bad", *REPORT, "--every", "1h")
     family.fine("add", "worse", *REPORT, "--every", "1h")

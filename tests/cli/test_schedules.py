@@ -17,7 +17,7 @@ from tests.cli.conftest import Cli
         (["--interval", "@reboot"], "@reboot"),
     ],
 )
-def test_what_was_understood_is_stored_and_echoed_with_the_next_times(
+def test_the_parsed_schedule_is_stored_and_shown_with_the_next_times(
     jobd: Cli, words: list[str], interval: str
 ) -> None:
     told = jobd.fine("add", "hello", *words).out
@@ -32,7 +32,7 @@ def test_what_was_understood_is_stored_and_echoed_with_the_next_times(
     "words",
     [["--once", "--", "x\udcff"], ["--once", "--task", "\udcff", "--force"], ["--once", "--pool", "\udcff"]],
 )
-def test_what_is_no_utf_8_is_refused(jobd: Cli, words: list[str]) -> None:
+def test_text_that_is_not_utf_8_is_refused(jobd: Cli, words: list[str]) -> None:
     answer = jobd("add", "hello", *words)
     assert (answer.code, "is not UTF-8" in answer.err) == (2, True), answer
     for options in (["--cron", "\udcff * * * *"], ["--arg", "a=\udcff", "--once"], ["--calendar", "\udcff"]):
@@ -68,7 +68,9 @@ def test_a_day_and_a_time(jobd: Cli) -> None:
         (["--at", "yesterday"], 3, "2026-12-24"),
     ],
 )
-def test_what_is_not_understood_is_shown_with_its_place(jobd: Cli, words: list[str], caret: int, hint: str) -> None:
+def test_an_unreadable_schedule_is_shown_with_the_place_of_the_error(
+    jobd: Cli, words: list[str], caret: int, hint: str
+) -> None:
     answer = jobd("add", "hello", *words)
     assert answer.code == 2
     message, _, place = answer.err.splitlines()
@@ -77,7 +79,7 @@ def test_what_is_not_understood_is_shown_with_its_place(jobd: Cli, words: list[s
     assert jobd("show", "hello").code != 0
 
 
-def test_what_is_past_or_never_due_is_stored_only_when_forced(jobd: Cli) -> None:
+def test_a_schedule_that_is_past_or_never_due_needs_force(jobd: Cli) -> None:
     for words in (["--at", "2020-01-01T00:00"], ["--cron", "0 0 1 1 *", "--end", "2026-12-01T00:00"]):
         assert jobd("add", "hello", *words).code == 2
     assert (
@@ -87,7 +89,7 @@ def test_what_is_past_or_never_due_is_stored_only_when_forced(jobd: Cli) -> None
     assert "due at once" in jobd.fine("add", "hello", "--at", "2020-01-01T00:00", "--force").out
 
 
-def test_next_computes_what_no_job_has(jobd: Cli) -> None:
+def test_next_accepts_a_schedule_that_no_job_has(jobd: Cli) -> None:
     words = ["next", "--cron", "30 2 * * *", "--tz", "Europe/Berlin", "--from", "2027-03-27T12:00", "-n", "2"]
     assert [one["due"][:16] for one in jobd.fine(*words, "--json").json] == ["2027-03-28T01:00", "2027-03-29T00:30"]
     told = jobd.fine(*words).out
@@ -145,7 +147,7 @@ def test_a_job_whose_due_times_reach_the_last_year_ends_no_command(jobd: Cli, wo
 
 
 @pytest.mark.parametrize("zone", ["", "localtime", "UTC+2"])
-def test_a_zone_that_is_none_is_refused_also_where_nothing_is_stored(jobd: Cli, zone: str) -> None:
+def test_an_unknown_zone_is_refused_also_when_nothing_is_stored(jobd: Cli, zone: str) -> None:
     answer = jobd("next", "--cron", "0 9 * * *", "--tz", zone)
     assert (answer.code, "there is no time zone" in answer.err, "localtime?" in answer.err) == (2, True, False), answer
 

@@ -72,7 +72,7 @@ def test_arguments_that_it_may_take_are_taken(mailer: Cli, words: tuple[str, ...
     assert mailer.fine("add", "x", "--every", "1h", *words).err == ""
 
 
-def test_a_change_that_touches_them_is_looked_at_and_no_other(mailer: Cli, refused: Refused) -> None:
+def test_only_a_change_of_task_arguments_or_command_is_checked(mailer: Cli, refused: Refused) -> None:
     mailer.fine("add", "x", "--task", "send_mail", "--every", "1h", "--force")
     mailer.fine("set", "x", "--retry", "2")
     assert "needs the argument 'to'" in refused("set", "x", "--arg", "copies=2")
@@ -145,7 +145,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
     installation.close()
 
 
-def test_the_daemon_is_asked_which_tasks_and_programs_there_are(installation: Installation) -> None:
+def test_the_daemon_is_asked_for_its_tasks_and_programs(installation: Installation) -> None:
     answer = installation.jobd("tasks", "--json")
     assert '"ours"' in answer.stdout
     assert (answer.stderr, 'error":"' in answer.stdout) == ("", False)
@@ -159,7 +159,7 @@ def test_the_daemon_is_asked_which_tasks_and_programs_there_are(installation: In
     assert said == "jobd: warning: there is no program 'other-program' for the daemon\n"
 
 
-def test_without_a_daemon_it_is_said_that_the_shell_was_asked(installation: Installation) -> None:
+def test_without_a_daemon_the_message_names_the_shell_as_its_source(installation: Installation) -> None:
     installation.fine("stop")
     answer = installation.jobd("tasks")
     assert answer.stdout.endswith(

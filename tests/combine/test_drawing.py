@@ -44,7 +44,7 @@ def test_each_planted_fault_fits_the_code(name: str, tmp_path: Path) -> None:
     plant(FAULTS[name], tmp_path)
 
 
-def test_each_planted_fault_is_looked_for_in_situations_and_by_checks_that_there_are() -> None:
+def test_each_planted_fault_names_existing_situations_and_checks() -> None:
     checks = {"play", *(check.__name__.strip("_") for check in CHECKS)}
     for fault in FAULTS.values():
         assert {*fault.situations} <= {*SITUATIONS}

@@ -127,7 +127,7 @@ def clean() -> Record:
     )
 
 
-def test_nothing_is_wrong_with_a_record_in_which_all_is_well() -> None:
+def test_a_correct_record_has_no_faults() -> None:
     assert judge(clean()) == []
 
 
@@ -457,18 +457,18 @@ def a_daemon_with_many_descriptors(record: Record) -> Record:
         (a_daemon_with_many_descriptors, "quiet"),
     ],
 )
-def test_what_is_wrong_is_found(plant: Callable[[Record], Record], check: str) -> None:
+def test_each_wrong_record_is_found(plant: Callable[[Record], Record], check: str) -> None:
     found = judge(plant(clean()))
     assert any(text.startswith(f"{check}:") for text in found), found
 
 
-def test_a_daemon_that_was_killed_excuses_what_it_did_not_record() -> None:
+def test_a_killed_daemon_excuses_the_runs_that_it_did_not_record() -> None:
     record = a_run_without_a_record(clean())
     record.commands.append(command("kill", asked=9.01))
     assert judge(record) == []
 
 
-def test_lines_that_were_dropped_for_want_of_room_are_not_missing_where_the_run_says_so() -> None:
+def test_dropped_lines_are_not_missing_where_the_run_reports_them() -> None:
     record = clean()
     record.output["a", 1] = [(1, DROPPED_NOTICE.format(5))]
     assert judge(record) == []
@@ -488,13 +488,13 @@ def test_a_person_may_ask_for_a_run_of_a_paused_job() -> None:
     assert judge(record) == []
 
 
-def test_what_was_acknowledged_while_the_database_is_away_has_time_until_it_is_back() -> None:
+def test_changes_acknowledged_during_an_outage_have_time_until_its_end() -> None:
     record = an_old_definition(clean())
     record.commands.append(command("away", asked=2.0, answered=8.0))
     assert judge(record) == []
 
 
-def test_a_run_by_hand_between_due_times_that_are_caught_up_is_in_order() -> None:
+def test_a_requested_run_between_caught_up_due_times_is_correct() -> None:
     record = clean()
     record.commands.append(command("run", "low", 12.0, output=json.dumps({"job": "low", "run": 9})))
     a_run(record, "low", 2, 12.3, 12.2)

@@ -129,7 +129,7 @@ def test_idle_clients_cannot_shut_others_out(served: Path) -> None:
         client.close()
 
 
-def test_a_large_answer_arrives_whole(tmp_path: Path) -> None:
+def test_a_large_answer_arrives_complete(tmp_path: Path) -> None:
     runner = Runner(tmp_path, lambda request, reply: reply({"text": "x" * 150_000}))
     answer = ask(str(tmp_path), {}, 5)
     assert answer is not None

@@ -67,7 +67,7 @@ def test_a_file_of_two_numbers_is_understood(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1 5\n", "nonsense", None])
-def test_a_number_whose_process_cannot_be_told_is_not_taken_for_the_daemon(tmp_path: Path, text: str | None) -> None:
+def test_a_pid_whose_process_cannot_be_identified_is_not_taken_for_the_daemon(tmp_path: Path, text: str | None) -> None:
     with hold(tmp_path) as process:
         (tmp_path / "jobd.started").unlink()
         if text is not None:

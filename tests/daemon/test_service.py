@@ -43,7 +43,7 @@ def test_a_job_whose_task_is_unknown_is_offered_again_and_logged_once(installati
     assert installation.log().count("cannot run") == 1
 
 
-def test_start_returns_when_the_daemon_is_up_and_stop_when_it_is_gone(installation: Installation) -> None:
+def test_start_returns_when_the_daemon_is_up_and_stop_when_it_has_ended(installation: Installation) -> None:
     started = installation.jobd("start")
     assert started.returncode == 0, started.stderr
     status = json.loads(installation.jobd("status", "--json").stdout)
@@ -57,7 +57,7 @@ def test_start_returns_when_the_daemon_is_up_and_stop_when_it_is_gone(installati
     assert holder(str(installation.state)) is None
 
 
-def test_status_and_stop_say_with_3_that_nothing_runs(installation: Installation) -> None:
+def test_status_and_stop_exit_with_3_when_no_daemon_runs(installation: Installation) -> None:
     for words in (["status"], ["stop"], ["reload"]):
         answer = installation.jobd(*words)
         assert (answer.returncode, answer.stderr) == (3, "jobd: error: jobd is not running\n")
@@ -110,14 +110,14 @@ def test_a_missing_plugins_folder_is_named(installation: Installation) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root refuses it")
-def test_root_refuses_plugins_that_anybody_can_write(installation: Installation) -> None:
+def test_root_refuses_plugins_that_other_users_can_write(installation: Installation) -> None:
     os.chmod(installation.folder / "plugins", 0o777)
     answer = installation.jobd("start", "-f")
     assert answer.returncode == 78
     assert "world-writable" in answer.stderr
 
 
-def test_what_the_daemon_writes_is_its_users_alone(installation: Installation) -> None:
+def test_the_daemons_files_are_private_to_its_user(installation: Installation) -> None:
     installation.state.mkdir(mode=0o755)
     assert installation.jobd("start").returncode == 0
     assert stat.S_IMODE(installation.state.stat().st_mode) == 0o700
@@ -132,7 +132,7 @@ def test_status_shows_local_times(installation: Installation) -> None:
     assert re.search(r", since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+05:30\n", installation.fine("status"))
 
 
-def test_a_socket_that_somebody_removed_is_made_anew(installation: Installation) -> None:
+def test_a_removed_socket_is_created_again(installation: Installation) -> None:
     installation.configure("", more='poll = "100ms"\nlease = "5s"\n')
     process = installation.foreground()
     (installation.state / "jobd.sock").unlink()
@@ -142,7 +142,7 @@ def test_a_socket_that_somebody_removed_is_made_anew(installation: Installation)
 
 
 @pytest.mark.parametrize("command", ["reload", "status"])
-def test_a_stopped_daemon_is_said_to_be(installation: Installation, command: str) -> None:
+def test_status_reports_a_daemon_that_is_suspended(installation: Installation, command: str) -> None:
     process = installation.foreground()
     process.send_signal(signal.SIGSTOP)
     began = time.monotonic()
@@ -166,7 +166,7 @@ def test_ctrl_c_ends_it_with_0(installation: Installation) -> None:
     assert process.wait(20) == 0
 
 
-def test_the_log_says_little(installation: Installation) -> None:
+def test_an_idle_daemon_logs_little(installation: Installation) -> None:
     process = installation.foreground()
     process.terminate()
     process.wait(20)
@@ -284,7 +284,7 @@ def test_stop_now_ends_a_daemon_that_hangs(installation: Installation, monkeypat
     assert process.wait(5) == -signal.SIGKILL
 
 
-def test_systemd_hears_that_it_is_ready_alive_reloading_and_stopping(installation: Installation) -> None:
+def test_the_daemon_notifies_systemd_that_it_is_ready_alive_reloading_and_stopping(installation: Installation) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(installation.folder / "notify"))
         manager.settimeout(20)

@@ -86,7 +86,7 @@ def test_it_is_outdated_when_the_code_changes(plugins: Path, snapshots: Snapshot
     assert snapshots.is_outdated(snapshot)
 
 
-def test_only_what_is_new_at_the_top_is_added_to_what_was_accepted(plugins: Path, snapshots: Snapshots) -> None:
+def test_only_new_top_level_files_are_added_to_the_accepted_code(plugins: Path, snapshots: Snapshots) -> None:
     write(plugins, "old.py", "pkg/old.py", "space/deep/old.py")
     before = snapshots.take(str(plugins))
     for name in ("old.py", "pkg/old.py", "pkg/new.py", "new.py", "other/new.py", "pkg.py", "space.so", "old/new.py"):
@@ -100,7 +100,7 @@ def test_only_what_is_new_at_the_top_is_added_to_what_was_accepted(plugins: Path
     }  # fmt: skip
 
 
-def test_what_is_left_of_a_snapshot_is_what_was_in_it(plugins: Path, snapshots: Snapshots) -> None:
+def test_a_snapshot_without_a_file_keeps_its_other_content(plugins: Path, snapshots: Snapshots) -> None:
     """Not what lies in the plugins folder by then: that has not been looked at."""
     write(plugins, "good.py", "broken.py", "pkg/tasks.py", "pkg/data.csv")
     everything = snapshots.take(str(plugins))
@@ -121,7 +121,7 @@ def test_the_state_folder_in_the_plugins_folder_is_no_code(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("target", ["loop.py", "x" * 300, "nowhere/at/all"])
-def test_a_link_that_leads_nowhere_harms_nobody(plugins: Path, snapshots: Snapshots, target: str) -> None:
+def test_a_dangling_link_does_no_harm(plugins: Path, snapshots: Snapshots, target: str) -> None:
     write(plugins, "a.py")
     with contextlib.suppress(OSError):
         (plugins / "loop.py").symlink_to(target)
@@ -162,7 +162,7 @@ def test_folders_that_link_each_other_are_followed_to_a_depth(plugins: Path, sna
 
 
 @pytest.mark.parametrize("kind", ["dangling", "pipe", "unreadable"])
-def test_what_cannot_be_read_is_left_for_its_import_to_say(plugins: Path, snapshots: Snapshots, kind: str) -> None:
+def test_an_unreadable_file_fails_only_at_its_import(plugins: Path, snapshots: Snapshots, kind: str) -> None:
     path = plugins / "odd.py"
     if kind == "dangling":
         path.symlink_to("nowhere")
@@ -193,7 +193,7 @@ def test_bytecode_is_copied_unless_it_may_be_that_of_an_older_source(plugins: Pa
     assert int(os.stat(f"{copy}/old.py").st_mtime) == int(changed)
 
 
-def test_others_are_removed_and_so_is_what_a_daemon_before_left(
+def test_other_snapshots_and_those_of_an_earlier_daemon_are_removed(
     plugins: Path, snapshots: Snapshots, tmp_path: Path
 ) -> None:
     write(plugins, "a.py")
@@ -231,7 +231,7 @@ def test_a_copy_that_was_changed_is_left_to_its_workers_and_another_is_made(
     assert snapshots.take(str(plugins)) == second
 
 
-def test_what_was_copied_by_half_is_removed(
+def test_a_partial_copy_is_removed(
     plugins: Path, snapshots: Snapshots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full, as far as the second file knows."""
@@ -249,7 +249,7 @@ def test_what_was_copied_by_half_is_removed(
     assert os.listdir(tmp_path / "jobd.code") == []
 
 
-def test_a_folder_that_cannot_be_written_is_told(plugins: Path, snapshots: Snapshots, tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported(plugins: Path, snapshots: Snapshots, tmp_path: Path) -> None:
     write(plugins, "a.py")
     (tmp_path / "jobd.code").rmdir()
     (tmp_path / "jobd.code").write_text("a file in its place")

@@ -53,7 +53,7 @@ def jobs(installation: Installation) -> Installation:
     return installation
 
 
-def test_a_daemon_in_another_zone_moves_what_waits(jobs: Installation) -> None:
+def test_a_daemon_in_another_zone_moves_the_waiting_due_times(jobs: Installation) -> None:
     own, interval = due_in(jobs, "own"), due_in(jobs, "interval")
     for zone in (TOKYO, NEW_YORK, BERLIN):
         stop(jobs)
@@ -64,7 +64,7 @@ def test_a_daemon_in_another_zone_moves_what_waits(jobs: Installation) -> None:
         assert (due_in(jobs, "own"), due_in(jobs, "interval")) == (own, interval)
 
 
-def test_a_reload_with_another_zone_moves_what_waits(jobs: Installation) -> None:
+def test_a_reload_with_another_zone_moves_the_waiting_due_times(jobs: Installation) -> None:
     jobs.configure("", more=f'timezone = "{TOKYO}"')
     assert clock_in(jobs, "daily", BERLIN) == "09:30"  # nothing is in effect before the reload
     jobs.fine("reload")
@@ -72,7 +72,7 @@ def test_a_reload_with_another_zone_moves_what_waits(jobs: Installation) -> None
         in_effect(jobs, name, TOKYO, "09:30")
 
 
-def test_commands_go_by_the_daemons_zone_whatever_shell_they_are_typed_in(jobs: Installation) -> None:
+def test_commands_use_the_daemons_zone_in_every_shell(jobs: Installation) -> None:
     jobs.environ["TZ"] = TOKYO
     jobs.fine("add", "there", "--task", "hello", "--cron", "30 9 * * *")
     assert clock_in(jobs, "there", BERLIN) == "09:30"
@@ -194,7 +194,7 @@ def test_a_database_of_the_version_before_opens_as_it_is(jobs: Installation) -> 
     process.wait()
 
 
-def test_the_zone_is_told_at_the_start(jobs: Installation) -> None:
+def test_the_zone_is_logged_at_the_start(jobs: Installation) -> None:
     lines = [json.loads(line)["msg"] for line in jobs.log().splitlines()]
     assert any(line.endswith(f"time zone {BERLIN}") for line in lines)
     assert from_datetime(due_in(jobs, "daily")) > 0

@@ -107,7 +107,7 @@ class Calendar:
 
 
 @pytest.mark.timeout(600)  # seconds: it only computes, 10 of them on a quiet machine
-def test_a_year_of_a_thousand_jobs_runs_exactly_what_is_due() -> None:
+def test_a_year_of_a_thousand_jobs_runs_exactly_the_due_times() -> None:
     rng = random.Random(2027)
     jobs = [
         Job(f"job{number}", mixed(rng), options=Options(timezone=rng.choice(ZONES), catch_up="all"), id=number)
@@ -151,7 +151,9 @@ NOON = "0 12 * * *"
     ("catch_up", "expected", "not_run"),
     [("once", days(1, 2, 3, 8), 4), ("none", days(1, 2, 8), 5), ("all", days(1, 2, 3, 4, 5, 6, 7, 8), 0)],
 )
-def test_what_fell_due_while_no_daemon_ran(tmp_path: Path, catch_up: str, expected: list[str], not_run: int) -> None:
+def test_due_times_without_a_daemon_are_caught_up(
+    tmp_path: Path, catch_up: str, expected: list[str], not_run: int
+) -> None:
     harness = NodeHarness(tmp_path)
     harness.add(Job("noon", NOON, options=Options(catch_up=catch_up)))
     harness.pass_time(2 * DAY)
@@ -165,7 +167,7 @@ def test_what_fell_due_while_no_daemon_ran(tmp_path: Path, catch_up: str, expect
     assert harness.store.transact(lambda session: session.rows(sql)) == [(not_run,)]  # and the history knows of each
 
 
-def test_what_is_older_than_the_grace_is_skipped(tmp_path: Path) -> None:
+def test_a_due_time_older_than_the_grace_is_skipped(tmp_path: Path) -> None:
     harness = NodeHarness(tmp_path)
     harness.add(
         Job("strict", NOON, options=Options(grace=HOUR)), Job("lenient", NOON, options=Options(grace=20 * HOUR))
@@ -192,7 +194,7 @@ def test_an_interval_keeps_its_grid_through_restarts_and_long_runs(tmp_path: Pat
     assert seconds == ["00:00", "00:10", "00:20", "00:50", "01:00", "01:30", "01:40", "01:50"]
 
 
-def test_a_clock_put_forward_misses_what_it_passes_over(tmp_path: Path) -> None:
+def test_a_clock_set_forward_misses_the_due_times_between(tmp_path: Path) -> None:
     harness = NodeHarness(tmp_path)
     harness.add(Job("noon", NOON), Job("hourly", "1h"))
     harness.pass_time(90 * MINUTE)

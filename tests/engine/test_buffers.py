@@ -70,7 +70,7 @@ class Rig:
 # One count
 
 
-def test_what_waits_and_what_is_being_printed_count_towards_one_limit() -> None:
+def test_waiting_outcomes_and_running_output_count_towards_one_limit() -> None:
     budget = Budget(1_000)
     budget.add_waiting(400)
     budget.printing += 300
@@ -84,7 +84,7 @@ def test_what_waits_and_what_is_being_printed_count_towards_one_limit() -> None:
     assert budget.used == 0
 
 
-def test_the_log_is_told_at_once_and_then_each_minute() -> None:
+def test_dropped_output_is_logged_at_once_and_then_each_minute() -> None:
     budget = Budget()
     assert budget.dropped_notice(0) is None
     budget.drop(1_000)
@@ -105,7 +105,7 @@ def test_a_text_counts_as_much_as_it_takes() -> None:
 # What runs in progress print
 
 
-def test_what_a_run_prints_counts_until_it_is_taken() -> None:
+def test_output_of_a_run_counts_until_it_is_taken() -> None:
     budget = Budget()
     output = Output(1_000, budget)
     output.feed(b"x" * 600 + b"\n" + b"y" * 50)
@@ -117,7 +117,7 @@ def test_what_a_run_prints_counts_until_it_is_taken() -> None:
     assert budget.printing == 0
 
 
-def test_what_is_not_taken_is_given_back_when_nobody_wants_it() -> None:
+def test_closing_an_output_gives_back_its_room() -> None:
     budget = Budget()
     output = Output(1_000, budget)
     output.feed(b'whole\nhalf\x1einfo+1 "a piece of a record\n\x1einfo+2 "another\nhalf')
@@ -126,7 +126,7 @@ def test_what_is_not_taken_is_given_back_when_nobody_wants_it() -> None:
     assert budget.printing == 0
 
 
-def test_where_there_is_no_room_the_last_lines_are_kept_and_what_was_dropped_is_counted() -> None:
+def test_without_room_the_last_lines_are_kept_and_the_dropped_bytes_are_counted() -> None:
     budget = Budget()
     budget.add_waiting(LIMIT)
     output = Output(100_000, budget)
@@ -181,7 +181,7 @@ def test_an_outcome_counts_until_it_is_written(tmp_path: Path) -> None:
     assert rig.budget.used == 0
 
 
-def test_what_a_run_has_printed_shares_the_fate_of_its_outcome(tmp_path: Path) -> None:
+def test_output_of_a_run_shares_the_fate_of_its_outcome(tmp_path: Path) -> None:
     rig = Rig(tmp_path, LIMIT)
     rig.print(part(1, "one\n", 0))
     rig.print(part(1, "two\n", 1))
@@ -192,7 +192,7 @@ def test_what_a_run_has_printed_shares_the_fate_of_its_outcome(tmp_path: Path) -
     assert rig.budget.used == 0
 
 
-def test_a_transaction_has_a_bounded_part_of_what_waits(tmp_path: Path) -> None:
+def test_a_transaction_takes_a_bounded_part_of_the_waiting_outcomes(tmp_path: Path) -> None:
     rig = Rig(tmp_path, 2**40)
     for job in range(20):
         rig.add(over(job, "", part(1, "x" * 1_000_000, job=job)))
@@ -211,7 +211,7 @@ def test_a_transaction_has_a_bounded_part_of_what_waits(tmp_path: Path) -> None:
     assert rig.budget.used == 0
 
 
-def test_what_is_larger_than_a_transaction_is_written_all_the_same(tmp_path: Path) -> None:
+def test_an_outcome_larger_than_the_bound_of_a_transaction_is_still_written(tmp_path: Path) -> None:
     rig = Rig(tmp_path, 2**40)
     rig.add(over(1, "", part(1, "x" * 2 * MAX_TRANSACTION)))
     assert len(rig.outcomes.first(10)) == 1
@@ -232,7 +232,7 @@ def test_attempts_without_end_take_no_more_than_one_job_may(tmp_path: Path) -> N
     assert rig.budget.used == 0
 
 
-def test_of_the_last_attempt_nothing_is_dropped_and_what_it_drops_itself_is() -> None:
+def test_the_last_attempt_loses_only_the_output_that_it_drops_itself() -> None:
     parts = [part(1, "a" * 100, 4, keep_from=3), part(2, "b" * 100), part(3, "c" * 100), part(3, "d" * 100, 1)]
     dropping, said, *rest = bounded(parts, 10)
     assert (dropping.text, dropping.lost, dropping.keep_from) == ("", 0, 3)
@@ -276,7 +276,7 @@ def test_beyond_a_bound_outcomes_are_in_the_spool_alone_and_none_is_lost(tmp_pat
     assert rig.budget.used == 0
 
 
-def test_what_goes_on_here_stays_in_memory(tmp_path: Path) -> None:
+def test_outcomes_of_runs_that_retry_here_stay_in_memory(tmp_path: Path) -> None:
     rig = Rig(tmp_path, 1_000)
     rig.add(retried(1, "one"))
     rig.outcomes.keep(0)
@@ -285,7 +285,7 @@ def test_what_goes_on_here_stays_in_memory(tmp_path: Path) -> None:
     assert [each.text for each in one.output] == ["one", "two"]
 
 
-def test_the_spool_stays_as_small_as_what_is_of_use_in_it(tmp_path: Path) -> None:
+def test_the_spool_stays_as_small_as_its_useful_part(tmp_path: Path) -> None:
     rig = Rig(tmp_path, LIMIT)
     rig.add(over(2, "kept"))
     now = largest = 0
@@ -335,7 +335,7 @@ def test_a_spool_that_cannot_be_written_keeps_outcomes_in_memory(
     assert rig.written() == [over(1, "x" * 4_000)]
 
 
-def test_an_outcome_that_cannot_be_read_back_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outcome_that_cannot_be_read_back_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(logs, "log", lambda level, message, *about: said.append(message))
     rig = Rig(tmp_path, 1_000)
@@ -348,7 +348,7 @@ def test_an_outcome_that_cannot_be_read_back_is_told(tmp_path: Path, monkeypatch
     assert "an outcome of job 1 cannot be read back" in said[0]
 
 
-def test_what_a_daemon_that_died_left_by_half_hides_nothing_that_comes_later(tmp_path: Path) -> None:
+def test_a_partial_entry_of_a_dead_daemon_hides_no_later_entry(tmp_path: Path) -> None:
     rig = Rig(tmp_path, LIMIT)
     rig.path.write_bytes(b'[1, 1, 1, ["half a')
     assert list(rig.outcomes.load_spooled()) == []
@@ -381,7 +381,7 @@ def test_a_spool_that_cannot_be_read_to_its_end_is_kept(tmp_path: Path, damage: 
     assert [one for group in Rig(tmp_path, LIMIT).outcomes.load_spooled() for one in group] == [over(2)]
 
 
-def test_what_the_spool_has_no_room_for_is_dropped_once_and_told_once(
+def test_output_beyond_the_room_of_the_spool_is_dropped_and_reported_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "log", lambda *words: None)
@@ -451,7 +451,7 @@ def test_a_daemon_that_dies_while_it_makes_the_spool_smaller_loses_no_outcome(
     assert [again.read(place) for place in moved] == [over(job, "new") for job in range(5)]
 
 
-def test_what_stands_in_the_place_of_an_outcome_is_not_taken_for_it(
+def test_other_bytes_in_the_place_of_an_outcome_are_not_taken_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A user removed the spool, and another outcome was written to a new one."""
@@ -494,7 +494,7 @@ def test_nothing_is_claimed_while_much_waits_and_no_run_begins_while_all_is_in_u
     assert harness.budget.used < 10_000
 
 
-def test_a_run_whose_outcome_cannot_be_read_back_is_told_as_lost_and_run_again(tmp_path: Path) -> None:
+def test_a_run_whose_outcome_cannot_be_read_back_is_recorded_as_lost_and_run_again(tmp_path: Path) -> None:
     harness = NodeHarness(tmp_path, workers=2, poll=SECOND)
     harness.add(Job("job", "1 0 1 1 *"))
     harness.pass_time(MINUTE - SECOND)
@@ -519,7 +519,7 @@ def _away(work: object) -> None:
     raise DatabaseUnavailable("it is away")
 
 
-def test_what_an_older_jobd_has_left_in_the_spool_is_written_with_its_output(tmp_path: Path) -> None:
+def test_spooled_outcomes_of_an_older_jobd_are_written_with_their_output(tmp_path: Path) -> None:
     """Its parts do not say what was lost before them."""
     harness = NodeHarness(tmp_path)
     harness.add(*(Job(f"job{number}", runonce=True, interval="1 0 1 1 *") for number in range(20)))
@@ -545,7 +545,7 @@ def test_what_an_older_jobd_has_left_in_the_spool_is_written_with_its_output(tmp
 # What else waits for the database
 
 
-def test_what_concerns_all_jobs_is_looked_at_once_however_often_it_was_asked_for() -> None:
+def test_repeated_requests_for_a_full_pass_cost_one_full_pass() -> None:
     begun = FullPass(starting=True, wake=True, after=5)
     sweeps = [begun]
     for _ in range(100):

@@ -21,7 +21,7 @@ NOTHING_TO_DO = CycleInput(
 )  # fmt: skip
 
 
-def test_what_was_printed_last_drops_what_was_printed_before_it_in_the_same_turn(tmp_path: Path) -> None:
+def test_the_last_output_displaces_earlier_output_in_the_same_cycle(tmp_path: Path) -> None:
     store = Store(parse_url(servers.sqlite_url(tmp_path)))
 
     def claimed(session: Session) -> tuple[int, JobState]:
@@ -42,7 +42,7 @@ def test_what_was_printed_last_drops_what_was_printed_before_it_in_the_same_turn
     store.close()
 
 
-def test_a_lost_run_is_recorded_with_the_due_time_that_its_task_was_told(tmp_path: Path) -> None:
+def test_a_lost_run_is_recorded_with_the_due_time_that_its_task_received(tmp_path: Path) -> None:
     """The first due time of an interval is the moment of its claim, later than what its row said before."""
     store, added, claimed_at = Store(parse_url(servers.sqlite_url(tmp_path))), 100 * SECOND, 103 * SECOND
     chosen = settings(tmp_path, poll=1_000_000)

@@ -89,12 +89,12 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     rig.engine.close()
 
 
-def test_a_keeper_that_waits_for_its_poll_is_well(rig: Rig) -> None:
+def test_a_keeper_that_waits_for_its_poll_is_healthy(rig: Rig) -> None:
     rig.clock.by = POLL
     assert rig.engine.healthy()
 
 
-def test_a_keeper_that_hangs_is_not_well_until_it_goes_on(rig: Rig) -> None:
+def test_a_keeper_that_hangs_is_unhealthy_until_it_goes_on(rig: Rig) -> None:
     rig.instead = rig.hang
     rig.look()
     until(lambda: rig.hangs)
@@ -106,7 +106,7 @@ def test_a_keeper_that_hangs_is_not_well_until_it_goes_on(rig: Rig) -> None:
     until(rig.engine.healthy)
 
 
-def test_a_database_that_is_away_is_no_illness(rig: Rig) -> None:
+def test_an_unavailable_database_is_not_unhealthy(rig: Rig) -> None:
     rig.instead = rig.fail
     rig.look()
     until(lambda: rig.engine.keeper.outage.problem)
@@ -122,7 +122,7 @@ def test_a_keeper_that_may_leave_does_so_at_once(rig: Rig) -> None:
     until(lambda: not rig.engine._thread.is_alive(), "its end")  # not after the poll, which is minutes away
 
 
-def test_a_dead_keeper_is_not_well(tmp_path: Path) -> None:
+def test_a_dead_keeper_is_unhealthy(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.instead = rig.break_down
     rig.look()

@@ -140,7 +140,7 @@ def test_a_newer_claim_waits_for_the_end_of_the_run_also_in_another_pool() -> No
     assert pools.running() == [2]
 
 
-def test_what_has_a_newer_claim_is_not_tried_again() -> None:
+def test_a_run_whose_job_has_a_newer_claim_is_not_retried() -> None:
     pools = Pools()
     pools.give(pools.first, 1)
     pools.give(pools.first, 2)
@@ -152,7 +152,7 @@ def test_what_has_a_newer_claim_is_not_tried_again() -> None:
 
 
 @pytest.mark.parametrize("how", ["recall", "cancel", "drain", "forget"])
-def test_what_waits_for_the_end_of_a_run_is_given_back_like_what_waits_for_its_moment(how: str) -> None:
+def test_claims_that_wait_for_the_end_of_a_run_are_given_back_like_queued_ones(how: str) -> None:
     pools = Pools()
     pools.give(pools.first, 1)
     pools.give(pools.second, 2)
@@ -177,7 +177,7 @@ def test_what_waits_for_the_end_of_a_run_is_given_back_like_what_waits_for_its_m
     assert pools.running() == []
 
 
-def test_a_claim_that_is_gone_is_not_waited_for_and_a_newer_one_stays() -> None:
+def test_a_released_claim_is_not_waited_for_and_a_newer_one_stays() -> None:
     pools = Pools()
     pools.give(pools.first, 1)
     pools.give(pools.first, 2)
@@ -190,7 +190,7 @@ def test_a_claim_that_is_gone_is_not_waited_for_and_a_newer_one_stays() -> None:
     assert pools.first.holding() == 1
 
 
-def test_what_a_worker_had_begun_that_talked_nonsense_is_in_hand_until_its_process_is_dead() -> None:
+def test_a_run_of_a_worker_with_an_invalid_message_is_in_flight_until_its_process_is_dead() -> None:
     pools = Pools()
     pools.first.pace = 10  # µs: a worker is given the second order while it runs the first
     for job_id in (1, 2):
@@ -229,7 +229,7 @@ def test_a_task_that_only_a_worker_of_before_a_reload_does_not_know_is_offered_a
         assert report.update.state.ready == pools.clock.wall() + UNRESOLVED_PAUSE
 
 
-def test_what_a_worker_said_before_a_reload_is_told_before_it() -> None:
+def test_messages_that_a_worker_sent_before_a_reload_are_handled_before_it() -> None:
     pools = Pools()
     pools.give(pools.first, 1)
     pools.reports.clear()
@@ -241,7 +241,7 @@ def test_what_a_worker_said_before_a_reload_is_told_before_it() -> None:
     assert isinstance(report, Unresolved)
 
 
-def test_a_task_is_unknown_whatever_is_seen_first_of_the_end_of_its_worker() -> None:
+def test_a_task_is_unknown_in_either_order_of_the_answer_and_the_workers_end() -> None:
     pools = Pools()
     pools.give(pools.first, 1)
     pools.reports.clear()

@@ -11,7 +11,7 @@ from jobd.store import schedule_table as table
 from tests.engine.harness import BARELY, NodeHarness
 
 
-def test_many_rows_of_a_foreign_program_are_planned_within_a_poll(tmp_path: Path) -> None:
+def test_many_rows_that_another_program_inserts_are_planned_within_a_poll(tmp_path: Path) -> None:
     harness = NodeHarness(tmp_path, poll=SECOND)
     rows = [(f"job{number}", "0 0 1 1 *") for number in range(1_700)]
     harness.store.transact(lambda session: session.write_rows("job", ("name", "interval"), rows))
@@ -20,7 +20,7 @@ def test_many_rows_of_a_foreign_program_are_planned_within_a_poll(tmp_path: Path
     assert counted == [(1_700,)]
 
 
-def test_what_is_soon_due_again_is_written_soon_whatever_else_gathers(tmp_path: Path) -> None:
+def test_the_outcome_of_a_job_that_is_soon_due_again_is_written_soon_in_every_batch(tmp_path: Path) -> None:
     harness = NodeHarness(tmp_path, poll=SECOND)
     harness.add(Job("often", "20ms"), *(Job(f"calm{n}", f"{60_000 + 7 * n}ms") for n in range(200)))
     harness.pass_time(2 * SECOND)
@@ -29,7 +29,7 @@ def test_what_is_soon_due_again_is_written_soon_whatever_else_gathers(tmp_path: 
     assert sum(one.job == "often" for one in harness.ran) == 50
 
 
-def test_what_is_due_now_and_then_is_claimed_in_few_groups_and_begins_on_time(
+def test_rare_due_times_are_claimed_in_few_batches_and_start_on_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness = NodeHarness(tmp_path, poll=SECOND)

@@ -34,7 +34,7 @@ def test_two_renewals_may_fail_before_the_lease_is_over() -> None:
     assert 2 * lease.renewal_due() < deadline
 
 
-def test_a_node_is_dead_when_its_heartbeat_stood_still_for_a_whole_lease() -> None:
+def test_a_node_is_dead_when_its_heartbeat_has_not_changed_for_a_whole_lease() -> None:
     watch = Watch(LEASE)
     assert watch.observe(0, 0, [(7, 1)]) == []
     assert watch.observe(LEASE - 1, LEASE - 1, [(7, 1)]) == []
@@ -58,7 +58,7 @@ def test_a_node_that_left_is_forgotten() -> None:
     assert watch.observe(LEASE + 1, LEASE + 1, [(7, 1)]) == []
 
 
-def test_nobody_takes_over_before_the_owner_has_stopped_trusting_itself() -> None:
+def test_no_node_takes_over_before_the_owner_has_stopped_trusting_itself() -> None:
     """The owner's renewal takes effect between sending and answer; the watcher sees it at the earliest at sending."""
     lease, watch = Lease(LEASE), Watch(LEASE)
     sent, answered = 1_000_000, 9_000_000
@@ -70,7 +70,7 @@ def test_nobody_takes_over_before_the_owner_has_stopped_trusting_itself() -> Non
     assert answered < deadline
 
 
-def test_a_node_that_is_alone_prolongs_what_the_database_cannot() -> None:
+def test_a_node_that_is_alone_extends_its_own_lease_without_the_database() -> None:
     lease = Lease(LEASE)
     lease.renewed(0)
     first = lease.prolonged(0, 0)
@@ -90,7 +90,7 @@ def test_a_frozen_node_that_thought_it_was_alone_is_not_taken_over_while_its_run
     assert watch.observe(trusted, trusted, [(1, 5)]) == []
 
 
-def test_a_slow_answer_makes_nobody_dead() -> None:
+def test_a_slow_answer_makes_no_node_dead() -> None:
     """Found by the simulator: an answer that took longer than a lease made every node look dead at the next one."""
     watch = Watch(LEASE)
     assert watch.observe(0, 2 * LEASE, [(7, 1)]) == []
@@ -109,7 +109,7 @@ def test_a_neighbour_has_ended_when_its_lock_is_free_that_was_held() -> None:
     assert neighbours.observe({8: "eight"}) == []
 
 
-def test_a_lock_that_was_never_held_here_says_nothing() -> None:
+def test_a_lock_that_was_never_held_here_proves_nothing() -> None:
     neighbours = Neighbours(lambda lock: False)
     assert neighbours.observe({7: "elsewhere", 8: None}) == []
     assert not neighbours.any()

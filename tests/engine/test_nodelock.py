@@ -76,7 +76,7 @@ def test_a_machine_of_another_network_does_not_see_it(lock: NodeLock) -> None:
     assert asked_elsewhere(lock, *into_another) == "False"
 
 
-def test_a_full_table_of_descriptors_makes_nobody_dead(lock: NodeLock) -> None:
+def test_a_full_table_of_descriptors_makes_no_node_dead(lock: NodeLock) -> None:
     asking = NodeLock()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
@@ -95,7 +95,7 @@ def test_its_address_cannot_be_taken_by_those_who_know_only_its_name(lock: NodeL
     other._held.close()
 
 
-def test_nobody_can_fill_it(lock: NodeLock) -> None:
+def test_no_process_can_fill_the_lock(lock: NodeLock) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
         stranger.connect(lock._held.getsockname())
         with pytest.raises(BrokenPipeError):

@@ -34,7 +34,7 @@ def test_a_line_that_only_looks_like_a_record_is_an_ordinary_line() -> None:
     assert output.feed(LEVEL_MARK.encode() + b"info no json\n")[0][0] == "info"
 
 
-def test_the_tail_is_kept_and_what_was_cut_is_said() -> None:
+def test_the_tail_is_kept_and_the_cut_is_reported() -> None:
     output = Output(100)
     for number in range(1000):
         output.feed(b"line %d\n" % number)
@@ -46,7 +46,7 @@ def test_the_tail_is_kept_and_what_was_cut_is_said() -> None:
     assert kept.startswith("line ")
 
 
-def test_what_was_cut_is_counted_from_the_beginning() -> None:
+def test_cut_output_is_counted_from_the_beginning() -> None:
     output = Output(10)
     output.feed(b"0123456\n")
     output.take()
@@ -54,7 +54,7 @@ def test_what_was_cut_is_counted_from_the_beginning() -> None:
     assert output.take().startswith("[jobd: 18 bytes of output before this were cut]\n")
 
 
-def test_the_log_gets_no_more_than_the_limit_and_one_line_that_says_so() -> None:
+def test_the_log_gets_no_more_than_the_limit_and_one_line_about_it() -> None:
     output = Output(100)
     passed = [line for number in range(1000) for line in output.feed(b"line %d\n" % number)]
     assert sum(len(line) for _, line in passed[:-1]) <= 100
@@ -82,7 +82,7 @@ def test_a_record_after_a_line_without_an_end_is_a_record() -> None:
     assert output.take() == "50 %\nno\n"
 
 
-def test_a_long_record_comes_in_pieces_and_is_one_whatever_is_printed_between_them() -> None:
+def test_a_long_record_in_pieces_stays_one_record_with_other_output_between_them() -> None:
     text = json.dumps("é" * 1_500)
     mark = LEVEL_MARK.encode()
     pieces = [mark + b"error+7 " + text[:4_000].encode(), mark + b"error+7 " + text[4_000:8_000].encode()]
@@ -93,7 +93,7 @@ def test_a_long_record_comes_in_pieces_and_is_one_whatever_is_printed_between_th
 
 
 @pytest.mark.parametrize("missing", range(14))
-def test_of_a_record_whose_end_is_missing_there_is_what_came(missing: int) -> None:
+def test_the_received_part_of_an_incomplete_record_is_kept(missing: int) -> None:
     text = json.dumps("ab\U0001f600").encode()
     output = Output(1000)
     output.feed(LEVEL_MARK.encode() + b"info+7 " + text[: len(text) - missing] + b"\n")
@@ -104,7 +104,7 @@ def test_of_a_record_whose_end_is_missing_there_is_what_came(missing: int) -> No
 
 @pytest.mark.parametrize("forged", ["[" * 4_000, "{}", "1", "null", '"a', ""])
 @pytest.mark.parametrize("level", ["info", "wrong", "info+", "info+x", "info=", "\xff"])
-def test_what_is_no_record_is_a_line_of_the_task(level: str, forged: str) -> None:
+def test_an_invalid_record_is_an_ordinary_line(level: str, forged: str) -> None:
     output = Output(100_000)
     line = f"{LEVEL_MARK}{level} {forged}"
     assert output.feed(line.encode() + b"\n") == [("info", line)]
@@ -121,7 +121,7 @@ def test_many_records_in_one_line_end_nothing() -> None:
     st.lists(st.sampled_from([b"a", b"\n", b"\x1e", "é".encode(), b"\xff", record("info", "b"), b"x" * 9_000])),
     st.data(),
 )
-def test_what_is_kept_does_not_depend_on_how_it_came(parts: list[bytes], data: st.DataObject) -> None:
+def test_the_kept_output_does_not_depend_on_the_chunks(parts: list[bytes], data: st.DataObject) -> None:
     whole, sliced = Output(10**6), Output(10**6)
     text = b"".join(parts)
     whole.feed(text)

@@ -211,7 +211,7 @@ THEFTS = st.sampled_from(["steal1", "steal20", "steal39", "steal40", "steal45", 
 
 @settings(max_examples=400, deadline=None)
 @given(RUNS, CHUNKS, MEANWHILE, DEEDS)
-def test_each_run_has_what_it_printed(
+def test_each_run_keeps_its_own_output(
     prints: list[list[bytes]], chunk: int, meanwhile: list[list[str]], deeds: list[str]
 ) -> None:
     spawner = played(prints, chunk, meanwhile, deeds)

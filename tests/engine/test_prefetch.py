@@ -63,7 +63,7 @@ def worker_with(count: int) -> tuple[Worker, Any]:
     return worker, line
 
 
-def test_what_a_run_that_is_taken_back_seems_to_have_printed_is_given_back() -> None:
+def test_output_attributed_to_a_revoked_run_is_given_back() -> None:
     """It receives all output that the worker printed before the run began."""
     worker, _ = worker_with(1)
     assert worker.execution is not None
@@ -77,14 +77,14 @@ def in_hand(worker: Worker) -> list[int]:
     return [one.job.id for one in worker.claims()]
 
 
-def test_what_has_not_been_taken_is_taken_back() -> None:
+def test_orders_that_were_not_taken_are_revoked() -> None:
     worker, line = worker_with(4)
     line.takes()
     assert [one.job.id for one in worker.revoke_prefetched(0, 0)] == [2, 3, 4]
     assert in_hand(worker) == [1]
 
 
-def test_what_was_taken_meanwhile_stays_and_keeps_its_place() -> None:
+def test_an_order_that_was_taken_meanwhile_stays_and_keeps_its_slot() -> None:
     worker, line = worker_with(4)
     assert line.takes() == 1
     line.ends(1)
@@ -99,7 +99,7 @@ def test_what_was_taken_meanwhile_stays_and_keeps_its_place() -> None:
     assert worker.load() == 0
 
 
-def test_what_has_been_put_in_line_and_not_been_let_out_is_taken_back() -> None:
+def test_orders_that_were_prefetched_and_not_sent_are_revoked() -> None:
     worker, line = worker_with(0)
     for number in range(1, 4):
         worker.start(claim(number), Order(number, f"job{number}", 1, "task", None, {}, 0, 1, None, 1), 0, 0)
@@ -108,14 +108,14 @@ def test_what_has_been_put_in_line_and_not_been_let_out_is_taken_back() -> None:
     assert [one.job.id for one in worker.revoke_prefetched(0, 0)] == [2, 3]
 
 
-def test_an_order_that_was_never_taken_is_taken_back_although_it_was_the_first() -> None:
+def test_an_order_that_was_never_taken_is_revoked_although_it_was_the_first() -> None:
     worker, _ = worker_with(2)
     assert [one.job.id for one in worker.revoke_prefetched(7, 8)] == [1, 2]
     assert worker.execution is None
     assert worker.load() == 0
 
 
-def test_what_a_worker_does_not_take_goes_to_another(tmp_path: Path) -> None:
+def test_an_order_that_a_worker_does_not_take_goes_to_another(tmp_path: Path) -> None:
     harness = NodeHarness(tmp_path, workers=2)
     harness.add(*(Job(f"quick{number}", runonce=True) for number in range(300)))
     harness.pass_time(SECOND)  # so that lines are formed
@@ -125,7 +125,7 @@ def test_what_a_worker_does_not_take_goes_to_another(tmp_path: Path) -> None:
     assert len({one.job for one in harness.ran}) == len(harness.ran) == 360
 
 
-def test_the_time_of_a_run_in_line_is_counted_from_when_it_begins() -> None:
+def test_the_timeout_of_a_prefetched_run_counts_from_its_start() -> None:
     worker, line = worker_with(0)
     job = Job("job", id=1, options=Options(timeout=SECOND))
     for serial in (1, 2):
@@ -162,7 +162,7 @@ def test_a_slow_task_delays_none_behind_it(tmp_path: Path) -> None:
     assert any(worker.line_was for worker in harness.fake_workers), "nobody ever stood in line: this test shows nothing"
 
 
-def test_what_was_taken_back_from_behind_a_slow_run_does_not_go_there_again(tmp_path: Path) -> None:
+def test_an_order_revoked_from_behind_a_slow_run_does_not_return_there(tmp_path: Path) -> None:
     harness = NodeHarness(tmp_path, workers=1)
     harness.takes = lambda order: SLOW if order.job == "slow" else QUICK
     harness.add(*(Job(f"quick{number}", runonce=True) for number in range(300)))
@@ -175,7 +175,7 @@ def test_what_was_taken_back_from_behind_a_slow_run_does_not_go_there_again(tmp_
     assert fake_worker.told - told <= 41 + MAX_PREFETCH
 
 
-def test_what_must_not_begin_for_nothing_stands_in_no_line(tmp_path: Path) -> None:
+def test_a_run_that_must_not_start_needlessly_is_never_prefetched(tmp_path: Path) -> None:
     harness = NodeHarness(tmp_path, workers=1)
     harness.takes = lambda order: QUICK
     harness.add(*(Job(f"quick{number}", runonce=True) for number in range(200)))

@@ -41,7 +41,7 @@ def jobs(kind: str, count: int, priority: int, interval: str = LATER) -> list[Jo
 
 
 @pytest.mark.parametrize("length", [100, 10 * MILLISECOND, SECOND])
-def test_of_what_is_due_at_once_the_urgent_begin_first_and_the_unimportant_last(tmp_path: Path, length: int) -> None:
+def test_of_jobs_due_together_the_urgent_start_first_and_the_unimportant_last(tmp_path: Path, length: int) -> None:
     harness = Narrow(tmp_path, length)
     harness.add(*jobs("unimportant", 10, -5), *jobs("plain", PLAIN, 0), *jobs("urgent", 20, 5))
     harness.pass_time(MINUTE + (PLAIN + 50) * (length + MILLISECOND))
@@ -49,7 +49,7 @@ def test_of_what_is_due_at_once_the_urgent_begin_first_and_the_unimportant_last(
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["alone", "beside other nodes"])
-def test_what_becomes_urgent_overtakes_what_waits_also_what_is_in_hand(tmp_path: Path, shared: bool) -> None:
+def test_a_job_that_becomes_urgent_overtakes_waiting_and_claimed_jobs(tmp_path: Path, shared: bool) -> None:
     harness = Narrow(tmp_path, 40 * MILLISECOND if shared else SECOND)
     harness.add(*jobs("plain", 50, 0))
     harness.pass_time(MINUTE + 100 * MILLISECOND)
@@ -61,7 +61,7 @@ def test_what_becomes_urgent_overtakes_what_waits_also_what_is_in_hand(tmp_path:
     assert harness.begun[before : before + 2] == ["urgent"] * 2
 
 
-def test_what_becomes_due_and_urgent_while_all_workers_are_busy_is_next(tmp_path: Path) -> None:
+def test_an_urgent_job_that_becomes_due_while_all_workers_are_busy_is_next(tmp_path: Path) -> None:
     harness = Narrow(tmp_path, 10 * MINUTE)
     harness.add(*jobs("plain", 50, 0), *jobs("urgent", 1, 5, "30 1 0 1 1 *"))
     harness.pass_time(12 * MINUTE)
@@ -70,7 +70,7 @@ def test_what_becomes_due_and_urgent_while_all_workers_are_busy_is_next(tmp_path
 
 
 @pytest.mark.parametrize("phase", range(0, 1_000, 50))
-def test_what_is_urgent_and_due_soon_keeps_nothing_waiting_that_is_due_sooner(tmp_path: Path, phase: int) -> None:
+def test_an_urgent_job_due_soon_delays_no_job_due_sooner(tmp_path: Path, phase: int) -> None:
     harness = Narrow(tmp_path, HOUR)
     harness.set_wall(-phase * MILLISECOND)
     harness.add(*jobs("urgent", 4, 5, "1 1 0 1 1 *"), *jobs("plain", 1, 0, "0 1 0 1 1 *"))
@@ -119,7 +119,7 @@ def test_a_job_that_was_paused_and_resumed_while_it_waited_keeps_its_priority(tm
     assert harness.priority(51) == 5
 
 
-def test_rows_whose_priority_was_changed_by_hand_are_not_hoarded(tmp_path: Path) -> None:
+def test_rows_whose_priority_was_changed_with_sql_are_not_hoarded(tmp_path: Path) -> None:
     harness = Narrow(tmp_path, MINUTE)
     harness.add(*jobs("plain", 500, 0))
     harness.pass_time(SECOND)

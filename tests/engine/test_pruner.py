@@ -57,7 +57,7 @@ class Rig:
         return int(self.store.transact(lambda session: session.rows(sql, (job,)))[0][0])
 
 
-def test_what_is_too_old_is_forgotten_within_seconds_and_then_nothing_is_asked_for_a_minute(tmp_path: Path) -> None:
+def test_old_runs_are_pruned_within_seconds_and_then_no_query_is_sent_for_a_minute(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.record(1, range(1, 10_001), 2_000 * SECOND)
     rig.record(2, range(1, 51), 10 * SECOND)

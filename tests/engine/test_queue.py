@@ -16,7 +16,7 @@ def drained(queue: WorkQueue, now: int) -> list[int]:
     return popped
 
 
-def test_an_item_comes_out_at_its_moment_and_not_before() -> None:
+def test_an_item_comes_out_at_its_time_and_not_before() -> None:
     queue = WorkQueue()
     queue.put(claim(1), 100)
     assert queue.pop(99) is None
@@ -25,7 +25,7 @@ def test_an_item_comes_out_at_its_moment_and_not_before() -> None:
     assert queue.peek(100) is None
 
 
-def test_what_is_due_comes_out_by_priority_then_moment_then_arrival() -> None:
+def test_due_items_come_out_by_priority_then_time_then_arrival() -> None:
     queue = WorkQueue()
     for one, moment in (
         (claim(1), 30),
@@ -46,7 +46,7 @@ def test_what_is_due_comes_out_by_priority_then_moment_then_arrival() -> None:
     assert queue.oldest() is None
 
 
-def test_items_that_are_taken_back_do_not_pile_up_behind_one_that_stays() -> None:
+def test_removed_items_do_not_pile_up_behind_one_that_stays() -> None:
     queue = WorkQueue()
     queue.put(claim(1), 9)
     for _ in range(10_000):
@@ -57,7 +57,7 @@ def test_items_that_are_taken_back_do_not_pile_up_behind_one_that_stays() -> Non
     assert drained(queue, 30) == [3, 1]
 
 
-def test_it_knows_what_an_urgent_item_would_overtake() -> None:
+def test_the_queue_counts_the_items_that_an_urgent_one_overtakes() -> None:
     queue = WorkQueue()
     assert queue.overtaken(2) is None
     for number, priority in enumerate((0, 0, 0, -5, 7)):
@@ -75,7 +75,7 @@ def test_it_knows_what_an_urgent_item_would_overtake() -> None:
     assert queue.overtaken(1) is None
 
 
-def test_what_is_taken_back_does_not_come_out() -> None:
+def test_a_removed_item_does_not_come_out() -> None:
     queue = WorkQueue()
     queue.put(claim(1), 10)
     queue.put(claim(2), 20)

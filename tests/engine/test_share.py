@@ -28,7 +28,7 @@ def test_work_is_divided_by_the_number_of_workers(
 
 
 @pytest.mark.parametrize("others", [[], [0], [0, 0]])
-def test_who_serves_a_pool_alone_has_no_limit_in_it(others: list[int]) -> None:
+def test_a_node_alone_in_a_pool_has_no_limit_in_it(others: list[int]) -> None:
     assert share_of(20, 2, others, None) is None
 
 
@@ -41,7 +41,7 @@ def test_all_shares_together_take_all_and_none_leaves_another_with_too_little(si
 
 
 @pytest.mark.parametrize("sizes", [[1, 1], [1, 1, 1], [2, 3, 5], [1, 9]])
-def test_what_nodes_take_is_fair_in_the_long_run_however_little_is_in_play(sizes: list[int]) -> None:
+def test_shares_are_fair_in_the_long_run_however_few_jobs_there_are(sizes: list[int]) -> None:
     shares: list[Share | None] = [None] * len(sizes)
     taken, looks = [0] * len(sizes), 600
     for look in range(looks):
@@ -68,7 +68,7 @@ def shares_at(sizes: list[int], in_play: int, before: list[Share | None]) -> lis
         (0, 0, 6),
     ],
 )
-def test_a_node_keeps_what_it_has_of_its_share_and_lets_go_of_the_rest(before: int, holding: int, more: int) -> None:
+def test_a_node_keeps_its_share_and_gives_back_the_rest(before: int, holding: int, more: int) -> None:
     assert claims_to_add(Share(least=6, most=7, now=6, credit=0), before, holding) == more
 
 
@@ -77,22 +77,22 @@ def test_a_node_takes_one_more_when_the_fractions_add_up_to_it() -> None:
 
 
 @pytest.mark.parametrize(("turn", "call"), [(0, 20), (5, 20), (25, 100), (50, 200), (1_000, 200)])
-def test_the_last_call_leaves_time_for_some_turns(turn: int, call: int) -> None:
+def test_the_last_call_leaves_time_for_some_cycles(turn: int, call: int) -> None:
     assert last_call(turn * MILLISECOND) == call * MILLISECOND
 
 
-def test_what_was_left_is_looked_at_again_after_its_last_call_and_before_it_is_ready() -> None:
+def test_unclaimed_jobs_are_tried_again_after_their_last_call_and_before_they_are_ready() -> None:
     ready, call = 10 * SECOND, 100 * MILLISECOND
     assert ready - call < recheck_at(ready, call) < ready
 
 
-def test_a_node_with_too_little_looks_soon_and_then_more_and_more_rarely() -> None:
+def test_a_node_below_its_share_checks_soon_and_then_ever_more_rarely() -> None:
     waits = [eager_poll(SECOND, looks) // MILLISECOND for looks in range(8)]
     assert waits == [30, 48, 78, 127, 205, 332, 382, 382]
     assert eager_poll(50 * MILLISECOND, 0) < 50 * MILLISECOND
 
 
-def test_a_node_with_too_little_comes_by_at_every_part_of_what_repeats_with_the_poll() -> None:
+def test_the_checks_of_a_node_below_its_share_fall_on_every_phase_of_the_poll() -> None:
     for period in (SECOND, SECOND // 2, SECOND // 3, SECOND // 5):
         looks = sorted(number * eager_poll(SECOND, 99) % period for number in range(21))
         gaps = [after - before for before, after in zip(looks, [*looks[1:], looks[0] + period], strict=True)]
@@ -118,5 +118,5 @@ def test_jobs_that_are_ready_wait_only_where_workers_are_soon_free(
     assert may_wait(workers, pace * MILLISECOND, still * MILLISECOND) == waiting
 
 
-def test_what_takes_no_time_is_no_division_by_zero() -> None:
+def test_a_job_that_takes_no_time_causes_no_division_by_zero() -> None:
     assert may_wait(2, 0, 0) > 1_000

@@ -46,7 +46,7 @@ def in_a_run(spawner: ProcessSpawner, command: list[str]) -> ProcessChild:
     return child
 
 
-def test_a_worker_whose_lease_is_over_says_so_by_the_way_it_ends(spawner: ProcessSpawner) -> None:
+def test_a_worker_that_its_guardian_killed_at_the_end_of_the_lease_is_recognized(spawner: ProcessSpawner) -> None:
     child = in_a_run(spawner, ["sleep", "60"])
     child.trust_until(SystemClock().monotonic() + SECOND // 5)
     assert child.wait(PATIENCE)
@@ -81,7 +81,7 @@ def test_a_worker_whose_task_dies_by_itself_has_not_outlived_its_lease(spawner: 
     assert not child.lease_expired
 
 
-def test_of_many_orders_each_is_run_in_turn_or_taken_back_and_its_place_is_used_again(
+def test_each_of_many_orders_is_run_in_order_or_revoked_and_its_slot_is_reused(
     spawner: ProcessSpawner, tmp_path: Path
 ) -> None:
     (tmp_path / "plugins" / "mark.py").write_text(
@@ -131,7 +131,7 @@ def test_of_many_orders_each_is_run_in_turn_or_taken_back_and_its_place_is_used_
     child.reap()
 
 
-def test_what_a_worker_with_closed_ears_was_not_told_is_taken_back(spawner: ProcessSpawner) -> None:
+def test_orders_that_a_worker_with_a_closed_socket_has_not_read_are_returned(spawner: ProcessSpawner) -> None:
     child = in_a_run(spawner, ["sleep", "60"])
     child._theirs.shutdown(socket.SHUT_RD)  # as a task of it might
     child.send(order(2, "true"))
@@ -144,7 +144,7 @@ def test_what_a_worker_with_closed_ears_was_not_told_is_taken_back(spawner: Proc
     child.reap()
 
 
-def test_what_a_worker_cannot_have_said_is_nonsense_and_no_crash(spawner: ProcessSpawner) -> None:
+def test_an_impossible_message_of_a_worker_is_invalid_and_no_crash(spawner: ProcessSpawner) -> None:
     child = in_a_run(spawner, ["sleep", "60"])
     child._theirs.send(b"...")
     assert child.receive() == [b"", b"", b""]

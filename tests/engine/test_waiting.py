@@ -58,7 +58,7 @@ class Pool:
         ]
 
 
-def test_what_waits_behind_long_runs_is_given_back_and_nothing_more_is_wanted() -> None:
+def test_claims_behind_long_runs_are_given_back_and_no_more_are_demanded() -> None:
     pool = Pool(shared=True)
     pool.claim(1, 2, 3, 4)
     pool.pass_time(90 * MILLISECOND)
@@ -77,7 +77,7 @@ def test_without_other_nodes_it_waits_here() -> None:
     assert pool.processor.demand(POLL).most > 0
 
 
-def test_when_the_others_come_what_has_waited_is_given_back_at_once() -> None:
+def test_waiting_claims_are_given_back_at_once_when_other_nodes_join() -> None:
     pool = Pool(shared=False)
     pool.claim(1, 2, 3, 4)
     pool.pass_time(SECOND)
@@ -86,7 +86,7 @@ def test_when_the_others_come_what_has_waited_is_given_back_at_once() -> None:
     assert pool.given_back() == [3, 4]
 
 
-def test_what_is_not_ready_stays() -> None:
+def test_a_claim_that_is_not_ready_stays() -> None:
     pool = Pool(shared=True)
     pool.claim(1, 2)
     pool.claim(3, ready=START + SECOND)
@@ -96,7 +96,7 @@ def test_what_is_not_ready_stays() -> None:
     assert pool.given_back() == [3]
 
 
-def test_after_a_long_run_only_what_a_free_worker_begins_is_wanted() -> None:
+def test_after_a_long_run_a_pool_demands_only_one_claim_per_free_worker() -> None:
     pool = Pool(shared=True, takes=300 * MILLISECOND)
     pool.claim(1, 2, 3)
     pool.pass_time(350 * MILLISECOND)

@@ -113,7 +113,7 @@ def test_after_a_refused_reload_every_worker_has_the_old_code(installation: Inst
 
 
 @pytest.mark.parametrize("change", ["changed", "broken", "removed", "another folder in its place"])
-def test_what_lies_in_the_folder_is_not_in_effect_before_a_reload(installation: Installation, change: str) -> None:
+def test_changed_plugins_are_not_in_effect_before_a_reload(installation: Installation, change: str) -> None:
     installation.foreground()
     installation.fine("add", "job", "--task", "work", "--at", NEVER)
     if change == "changed":
@@ -132,7 +132,7 @@ def test_what_lies_in_the_folder_is_not_in_effect_before_a_reload(installation: 
     assert next_version(installation) == 1
 
 
-def test_a_start_takes_what_is_there_however_the_daemon_before_ended(installation: Installation) -> None:
+def test_a_start_accepts_the_present_plugins_after_any_end_of_the_previous_daemon(installation: Installation) -> None:
     daemon = installation.foreground()
     installation.fine("add", "job", "--task", "work", "--at", NEVER)
     assert next_version(installation) == 1
@@ -186,7 +186,7 @@ def test_a_new_plugin_is_in_effect_when_a_command_asks_for_it(installation: Inst
     assert installation.log().count("new plugins are in effect: plugins/fresh.py") == 1
 
 
-def test_a_new_plugin_is_in_effect_when_a_job_by_hand_asks_for_it(installation: Installation) -> None:
+def test_a_new_plugin_is_in_effect_when_a_job_inserted_with_sql_needs_it(installation: Installation) -> None:
     installation.foreground()
     installation.fine("add", "fresh", "--at", NEVER, "--force")
     write(installation, "fresh.py", NEW)
@@ -221,7 +221,7 @@ def test_a_new_plugin_that_does_not_load_can_be_put_right_without_a_reload(insta
     assert installation.ended("fresh")[0]["outcome"] == "succeeded"
 
 
-def test_a_new_task_in_a_plugin_that_loaded_takes_a_reload_and_the_refusal_says_so(installation: Installation) -> None:
+def test_a_new_task_in_a_loaded_plugin_needs_a_reload_and_the_refusal_says_so(installation: Installation) -> None:
     installation.foreground()
     write(installation, "tasks.py", TASK.format(version=2) + "\n@jobd.task\ndef second(): pass\n")
     refused = installation.jobd("add", "second", "--once")
@@ -253,7 +253,7 @@ def test_a_new_plugin_that_takes_the_name_of_a_task_stays_out(installation: Inst
     assert installation.ended("fresh")[0]["outcome"] == "succeeded"
 
 
-def test_a_look_for_new_plugins_takes_no_task_away(installation: Installation) -> None:
+def test_a_search_for_new_plugins_removes_no_task(installation: Installation) -> None:
     """One of the tasks of a plugin does not load: that is no reason to read the plugin again."""
     generator = "\n@jobd.task\ndef yields():\n    yield 1\n"
     write(installation, "tasks.py", TASK.format(version=1) + generator)
@@ -315,7 +315,7 @@ def test_commands_leave_no_copies_behind(installation: Installation) -> None:
     until(lambda: len(copies(installation)) == 2, "the end of the copies that no worker has")
 
 
-def test_many_jobs_with_an_unknown_task_cost_one_look(installation: Installation) -> None:
+def test_many_jobs_with_an_unknown_task_cost_one_search(installation: Installation) -> None:
     """The look loads a plugin that takes long and does not load; it is not loaded again for each job."""
     installation.configure("", 2, 'poll = "100ms"\n')
     installation.foreground()

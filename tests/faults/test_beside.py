@@ -101,7 +101,7 @@ def test_a_node_without_the_pool_leaves_it_to_the_others(three: Three) -> None:
 SHORTS = 10
 
 
-def test_what_waits_behind_long_runs_the_node_beside_it_begins_within_a_second(
+def test_jobs_behind_long_runs_start_on_the_other_node_within_a_second(
     database: str, tmp_path: Path, open_store: Callable[[str], Store]
 ) -> None:
     installations = [Installation(tmp_path / f"home{number}", database, PLUGIN) for number in range(2)]

@@ -218,9 +218,7 @@ def test_many_runs_that_print_as_fast_as_they_can_take_no_more_than_the_limit(ma
 
 @pytest.mark.parametrize(("kind", "fault"), [("sqlite", locked), ("postgresql", frozen), ("mariadb", frozen)])
 @pytest.mark.parametrize(("task", "count"), [("prints", 1_000), ("returns", 4_000)])
-def test_what_was_claimed_ahead_runs_and_is_written_later(
-    make: Any, kind: str, fault: Any, task: str, count: int
-) -> None:
+def test_jobs_claimed_ahead_run_and_are_recorded_later(make: Any, kind: str, fault: Any, task: str, count: int) -> None:
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(servers.running(kind)) if kind != "sqlite" else None
         url = server.new_database() if server else "sqlite:///jobd.db"

@@ -138,7 +138,7 @@ def test_pause_and_resume(installation: Installation) -> None:
     installation.ended("quick", count + 3)
 
 
-def test_what_is_deleted_during_its_run_finishes_and_never_runs_again(installation: Installation) -> None:
+def test_a_job_deleted_during_its_run_finishes_and_never_runs_again(installation: Installation) -> None:
     installation.foreground()
     installation.fine("add", "gated", "--every", "50ms")
     noted(installation, "began")
@@ -172,7 +172,7 @@ def test_a_job_runs_when_the_one_before_it_has_succeeded(installation: Installat
 
 
 @pytest.mark.quiet
-def test_what_runs_after_a_job_begins_within_a_second(installation: Installation) -> None:
+def test_a_job_that_runs_after_another_starts_within_a_second(installation: Installation) -> None:
     installation.foreground()
     installation.fine("add", "first", "--task", "gated", "--once")
     installation.fine("add", "second", "--task", "quick", "--after-job", "first")
@@ -242,7 +242,7 @@ def created(installation: Installation, name: str) -> float:
 
 
 @pytest.mark.quiet
-def test_what_is_added_starts_at_once(installation: Installation) -> None:
+def test_an_added_job_starts_at_once(installation: Installation) -> None:
     installation.foreground()
     installation.fine("add", "warm-up", "--task", "quick", "--once")
     installation.ended("warm-up")
@@ -343,7 +343,7 @@ def test_a_database_server_that_restarts_costs_nothing(
         assert daemon.poll() is None
 
 
-def test_a_database_that_somebody_locks_costs_nothing(installation: Installation) -> None:
+def test_a_database_locked_by_another_program_costs_no_run(installation: Installation) -> None:
     installation.foreground()
     installation.fine("add", "quick", "--every", "100ms")
     installation.ended("quick")
@@ -386,7 +386,7 @@ def test_a_daemon_whose_workers_are_all_busy_sleeps(make_installation: Callable[
     assert waits(daemon.pid) - waits_before < 400
 
 
-def test_a_run_that_had_only_just_begun_when_its_daemon_was_killed_is_in_the_history(
+def test_a_run_that_started_just_before_its_daemon_was_killed_is_in_the_history(
     installation: Installation,
 ) -> None:
     (installation.folder / "plugins" / "poison.py").write_text(POISON)
@@ -404,7 +404,7 @@ def test_a_run_that_had_only_just_begun_when_its_daemon_was_killed_is_in_the_his
     assert installation.fine("show", "poison", "--json")["next_due"] is None
 
 
-def test_a_daemon_waits_for_the_end_of_what_its_forerunner_ran(installation: Installation) -> None:
+def test_a_daemon_waits_for_the_end_of_the_previous_daemons_runs(installation: Installation) -> None:
     daemon = installation.foreground()
     installation.fine("add", "gated", "--once")
     worker = seen_running(installation, "gated")
@@ -452,7 +452,7 @@ def claimed_by(installation: Installation) -> list[str]:
     return [job["name"] for job in installation.fine("list", "--json") if job["state"] in ("running", "queued")]
 
 
-def test_a_run_whose_claim_somebody_edits_in_the_table_is_ended_and_run_again(installation: Installation) -> None:
+def test_a_run_whose_claim_is_edited_with_sql_is_ended_and_run_again(installation: Installation) -> None:
     installation.foreground()
     installation.fine("add", "gated", "--once")
     pid = seen_running(installation, "gated")

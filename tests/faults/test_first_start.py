@@ -94,7 +94,7 @@ def test_triggers_need_a_word_of_the_administrator_once_where_a_binary_log_is_ke
 
 
 @pytest.mark.parametrize("replicated", ["mariadb", "mysql"], indirect=True)
-def test_a_binary_log_of_statements_cannot_hold_what_jobd_writes(
+def test_a_statement_based_binary_log_is_refused(
     make_installation: Callable[[str], Installation], replicated: servers.Server
 ) -> None:
     replicated.sql("SET GLOBAL binlog_format = 'STATEMENT'")
@@ -125,7 +125,7 @@ def test_no_outcome_is_lost_while_the_binary_log_holds_statements(
 
 @pytest.mark.parametrize("kind", ["mariadb", "mysql"])
 @pytest.mark.parametrize("rights", ["SELECT, INSERT, UPDATE, DELETE", "CREATE, SELECT, INSERT, UPDATE, DELETE"])
-def test_a_user_with_less_than_all_rights(
+def test_a_user_without_all_rights_gets_advice(
     make_installation: Callable[[str], Installation], request: pytest.FixtureRequest, kind: str, rights: str
 ) -> None:
     url = for_one_database(request.getfixturevalue(kind), rights)

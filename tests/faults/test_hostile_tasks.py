@@ -412,7 +412,7 @@ def test_a_hostile_task_costs_its_own_run_only(installation: Installation, name:
     assert "\n" not in (run["error"] or "")
 
 
-def test_the_others_notice_nothing(installation: Installation) -> None:
+def test_other_jobs_are_not_affected(installation: Installation) -> None:
     for name in CASES:
         installation.ended(name, patience=LONG_TIMEOUT)
     last = installation.history("healthy")[0]["run"]
@@ -432,7 +432,7 @@ def test_output_is_bounded_and_its_end_is_kept(installation: Installation) -> No
     assert "\x1b" not in installation.log()
 
 
-def test_nothing_is_left_of_what_they_started(installation: Installation) -> None:
+def test_nothing_that_hostile_tasks_started_survives(installation: Installation) -> None:
     for name in ("forks_and_leaves_a_child", "leaves_a_daemon", "leaves_a_program"):
         installation.ended(name, patience=LONG_TIMEOUT)
     alive = [

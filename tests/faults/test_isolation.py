@@ -74,7 +74,7 @@ def test_a_fresh_run_that_waits_for_its_process_keeps_no_other_waiting(installat
     assert len(began) > 50
 
 
-def test_a_fresh_run_that_waits_for_its_process_can_be_taken_back(installation: Installation) -> None:
+def test_a_fresh_run_that_waits_for_its_process_can_be_revoked(installation: Installation) -> None:
     installation.foreground()
     for number in range(5):
         add(installation, f"fresh{number}", "--once", "--isolation", "fresh")
@@ -226,7 +226,7 @@ def test_a_forked_run_changes_nothing_for_the_next(forking: Installation) -> Non
 
 
 @pytest.mark.parametrize("task", FORK_ENDS)
-def test_the_end_of_a_forked_run_is_told_and_its_worker_goes_on(forking: Installation, task: str) -> None:
+def test_the_end_of_a_forked_run_is_reported_and_its_worker_goes_on(forking: Installation, task: str) -> None:
     outcome, error = FORK_ENDS[task]
     worker = ended(forking, "counts")["result"][2]
     run = ended(forking, task)
@@ -237,7 +237,7 @@ def test_the_end_of_a_forked_run_is_told_and_its_worker_goes_on(forking: Install
         assert is_gone(int((forking.folder / "child").read_text()))
 
 
-def test_what_a_forked_run_prints_is_kept_with_it(forking: Installation) -> None:
+def test_output_of_a_forked_run_is_kept_with_it(forking: Installation) -> None:
     run = ended(forking, "tells_and_prints")
     assert run["result"] == ["tells_and_prints 1", 1, 1]
     assert forking.fine("logs", "tells_and_prints 1").splitlines() == ["a print", "a record", "a child"]
@@ -269,7 +269,7 @@ def test_a_forked_run_ends_with_its_daemon(forking: Installation) -> None:
     until(lambda: is_gone(pid), "its end")
 
 
-def test_what_a_forked_run_shares_in_memory_is_gone_after_it(forking: Installation) -> None:
+def test_shared_memory_of_a_forked_run_is_removed_after_it(forking: Installation) -> None:
     name = ended(forking, "leaves_shared_memory")["result"]
     assert not os.path.exists(f"/dev/shm/{name}")
 
@@ -303,7 +303,7 @@ def odd(tmp_path: Path) -> Iterator[Installation]:
     installation.close()
 
 
-def test_what_an_import_has_not_flushed_is_printed_once(odd: Installation) -> None:
+def test_unflushed_output_of_an_import_is_printed_once(odd: Installation) -> None:
     assert ended(odd, "held_back", "--force")["outcome"] == "succeeded"
     assert odd.fine("logs", "held_back 1") == "importrun\n"
 
@@ -319,7 +319,7 @@ def test_a_run_that_cannot_be_forked_fails_with_the_reason_and_nothing_internal(
     assert "Traceback" not in odd.fine("logs", "starved 1")
 
 
-def test_a_plugin_that_starts_threads_is_not_forked_and_says_so(tmp_path: Path) -> None:
+def test_a_plugin_with_threads_is_not_forked_and_its_run_fails_with_the_reason(tmp_path: Path) -> None:
     plugin = "import threading, time, jobd\nthreading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
     installation = Installation(tmp_path / "home", plugin=plugin + "@jobd.task\ndef hello():\n    pass\n")
     try:

@@ -49,6 +49,6 @@ def test_rows_that_other_programs_write_are_noticed_without_triggers(
     until(lambda: "now and then" in str(shown("hallo").get("error")), "the change that another program wrote")
 
 
-def test_the_table_has_nine_columns_for_whoever_asks(url: str, open_store: Callable[[str], Store]) -> None:
+def test_the_table_has_nine_columns_for_every_client(url: str, open_store: Callable[[str], Store]) -> None:
     columns = "SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = 'job'"
     assert open_store(url).transact(lambda session: session.rows(columns)) == [(9,)]

@@ -42,7 +42,7 @@ def beginnings(*installations: Installation) -> list[str]:
 
 
 @pytest.mark.quiet
-def test_what_a_killed_daemon_ran_is_running_next_door_within_two_seconds(two: list[Installation]) -> None:
+def test_runs_of_a_killed_daemon_start_on_its_neighbour_within_two_seconds(two: list[Installation]) -> None:
     two[0].processes[-1].kill()
     killed = time.monotonic()
     until(lambda: beginnings(two[1]), "the run next door")
@@ -53,7 +53,7 @@ def test_what_a_killed_daemon_ran_is_running_next_door_within_two_seconds(two: l
     assert "its daemon died" in runs[1]["error"]
 
 
-def test_what_a_frozen_daemon_runs_goes_on(two: list[Installation]) -> None:
+def test_runs_of_a_frozen_daemon_go_on(two: list[Installation]) -> None:
     daemon = two[0].processes[-1]
     daemon.send_signal(signal.SIGSTOP)
     time.sleep(2 * PROMISED)
@@ -64,7 +64,7 @@ def test_what_a_frozen_daemon_runs_goes_on(two: list[Installation]) -> None:
 
 
 @pytest.mark.quiet
-def test_nothing_begins_next_door_before_what_the_dead_daemon_ran_has_ended(two: list[Installation]) -> None:
+def test_a_neighbour_starts_no_run_before_the_dead_daemons_runs_have_ended(two: list[Installation]) -> None:
     daemon = two[0].processes[-1]
     guardians = children(daemon.pid)
     for pid in guardians:
@@ -100,7 +100,7 @@ def test_a_daemon_that_starts_again_at_once_and_its_neighbour_run_it_once(two: l
     assert len(beginnings(*two)) == 2
 
 
-def test_a_daemon_in_another_namespace_is_nobodys_neighbour(tmp_path: Path) -> None:
+def test_a_daemon_in_another_network_namespace_is_no_neighbour(tmp_path: Path) -> None:
     """Its lock cannot be seen from here, neither while it lives nor when it is dead."""
     installations = [
         Installation(tmp_path / f"home{number}", f"sqlite:///{tmp_path}/jobd.db", PLUGIN) for number in range(2)

@@ -68,7 +68,7 @@ def check_whole(installation: Installation, name: str) -> None:
 
 
 @needs_root
-def test_a_full_disk_under_the_database_is_told_and_got_over(
+def test_a_full_disk_under_the_database_is_reported_and_survived(
     make_installation: Callable[..., Installation], disk: Path
 ) -> None:
     installation = make_installation(servers.sqlite_url(disk))
@@ -231,7 +231,7 @@ def test_after_a_kill_the_same_node_takes_its_runs_up_within_two_seconds(
 
 
 @pytest.mark.quiet
-def test_status_tells_the_truth_with_the_daemon_dead_or_the_database_down(
+def test_status_is_right_with_the_daemon_dead_or_the_database_down(
     make_installation: Callable[..., Installation],
 ) -> None:
     with servers.running("mariadb") as server:
@@ -360,7 +360,7 @@ def test_a_locked_table_is_waited_out(make_installation: Callable[..., Installat
 
 
 @pytest.mark.parametrize("what", ["replaced", "removed", "header", "page"])
-def test_a_damaged_database_is_neither_used_nor_made_anew(installation: Installation, what: str) -> None:
+def test_a_damaged_database_is_neither_used_nor_recreated(installation: Installation, what: str) -> None:
     path = installation.folder / "jobd.db"
     daemon = installation.foreground()
     installation.fine("add", "quick", "--every", "100ms")
@@ -422,7 +422,7 @@ def test_a_database_file_that_is_swapped_under_the_daemon_is_noticed(
 
 
 @pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
-def test_a_table_that_is_dropped_under_the_daemon_is_not_made_anew(
+def test_a_table_that_is_dropped_under_the_daemon_is_not_recreated(
     make_installation: Callable[..., Installation], kind: str
 ) -> None:
     with servers.running(kind) as server:
@@ -459,7 +459,9 @@ def _drop(server: servers.Server, kind: str, database: str, table: str) -> None:
 # Scarce resources, odd surroundings
 
 
-def test_too_few_descriptors_are_told_and_cost_no_processor(make_installation: Callable[..., Installation]) -> None:
+def test_too_few_descriptors_are_reported_and_the_daemon_goes_on(
+    make_installation: Callable[..., Installation],
+) -> None:
     installation = make_installation(workers=8)
     command = ["prlimit", "--nofile=24", *installation.command("start", "--foreground")]
     with (installation.folder / "log").open("a") as log:

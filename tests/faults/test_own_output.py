@@ -219,7 +219,7 @@ def test_each_way_to_print_beside_all_others_is_kept_exactly(installation: Insta
     nothing_is_mixed(installation, kept)
 
 
-def test_what_a_run_prints_before_a_hard_end_is_kept_with_it_and_nothing_later_with_another(
+def test_output_before_a_hard_end_is_kept_with_its_run_and_with_no_other(
     installation: Installation,
 ) -> None:
     jobs = {f"says_{number}": 'interval = "200ms"' for number in range(60)}

@@ -79,7 +79,7 @@ def opened(files: Files, folder: Path, sql: str) -> Rows:
         return connection.execute(sql).fetchall()
 
 
-def test_what_jobd_acknowledged_survives_a_power_cut(installation: Installation, tmp_path: Path) -> None:
+def test_acknowledged_changes_survive_a_power_cut(installation: Installation, tmp_path: Path) -> None:
     script = ""
     for person in PEOPLE:
         commands = [spelled(installation, *edit.words) for edit in islice(edits(person, SEED), EDITS)]
@@ -92,7 +92,7 @@ def test_what_jobd_acknowledged_survives_a_power_cut(installation: Installation,
     assert len(said) == EDITS * len(PEOPLE)
 
 
-def test_what_a_daemon_has_shown_survives_a_power_cut_and_the_rest_is_run_when_it_is_back(
+def test_reported_outcomes_survive_a_power_cut_and_other_runs_are_run_again(
     installation: Installation, tmp_path: Path
 ) -> None:
     adds, waits = [], []

@@ -104,7 +104,7 @@ def test_a_worker_that_dies_costs_only_the_run_that_it_was_in(installation: Inst
     assert told == {name: ["failed" if task == "dies" else "succeeded"] for name, task in tasks.items()}
 
 
-def test_the_daemon_is_killed_with_runs_in_line_and_each_is_run_to_its_end(installation: Installation) -> None:
+def test_prefetched_runs_of_a_killed_daemon_are_all_completed(installation: Installation) -> None:
     tasks = {f"job{number}": "silent" for number in range(MANY)}
     jobs(installation, tasks)
     daemon = installation.foreground()
@@ -121,7 +121,7 @@ def ends(installation: Installation) -> set[str]:
     return {run["job"] for run in installation.fine("history", "-n", "5000", "--json") if run["outcome"] == "succeeded"}
 
 
-def test_what_stands_behind_a_run_that_hangs_is_cancelled_stopped_and_run_all_the_same(
+def test_runs_prefetched_behind_a_hanging_run_can_be_cancelled_and_are_run(
     installation: Installation,
 ) -> None:
     tasks = {f"job{number}": "silent" for number in range(MANY)} | {"hang1": "sleeps"}

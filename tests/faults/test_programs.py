@@ -52,7 +52,7 @@ def pid_of_the_worker(installation: Installation, name: str) -> str:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_what_became_of_a_program_is_said_and_costs_no_worker(installation: Installation, name: str) -> None:
+def test_the_end_of_a_program_is_recorded_and_costs_no_worker(installation: Installation, name: str) -> None:
     words, error = PROGRAMS[name]
     before = pid_of_the_worker(installation, f"before {name}")
     installation.fine("add", name, "--once", "--", *words)

@@ -74,7 +74,7 @@ CANNOT: dict[str, tuple[Callable[[Installation], None], str]] = {
 
 
 @pytest.mark.parametrize("what", CANNOT)
-def test_a_run_that_cannot_begin_is_told_of_with_its_reason(installation: Installation, what: str) -> None:
+def test_run_wait_shows_why_a_run_cannot_start(installation: Installation, what: str) -> None:
     config = installation.folder / "jobd.toml"
     if what == "no programs":
         config.write_text(config.read_text().replace("commands = true", "commands = false"))
@@ -93,7 +93,7 @@ def test_a_run_that_cannot_begin_is_told_of_with_its_reason(installation: Instal
     assert told.returncode == (1 if what == "bad row" else 0)
 
 
-def test_without_a_node_it_is_told_at_once_also_when_the_daemon_was_killed(installation: Installation) -> None:
+def test_run_wait_reports_at_once_that_there_is_no_node_also_after_a_kill(installation: Installation) -> None:
     daemon = installation.foreground()
     installation.fine("add", "quick", *LATER)
     daemon.kill()
@@ -105,7 +105,7 @@ def test_without_a_node_it_is_told_at_once_also_when_the_daemon_was_killed(insta
 
 
 @pytest.mark.parametrize("end", ["kill", "rm", "row"])
-def test_waiting_ends_when_the_run_will_not(installation: Installation, end: str) -> None:
+def test_waiting_ends_when_the_run_will_never_end(installation: Installation, end: str) -> None:
     daemon = installation.foreground()
     installation.fine("add", "gated", *LATER)
     installation.fine("add", "behind", "--task", "quick", *LATER)
@@ -127,7 +127,7 @@ def test_waiting_ends_when_the_run_will_not(installation: Installation, end: str
     assert (code, wanted in err) == (1, True), err
 
 
-def test_waiting_ends_when_a_node_elsewhere_is_no_more(
+def test_waiting_ends_when_a_node_elsewhere_is_dead(
     make_installation: Callable[..., Installation], database: str
 ) -> None:
     far = make_installation(database)
@@ -141,7 +141,7 @@ def test_waiting_ends_when_a_node_elsewhere_is_no_more(
     assert (code, "no node is running" in err or "is gone" in err) == (1, True), err
 
 
-def test_who_waits_is_told_what_is_stored_when_the_database_fails(installation: Installation) -> None:
+def test_run_wait_reports_the_stored_state_when_the_database_fails(installation: Installation) -> None:
     installation.foreground()
     installation.fine("add", "gated", *LATER)
     process = waiting(installation, "gated")
@@ -165,7 +165,7 @@ def test_waiting_goes_on_under_another_name_and_through_a_pause(installation: In
     assert installation.fine("run", "other", "--wait") is not None, "it still runs the task `gated`"
 
 
-def test_why_a_run_failed_is_told_with_the_place_of_its_log(installation: Installation) -> None:
+def test_run_wait_shows_why_a_run_failed_and_where_its_log_is(installation: Installation) -> None:
     installation.foreground()
     installation.fine("add", "x", *LATER, "--", "cd", "/")
     code, err = answer(waiting(installation, "x"))
@@ -178,7 +178,7 @@ def test_why_a_run_failed_is_told_with_the_place_of_its_log(installation: Instal
     assert "run 1 of y failed: exit code 3" in installation.jobd("logs", "y").stderr
 
 
-def test_a_run_that_was_asked_for_outlives_a_change_of_the_definition(installation: Installation) -> None:
+def test_a_requested_run_survives_a_change_of_the_definition(installation: Installation) -> None:
     installation.fine("add", "quick", *LATER)
     installation.fine("add", "resting", "--task", "quick", "--paused", *LATER)
     installation.fine("run", "quick")
@@ -194,7 +194,7 @@ def test_a_run_that_was_asked_for_outlives_a_change_of_the_definition(installati
 
 
 @pytest.mark.parametrize("when", [("--every", "1h"), LATER])
-def test_a_change_during_a_run_does_not_tell_that_run_as_one_to_come(
+def test_a_change_during_a_run_does_not_announce_that_run_as_the_next(
     installation: Installation, when: tuple[str, str]
 ) -> None:
     installation.foreground()
@@ -230,7 +230,7 @@ def test_no_attempt_follows_a_cancel_that_was_acknowledged(installation: Install
         assert installation.fine("show", name, "--json")["state"] == "done"
 
 
-def test_a_cancel_outlives_the_node_that_was_to_do_it(installation: Installation) -> None:
+def test_a_cancel_survives_the_node_that_should_do_it(installation: Installation) -> None:
     daemon = installation.foreground()
     installation.fine("add", "gated", "--once")
     seen_running(installation, "gated")

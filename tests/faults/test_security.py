@@ -99,7 +99,7 @@ def descriptors(pid: int) -> dict[int, str]:
 # Files
 
 
-def test_what_jobd_makes_is_its_users_alone_whatever_the_umask(umask: int, tmp_path: Path) -> None:
+def test_files_of_jobd_are_private_to_its_user_under_every_umask(umask: int, tmp_path: Path) -> None:
     installation = Installation(tmp_path / "home", plugin=PLUGIN)
     shutil.rmtree(installation.folder)
     subprocess.run(
@@ -229,7 +229,7 @@ def test_a_state_directory_that_is_closed_to_this_user_is_named_with_its_owner(
 
 @as_root
 @pytest.mark.parametrize("name", ["jobd.toml", "plugins", "plugins/tasks.py", "plugins/package/inner.py"])
-def test_root_refuses_what_anybody_can_write(installation: Installation, name: str) -> None:
+def test_root_refuses_files_that_other_users_can_write(installation: Installation, name: str) -> None:
     (installation.folder / "plugins" / "package").mkdir()
     (installation.folder / "plugins" / "package" / "inner.py").touch()
     (installation.folder / "plugins" / "tasks.py").write_text(PLUGIN + "open(HOME + '/imported', 'w')\n")
@@ -244,7 +244,7 @@ def test_root_refuses_what_anybody_can_write(installation: Installation, name: s
 
 
 @as_root
-def test_a_reload_refuses_a_plugin_that_anybody_can_write_by_now(installation: Installation) -> None:
+def test_a_reload_refuses_a_plugin_that_other_users_can_write(installation: Installation) -> None:
     installation.foreground()
     (installation.folder / "plugins" / "tasks.py").chmod(0o666)
     assert "is world-writable" in refused(installation.jobd("reload"), 1)
@@ -451,7 +451,7 @@ def test_neither_the_password_nor_a_secret_argument_is_seen_anywhere(
         "oracle://jobd:{}@host/d",
     ],
 )
-def test_a_database_url_that_fails_does_not_tell_its_password(installation: Installation, url: str) -> None:
+def test_an_error_about_a_database_url_does_not_show_its_password(installation: Installation, url: str) -> None:
     installation.environ["JOBD_DATABASE"] = url.format(SECRET)
     for words in (["list"], ["start", "--foreground"]):
         answer = installation.jobd(*words)
@@ -459,7 +459,7 @@ def test_a_database_url_that_fails_does_not_tell_its_password(installation: Inst
         assert SECRET[:5] not in refused(answer, answer.returncode)
 
 
-def test_what_loads_plugins_for_a_list_gets_no_more_of_the_environment_than_a_worker(
+def test_a_listing_of_plugins_gets_no_more_of_the_environment_than_a_worker(
     installation: Installation,
 ) -> None:
     plugin = "\nopen(HOME + '/environ', 'w').write(repr(dict(os.environ)))\n"

@@ -124,7 +124,7 @@ def logged_lines(installation: Installation) -> list[str]:
 
 
 @pytest.mark.parametrize(("kind", "door"), [(kind, door) for kind, doors in DOORS.items() for door in doors])
-def test_what_an_administrator_takes_from_a_daemon_is_told_at_once_and_all_goes_on_when_it_is_given_back(
+def test_revoked_rights_are_reported_at_once_and_all_goes_on_when_they_return(
     kind: str,
     door: str,
     administrator: Callable[[str], Administrator],

@@ -364,7 +364,7 @@ def job(name: str, task: str, after: str, **arguments: Any) -> str:
 
 @pytest.mark.quiet  # a worker that gets no processor between two runs has no pause in which to look
 @pytest.mark.parametrize("name", ROWS)
-def test_what_a_run_sets_is_not_set_in_the_next(seen: Seen, name: str) -> None:
+def test_settings_of_a_run_are_reset_before_the_next(seen: Seen, name: str) -> None:
     run, follower = seen[name], seen[f"after {name}"]
     if (run["error"] or "").startswith("PermissionError"):
         pytest.skip("this needs to be root")

@@ -37,7 +37,7 @@ def goes_on(installation: Installation) -> None:
     assert time.monotonic() - began < BACK_WITHIN
 
 
-def test_a_daemon_whose_commits_wait_for_a_standby_that_is_gone_says_so_and_goes_on_when_it_is_back(
+def test_a_daemon_reports_commits_that_wait_for_a_missing_standby_and_goes_on_when_it_returns(
     make_installation: Callable[..., Installation],
 ) -> None:
     with servers.running("postgresql") as primary, servers.following(primary) as standby:

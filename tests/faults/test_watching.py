@@ -73,7 +73,7 @@ def test_logs_follows_a_run_line_by_line_and_the_next_one_too(installation: Inst
 
 
 @pytest.mark.parametrize(("fails", "code"), [(False, 0), (True, 1)])
-def test_run_wait_shows_what_was_printed_and_how_it_ended(installation: Installation, fails: bool, code: int) -> None:
+def test_run_wait_shows_the_output_and_the_outcome(installation: Installation, fails: bool, code: int) -> None:
     if fails:
         (installation.folder / "fail").touch()
     let_go(installation, 0, 1, 2)

@@ -26,7 +26,7 @@ def tools() -> None:
 
 
 @pytest.mark.parametrize("variant", ["", "-DFREEZE -DONLY_RESULTS -DL=3"])
-def test_the_protocol_keeps_its_promises_whatever_happens(variant: str, tmp_path: Path) -> None:
+def test_the_protocol_keeps_its_promises_in_every_reachable_state(variant: str, tmp_path: Path) -> None:
     assert violated(variant, tmp_path) is None
 
 

@@ -131,13 +131,13 @@ def outcome(installation: Installation, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", AWAITED)
-def test_what_is_awaitable_is_awaited_however_it_came_about(installation: Installation, name: str) -> None:
+def test_every_kind_of_awaitable_is_awaited(installation: Installation, name: str) -> None:
     run = outcome(installation, name)
     assert (run["outcome"], run["result"]) == ("succeeded", {"worked": 1})
 
 
 @pytest.mark.parametrize("name", LAZY)
-def test_what_has_run_nothing_fails_with_the_reason(installation: Installation, name: str) -> None:
+def test_a_task_that_ran_nothing_fails_with_the_reason(installation: Installation, name: str) -> None:
     run = outcome(installation, name)
     assert run["outcome"] == "failed"
     assert run["error"].startswith(LAZY[name])

@@ -189,7 +189,9 @@ def test_a_cancelled_task_cleans_up_and_stays_cancelled(installation: Installati
 
 @pytest.mark.parametrize("isolation", ["fork", "fresh"])
 @pytest.mark.parametrize("name", ["sleeps", "awaits"])
-def test_so_it_does_in_a_process_of_its_own(installation: Installation, isolation: str, name: str) -> None:
+def test_a_cancelled_task_in_a_fresh_or_forked_process_cleans_up(
+    installation: Installation, isolation: str, name: str
+) -> None:
     began(installation, name, "--isolation", isolation)
     installation.fine("cancel", name)
     assert installation.ended(name)[0]["outcome"] == "cancelled"
@@ -197,7 +199,7 @@ def test_so_it_does_in_a_process_of_its_own(installation: Installation, isolatio
 
 
 @pytest.mark.parametrize("name", ["swallows", "hangs_in_c"])
-def test_what_does_not_end_is_killed_after_the_grace(installation: Installation, name: str) -> None:
+def test_a_task_that_does_not_end_is_killed_after_the_grace(installation: Installation, name: str) -> None:
     pid = began(installation, name)
     before = time.monotonic()
     installation.fine("cancel", name)
@@ -216,7 +218,7 @@ def test_a_task_that_is_over_its_timeout_cleans_up_and_is_tried_again(installati
     assert [line.split()[0] for line in noted(installation, "sleeps")] == ["opened", "closed"] * 2
 
 
-def test_the_log_says_where_a_task_was_when_it_was_ended(installation: Installation) -> None:
+def test_the_log_shows_the_stack_of_a_task_that_was_ended(installation: Installation) -> None:
     began(installation, "sleeps")
     installation.fine("cancel", "sleeps")
     installation.ended("sleeps")
@@ -234,7 +236,7 @@ def test_a_stop_lets_a_task_clean_up(installation: Installation) -> None:
     assert installation.history("sleeps")[0]["outcome"] == "lost"
 
 
-def test_a_program_that_a_task_started_has_its_moment_too(installation: Installation) -> None:
+def test_a_program_that_a_task_started_has_time_to_clean_up(installation: Installation) -> None:
     began(installation, "waits_for_a_program")
     program = installation.folder / "program"
     until(lambda: program.exists() and program.read_text(), "the program")
@@ -256,12 +258,12 @@ def test_a_program_cleans_up_and_stays_cancelled(installation: Installation, how
     assert notes.read_text() == "opened\nclosed\n"
 
 
-def test_a_child_that_a_task_forks_ends_by_the_signal_as_ever(installation: Installation) -> None:
+def test_a_child_that_a_task_forks_ends_by_the_signal(installation: Installation) -> None:
     installation.fine("add", "terminates_a_child", "--once")
     assert installation.ended("terminates_a_child")[0]["result"] == -signal.SIGTERM
 
 
-def test_a_signal_that_nobody_asked_for_fails_its_run_only(installation: Installation) -> None:
+def test_an_unrequested_signal_fails_only_its_own_run(installation: Installation) -> None:
     installation.fine("add", "signals_itself", "--once")
     (run,) = installation.ended("signals_itself")
     assert run["outcome"] == "failed"

@@ -70,14 +70,14 @@ def test_a_module_has_the_code_that_was_accepted_and_its_own_file_name(plugins: 
 
 
 @pytest.mark.parametrize("gone", ["the file", "the folder"])
-def test_what_was_accepted_can_be_imported_when_it_is_gone(plugins: Path, gone: str) -> None:
+def test_accepted_code_can_be_imported_after_its_file_is_deleted(plugins: Path, gone: str) -> None:
     path = write(plugins, "shop/__init__.py", BEFORE)
     snapshot = accepted(plugins)
     path.unlink() if gone == "the file" else shutil.rmtree(plugins)
     assert seen(snapshot, VALUE.format(name="shop"))[0] == "accepted"
 
 
-def test_what_was_not_there_cannot_be_imported(plugins: Path) -> None:
+def test_code_that_was_not_accepted_cannot_be_imported(plugins: Path) -> None:
     write(plugins, "shop/__init__.py", BEFORE)
     snapshot = accepted(plugins)
     for name in ("later.py", "shop/later.py"):
@@ -141,7 +141,7 @@ def test_a_package_of_data_alone_can_be_read(plugins: Path) -> None:
     assert seen(accepted(plugins), script) == "1"
 
 
-def test_a_folder_that_is_in_the_path_already_is_the_snapshot_s_all_the_same(plugins: Path) -> None:
+def test_a_folder_that_is_in_the_path_already_is_read_from_the_snapshot(plugins: Path) -> None:
     path = write(plugins, "mail.py", BEFORE)
     snapshot = accepted(plugins)
     path.write_text(AFTER)
@@ -187,7 +187,7 @@ def test_a_package_in_an_archive_can_be_imported(plugins: Path) -> None:
     assert seen(snapshot, script) == "accepted"
 
 
-def test_nothing_comes_from_the_folder_when_the_copy_is_gone(plugins: Path) -> None:
+def test_nothing_is_imported_from_the_folder_when_the_copy_is_missing(plugins: Path) -> None:
     write(plugins, "shop/__init__.py", BEFORE)
     write(plugins, "shop/late.py", BEFORE)
     snapshot = accepted(plugins)

@@ -91,7 +91,9 @@ def test_a_task_and_a_program_have_the_umask_of_the_start(
     assert not installation.state.stat().st_mode & 0o077
 
 
-def test_only_what_is_jobds_own_is_missing_in_the_environment(make_installation: Callable[..., Installation]) -> None:
+def test_only_jobds_own_variables_are_missing_in_the_environment(
+    make_installation: Callable[..., Installation],
+) -> None:
     installation = make_installation(
         **KEPT, **dict.fromkeys(OF_THE_MANAGER[:-1], "0"), CREDENTIALS_DIRECTORY="/nowhere"
     )

@@ -51,7 +51,7 @@ def the_error(found: list[TaskInfo]) -> str:
 MARKED = "import jobd\n@jobd.task\ndef {name}():\n    pass\n"
 
 
-def test_a_package_offers_what_its_init_imports_from_its_modules(plugins: Path) -> None:
+def test_a_package_offers_the_tasks_that_its_init_imports_from_its_modules(plugins: Path) -> None:
     files = {"pkg/__init__.py": "from pkg.mail import *\nfrom . import sub\nfrom .sub.deep import nightly\n"}
     files |= {"pkg/mail.py": MARKED.format(name="send"), "pkg/sub/deep.py": MARKED.format(name="nightly")}
     found = written(plugins, files)
@@ -71,13 +71,13 @@ def test_a_file_whose_name_is_no_identifier_is_a_plugin_like_any_other(plugins: 
         ("reports/daily.py", "plugins/reports: it has no __init__.py, .* as in reports.daily:function"),
     ],
 )
-def test_what_cannot_be_a_plugin_is_listed_with_the_reason(plugins: Path, file: str, reason: str) -> None:
+def test_a_file_that_cannot_be_a_plugin_is_listed_with_the_reason(plugins: Path, file: str, reason: str) -> None:
     import re
 
     assert re.match(reason, the_error(written(plugins, {file: MARKED.format(name="hello")})))
 
 
-def test_what_is_no_plugin_is_not_listed(plugins: Path) -> None:
+def test_a_file_that_is_no_plugin_is_not_listed(plugins: Path) -> None:
     files = ["data/rows.csv", "lib/helper.py", ".hidden.py", ".git/x.py", "x-1.0.dist-info/METADATA", "notes.txt"]
     assert written(plugins, dict.fromkeys(files, "nothing")) == []
 
@@ -96,7 +96,7 @@ def test_two_names_of_one_function_are_one_task(offered: Write) -> None:
     assert names(offered(a=text)) == ["local"]
 
 
-def test_two_functions_of_one_name_are_told_with_both_places(offered: Write) -> None:
+def test_two_functions_of_one_name_are_reported_with_both_places(offered: Write) -> None:
     found = offered(a=MARKED.format(name="hello"), b=MARKED.format(name="hello"))
     assert [one.name for one in found] == ["hello", "hello"]
     assert "plugins/b.py:2" in str(found[0].error)
@@ -114,7 +114,7 @@ def test_a_name_that_no_job_could_ask_for_is_refused(offered: Write, name: str) 
     assert "a task cannot be called" in the_error(offered(a=f"import jobd\n@jobd.task(name={name})\ndef f(): pass\n"))
 
 
-def test_what_a_decorator_puts_round_a_task_stands_for_it(offered: Write) -> None:
+def test_the_wrapper_of_a_decorator_replaces_the_task(offered: Write) -> None:
     text = """
 import functools, jobd
 def twice(f):
@@ -134,7 +134,7 @@ def outer(n): pass
     assert [one.arguments and one.arguments.others for one in found] == [False, True]
 
 
-def test_what_has_no_name_of_its_own_has_that_it_is_bound_to(offered: Write) -> None:
+def test_a_nameless_task_has_the_name_that_it_is_bound_to(offered: Write) -> None:
     text = """
 import functools, jobd
 class Service:
@@ -164,7 +164,7 @@ mock, proxy = MagicMock(), Proxy()
 
 
 @pytest.mark.parametrize("what", ["class Job: pass", "Job = 7", "import math; Job = math.sin"])
-def test_what_cannot_be_marked_is_told(offered: Write, what: str) -> None:
+def test_marking_an_unsuitable_object_is_an_error(offered: Write, what: str) -> None:
     error = the_error(offered(a=f"import jobd\n{what}\njobd.task(Job)\n"))
     assert "TypeError: " in error
     assert "mark" in error or "@jobd.task is for functions" in error
@@ -182,13 +182,13 @@ YIELDING = {
 
 
 @pytest.mark.parametrize("text", YIELDING.values(), ids=YIELDING)
-def test_what_yields_is_refused_and_its_neighbour_is_not(offered: Write, text: str) -> None:
+def test_a_generator_is_refused_and_its_neighbour_is_not(offered: Write, text: str) -> None:
     found = offered(a=f"import functools, jobd\n{text}@jobd.task\ndef good(): pass\n")
     assert the_error(found).startswith("f: it is a generator")
     assert [one.name for one in found if not one.error] == ["good"]
 
 
-def test_what_can_only_be_called_by_position_is_refused(offered: Write) -> None:
+def test_a_function_with_positional_only_parameters_is_refused(offered: Write) -> None:
     assert "'a' by position only" in the_error(offered(a="import jobd\n@jobd.task\ndef f(a, /): pass\n"))
 
 
@@ -229,7 +229,7 @@ def test_an_entry_point_that_a_plugin_imports_is_one_task(plugins: Path) -> None
     ]
 
 
-def test_two_packages_that_say_the_same_are_no_conflict_and_others_are(plugins: Path) -> None:
+def test_two_packages_with_equal_entry_points_do_not_conflict_and_others_do(plugins: Path) -> None:
     with_shop(plugins)
     install(plugins, "shop-1.0.dist-info")
     install(plugins, "shop_extra-2.0.dist-info")
@@ -241,13 +241,13 @@ def test_two_packages_that_say_the_same_are_no_conflict_and_others_are(plugins: 
 @pytest.mark.parametrize(
     ("target", "reason"), [("Feed", "it is a class"), ("lazy", "it is a generator"), ("none", "there is no 'none'")]
 )
-def test_an_entry_point_that_cannot_be_run_says_why(plugins: Path, target: str, reason: str) -> None:
+def test_an_entry_point_that_cannot_run_is_listed_with_the_reason(plugins: Path, target: str, reason: str) -> None:
     with_shop(plugins)
     install(plugins, "shop-1.0.dist-info", f"[jobd.tasks]\nx = shop.tasks:{target}\n")
     assert reason in the_error(list_tasks(str(plugins)).tasks)
 
 
-def test_a_listing_knows_what_arguments_a_task_takes(offered: Write) -> None:
+def test_a_listing_contains_the_arguments_of_each_task(offered: Write) -> None:
     def takes(text: str) -> Any:
         (one,) = offered(a=f"import jobd\n@jobd.task\ndef f({text}): pass\n")
         return one.arguments and tuple(one.arguments)

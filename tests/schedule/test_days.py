@@ -36,11 +36,11 @@ def days(text: str, start: str, count: int, instead: str, skipped: tuple[str, ..
         ("0 9 1 5 *; 0 9 2 5 *", "skip", ["05-02 09:00", "05-02 09:00"]),
     ],
 )
-def test_what_falls_on_such_a_day(text: str, instead: str, expected: list[str]) -> None:
+def test_a_due_time_on_a_skipped_day_is_skipped_or_moved(text: str, instead: str, expected: list[str]) -> None:
     assert days(text, "2026-12-23T00:00", len(expected), instead) == expected
 
 
-def test_a_job_that_would_begin_on_such_a_day_begins_after_it() -> None:
+def test_a_job_that_would_start_on_a_skipped_day_starts_after_it() -> None:
     schedule = without(parsed("10s"), HOLIDAYS, BERLIN, "skip")
     assert shown(schedule.first(moment("2026-12-25T12:00Z")), BERLIN)[:16] == "2026-12-29 00:00"
     schedule = without(parsed("after 1h"), HOLIDAYS, BERLIN, "skip")
@@ -52,7 +52,7 @@ def test_a_job_that_would_begin_on_such_a_day_begins_after_it() -> None:
     st.sampled_from(["skip", "next"]),
     st.integers(moment("2026-01-01T00:00Z"), moment("2028-01-01T00:00Z")),
 )
-def test_due_times_only_grow_and_none_is_on_such_a_day(text: str, instead: str, start: int) -> None:
+def test_due_times_only_grow_and_none_is_on_a_skipped_day(text: str, instead: str, start: int) -> None:
     schedule = without(parsed(text, BERLIN), HOLIDAYS, BERLIN, instead)
     due = schedule.after(start, start)
     assert due is not None
@@ -72,7 +72,7 @@ def test_due_times_only_grow_and_none_is_on_such_a_day(text: str, instead: str, 
         ("*/20 * * * * *", "2026-12-24T22:59:50Z", "2026-12-26 00:00:00"),
     ],
 )
-def test_a_job_that_is_due_all_the_time_goes_on_after_such_a_day(text: str, now: str, expected: str) -> None:
+def test_a_job_that_is_due_all_the_time_goes_on_after_a_skipped_day(text: str, now: str, expected: str) -> None:
     schedule = without(parsed(text, BERLIN), ("12-25",), BERLIN, "next")
     assert shown(schedule.after(moment(now), 0), BERLIN)[:19] == expected
 
@@ -102,7 +102,7 @@ def test_nothing_is_lost_when_it_is_moved() -> None:
 @pytest.mark.parametrize(
     "text", ["", "24.12.2026", "2026-02-30", "2026-12-24..", "2027-01-01..2026-12-24", "13-01", "x" * 99]
 )
-def test_what_is_no_day_is_refused(text: str) -> None:
+def test_an_invalid_day_is_refused(text: str) -> None:
     with pytest.raises(Flaw):
         parse_days((text,))
 

@@ -18,17 +18,17 @@ TYPED = re.compile(r'^\| --every "([^"]+)" \| `([^`]+)` \|$', re.MULTILINE)
 
 
 @pytest.mark.parametrize(("typed", "stored"), TYPED.findall(OFFERED))
-def test_what_the_documentation_says_of_words_is_true(typed: str, stored: str) -> None:
+def test_the_documentation_of_words_is_true(typed: str, stored: str) -> None:
     assert compile_every(typed) == stored
 
 
 @pytest.mark.parametrize("text", [text for text, _ in ROW.findall(OFFERED) if text[:2] != "--" and text != "calendar"])
-def test_what_the_documentation_offers_is_accepted(text: str) -> None:
+def test_documented_forms_are_accepted(text: str) -> None:
     assert parsed(text, "Europe/Berlin").first(NOW) is not None
 
 
 @pytest.mark.parametrize("text", [text for text, _ in ROW.findall(REFUSED)])
-def test_what_the_documentation_calls_refused_is_refused(text: str) -> None:
+def test_forms_documented_as_refused_are_refused(text: str) -> None:
     with pytest.raises(ScheduleError):
         parsed(text, "Europe/Berlin")
 

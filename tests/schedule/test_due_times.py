@@ -71,7 +71,7 @@ CRON = [
 
 
 @pytest.mark.parametrize(("text", "zone", "start", "expected"), CRON)
-def test_cron_is_due_when_the_clocks_of_its_zone_say_so(text: str, zone: str, start: str, expected: list[str]) -> None:
+def test_cron_is_due_by_the_clocks_of_its_zone(text: str, zone: str, start: str, expected: list[str]) -> None:
     due, found = moment(start, zone), []
     for _ in expected:
         following = parsed(text, zone).after(due, 0)
@@ -99,7 +99,7 @@ def test_h_is_one_value_for_each_name_and_spreads_over_all(text: str, field: int
     assert values == [value(f"job{number}") for number in range(1000)]
 
 
-def test_h_with_a_step_begins_anywhere_within_it() -> None:
+def test_h_with_a_step_starts_anywhere_within_it() -> None:
     minutes = {parse("H/15 * * * *", False, "UTC", f"job{number}").text.split()[1] for number in range(200)}
     assert minutes == {f"{first}-59/15" for first in range(15)}
 
@@ -115,7 +115,7 @@ def test_at_a_start_no_clock_makes_due() -> None:
     ]
 
 
-def test_a_window_bounds_what_is_due() -> None:
+def test_a_window_bounds_the_due_times() -> None:
     start, end = moment("2026-12-01T00:00Z"), moment("2026-12-03T09:00Z")
     daily = Window(parsed("0 9 * * *"), start, end)
     assert shown(daily.first(NOW)) == "2026-12-01 09:00:00+0000"
@@ -151,7 +151,7 @@ def test_jitter_is_one_offset_for_each_name() -> None:
         ("10s", []),
     ],
 )
-def test_what_a_person_may_not_expect_is_noted(text: str, notes: list[str]) -> None:
+def test_a_surprising_schedule_has_a_note(text: str, notes: list[str]) -> None:
     found = parsed(text, BERLIN).notes(moment("2026-01-01T00:00Z"), moment("2027-01-01T00:00Z"))
     assert len(found) == len(notes)
     assert all(part in note for note, part in zip(found, notes, strict=True))
@@ -193,7 +193,7 @@ def test_a_job_without_an_interval_is_due_once_at_once() -> None:
         ("at 2011-12-30T12:00:00", APIA, "2011-12-31 00:00:00+1400"),
     ],
 )
-def test_a_time_is_due_once_then(text: str, zone: str, expected: str) -> None:
+def test_a_time_is_due_once(text: str, zone: str, expected: str) -> None:
     schedule = parsed(text, zone)
     due = schedule.first(NOW)
     assert due is not None
@@ -222,7 +222,7 @@ def test_the_zone_in_the_string_wins_over_the_default() -> None:
         ("at 2026-12-24T18:00", "at 2026-12-24T17:00:00.000000Z", "once, at 2026-12-24 18:00:00+01:00"),
     ],
 )
-def test_a_schedule_says_what_it_understood(text: str, canonical: str, words: str) -> None:
+def test_a_schedule_describes_itself(text: str, canonical: str, words: str) -> None:
     schedule = parsed(text, BERLIN)
     assert (schedule.text, schedule.describe()) == (canonical, words)
     again = parsed(schedule.text, "Asia/Tokyo")
@@ -230,7 +230,7 @@ def test_a_schedule_says_what_it_understood(text: str, canonical: str, words: st
     assert again.after(NOW, NOW) == schedule.after(NOW, NOW)
 
 
-def test_what_can_be_told_by_arithmetic_is_counted_and_else_counting_stops_in_time() -> None:
+def test_due_times_are_counted_by_arithmetic_or_the_count_stops_in_time() -> None:
     assert parsed("10ms").count(0, NOW, 0) == NOW // 10_000
     assert parsed("* * * * * *").count(NOW, NOW + 10**12, 0) == 1_000_000
     assert parsed("10ms; 1s").count(0, NOW, 0) == 10_000

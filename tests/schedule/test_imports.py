@@ -19,7 +19,7 @@ SLOW = ("zoneinfo", "cronsim", "oncalendar", "difflib", "dataclasses")
         ("0 0 * * *", {"zoneinfo", "cronsim"}),
     ],
 )
-def test_a_schedule_imports_only_what_its_kind_needs(text: str, needed: set[str]) -> None:
+def test_a_schedule_imports_only_the_modules_of_its_kind(text: str, needed: set[str]) -> None:
     program = "import sys; from jobd.schedule import parse; parse(sys.argv[1], False, 'UTC'); print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", program, text], capture_output=True, text=True, check=True).stdout
     assert {name for name in SLOW if name in modules.split()} == needed

@@ -42,7 +42,7 @@ def after_run(interval: str, state: JobState, zone: str) -> JobState:
     return lifecycle.after_attempt(job, state, ended, zone, 0.5).state
 
 
-def test_the_clock_time_in_hand_moves_with_the_zone() -> None:
+def test_the_next_clock_time_moves_with_the_zone() -> None:
     now = moment("2026-11-24T12:00", BERLIN)
     state = planned(DAILY, now, BERLIN)
     assert shown(state.due, BERLIN) == "2026-11-25 09:30:00+0100"
@@ -58,13 +58,13 @@ def test_westwards_a_daily_job_runs_once_in_a_local_day() -> None:
     assert shown(state.due, BERLIN) == "2026-11-25 09:30:00+0100"
 
 
-def test_what_a_change_by_three_hours_or_more_skips_is_counted() -> None:
+def test_due_times_skipped_by_a_change_of_three_hours_or_more_are_counted() -> None:
     now = moment("2026-11-24T08:00", BERLIN)
     state = planned(DAILY, now, TOKYO, planned(DAILY, now, BERLIN))
     assert (shown(state.due, TOKYO), state.missed) == ("2026-11-25 09:30:00+0900", 1)
 
 
-def test_what_a_smaller_change_skips_is_due_at_once_as_at_any_change_of_the_clocks() -> None:
+def test_a_due_time_skipped_by_a_smaller_change_is_due_at_once() -> None:
     now = moment("2026-11-24T09:00", BERLIN)
     state = planned(DAILY, now, "Europe/Athens", planned(DAILY, now, BERLIN))
     assert shown(state.due, "Europe/Athens") == "2026-11-24 09:30:00+0200"
@@ -72,7 +72,7 @@ def test_what_a_smaller_change_skips_is_due_at_once_as_at_any_change_of_the_cloc
     assert state.due < now
 
 
-def test_what_is_overdue_keeps_its_clock_time_too() -> None:
+def test_an_overdue_job_keeps_its_clock_time() -> None:
     """The daemon was down over 09:30 in Tokyo: that day's run is still to come in Berlin, once."""
     state = planned(DAILY, moment("2026-11-24T09:00", TOKYO), TOKYO)
     state = planned(DAILY, moment("2026-11-24T03:00", BERLIN), BERLIN, state)
@@ -90,14 +90,14 @@ def test_a_wildcard_follows_the_real_hours(interval: str) -> None:
 
 @pytest.mark.parametrize("interval", ["10s", "every 1h", "after 5m", "@reboot", "at 2026-12-24T18:00Z"])
 @pytest.mark.parametrize("own", [None, BERLIN])
-def test_what_follows_no_zone_stays(interval: str, own: str | None) -> None:
+def test_a_schedule_without_clock_times_stays(interval: str, own: str | None) -> None:
     state = planned(interval, 1_000 * DAY, BERLIN, timezone=own)
     later = planned(interval, 1_000 * DAY + 7 * SECOND, TOKYO, state, timezone=own and TOKYO)
     assert later == state
     assert zone_of(state.fingerprint) == ("", False)
 
 
-def test_a_time_without_an_offset_moves_and_what_is_over_stays_over() -> None:
+def test_a_time_without_an_offset_moves_and_a_past_one_stays_past() -> None:
     now = moment("2026-12-23T12:00Z")
     at = "at 2026-12-24T18:00"
     state = planned(at, now, BERLIN)
@@ -109,7 +109,7 @@ def test_a_time_without_an_offset_moves_and_what_is_over_stays_over() -> None:
     assert (again.due, again.ready, zone_of(again.fingerprint)) == (None, None, (NEW_YORK, False))
 
 
-def test_a_run_in_hand_keeps_its_zone_to_its_end() -> None:
+def test_a_claimed_run_keeps_its_zone_to_its_end() -> None:
     """Its next due time follows the zone that it began in, and is moved from there."""
     job = with_defaults(Job("a", DAILY, id=1, retry_times=3), Options(backoff=MINUTE))
     state = planned(DAILY, moment("2026-11-24T09:00", TOKYO), TOKYO)
@@ -125,7 +125,7 @@ def test_a_run_in_hand_keeps_its_zone_to_its_end() -> None:
     assert shown(lifecycle.after_change(job, over, now, BERLIN).due, BERLIN) == "2026-11-25 09:30:00+0100"
 
 
-def test_a_run_that_a_person_asked_for_keeps_its_time_and_the_regular_one_moves() -> None:
+def test_a_requested_run_keeps_its_time_and_the_regular_one_moves() -> None:
     now = moment("2026-11-24T12:00", BERLIN)
     state = lifecycle.request(planned(DAILY, now, BERLIN), now)
     moved = planned(DAILY, now, TOKYO, state)
@@ -140,7 +140,7 @@ def test_the_parts_of_several_schedules_move_each_by_its_own_rule() -> None:
     assert shown(state.due, BERLIN) == "2026-11-24 12:05:00+0100"
 
 
-def test_a_plan_of_the_version_before_keeps_what_it_had() -> None:
+def test_a_job_state_of_the_previous_version_keeps_its_due_time() -> None:
     """It did not say by which zone it was made. What is right by the present one stays, on the microsecond."""
     now = moment("2026-11-24T12:00", BERLIN)
     new = planned(DAILY, now, BERLIN)
@@ -162,7 +162,7 @@ def test_new_rules_move_a_clock_time(by: int) -> None:
     assert lifecycle.after_zone_change(job, right._replace(due=due, ready=due), now, BERLIN) == right
 
 
-def test_new_rules_neither_lose_nor_repeat_what_they_cannot_tell() -> None:
+def test_new_rules_keep_a_due_time_that_has_passed_under_them() -> None:
     now = moment("2026-11-25T09:45", BERLIN)
     due = moment("2026-11-25T10:30", BERLIN)  # was 09:30 by the old rules, which by the new ones has passed
     job = Job("a", DAILY, id=1)
@@ -222,7 +222,7 @@ MORE: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("more", MORE)
 @pytest.mark.parametrize("interval", KINDS)
-def test_a_plan_that_was_made_for_a_zone_follows_no_other(interval: str, more: dict[str, Any]) -> None:
+def test_a_job_state_planned_for_a_zone_follows_no_other(interval: str, more: dict[str, Any]) -> None:
     """Or it would be made again after each run."""
     state = planned(interval, moment("2026-11-24T12:00Z"), BERLIN, **more)
     assert state.error is None

@@ -146,7 +146,7 @@ def parsed_or_error(text: str, zone: str) -> Schedule | ScheduleError:
 
 @settings(deadline=None, max_examples=60)
 @given(TEXTS, ZONES, MOMENTS, st.integers(1, 20 * DAY), st.integers(1, 40))
-def test_the_newest_are_the_last_of_all(text: str, zone: str, moment: int, span: int, most: int) -> None:
+def test_the_newest_due_times_are_the_last_of_all(text: str, zone: str, moment: int, span: int, most: int) -> None:
     schedule = parsed(text, zone)
     until = moment + span // (1000 if text.endswith("s") else 1)
     due = due_times(schedule, moment, until, anchor=moment)

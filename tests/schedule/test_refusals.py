@@ -211,7 +211,7 @@ def test_a_schedule_error_is_a_bad_value() -> None:
     assert issubclass(ScheduleError, BadValue)
 
 
-def test_the_caret_stands_under_the_wrong_item() -> None:
+def test_the_caret_is_under_the_wrong_item() -> None:
     with pytest.raises(ScheduleError) as caught:
         parse("0,5,99 * * * *", False, "UTC")
     assert caught.value.picture == "0,5,99 * * * *\n    ^"

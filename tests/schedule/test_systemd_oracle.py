@@ -97,7 +97,7 @@ def test_calendar_expressions_are_due_when_systemd_says(zone: str) -> None:
     assert compared > 500
 
 
-def test_durations_mean_what_systemd_says() -> None:
+def test_durations_mean_the_same_as_in_systemd() -> None:
     rng = random.Random("durations")
     units = ["w", "d", "h", "m", "s", "ms", "us"]
     texts = []

@@ -74,7 +74,7 @@ def test_words_compile_to_a_schedule(text: str, compiled: str) -> None:
         ("２h at 9", ""),
     ],
 )
-def test_what_is_not_certain_is_refused_with_a_suggestion(text: str, hint: str) -> None:
+def test_ambiguous_words_are_refused_with_a_suggestion(text: str, hint: str) -> None:
     with pytest.raises(Flaw) as refused:
         parsed(compile_every(text))
     assert hint in refused.value.hint
@@ -126,7 +126,7 @@ _WORDS = [
 
 
 @given(st.lists(st.sampled_from(_WORDS), max_size=8).map(" ".join) | st.text(max_size=60))
-def test_whatever_is_typed_it_is_a_schedule_or_a_refusal(text: str) -> None:
+def test_any_text_is_a_schedule_or_a_refusal(text: str) -> None:
     try:
         compiled = compile_every(text)
     except Flaw:
@@ -136,7 +136,7 @@ def test_whatever_is_typed_it_is_a_schedule_or_a_refusal(text: str) -> None:
 
 
 @pytest.mark.parametrize("words", ["first monday of the month", "15th of the month", "weekdays", "monday and friday"])
-def test_days_without_a_time_say_that_the_time_is_missing(words: str) -> None:
+def test_days_without_a_time_are_refused_as_missing_the_time(words: str) -> None:
     with pytest.raises(Flaw, match="names no time of day") as caught:
         compile_every(words)
     assert caught.value.hint == f"write '{words} at 09:00'"
@@ -154,7 +154,7 @@ def test_days_without_a_time_say_that_the_time_is_missing(words: str) -> None:
         ("half hour", "30m"),
     ],
 )
-def test_other_words_are_refused_with_what_to_write(words: str, hint: str) -> None:
+def test_other_words_are_refused_with_a_correct_form(words: str, hint: str) -> None:
     with pytest.raises(Flaw) as caught:
         compile_every(words)
     assert hint in caught.value.hint
@@ -207,7 +207,7 @@ def test_a_range_of_days_needs_no_blanks() -> None:
         ("25:00", "write 9:00"),
     ],
 )
-def test_a_time_without_a_day_is_refused_with_what_to_write(words: str, hint: str) -> None:
+def test_a_time_without_a_day_is_refused_with_a_correct_form(words: str, hint: str) -> None:
     with pytest.raises(Flaw) as caught:
         compile_at(words, datetime(2026, 11, 24, 12))
     assert hint in caught.value.hint

@@ -30,13 +30,13 @@ def fingerprint() -> str:
 
 
 @pytest.mark.skipif(not ZONEINFO.is_dir(), reason="this system keeps no zones in files")
-def test_it_looks_at_the_zones_that_there_are() -> None:
+def test_the_rules_are_read_from_the_present_zone_files() -> None:
     found = {name for name in zone._files(str(ZONEINFO)) if (ZONEINFO / name).read_bytes()[:4] == b"TZif"}
     assert found == {name for name in available_timezones() if (ZONEINFO / name).exists()}
 
 
 @pytest.mark.skipif(not ZONEINFO.is_dir(), reason="this system keeps no zones in files")
-def test_it_tells_every_change_of_a_zone_and_no_other_file(few: Path) -> None:
+def test_every_change_of_a_zone_file_is_noticed_and_of_no_other_file(few: Path) -> None:
     first = fingerprint()
     assert fingerprint() == first
     (few / "tzdata.zi").write_text("# version 2026z")

@@ -135,7 +135,7 @@ def test_a_stop_lets_a_run_finish(machine: Machine) -> None:
     assert machine.run("pgrep", "-u", "jobd", check=False) == ""
 
 
-def test_the_journal_tells_the_story(machine: Machine) -> None:
+def test_the_journal_has_the_lines_of_a_run(machine: Machine) -> None:
     story = machine.journal()
     for part in ("is up: node 1", "tick", "slow begins", "slow ends", "reloaded", "is stopping", "has stopped"):
         assert part in story, story

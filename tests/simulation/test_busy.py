@@ -55,7 +55,7 @@ class Scenario(SimCluster):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_what_waits_behind_long_runs_a_node_that_is_free_runs_within_a_second(seed: int) -> None:
+def test_a_free_node_runs_jobs_behind_long_runs_within_a_second(seed: int) -> None:
     scenario = Scenario(seed, longs=2)
     scenario.run()
     shorts = scenario.began_on("short")
@@ -66,7 +66,7 @@ def test_what_waits_behind_long_runs_a_node_that_is_free_runs_within_a_second(se
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_among_nodes_without_a_free_worker_nothing_is_handed_round(seed: int) -> None:
+def test_nodes_without_a_free_worker_exchange_no_claims(seed: int) -> None:
     scenario = Scenario(seed, longs=4)
     scenario.run()
     assert scenario.began_on("short") == {}

@@ -116,7 +116,7 @@ def test_a_node_whose_lease_is_over_starts_no_workers_that_would_die_at_once() -
     ("how", "nodes"), [("kill", 1), ("kill", 2), ("cut", 1), ("cut", 2), ("stop", 1), ("stop now", 1)]
 )
 @pytest.mark.parametrize("part", range(8))
-def test_whatever_happens_at_any_point_what_follows_is_right(part: int, how: str, nodes: int) -> None:
+def test_the_consequences_of_a_fault_at_any_point_are_right(part: int, how: str, nodes: int) -> None:
     tried = Counter[str]()
     for number, name in enumerate(points(nodes), start=1):
         database = name.isupper() or name.split()[0].isupper() or name == "committed"

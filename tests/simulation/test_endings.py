@@ -83,7 +83,7 @@ def _dying_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("token", [MOVED, UNTOLD, UNSOUND])
-def test_what_is_still_being_ended_is_not_given_on_at_a_heartbeat_that_comes_early(token: str) -> None:
+def test_a_run_that_is_being_ended_is_not_released_at_an_early_heartbeat(token: str) -> None:
     scenario = Scenario()
     scenario.events.at(HANDS, lambda: scenario.write(token))
     scenario.events.at(HANDS, lambda: scenario.tell(Drain()))  # so that the other node takes the job
@@ -95,7 +95,7 @@ def test_what_is_still_being_ended_is_not_given_on_at_a_heartbeat_that_comes_ear
 
 
 @pytest.mark.parametrize("token", [MOVED, UNTOLD, UNSOUND])
-def test_a_node_does_not_leave_while_what_it_ran_is_still_being_ended(token: str) -> None:
+def test_a_node_does_not_leave_while_its_runs_are_being_ended(token: str) -> None:
     scenario = Scenario()
     scenario.events.at(HANDS, lambda: scenario.write(token))
     scenario.events.at(HANDS, scenario.beat)
@@ -106,7 +106,7 @@ def test_a_node_does_not_leave_while_what_it_ran_is_still_being_ended(token: str
 
 
 @pytest.mark.parametrize("back_at_the_end", [False, True])
-def test_what_was_ended_with_the_lease_is_lost_also_when_its_node_leaves_at_that_moment(
+def test_a_run_ended_with_the_lease_is_lost_also_when_its_node_leaves_at_that_moment(
     back_at_the_end: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job with `on_lost = "fail"` is not run again, and the other one is."""
@@ -134,7 +134,7 @@ def test_a_retry_whose_claim_has_passed_on_is_ended_before_another_node_runs_it(
     assert len(scenario.began("rerun")) in (2, 3)
 
 
-def test_a_node_that_was_alone_ends_what_others_took_over_as_soon_as_it_hears_of_them(
+def test_a_node_that_was_alone_ends_runs_that_others_took_over_as_soon_as_it_sees_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With on_db_loss = "finish" it may continue until then (docs/reliability.md), so the checks allow it."""

@@ -85,7 +85,7 @@ def test_each_node_soon_runs_its_share_and_no_run_is_late(interval: str, seed: i
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_so_it_is_where_jobs_are_due_so_rarely_that_few_are_in_play(seed: int) -> None:
+def test_each_node_runs_its_share_of_rare_jobs(seed: int) -> None:
     """The shares are less even: a node's share depends on how many jobs are in play when it claims."""
     scenario = Scenario(seed, "3s")
     scenario.run()
@@ -113,7 +113,7 @@ def test_a_node_without_the_pool_has_no_share_in_it(interval: str) -> None:
 
 
 @pytest.mark.parametrize("interval", ["200ms", "500ms", "1s"])
-def test_what_a_frozen_node_leaves_of_its_share_the_others_run_in_time(interval: str) -> None:
+def test_other_nodes_run_the_share_of_a_frozen_node_in_time(interval: str) -> None:
     scenario = Scenario(1, interval)
     frozen = scenario.nodes[1]
     at = JOIN + SETTLED
@@ -131,7 +131,7 @@ def test_what_a_frozen_node_leaves_of_its_share_the_others_run_in_time(interval:
 
 @pytest.mark.parametrize("lacking", [{2}, {2, 3}, {1}])
 @pytest.mark.parametrize("interval", ["200ms", "1s"])
-def test_what_a_node_has_no_task_for_it_leaves_to_the_others(interval: str, lacking: set[int]) -> None:
+def test_a_node_leaves_jobs_without_a_task_to_the_others(interval: str, lacking: set[int]) -> None:
     scenario = Scenario(1, interval)
     scenario.lacking = lacking
     scenario.run()
@@ -145,7 +145,7 @@ def test_what_a_node_has_no_task_for_it_leaves_to_the_others(interval: str, lack
 
 @pytest.mark.parametrize("row", ["as it was", "made anew"])
 @pytest.mark.parametrize("asked", ["resume", "run"])
-def test_what_no_node_had_the_task_for_is_tried_again_at_once_when_a_person_asks_for_it(asked: str, row: str) -> None:
+def test_a_job_without_a_task_on_any_node_is_tried_again_at_once_on_request(asked: str, row: str) -> None:
     scenario = Scenario(1, "1s", jobs=1)
     scenario.lacking = {1, 2, 3}
     at = JOIN + SETTLED
@@ -161,7 +161,7 @@ def test_what_no_node_had_the_task_for_is_tried_again_at_once_when_a_person_asks
     assert any(at <= moment <= at + scenario.settings.poll + SECOND // 2 for moment in tries), tries
 
 
-def test_once_all_have_their_share_they_look_no_more_often_than_once_a_poll() -> None:
+def test_nodes_with_their_share_check_no_more_than_once_a_poll() -> None:
     """A cycle costs a commit. With one job a minute each, three nodes have little to do."""
     scenario = Scenario(1, "10s", jobs=3)
     scenario.run()
@@ -170,7 +170,7 @@ def test_once_all_have_their_share_they_look_no_more_often_than_once_a_poll() ->
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_claims_do_not_go_to_and_fro(seed: int) -> None:
+def test_claims_do_not_move_between_nodes_repeatedly(seed: int) -> None:
     scenario = Scenario(seed, "500ms")
     scenario.run()
     nodes: dict[str, list[int]] = {}
@@ -210,7 +210,7 @@ DUE = JOIN + 2 * SECOND
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_jobs_that_become_urgent_begin_on_all_nodes_before_anything_else(seed: int) -> None:
+def test_jobs_that_become_urgent_start_on_all_nodes_before_all_others(seed: int) -> None:
     scenario = Crowded(seed, DUE + SECOND // 4)
     scenario.run()
     begun = [began for began in scenario.checks.began if began.at >= scenario.urgent_at]

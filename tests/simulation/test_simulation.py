@@ -15,7 +15,7 @@ ENOUGH = 1_000  # seeds within which a planted bug must be found
 
 
 @pytest.mark.parametrize("seed", REGRESSIONS)
-def test_what_has_failed_once_does_not_fail_again(seed: int) -> None:
+def test_the_seeds_of_repaired_faults_pass(seed: int) -> None:
     SimCluster(seed, EQUAL).run()
 
 
@@ -30,7 +30,7 @@ def test_every_promise_holds_in_every_world(first: int) -> None:
             raise
 
 
-def test_what_there_was_no_room_for_is_said_in_its_place() -> None:
+def test_dropped_output_is_reported_in_its_place() -> None:
     dropped = 0
     for seed in range(6):
         cluster = Tight(seed)
@@ -42,7 +42,7 @@ def test_what_there_was_no_room_for_is_said_in_its_place() -> None:
     assert dropped
 
 
-def test_a_seed_tells_the_same_story_each_time() -> None:
+def test_a_seed_gives_the_same_events_each_time() -> None:
     def told() -> list[str]:
         cluster = SimCluster(7)
         cluster.run()

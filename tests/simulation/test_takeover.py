@@ -47,7 +47,7 @@ class Scenario(SimCluster):
 
 @pytest.mark.parametrize("dies", [0, 1])
 @pytest.mark.parametrize("after", [MILLISECOND * ms for ms in (300, 700, 1_500, 4_000, 9_000, 11_000, 19_500)])
-def test_what_a_dead_node_had_is_taken_over_within_the_lease_and_two_polls(dies: int, after: int) -> None:
+def test_claims_of_a_dead_node_are_taken_over_within_the_lease_and_two_polls(dies: int, after: int) -> None:
     scenario = Scenario(dies, after)
     scenario.run()
     lost = scenario.database.rows("SELECT count(*) FROM run WHERE outcome = 'lost'")

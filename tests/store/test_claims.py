@@ -63,7 +63,7 @@ def after_change(store: Store, job_id: int) -> JobState:
     return loaded.state
 
 
-def test_a_claim_takes_what_is_ready_oldest_first_and_no_more_than_asked_for(store: Store) -> None:
+def test_a_claim_takes_ready_jobs_oldest_first_and_no_more_than_requested(store: Store) -> None:
     ids = make_jobs(store, 5)
     store.transact(
         lambda s: table.save_states(s, [JobState(job_id, due=9 - n, ready=9 - n) for n, job_id in enumerate(ids)])
@@ -88,7 +88,7 @@ def test_a_claim_takes_the_highest_priority_first_then_the_oldest(store: Store) 
 
 
 @pytest.mark.parametrize("known", [(), (0,), (100,), (7, 0, -3), (8, 7, 1, 0, -3, -9), (-100,)])
-def test_the_first_ready_job_of_each_priority_is_found_whatever_was_there_before(
+def test_the_first_ready_job_of_each_priority_is_found_after_any_earlier_jobs(
     store: Store, known: tuple[int, ...]
 ) -> None:
     ids = make_jobs(store, 6)
@@ -113,7 +113,7 @@ def test_the_first_ready_job_of_each_priority_is_found_whatever_was_there_before
     assert found("none") == []
 
 
-def test_priorities_that_were_written_by_hand_are_few(store: Store) -> None:
+def test_the_number_of_priorities_written_with_sql_is_bounded(store: Store) -> None:
     """Or a statement would become too long for any database, and none would claim any more."""
     make_jobs(store, 300)
     store.transact(lambda session: session.execute("UPDATE schedule SET priority = job_id * 5 - 700") and None)
@@ -122,7 +122,7 @@ def test_priorities_that_were_written_by_hand_are_few(store: Store) -> None:
     assert len(claim(store, limit=500)) == 41
 
 
-def test_jobs_of_every_priority_are_in_play(store: Store) -> None:
+def test_claims_consider_jobs_of_every_priority(store: Store) -> None:
     ids = make_jobs(store, 9)
     states = [JobState(job_id, due=10, ready=10, priority=number % 3) for number, job_id in enumerate(ids)]
     store.transact(lambda session: table.save_states(session, states))
@@ -136,7 +136,7 @@ def test_jobs_of_every_priority_are_in_play(store: Store) -> None:
     assert in_play(100) == 9
 
 
-def test_the_moment_by_which_so_many_are_ready_counts_every_priority(store: Store) -> None:
+def test_the_time_at_which_enough_jobs_are_ready_counts_every_priority(store: Store) -> None:
     ids = make_jobs(store, 6)
     states = [JobState(job_id, due=n, ready=10 * n, priority=n % 2) for n, job_id in enumerate(ids, 1)]
     store.transact(lambda session: table.save_states(session, states))
@@ -150,7 +150,7 @@ def test_the_moment_by_which_so_many_are_ready_counts_every_priority(store: Stor
     assert by(15, 2) == 15
 
 
-def test_a_claim_goes_without_what_this_node_leaves_to_others_unless_nobody_takes_it(store: Store) -> None:
+def test_a_claim_skips_jobs_that_this_node_leaves_to_others_until_no_node_takes_them(store: Store) -> None:
     ids = make_jobs(store, 3)
     store.transact(lambda session: session.execute("UPDATE schedule SET error = 'unknown task'") and None)
 
@@ -166,7 +166,7 @@ def test_a_claim_goes_without_what_this_node_leaves_to_others_unless_nobody_take
 
 
 @pytest.mark.parametrize("unlike", ["error = 'unknown task'", "token = token + 1"])
-def test_a_claim_takes_what_this_node_gave_back_when_its_error_is_gone_and_nobody_has_claimed_it_since(
+def test_a_claim_takes_a_job_that_this_node_gave_back_when_its_error_has_ended_and_no_node_has_claimed_it(
     store: Store, unlike: str
 ) -> None:
     ids = make_jobs(store, 3)
@@ -181,7 +181,7 @@ def test_a_claim_takes_what_this_node_gave_back_when_its_error_is_gone_and_nobod
 
 
 @pytest.mark.parametrize("token", [1_800_000_000_000_000, 1, 2**63 - 1])
-def test_a_claim_takes_what_this_node_gave_back_when_its_row_has_been_made_anew_since(store: Store, token: int) -> None:
+def test_a_claim_takes_a_job_that_this_node_gave_back_when_its_row_was_recreated(store: Store, token: int) -> None:
     make_jobs(store, 1, token=5_000)
     without = table.Without({one.state.job_id: one.state.token for one in claim(store, node=1)})
     sql = f"UPDATE schedule SET node_id = 0, token = {token}"
@@ -189,13 +189,13 @@ def test_a_claim_takes_what_this_node_gave_back_when_its_row_has_been_made_anew_
     assert len(store.transact(lambda session: table.claim(session, 1, "default", SOON, 10, without))) == 1
 
 
-def test_what_is_claimed_is_claimed_by_nobody_else(store: Store) -> None:
+def test_a_claimed_job_is_claimed_by_no_other_node(store: Store) -> None:
     make_jobs(store, 3)
     assert len(claim(store, node=1)) == 3
     assert claim(store, node=2) == []
 
 
-def test_what_is_not_ready_yet_in_another_pool_or_not_ready_at_all_is_left(store: Store) -> None:
+def test_jobs_that_are_not_ready_or_in_another_pool_are_left(store: Store) -> None:
     first, second, third = make_jobs(store, 3)
     store.transact(
         lambda s: table.save_states(
@@ -246,7 +246,7 @@ def test_many_at_once_claim_every_job_exactly_once(store: Store, database: str) 
     assert Counter(claimed) == Counter(ids)
 
 
-def test_a_settlement_writes_the_run_the_plan_the_output_and_when_the_job_last_finished(store: Store) -> None:
+def test_a_claim_update_writes_the_run_the_state_the_output_and_the_time_of_the_last_end(store: Store) -> None:
     (job_id,) = make_jobs(store, 1)
     (one,) = claim(store)
     assert finish(store, one.state, output=(OutputPart(job_id, 1, 1, 0, "hello\n"),)) == {job_id}
@@ -271,7 +271,7 @@ def test_a_settlement_writes_the_run_the_plan_the_output_and_when_the_job_last_f
     ],
     ids=["as ever", "done", "manual", "retry", "lost"],
 )
-def test_what_follows_from_a_run_is_written_whole(store: Store, after: JobState) -> None:
+def test_all_consequences_of_a_run_are_written(store: Store, after: JobState) -> None:
     (job_id,) = make_jobs(store, 1, pool="odd", fingerprint="the basis", attempt=3, losses=1, manual=True, resume=5)
     store.transact(lambda session: session.execute("UPDATE schedule SET error = 'old', guarded = 1, missed = 3"))
     (one,) = store.transact(lambda session: table.claim(session, 1, "odd", SOON, 1))
@@ -286,7 +286,7 @@ ODD_TEXT = (
 )
 
 
-def test_any_text_goes_through_a_claim_and_a_settlement_as_it_is(store: Store) -> None:
+def test_any_text_passes_through_a_claim_and_a_claim_update_unchanged(store: Store) -> None:
     (job_id,) = make_jobs(store, 1, pool="odd 'q' %s", fingerprint=ODD_TEXT, error=ODD_TEXT)
     interval = ODD_TEXT[:255]
     store.transact(lambda session: session.execute('UPDATE job SET "interval" = ?', (interval,)))
@@ -303,7 +303,7 @@ def test_any_text_goes_through_a_claim_and_a_settlement_as_it_is(store: Store) -
 
 
 @pytest.mark.parametrize("change", [{"token": 0}, {"token": 2}, {"node": 2}])
-def test_a_settlement_with_another_token_or_node_is_refused_and_changes_nothing(
+def test_a_claim_update_with_another_token_or_node_is_refused_and_changes_nothing(
     store: Store, change: dict[str, int]
 ) -> None:
     (job_id,) = make_jobs(store, 1)
@@ -321,7 +321,7 @@ def test_a_result_counts_once(store: Store) -> None:
     assert store.transact(lambda s: s.rows("SELECT count(*) FROM run"))[0] == (1,)
 
 
-def test_large_groups_are_settled_like_small_ones(store: Store) -> None:
+def test_large_batches_are_recorded_like_small_ones(store: Store) -> None:
     ids = make_jobs(store, 1_100)
     claimed = claim(store, limit=2_000)
     assert len(claimed) == 1_100
@@ -343,7 +343,7 @@ def test_no_statement_grows_with_the_number_of_rows(store: Store) -> None:
     assert longest(2_000) == longest(6_000)
 
 
-def test_only_the_holder_of_a_claim_can_mark_it_as_begun(store: Store) -> None:
+def test_only_the_holder_of_a_claim_can_record_its_start(store: Store) -> None:
     (job_id,) = make_jobs(store, 1)
     (one,) = claim(store)
     assert store.transact(lambda s: table.record_starts(s, 1, [(job_id, one.state.token + 1, 77)])) == set()
@@ -361,7 +361,7 @@ def test_changes_are_seen_until_they_are_dropped(store: Store) -> None:
     assert store.transact(lambda s: table.changes(s, 10)) == []
 
 
-def test_a_node_is_buried_once_and_only_while_its_heart_stands_still(store: Store) -> None:
+def test_a_node_is_declared_dead_once_and_only_while_its_heartbeat_does_not_change(store: Store) -> None:
     node = store.transact(lambda s: nodes.register(s, "host", 7, "1", "instance", 5))
     (row,) = store.transact(nodes.live)
     assert store.transact(lambda s: nodes.beat(s, node))
@@ -401,7 +401,7 @@ def left(store: Store, name: str = "run") -> list[tuple[int, int]]:
     return store.transact(lambda s: [(a, b) for a, b in s.rows(f"SELECT job_id, number FROM {name} ORDER BY 1, 2")])
 
 
-def test_pruning_forgets_the_old_and_the_surplus_with_their_output_and_nothing_else(store: Store) -> None:
+def test_pruning_deletes_old_and_surplus_runs_with_their_output_and_nothing_else(store: Store) -> None:
     record_runs(store, 1, [10, 20, 300, 400, 500])
     record_runs(store, 2, [310])
     assert store.transact(lambda s: prune.prune(s, 100, {1: 3, 3: 7}, 100)) == 3
@@ -438,7 +438,7 @@ def test_nodes_that_prune_at_once_do_not_wait_for_each_other(
 
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("each", [1, 10, 600])
-def test_nodes_that_settle_at_once_do_not_wait_for_each_other(
+def test_nodes_that_record_at_once_do_not_wait_for_each_other(
     store: Store, database: str, open_store: Callable[[str], Store], each: int
 ) -> None:
     if store.dialect.name == "sqlite":
@@ -457,7 +457,7 @@ def test_nodes_that_settle_at_once_do_not_wait_for_each_other(
     assert store.transact(both) == {*ids}
 
 
-def test_an_invalid_row_is_told_with_its_reason(store: Store) -> None:
+def test_an_invalid_row_is_reported_with_its_reason(store: Store) -> None:
     make_jobs(store, 2)
     store.transact(lambda s: s.execute("UPDATE job SET retry_times = -1 WHERE name = 'job0'"))
     store.transact(lambda s: s.execute("UPDATE job SET runonce = 7 WHERE name = 'job1'"))

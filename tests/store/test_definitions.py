@@ -100,7 +100,7 @@ def test_restore_brings_a_job_back_as_it_was(store: Store) -> None:
         definitions.restore(store, ["a"], NOW, "UTC")
 
 
-def test_of_several_names_all_or_none(store: Store) -> None:
+def test_several_names_are_all_changed_or_none(store: Store) -> None:
     add(store, Job("a", "10s"), Job("bee", "10s"))
     with pytest.raises(JobdError, match=r"no job named 'bea'") as refused:
         definitions.delete(store, ["a", "bea"], NOW, "UTC")
@@ -108,7 +108,7 @@ def test_of_several_names_all_or_none(store: Store) -> None:
     assert sorted(stored(store)) == ["a", "bee"]
 
 
-def test_only_what_changes_is_written(store: Store) -> None:
+def test_only_changed_columns_are_written(store: Store) -> None:
     add(store, Job("a", "10s"), Job("b", "10s"))
     before = stored(store)
     wanted = [Job("a", "10s"), Job("b", "10s", retry_times=1)]
@@ -120,7 +120,7 @@ def test_only_what_changes_is_written(store: Store) -> None:
 
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("others", [0, 3])
-def test_of_many_who_add_one_name_one_wins(
+def test_one_of_many_who_add_one_name_wins(
     store: Store, database: str, open_store: Callable[[str], Store], others: int
 ) -> None:
     """Each with a connection of its own, all at once."""
@@ -145,9 +145,7 @@ def test_of_many_who_add_one_name_one_wins(
 
 
 @pytest.mark.usefixtures("patient")
-def test_of_many_who_change_one_job_none_is_forgotten(
-    store: Store, database: str, open_store: Callable[[str], Store]
-) -> None:
+def test_no_concurrent_change_of_a_job_is_lost(store: Store, database: str, open_store: Callable[[str], Store]) -> None:
     add(store, Job("a", "10s"))
     stores = [open_store(database) for _ in range(4)]
     for one in stores:  # the first statement of a fresh connection is slow

@@ -72,7 +72,7 @@ def test_several_must_all_have_run_since_the_last_time(store: Store) -> None:
     assert due(store) == {"both"}
 
 
-def test_what_ends_while_it_runs_counts_for_the_next_time(store: Store) -> None:
+def test_an_upstream_run_that_ends_during_the_run_counts_for_the_next_one(store: Store) -> None:
     add(store, Job("a", "1h"), after("b", "a"))
     run(store, "a")
     (claimed,) = store.transact(lambda session: table.claim(session, 1, "default", NOW + SECOND, 10))
@@ -95,7 +95,7 @@ def test_what_ends_while_it_runs_counts_for_the_next_time(store: Store) -> None:
     assert due(store) == {"b"}
 
 
-def test_a_job_that_rests_is_not_due(store: Store) -> None:
+def test_a_paused_or_deleted_job_is_not_due(store: Store) -> None:
     add(store, Job("a", "1h"), after("b", "a"), after("c", "a"))
     definitions.set_paused(store, ["b"], True, NOW, "UTC")
     definitions.delete(store, ["c"], NOW, "UTC")
@@ -129,7 +129,7 @@ def test_a_change_of_something_else_forgets_nothing(store: Store) -> None:
     assert due(store) == {"both"}
 
 
-def test_a_plan_without_dependencies_is_untouched(store: Store) -> None:
+def test_the_state_of_a_job_without_dependencies_is_unchanged(store: Store) -> None:
     add(store, Job("a", "1h"))
     run(store, "a")
     (state,) = store.transact(lambda session: table.states_for_update(session, [1])).values()

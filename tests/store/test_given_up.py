@@ -69,7 +69,7 @@ def test_a_run_that_is_given_up_is_recorded_and_keeps_its_number(
     assert (state.number, state.attempt, state.due) == (2, 0, NOW + SECOND)
 
 
-def test_what_does_not_touch_the_schedule_gives_up_nothing(store: Store) -> None:
+def test_a_change_outside_the_schedule_gives_up_no_run(store: Store) -> None:
     job_id, before = waiting(store)
     definitions.change(store, "a", lambda job: job._replace(retry_times=9), NOW, "UTC")
     definitions.set_paused(store, ["a"], True, NOW, "UTC")

@@ -35,7 +35,7 @@ MEDDLING = {
 
 
 @pytest.mark.parametrize("how", MEDDLING)
-def test_what_a_node_that_is_gone_has_claimed_is_found_and_given_on(store: Store, node: int, how: str) -> None:
+def test_claims_of_an_unregistered_node_are_found_and_released(store: Store, node: int, how: str) -> None:
     assert found(store) == []
     statement, counter, instance = MEDDLING[how]
     write(store, statement)
@@ -48,7 +48,7 @@ def test_what_a_node_that_is_gone_has_claimed_is_found_and_given_on(store: Store
     assert [one.state.job_id for one in claim(store, node + 1)] == [1]
 
 
-def test_what_has_changed_since_is_left_alone(store: Store, node: int) -> None:
+def test_claims_that_have_changed_since_are_left_alone(store: Store, node: int) -> None:
     write(store, "UPDATE node SET stopped_time = 1")
     (seen,) = found(store)
 

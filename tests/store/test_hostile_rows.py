@@ -83,7 +83,7 @@ def look(store: Store) -> list[str]:
 
 
 @pytest.mark.parametrize("what", [*ROWS, *SQLITE_ONLY])
-def test_a_senseless_row_is_told_and_disturbs_no_other(
+def test_an_invalid_row_is_reported_and_disturbs_no_other(
     store: Store, overview: Callable[[], list[JobOverview]], what: str
 ) -> None:
     if what in SQLITE_ONLY and store.dialect.name != "sqlite":
@@ -143,7 +143,7 @@ def add_job_with_arguments(store: Store, args: str) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_table_that_somebody_has_altered_is_read_as_it_is(store: Store, change: str) -> None:
+def test_an_altered_table_is_read_as_it_is(store: Store, change: str) -> None:
     if store.dialect.name != "mysql":
         pytest.skip("only there are rows put into JSON column by column, whatever the type")
     add_job_with_arguments(store, '{"a": [1, {"b": "c"}]}')

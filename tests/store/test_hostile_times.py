@@ -73,9 +73,7 @@ def insert(store: Store, **values: int) -> None:
 
 
 @pytest.mark.parametrize(("column", "value"), [(name, value) for name, values in RUNS.items() for value in values])
-def test_a_run_that_makes_no_sense_hides_no_other(
-    store: Store, reader: Callable[[], Reader], column: str, value: int
-) -> None:
+def test_an_invalid_run_hides_no_other(store: Store, reader: Callable[[], Reader], column: str, value: int) -> None:
     definitions.add(store, [Job("bad", "10s")], NOW, "UTC")
     node = store.transact(lambda session: nodes.register(session, "host", 1, "1", "here", NOW))
     for number in (1, 2, 3):
@@ -94,14 +92,14 @@ def test_a_run_that_makes_no_sense_hides_no_other(
 
 
 @pytest.mark.parametrize("number", [-(2**63), 2**63 - 1])
-def test_a_plan_that_makes_no_sense_hides_no_other(store: Store, reader: Callable[[], Reader], number: int) -> None:
+def test_an_invalid_state_hides_no_other(store: Store, reader: Callable[[], Reader], number: int) -> None:
     definitions.add(store, [Job("bad", "10s"), Job("good", "10s")], NOW, "UTC")
     write(store, f"UPDATE schedule SET number = {number} WHERE job_id = 1")
     overview = {one.job.name: state_of(with_state(one, NOW, "UTC")) for one in reader().jobs(deleted=False)}
     assert overview == {"bad": "invalid", "good": "waiting"}
 
 
-def test_deleted_is_only_what_says_so(store: Store, reader: Callable[[], Reader]) -> None:
+def test_only_the_value_1_means_deleted(store: Store, reader: Callable[[], Reader]) -> None:
     definitions.add(store, [Job("two", "10s"), Job("one", "10s")], NOW, "UTC")
     write(store, "UPDATE job SET is_delete = 2 WHERE name = 'two'", "UPDATE job SET is_delete = 1 WHERE name = 'one'")
     (overview,) = reader().jobs(deleted=False)

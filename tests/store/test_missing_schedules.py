@@ -52,7 +52,7 @@ def jobs_with_outdated_schedule(store: Store) -> list[int]:
 
 @pytest.mark.parametrize("how", ["updated", "inserted"])
 @pytest.mark.parametrize("since", SINCE)
-def test_jobs_of_a_dump_that_is_older_than_their_plans_are_found_and_planned_again(
+def test_jobs_from_a_dump_older_than_their_states_are_found_and_planned_again(
     store: Store, since: str, how: str
 ) -> None:
     if how == "inserted" and not getattr(store.dialect, "sealed", False):
@@ -91,7 +91,7 @@ def restore(session: Session, dump: Sequence[Sequence[Any]], how: str) -> None:
     session.execute("DELETE FROM job_change")
 
 
-def test_a_paused_job_and_one_that_is_over_have_fitting_plans(store: Store) -> None:
+def test_a_paused_and_a_finished_job_have_correct_states(store: Store) -> None:
     definitions.add(store, [Job("paused", "1h", options=Options(paused=True)), Job("once", None, True)], NOW, "UTC")
     write(store, "INSERT INTO job (name, \"interval\") VALUES ('odd', 'every blue moon')")
     store.transact(ChangeApplier(1, NOW + SECOND, "UTC", PLAIN).apply)
@@ -107,7 +107,7 @@ def test_a_paused_job_and_one_that_is_over_have_fitting_plans(store: Store) -> N
     assert jobs_with_outdated_schedule(store) == []
 
 
-def test_a_plan_for_another_zone_of_the_installation_is_found_unless_its_run_has_begun(store: Store) -> None:
+def test_a_state_for_another_default_zone_is_found_unless_its_run_has_started(store: Store) -> None:
     jobs = [Job(name, "0 9 * * *") for name in ("here", "elsewhere", "begun", "over")]
     definitions.add(
         store, [*jobs, Job("nowhere", "1h"), Job("named", "0 9 * * *", options=Options(timezone="UTC"))], NOW, "UTC"
@@ -124,7 +124,7 @@ def test_a_plan_for_another_zone_of_the_installation_is_found_unless_its_run_has
 
 
 @pytest.mark.parametrize("change", ["priority = 7", "pool = 'other'"])
-def test_options_that_were_written_by_hand_are_found_and_put_into_effect(store: Store, change: str) -> None:
+def test_options_written_with_sql_are_found_and_put_into_effect(store: Store, change: str) -> None:
     two = Job("two", "1h", options=Options(pool="default", priority=1))
     definitions.add(store, [Job("one", "1h"), two], NOW, "UTC")
     look = ChangeApplier(1, NOW + SECOND, "UTC", PLAIN).apply

@@ -57,7 +57,7 @@ def fingerprints(store: Store) -> list[str]:
 
 
 @pytest.mark.parametrize("way", [*WAYS, *MYSQL_WAYS])
-def test_a_change_is_noticed_in_whatever_way_it_is_written(store: Store, way: str) -> None:
+def test_a_change_written_in_any_way_is_noticed(store: Store, way: str) -> None:
     if way in MYSQL_WAYS and store.dialect.name != "mysql":
         pytest.skip("only MySQL and MariaDB have this")
     definitions.add(store, [Job("one", "10s")], NOW, "UTC")
@@ -85,7 +85,7 @@ def test_a_job_with_times_that_are_no_days_keeps_no_other_from_being_noticed(sto
 
 
 @pytest.mark.parametrize("zone", ZONES)
-def test_the_times_are_utc_in_whatever_zone_a_program_lives(store: Store, zone: str) -> None:
+def test_the_times_are_utc_for_programs_in_every_zone(store: Store, zone: str) -> None:
     if store.dialect.name == "sqlite":
         pytest.skip("its sessions have no zone")
     name = "time_zone" if store.dialect.name == "mysql" else "timezone"

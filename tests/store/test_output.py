@@ -18,7 +18,7 @@ def kept(store: Store) -> list[tuple[int, int, int]]:
     return store.transact(lambda session: [(int(a), int(b), int(c)) for a, b, c in session.rows(sql)])
 
 
-def test_what_has_waited_for_long_is_taken_in_one_transaction(store: Store) -> None:
+def test_outcomes_of_a_long_outage_are_written_in_one_transaction(store: Store) -> None:
     parts = [OutputPart(1, 1, attempt, 0, "x'\\" * 22_000) for attempt in range(1, 401)]  # 25 MiB
     store.transact(lambda session: save(session, parts))
     assert kept(store) == [(attempt, 1, 66_000) for attempt in range(1, 401)]
@@ -36,7 +36,7 @@ def test_the_longest_output_of_an_attempt_is_taken(store: Store, letter: bytes) 
     assert (count, size) == (len(parts), limit // len(letter))
 
 
-def test_what_was_dropped_is_said_where_it_was(store: Store) -> None:
+def test_dropped_output_is_marked_in_its_place(store: Store) -> None:
     parts = [
         OutputPart(1, 1, 1, 0, "begin\n"),
         OutputPart(1, 1, 1, 1, "end\n", lost=1_234),

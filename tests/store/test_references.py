@@ -71,7 +71,7 @@ FATES: dict[str, Callable[[Store], object]] = {
 
 
 @pytest.mark.parametrize("fate", FATES)
-def test_whatever_becomes_of_a_job_those_that_run_after_it_can_be_changed(store: Store, fate: str) -> None:
+def test_after_any_change_of_a_job_those_that_run_after_it_can_be_changed(store: Store, fate: str) -> None:
     add(store, Job("p", "1h"), Job("q", "1h"), after("c", "p", "q:finished"), Job("d", "1h"))
     FATES[fate](store)
     definitions.set_paused(store, ["c", "d"], True, NOW, "UTC")
@@ -90,14 +90,14 @@ def test_whatever_becomes_of_a_job_those_that_run_after_it_can_be_changed(store:
 
 
 @pytest.mark.parametrize("fate", ["renamed", "renamed by SQL", "deleted and restored"])
-def test_a_job_that_is_there_is_followed_whatever_it_is_called(store: Store, fate: str) -> None:
+def test_an_existing_job_with_any_name_is_followed(store: Store, fate: str) -> None:
     add(store, Job("p", "1h"), after("c", "p"))
     FATES[fate](store)
     run(store, "other" if "other" in ids(store) else "p")
     assert "c" in due(store)
 
 
-def test_of_a_job_whose_row_is_gone_the_last_name_is_told(store: Store) -> None:
+def test_the_last_known_name_of_a_job_without_a_row_is_shown(store: Store) -> None:
     add(store, Job("p", "1h"), after("c", "p"))
     rename(store, "p", "later", NOW, "UTC")
     sql(store, "DELETE FROM job WHERE name = 'later'")
@@ -108,7 +108,7 @@ def test_of_a_job_whose_row_is_gone_the_last_name_is_told(store: Store) -> None:
         definitions.change(store, "later", lambda job: after("later", "later"), NOW, "UTC")
 
 
-def test_a_reference_that_is_made_now_must_be_to_a_job_that_is_there(store: Store) -> None:
+def test_a_new_reference_must_be_to_an_existing_job(store: Store) -> None:
     add(store, Job("p", "1h"))
     definitions.delete(store, ["p"], NOW, "UTC")
     with pytest.raises(BadValue, match="'p', which is deleted"):
@@ -140,7 +140,7 @@ INVALID = {
 
 
 @pytest.mark.parametrize("what", INVALID)
-def test_a_job_that_makes_no_sense_can_be_paused_removed_renamed_and_set(store: Store, what: str) -> None:
+def test_an_invalid_job_can_be_paused_removed_renamed_and_set(store: Store, what: str) -> None:
     options = Options(timeout=HOUR, args={"to": "bob"}, task="t", pool="x")
     add(store, Job("p", "1h"), Job("c", "1h", options=options))
     sql(store, INVALID[what])
@@ -180,7 +180,7 @@ def test_everything_follows_a_rename(store: Store) -> None:
     assert seen(store, "c")[1] == ("other",)
 
 
-def test_what_ends_while_a_job_rests_counts_when_it_goes_on(store: Store) -> None:
+def test_an_upstream_run_that_ends_during_a_pause_counts_after_it(store: Store) -> None:
     add(store, Job("a", "1h"), Job("b", "1h"), after("one", "a"), after("two", "a", "b"), after("gone", "a"))
     definitions.set_paused(store, ["one", "two"], True, NOW, "UTC")
     definitions.delete(store, ["gone"], NOW, "UTC")
@@ -227,7 +227,7 @@ def worlds(draw: st.DrawFn) -> list[tuple[Job, str]]:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(world=worlds())
-def test_what_export_writes_apply_takes_and_gives_the_same_jobs(
+def test_an_applied_export_gives_the_same_jobs(
     world: list[tuple[Job, str]], tmp_path_factory: pytest.TempPathFactory, store: Store
 ) -> None:
     sql(store, "DELETE FROM job")
@@ -254,7 +254,7 @@ def test_what_export_writes_apply_takes_and_gives_the_same_jobs(
         assert not any(applied(first, text)._replace(added=[]))  # added: a deleted job for a row that is gone
 
 
-def test_what_cannot_be_written_is_left_out_with_all_that_run_after_it(store: Store) -> None:
+def test_a_job_that_cannot_be_written_is_left_out_with_all_that_run_after_it(store: Store) -> None:
     add(store, Job("p", "1h"), after("c", "p"), after("d", "c"), Job("good", "1h"))
     sql(store, "UPDATE job SET retry_times = -1 WHERE name = 'p'")
     with contextlib.closing(Reader(store.target)) as reader:

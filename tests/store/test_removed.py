@@ -63,7 +63,7 @@ def test_a_job_that_is_put_in_the_place_of_a_claimed_one_waits_for_it(store: Sto
     assert again.state.token > one.state.token
 
 
-def test_a_claimed_job_that_is_removed_is_forgotten_when_its_node_has_let_go(store: Store) -> None:
+def test_a_claimed_job_that_is_removed_is_deleted_when_its_node_has_released_it(store: Store) -> None:
     one = begin(store)
     write(store, "DELETE FROM job")
     assert finish(store, one) == {one.state.job_id}
@@ -79,7 +79,7 @@ def test_a_claimed_job_that_is_removed_is_forgotten_with_its_node(store: Store) 
     assert count(store) == 0
 
 
-def test_tokens_go_on_where_the_row_of_a_job_is_made_anew(store: Store) -> None:
+def test_tokens_continue_after_the_row_of_a_job_is_recreated(store: Store) -> None:
     one = begin(store)
     job_id = one.state.job_id
     write(store, "DELETE FROM schedule", f"INSERT INTO job_change (job_id, what) VALUES ({job_id}, 'run')")
@@ -93,7 +93,7 @@ def test_tokens_go_on_where_the_row_of_a_job_is_made_anew(store: Store) -> None:
     assert third.state.token > again.state.token
 
 
-def test_a_token_at_its_end_begins_anew_and_hurts_nobody(store: Store) -> None:
+def test_a_token_at_its_maximum_restarts_and_does_no_harm(store: Store) -> None:
     """Regression: the next claim ended every daemon, or left the job invalid for ever."""
     definitions.add(store, [Job("good", "1s"), Job("slow", "1s")], NOW, "UTC")
     write(store, f"UPDATE schedule SET token = {2**63 - 1} WHERE job_id = (SELECT id FROM job WHERE name = 'slow')")

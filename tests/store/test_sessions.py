@@ -69,7 +69,7 @@ def number(store: Store) -> int:
 
 
 @pytest.mark.parametrize(("kind", "how"), [(kind, how) for kind, hows in SPOILT.items() for how in hows])
-def test_a_session_that_was_spoilt_is_replaced_and_nobody_notices(
+def test_a_spoilt_session_is_replaced_unnoticed(
     kind: str, how: str, request: pytest.FixtureRequest, tmp_path: Path, open_store: Callable[[str], Store]
 ) -> None:
     url = servers.sqlite_url(tmp_path) if kind == "sqlite" else request.getfixturevalue(kind).new_database()
@@ -137,7 +137,7 @@ def test_jobd_leaves_nothing_in_the_sessions_of_a_pool(
         assert other.execute(left).fetchall() == []
 
 
-def test_a_pooler_that_allows_no_transactions_is_refused_with_what_to_change(
+def test_a_pooler_without_transactions_is_refused_with_the_setting_to_change(
     postgresql: servers.Server, open_store: Callable[[str], Store]
 ) -> None:
     with servers.pooled(postgresql, "statement") as pooler, pytest.raises(DatabaseUnavailable) as refusal:
@@ -145,7 +145,7 @@ def test_a_pooler_that_allows_no_transactions_is_refused_with_what_to_change(
     assert "pool_mode = transaction" in refusal.value.hint
 
 
-def test_a_proxy_that_keeps_no_settings_is_refused_with_what_to_change(
+def test_a_proxy_that_keeps_no_settings_is_refused_with_the_setting_to_change(
     mariadb: servers.Server, open_store: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(mariadb.new_database())

@@ -94,7 +94,7 @@ def test_a_transaction_that_is_not_answered_is_not_done(
     assert store.transact(lambda session: session.rows("SELECT count(*) FROM job")) == [(0,)]
 
 
-def test_a_reader_that_is_not_answered_says_so(url: str, proxy: Proxy, open_store: Callable[[str], Store]) -> None:
+def test_a_reader_without_an_answer_raises_an_error(url: str, proxy: Proxy, open_store: Callable[[str], Store]) -> None:
     open_store(url)
     reader = Reader(parse_url(url))
     proxy.mute = True
@@ -105,7 +105,7 @@ def test_a_reader_that_is_not_answered_says_so(url: str, proxy: Proxy, open_stor
     reader.close()
 
 
-def test_a_commit_that_waits_for_a_standby_that_is_gone_has_an_unknown_outcome(
+def test_a_commit_that_waits_for_a_missing_standby_has_an_unknown_outcome(
     open_store: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with servers.running("postgresql") as primary, servers.following(primary) as standby:

@@ -34,7 +34,7 @@ def all_of(store: Store, work: FullPass | None, now: int) -> int:
     return slices
 
 
-def test_a_start_makes_due_what_is_due_at_a_start(store: Store) -> None:
+def test_a_start_makes_reboot_schedules_due(store: Store) -> None:
     jobs = {
         "boot": Job("boot", "@reboot"),
         "both": Job("both", "0 9 * * *; @REBOOT"),
@@ -67,7 +67,7 @@ def test_intervals_follow_a_clock_that_is_put_back_and_clock_times_only_when_it_
         assert ready(store) == {"interval": now + until, "noon": expected, "date": noon}
 
 
-def test_a_history_that_ends_in_the_future_tells_of_a_clock_that_was_put_back(store: Store) -> None:
+def test_a_history_that_ends_in_the_future_shows_that_the_clock_was_set_back(store: Store) -> None:
     (job_id,) = definitions.add(store, [Job("noon", "0 12 * * *")], NOW, "UTC")
     assert store.transact(lambda session: clock_set_back_by(session, lambda: NOW, "here")) == 0
     node = store.transact(lambda session: nodes.register(session, "host", 1, "1", "here", NOW))
@@ -89,7 +89,7 @@ def test_a_node_whose_clock_is_ahead_does_not_put_back_that_of_another(store: St
     assert store.transact(lambda session: clock_set_back_by(session, lambda: NOW, "ahead")) == 2 * SECOND
 
 
-def test_all_jobs_are_looked_at_a_slice_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_jobs_are_passed_over_one_slice_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(full_pass, "JOBS_PER_SLICE", 3)
     definitions.add(store, [Job(f"boot{number}", "@reboot") for number in range(7)], NOW, "UTC")
     lost = "UPDATE schedule SET due_time = 1, ready_time = 9, error = 'unknown task' WHERE job_id = 5"
@@ -100,7 +100,7 @@ def test_all_jobs_are_looked_at_a_slice_at_a_time(store: Store, monkeypatch: pyt
     assert set(ready(store).values()) == {NOW}
 
 
-def test_a_start_looks_at_zones_once_for_each_zone_and_version_of_the_rules(
+def test_a_start_checks_zones_once_for_each_zone_and_version_of_the_rules(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     definitions.add(store, [Job(f"job{number}", "0 9 * * *") for number in range(3)], NOW, "UTC")

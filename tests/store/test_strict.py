@@ -58,9 +58,7 @@ def test_text_where_a_number_belongs_is_refused_in_all_tables(store: Store, what
     assert counts(store) == before
 
 
-def test_what_an_older_sqlite_database_holds_is_kept_as_far_as_it_makes_sense(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_valid_values_of_an_older_sqlite_database_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(logs, "log", lambda level, message: told.append(message))
     url = sqlite_url(tmp_path)

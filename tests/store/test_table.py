@@ -104,7 +104,7 @@ def test_a_change_of_the_definition_is_noticed_and_moves_updated_time(store: Sto
 @pytest.mark.parametrize(
     "change", ["\"lastFinished_time\" = '2026-01-01 00:00:00.123456'", "retry_times = 0", "name = 'task1'"]
 )
-def test_what_does_not_change_the_definition_is_no_change(store: Store, change: str) -> None:
+def test_a_write_that_leaves_the_definition_is_no_change(store: Store, change: str) -> None:
     write(store, PLAIN_INSERT, "UPDATE job SET updated_time = '2020-01-01 00:00:00.000000'")
     forget_changes(store)
     write(store, f"UPDATE job SET {change}")
@@ -137,7 +137,7 @@ def test_text_where_a_number_belongs_is_refused_by_the_database(store: Store, co
     assert one(store, "SELECT count(*) FROM job") == (0,)
 
 
-def test_a_row_removed_by_hand_leaves_nothing_behind_but_its_history(store: Store) -> None:
+def test_a_row_removed_with_sql_leaves_only_its_history(store: Store) -> None:
     write(store, PLAIN_INSERT)
     job_id = one(store, "SELECT id FROM job")[0]
     write(
@@ -186,7 +186,7 @@ def test_an_upgrade_from_every_older_version_keeps_every_row(
 
 
 @pytest.mark.parametrize("damage", ["DELETE FROM jobd_schema", "UPDATE jobd_schema SET version = -1", "twice", "text"])
-def test_a_damaged_version_is_told_in_one_clear_line(store: Store, database: str, damage: str) -> None:
+def test_a_damaged_version_is_reported_in_one_clear_line(store: Store, database: str, damage: str) -> None:
     kind = store.dialect.name
     statement = {
         "twice": "INSERT INTO jobd_schema SELECT version + 1 FROM jobd_schema",

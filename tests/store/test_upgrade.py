@@ -110,6 +110,6 @@ def test_a_database_of_an_older_jobd_keeps_every_row_and_gets_the_tables_of_a_ne
 
 
 @pytest.mark.parametrize("kind", DIGESTS)
-def test_the_steps_that_made_older_databases_are_what_they_were(kind: str) -> None:
+def test_the_migrations_of_older_versions_are_unchanged(kind: str) -> None:
     statements = [str(one) for step in schema.MIGRATIONS[:OLD] for one in step(kind) if isinstance(one, str)]
     assert hashlib.sha256("\n".join(statements).encode()).hexdigest() == DIGESTS[kind]

@@ -46,11 +46,11 @@ def a_run(outcome: str) -> Run:
         (JobOverview(JOB._replace(deleted=True), a_plan(ready=None)), "deleted"),
     ],
 )
-def test_each_state_follows_from_what_is_stored(overview: JobOverview, state: str) -> None:
+def test_each_state_follows_from_the_stored_values(overview: JobOverview, state: str) -> None:
     assert state_of(overview) == state
 
 
-def test_the_next_due_time_is_the_one_in_hand_until_its_run_has_begun() -> None:
+def test_the_next_due_time_is_the_claimed_one_until_its_run_has_started() -> None:
     assert next_due(JobOverview(JOB, a_plan()), "UTC") == NOW
     assert next_due(JobOverview(JOB, a_plan(node=1)), "UTC") == NOW
     assert next_due(JobOverview(JOB, a_plan(node=1, started=NOW)), "UTC") == NOW + 10 * SECOND
@@ -58,7 +58,7 @@ def test_the_next_due_time_is_the_one_in_hand_until_its_run_has_begun() -> None:
     assert next_due(JobOverview(PAUSED, a_plan(PAUSED, ready=None)), "UTC") is None
 
 
-def test_a_row_that_no_node_has_seen_is_shown_with_the_plan_it_will_have() -> None:
+def test_a_row_that_no_node_has_seen_is_shown_with_its_future_state() -> None:
     assert state_of(with_state(JobOverview(JOB), NOW, "UTC")) == "waiting"
     nonsense = with_state(JobOverview(JOB._replace(interval="often")), NOW, "UTC")
     assert state_of(nonsense) == "invalid"
@@ -80,13 +80,15 @@ def test_a_row_that_no_node_has_seen_is_shown_with_the_plan_it_will_have() -> No
         (JobOverview(ONCE, a_plan(ONCE, due=None, ready=None)), [NODE], "nothing more is due"),
     ],
 )
-def test_why_a_job_is_not_running_is_said(overview: JobOverview, nodes: list[NodeRow], words: str | None) -> None:
+def test_the_reason_why_a_job_is_not_running_is_shown(
+    overview: JobOverview, nodes: list[NodeRow], words: str | None
+) -> None:
     found = reason(overview, nodes, NOW)
     why = found and found.text
     assert why is None if words is None else words in str(why)
 
 
-def test_a_job_whose_row_of_schedule_is_gone_is_said_to_be_that() -> None:
+def test_a_job_without_a_row_of_schedule_is_shown_as_such() -> None:
     new = JobOverview(JOB._replace(created=NOW, updated=NOW))
     old = JobOverview(JOB._replace(created=NOW - HOUR, updated=NOW - HOUR))
     assert "is due" in str(reason(with_state(new, NOW, "UTC"), [NODE], NOW))
