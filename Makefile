@@ -38,7 +38,7 @@ help:
 	@echo 'make docs           write the reference pages, and the site to build/site; broken links are errors'
 	@echo 'make bench          run the benchmarks, a quarter of an hour or more'
 	@echo 'make bench-check    fail when jobd has become slower than benchmarks/baseline.json says'
-	@echo 'make bench-baseline write that file anew'
+	@echo 'make bench-baseline write that file'
 	@echo 'make bench-peers    other schedulers on the same work, side by side'
 	@echo 'make install        install program, unit and configuration (PREFIX, DESTDIR)'
 	@echo 'make uninstall      remove them; configuration, plugins and data stay'
@@ -49,7 +49,7 @@ run: $(VENV)/run
 	@$(BIN)/jobd add task1 --every 10s --if-not-exists
 	@$(BIN)/jobd add task2 --once --if-not-exists
 	@$(BIN)/jobd add task3 --once --retry 3 --if-not-exists
-	@echo 'Ctrl-C stops it. Finished jobs stay finished; `make fresh` forgets everything, to start afresh.'
+	@echo 'Ctrl-C stops it. Finished jobs stay finished; `make fresh` forgets everything, to start over.'
 	@exec $(BIN)/jobd start --foreground
 
 fresh:

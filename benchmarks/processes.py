@@ -61,7 +61,7 @@ def seconds(command: Sequence[str], environ: dict[str, str]) -> float:
 
 
 class Cost(NamedTuple):
-    """What a command took: seconds, of which the processor worked for it; MiB at the peak."""
+    """The use of resources by a command: seconds, seconds of processor time, MiB at the peak."""
 
     seconds: float
     processor: float

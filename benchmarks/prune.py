@@ -1,7 +1,7 @@
 """Pruning: 1,000 runs a second are recorded and as many forgotten, and how long claims have to wait for that.
 
 Turns as the keeper's (claim, settle, forget a batch) follow each other every 10 ms on large tables, first without
-pruning, then forgetting what jobs have too many of, then what is too old, of which there is a great deal.
+pruning, then while it prunes surplus runs of jobs, then many old runs.
 
 python -m benchmarks.prune --kinds sqlite mariadb postgresql --jobs 1000000 --runs 10
 """

@@ -20,7 +20,7 @@ __all__ = ["Cancelled", "CurrentRun", "__version__", "current_run", "task"]
 
 
 def __getattr__(name: str) -> object:
-    """What plugins use is loaded when one does: the command line, which is started anew each time, never does."""
+    """Load the API of plugins at its first use, because the command line never uses it and must start quickly."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from jobd import api

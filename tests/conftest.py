@@ -1,4 +1,4 @@
-"""What the tests share: a fresh database of each kind, on real servers that live as long as the session."""
+"""Fixtures of all tests: a fresh database of each kind, on real servers that live as long as the session."""
 
 import os
 import signal
@@ -15,11 +15,11 @@ from jobd.store.url import parse_url
 from tests import servers
 from tests.installation import Installation
 
-# Whoever runs the tests in the background has SIGINT ignored, and every process started here would inherit that.
+# A shell ignores SIGINT in its background processes, and every process started here would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# None of these tests says how long an example takes, and a busy machine stops a process for some tenths of a second.
+# No test states how long an example takes, and a busy machine stops a process for some tenths of a second.
 # In CI the examples are the same each time, as Hypothesis has it by itself where it knows that it is CI: there a change
 # is judged. `make test` goes on searching.
 settings.register_profile(
@@ -118,7 +118,7 @@ def store(database: str, open_store: Callable[[str], Store]) -> Store:
 
 @pytest.fixture(autouse=True)
 def no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the person who runs the tests has configured is none of their business."""
+    """Remove the configuration of the person who runs the tests from the environment."""
     for name in list(os.environ):
         if name.startswith("JOBD_") and not name.startswith("JOBD_TEST_"):
             monkeypatch.delenv(name)

@@ -1,6 +1,6 @@
 """What a person types about a few jobs, one command after the other, and what the jobs are after each.
 
-Names do not repeat between persons, so whatever many of them did at the same time, each one's jobs are judged alone.
+Names do not repeat between persons, so the jobs of each can be checked alone although many work at the same time.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -54,7 +54,7 @@ def edits(person: str, seed: int) -> Iterator[Edit]:
 
 
 def stored(found: Iterable[tuple[Any, ...]]) -> dict[str, Job]:
-    """The jobs that `STORED` shows; a change of which only a part is there shows in one of them."""
+    """The jobs that `STORED` shows; a partial change shows in one of them."""
     jobs = {}
     for row in found:
         definition, plan_row = row[: -len(rows.SCHEDULE)], row[-len(rows.SCHEDULE) :]

@@ -1,4 +1,4 @@
-"""Packets in shared memory: what is written is read, whatever is there is no crash, and nobody can pull it away."""
+"""Packets in shared memory: they arrive, damaged memory causes no crash, and no process can shrink the memory."""
 
 import os
 

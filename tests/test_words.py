@@ -1,20 +1,25 @@
-"""What people read is plain English: these words are kept out of the documents and of every message and help text."""
+"""What people read is plain English: these words are kept out of documents, messages, help, comments and test names."""
 
 import ast
+import io
 import re
+import tokenize
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 UNWANTED = re.compile(
-    r"\b(anew|whoever|whatever|whichever|of which|all the same|talked nonsense|will not do|has gone:|bury|buried|doom"
-    r"|hungry|census|in company)\b",
+    r"\b(anew|whoever|whatever|whichever|somebody|of which|all the same|talked nonsense|will not do|has gone:"
+    r"|bury|buried|doom|hungry|census|in company)\b",
     re.IGNORECASE,
 )
 ALLOWED = 'Do not write "whoever", "whatever", "of which" or "anew".'  # the rule itself
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 SOURCES = sorted(ROOT.glob("jobd/**/*.py"))
+PROGRAMS = sorted(
+    path for folder in ("jobd", "plugins", "tests", "benchmarks", "docs") for path in ROOT.glob(f"{folder}/**/*.py")
+)
 
 
 def texts_of(source: str) -> list[tuple[int, str]]:
@@ -23,19 +28,32 @@ def texts_of(source: str) -> list[tuple[int, str]]:
     tree = ast.parse(source)
     kept = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _is_command(node)]
     helps = [(node.lineno, ast.get_docstring(node) or "") for node in kept]
-    docstrings = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.body
-        and isinstance(node.body[0], ast.Expr)
-    }
+    docstrings = {id(node.body[0].value) for node in _documented(tree) if isinstance(node.body[0], ast.Expr)}
     strings = [
         (node.lineno, node.value)
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
     ]
     return helps + [(line, text) for line, text in strings if " " in text]
+
+
+def prose_of(source: str) -> list[tuple[int, str]]:
+    """(line, text) of each docstring, comment and test name in a program."""
+    documented = _documented(ast.parse(source))
+    docstrings = [(node.body[0].lineno, ast.get_docstring(node) or "") for node in documented]
+    names = [
+        (node.lineno, node.name.replace("_", " "))
+        for node in documented
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = [(token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT]
+    return docstrings + names + comments
+
+
+def _documented(tree: ast.Module) -> list[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    return [node for node in ast.walk(tree) if isinstance(node, kinds) and node.body]
 
 
 def _is_command(function: ast.FunctionDef) -> bool:
@@ -58,5 +76,24 @@ def test_messages_and_help_are_in_plain_words() -> None:
     assert found == []
 
 
+def test_docstrings_comments_and_test_names_are_in_plain_words() -> None:
+    found = [
+        f"{program.relative_to(ROOT)}:{line}: {text}"
+        for program in PROGRAMS
+        for line, text in prose_of(program.read_text())
+        if UNWANTED.search(text)
+    ]
+    assert found == []
+
+
 def test_an_unwanted_word_in_a_message_is_found() -> None:
     assert texts_of('x = f"{1} begins anew"\n') == [(1, " begins anew")]
+
+
+def test_an_unwanted_word_in_a_docstring_a_comment_or_a_test_name_is_found() -> None:
+    source = 'def test_it_begins_anew():\n    """Buried."""\n    x = 1  # whoever\n'
+    assert [found[0] for line, text in prose_of(source) for found in UNWANTED.finditer(text)] == [
+        "Buried",
+        "anew",
+        "whoever",
+    ]

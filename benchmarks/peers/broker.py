@@ -11,7 +11,7 @@ from tests.servers import Server, free_port
 
 
 class Redis(Server):
-    """A running Redis; it has one database, which whoever uses it empties."""
+    """A running Redis; it has one database, which each user empties."""
 
     def ping(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as connection:

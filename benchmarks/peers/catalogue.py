@@ -53,4 +53,4 @@ PEERS = {
         "nothing at the moment of the acknowledgement: Redis as it comes writes a snapshot now and then",
     ),
 }
-JOBD_DURABLE = "the claim before the start; the outcome, with its row of the history, before anybody is told"
+JOBD_DURABLE = "the claim before the start; the outcome, with its row of the history, before it is reported"

@@ -71,7 +71,7 @@ def main(
     drain: Callable[[int, str, float], dict[str, float]],
     every: Callable[[int, float, float, str], dict[str, float]] | None = None,
 ) -> None:
-    """Do what the command line says; the process ends at once then, whatever threads it has."""
+    """Do the command of the command line. The process ends directly after it, with all its threads."""
     what, jobs, *rest = sys.argv[1:]
     if what == "drain":
         found = drain(int(jobs), rest[0], float(rest[1]))

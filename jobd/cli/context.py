@@ -45,7 +45,7 @@ class Context:
 
     @cached_property
     def zone(self) -> str:
-        """The time zone of jobs that name none: the one that the nodes use, on whichever machine the command runs.
+        """The time zone of jobs that name none: the one that the nodes use, on every machine.
 
         If no node has run yet, it is that of jobd.toml or of this machine. Raises ConfigError if that is unknown.
         """

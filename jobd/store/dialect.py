@@ -101,7 +101,7 @@ class Dialect:
                 *self.explain(error, target)
             )
         text = " ".join(str(error.args[-1]).split())
-        hint = "somebody has changed them: undo that, or restore the database from a backup"
+        hint = "another program has changed them: undo the change or restore the database from a backup"
         return DatabaseAltered(f"the tables in {target.label} are not those that jobd made: {text}", hint)
 
     def where_in(self, column: str) -> str:

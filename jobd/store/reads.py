@@ -29,7 +29,7 @@ _JOBS = (
     f" {rows.columns('schedule', rows.SCHEDULE)}, {rows.columns('run', rows.RUN)} FROM {{}}"
     " LEFT JOIN job_options ON job_options.job_id = job.id LEFT JOIN schedule ON schedule.job_id = job.id"
     " LEFT JOIN run ON run.job_id = job.id"
-    " AND run.number = CASE WHEN schedule.number > 0 THEN schedule.number - 1 END"  # whatever somebody has written
+    " AND run.number = CASE WHEN schedule.number > 0 THEN schedule.number - 1 END"  # an edited number stays valid
 )
 _RUNS = (
     f"SELECT job.name, node.host, {rows.columns('run', rows.RUN)} FROM run"

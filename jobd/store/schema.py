@@ -367,7 +367,7 @@ def _version(cursor: Any, kind: str, label: str) -> int:
     if len(found) != 1 or type(found[0]) is not int or found[0] < 1:
         raise ConfigError(
             f"the table jobd_schema in {label} holds {ascii(found)[:80]}, not the number of the schema's version",
-            "somebody has changed it: undo that, or restore the database from a backup",
+            "another program has changed it: undo the change or restore the database from a backup",
         )
     (version,) = found
     if version > VERSION:

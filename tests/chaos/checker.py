@@ -20,7 +20,7 @@ class Execution(NamedTuple):
     due: str
     token: int
     began: float
-    last: float  # when it was last heard of
+    last: float  # the time of its last report
     ended: bool
 
 

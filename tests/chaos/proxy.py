@@ -10,11 +10,11 @@ CHUNK = 65_536
 
 
 class Proxy:
-    """Passes connections on to a server on this machine, as long as it is not told otherwise."""
+    """Passes connections on to a server on this machine, unless they are held, refused or cut."""
 
     def __init__(self, port: int) -> None:
         self.delay = 0.0  # seconds, of each piece in each direction
-        self.held = False  # nothing gets through, and nobody is told
+        self.held = False  # no byte gets through, and neither side gets an error
         self.mute = False  # what the server answers is swallowed
         self._server = port
         self._lines: set[tuple[socket.socket, socket.socket]] = set()

@@ -33,7 +33,7 @@ Rows = Callable[[str], list[tuple[Any, ...]]]
 
 
 def die(database: str, folder: Path, seed: int, count: int) -> dict[str, int]:
-    """Have writers born and killed; how many edits each was told to be done."""
+    """Start and kill writers. The result is the number of acknowledged edits of each."""
     (folder / "jobd.toml").write_text(f'database = "{database}"\n[pool.big]\nworkers = 1\n')
     words = [str(folder / "jobd.toml"), *map(str, (seed, count, AT_ONCE))]
     done = subprocess.run(

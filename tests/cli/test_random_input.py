@@ -1,4 +1,4 @@
-"""Whatever anybody types, writes into jobd.toml or into a table: one of jobd's own errors, and no other job is hurt."""
+"""Random commands, configurations and rows cause only errors of jobd's own and affect no other job."""
 
 import contextlib
 import io

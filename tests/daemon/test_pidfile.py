@@ -1,4 +1,4 @@
-"""One daemon per state directory, whatever happened before."""
+"""One daemon per state directory, after every end of an earlier one."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The time zone of jobs that name none: one for all nodes, whichever shell a command is typed in."""
+"""The time zone of jobs that name none: one for all nodes and for commands in every shell."""
 
 import json
 import os

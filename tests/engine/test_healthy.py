@@ -22,7 +22,7 @@ POLL = 5 * MINUTE
 
 
 class Ahead(SystemClock):
-    """The clocks of this machine, of which one can be put forward."""
+    """The clocks of this machine. The monotonic one can be set forward."""
 
     def __init__(self) -> None:
         self.by = 0

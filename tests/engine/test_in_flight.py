@@ -1,4 +1,4 @@
-"""A job that is in hand here begins again only when that is over, whatever somebody does to the tables meanwhile."""
+"""A job that is in flight here starts again only after that run has ended, also when the tables are edited."""
 
 from pathlib import Path
 from typing import Any

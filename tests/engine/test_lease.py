@@ -82,7 +82,7 @@ def test_a_node_that_is_alone_extends_its_own_lease_without_the_database() -> No
 
 
 def test_a_frozen_node_that_thought_it_was_alone_is_not_taken_over_while_its_runs_go_on() -> None:
-    """The other node comes right after the last renewal, and the daemon freezes before it has heard of it."""
+    """The other node comes right after the last renewal, and the daemon freezes before it has seen that node."""
     lease, watch = Lease(LEASE), Watch(LEASE)
     lease.renewed(0)
     trusted = lease.prolonged(0, 0)

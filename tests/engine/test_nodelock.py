@@ -28,7 +28,7 @@ def name(lock: NodeLock) -> str:
 
 
 def asked_elsewhere(lock: NodeLock, *before: str) -> str:
-    """What another process is told of a lock."""
+    """The answer of another process about a lock."""
     command = [*before, sys.executable, "-c", ASK, name(lock)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 

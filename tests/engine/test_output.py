@@ -1,4 +1,4 @@
-"""What a run prints is kept and logged within bounds, whatever it prints."""
+"""Output of a run is kept and logged within bounds, for every content."""
 
 import json
 

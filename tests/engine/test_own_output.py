@@ -1,6 +1,6 @@
 """What a run printed is kept with that run, however prints, marks, words, reads, deaths and thefts follow each other.
 
-The real Processor and Worker, on a process of which the test says what it does next.
+The real Processor and Worker, on a process whose next step the test chooses.
 """
 
 import re
@@ -175,7 +175,7 @@ class OutputRig:
         self.processor.handle(worker, source)
 
     def finish(self) -> None:
-        """All that is left is done, and heard."""
+        """Do all remaining steps and handle their messages."""
         for _ in range(400):
             self.do("work")
         for deed in ("line", "step", "work", "work", "output", "step"):

@@ -18,7 +18,7 @@ QUICK, SLOW = MILLISECOND // 10, SECOND
 
 
 class Line:
-    """A worker process of which the test says what it takes, and when."""
+    """A worker process. The test decides which orders it takes, and when."""
 
     def __init__(self) -> None:
         self.sent: deque[bytes] = deque()

@@ -33,7 +33,7 @@ def order(serial: int, *command: str) -> bytes:
 
 
 def in_a_run(spawner: ProcessSpawner, command: list[str]) -> ProcessChild:
-    """A worker that has begun to run a program and was heard to do so."""
+    """A worker that has started a program and has reported it."""
     child = spawner.start()
     select.select([child.messages], [], [])
     (said,) = child.receive()

@@ -1,8 +1,8 @@
-"""A power cut, replayed: what processes did to a database file, on a disk that keeps only what it was told to keep.
+"""A power cut, replayed: what processes did to a database file, on a disk that keeps only flushed data.
 
-strace sees every change to the files and every flush. fsync keeps what one file contains; that it is there, or is no
-more, only fsync of its folder keeps. POSIX promises no more than that; ext4 happens to keep a new file's name with its
-content, and whoever relies on it is found out here. What nobody has flushed is lost, or, with a random number
+strace records every change to the files and every flush. fsync keeps the content of one file. Its name, or the lack
+of it, is kept only by an fsync of its folder. POSIX promises no more. ext4 happens to keep a new file's name with its
+content; these tests find code that relies on it. Unflushed data is lost, or, with a random number
 generator, any part of it is kept: of a file each sector by itself, as it was at any time since the last flush; of the
 folder the changes up to some moment, since every file system keeps those in order. `-shm` is written through mmap and
 recreated by the first process that opens the database, so it is left out.
@@ -21,7 +21,7 @@ from typing import NamedTuple
 from tests import servers
 
 SECTOR = 512
-SAID = "acknowledged"  # the file in which the processes write down, a line each, what they were told
+SAID = "acknowledged"  # the file to which the processes append one line for each acknowledgement
 CALLS = (
     "openat,open,creat,write,writev,pwrite64,pwritev,pwritev2,truncate,ftruncate,fallocate,copy_file_range,sendfile,"
     "unlink,unlinkat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,fsync,fdatasync,sync_file_range,msync"

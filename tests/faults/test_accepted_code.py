@@ -1,6 +1,6 @@
-"""A run has the code that was accepted at a start, at a reload, or when a command found it, whatever lies there since.
+"""A run has the code that was accepted at a start, at a reload, or by a command, also after the files have changed.
 
-Each task writes its version down, with the moment, into a file beside the plugins folder.
+Each task writes its version, with the time, to a file beside the plugins folder.
 """
 
 import json

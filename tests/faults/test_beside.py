@@ -24,7 +24,7 @@ pytestmark = pytest.mark.quiet
 
 
 class Three:
-    """Three daemons, of which the first one has all the work when the others come."""
+    """Three daemons. The first one has all the work when the others start."""
 
     def __init__(self, installations: list[Installation], store: Store) -> None:
         self.installations = installations

@@ -372,7 +372,7 @@ def cpu_seconds(pid: int) -> float:
 
 @pytest.mark.quiet
 def test_a_daemon_whose_workers_are_all_busy_sleeps(make_installation: Callable[..., Installation]) -> None:
-    """Found by the simulator: it asked for more claims and heard that it had enough, thousands of times a second."""
+    """Found by the simulator: it asked for more claims and was refused, thousands of times a second."""
     installation = make_installation(workers=8)
     jobs = {f"slow{number}": "dozes" for number in range(150)} | {f"stuck{number}": "gated" for number in range(40)}
     lines = [f'[job.{name}]\ntask = "{task}"\nrunonce = true\n' for name, task in jobs.items()]

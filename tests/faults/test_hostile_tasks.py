@@ -251,7 +251,7 @@ def talks_to_the_daemon():
             os.write(number, b"[\\"done\\", 1, 2\\n")
         except OSError:
             pass
-    time.sleep(0.5)  # heard before it has ended
+    time.sleep(0.5)  # read before it has ended
 
 def shut_down(how):
     for number in range(3, 64):

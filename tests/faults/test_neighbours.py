@@ -22,7 +22,7 @@ LEASE = 'lease = "30s"\n'
 
 @pytest.fixture
 def two(database: str, tmp_path: Path) -> Iterator[list[Installation]]:
-    """Two daemons that are up, of which the first has a run that goes on."""
+    """Two daemons that are up. The first has a run in progress."""
     installations = [Installation(tmp_path / f"home{number}", database, PLUGIN) for number in range(2)]
     for installation in installations:
         installation.configure("", 1, LEASE)

@@ -1,4 +1,4 @@
-"""A warm worker's next run finds the process as the first one did, whatever the run before has left behind."""
+"""A warm worker's next run finds the process as the first one did, without traces of the run before."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""What was acknowledged survives a power cut, at whatever moment: real commands and a real daemon, on SQLite.
+"""Acknowledged changes survive a power cut at every moment: real commands and a real daemon, on SQLite.
 
-strace sees what they do to the disk; power.py does it again on a disk that loses what was not flushed, or keeps any
-part of it. After each step the database is opened, and must be whole and have all that somebody was told.
+strace records their writes. power.py repeats these on a disk that loses all unflushed data, or keeps any
+part of it. After each step the database is opened. It must be undamaged and contain every acknowledged change.
 """
 
 import contextlib

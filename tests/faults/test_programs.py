@@ -1,4 +1,4 @@
-"""How a program ended is said in one line, whatever it was, and costs no worker."""
+"""Every end of a program is reported in one line and costs no worker."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What becomes of a daemon whose session, or whose rights, somebody takes away and gives back: on real servers."""
+"""A daemon survives lost sessions and revoked rights, on real servers."""
 
 import os
 import re
@@ -271,7 +271,7 @@ def test_a_new_password_takes_a_reload_and_no_restart(
     installation.fine("add", "quick", "--every", "200ms")
     noted(installation, "ran", 3)
     admin.does("ALTER USER {user} IDENTIFIED BY 'another'", END["mariadb"])
-    began = time.monotonic()  # that the connection broke may be told before
+    began = time.monotonic()  # the broken connection may be logged before
     until(lambda: "check the user and the password" in installation.log(), "the reason in the log")
     assert time.monotonic() - began < TOLD_WITHIN
     password.write_text("another")

@@ -1,4 +1,4 @@
-"""Whatever a run sets in its interpreter or its process, the next run finds it as it was.
+"""Settings of a run in its interpreter or its process are reset before the next run.
 
 Each row sets something, and tells by an expression that all is well. The row is run by a plugin that has imported all
 modules beforehand, and by one whose runs import them. A run that a warm worker puts right stays in its process; one

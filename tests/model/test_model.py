@@ -10,7 +10,7 @@ import pytest
 from tests import servers
 
 MODEL = Path(__file__).with_name("claims.pml")
-OVERLAP, RESULTS, STRANDED = "orphan)<=1", "accepted[which]", ".buried"  # how Spin spells the promises
+OVERLAP, RESULTS, STRANDED = "orphan)<=1", "accepted[which]", ".buried"  # the promises, as Spin writes them
 
 pytestmark = [
     pytest.mark.model,

@@ -1,4 +1,4 @@
-"""What a task is: everything that is marked or declared is offered, once, by its own name, or its reason is told."""
+"""What a task is: everything that is marked or declared is offered once by its own name, or listed with the reason."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A due time in hand, when its zone or the zone's rules change: each clock time comes once."""
+"""Each clock time comes once when the zone of a stored due time or the rules of that zone change."""
 
 from datetime import datetime, timedelta
 from typing import Any

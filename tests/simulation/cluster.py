@@ -28,7 +28,7 @@ from tests.simulation.node import EPOCH, Node
 LEASE = 3 * SECOND
 POLL = SECOND // 2
 TROUBLE = 20 * SECOND  # the time with faults
-REST = LEASE + 2 * POLL + 15 * SECOND  # the time after the faults, at the end of which all must be right
+REST = LEASE + 2 * POLL + 15 * SECOND  # the time after the faults; at its end everything must be right
 PRIORITIES = -100, -1, 0, 0, 5, 100
 MEDDLING = {
     "claims of nobody": ["UPDATE schedule SET node_id = 99 WHERE node_id <> 0"],

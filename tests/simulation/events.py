@@ -1,4 +1,4 @@
-"""Time and order in a simulation: one heap of events, and fibers, of which only one runs at a time.
+"""Time and order in a simulation: one heap of events, and fibers. Only one fiber runs at a time.
 
 A fiber stands for a thread: it parks, and continues when the simulation resumes it. So code that blocks (the keeper's
 thread) is simulated unchanged, and the seed alone decides the order of all events.

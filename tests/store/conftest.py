@@ -1,4 +1,4 @@
-"""The contract of the store is kept on every database, and on servers that somebody has set up oddly."""
+"""The contract of the store holds on every database, also on servers with odd settings."""
 
 from collections.abc import Iterator
 from pathlib import Path

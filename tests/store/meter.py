@@ -106,7 +106,7 @@ class PostgresqlMeter(Meter):
 
         def execute_and_hear() -> None:
             execute()
-            self.connection.execute("SELECT 1")  # what was told about a statement arrives with the next one
+            self.connection.execute("SELECT 1")  # the notices about a statement arrive with the next one
 
         found = super().run(cursor, sql, parameters, execute_and_hear)
         if sql.startswith(_EXPLAINED):

@@ -1,4 +1,4 @@
-"""Claims of nodes that are gone, by whatever hand: found, and given on when nothing of theirs can run any more."""
+"""Claims of nodes without a row are found, and released when none of their runs can be in progress."""
 
 import pytest
 

@@ -106,7 +106,7 @@ def test_an_invalid_row_is_reported_and_disturbs_no_other(
     assert word in (error_of(bad) or "")
 
     assert len(look(store)) == 1
-    assert look(store) == []  # told once
+    assert look(store) == []  # reported once
     claimed = store.transact(lambda session: table.claim(session, 1, "default", NOW, 10))
     assert [one.job.name for one in claimed if one.job] == ["good"]
     assert [error_of(one) for one in overview() if one.job.name != "good"] == [error_of(bad)]
@@ -145,7 +145,7 @@ def add_job_with_arguments(store: Store, args: str) -> None:
 @pytest.mark.parametrize("change", CHANGES)
 def test_an_altered_table_is_read_as_it_is(store: Store, change: str) -> None:
     if store.dialect.name != "mysql":
-        pytest.skip("only there are rows put into JSON column by column, whatever the type")
+        pytest.skip("only there are rows converted to JSON column by column")
     add_job_with_arguments(store, '{"a": [1, {"b": "c"}]}')
     store.transact(lambda session: session.execute(CHANGES[change]) and None)
     if change.endswith("UTF-8"):

@@ -1,4 +1,4 @@
-"""What one node has in hand keeps no other node from what is not that: whatever plan the server chooses.
+"""The locks of one node's transactions do not block another node's rows, under every plan that the server chooses.
 
 Each statement that locks rows is run in a transaction that stays open, while another node does all that a node does
 with other jobs. A statement that locks more than the rows it names makes the other wait, which fails after a second.

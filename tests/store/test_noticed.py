@@ -1,4 +1,4 @@
-"""Whatever a program writes to `job`, and in whatever way, is noticed by the next poll after its commit."""
+"""Every change that a program writes to `job` is noticed by the next poll after its commit."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""A job that runs after another means that job, by its id, whatever becomes of it: the same on every database."""
+"""A job that runs after another refers to its id, also after a rename or removal, on every database."""
 
 import contextlib
 import json

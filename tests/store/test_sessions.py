@@ -1,4 +1,4 @@
-"""A session that has gone bad is closed and replaced: whatever a fail-over, an administrator or a pooler did to it."""
+"""A damaged session is closed and replaced, after a fail-over, an administrator's change or a pooler's."""
 
 import contextlib
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""A database that says nothing more, in whatever moment: each call ends by its deadline, and what it was is told."""
+"""A database stops answering at some moment: each call ends by its deadline with a clear result."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -117,7 +117,7 @@ def test_a_start_checks_zones_once_for_each_zone_and_version_of_the_rules(
 
     assert moved_by(start), "nobody has looked yet"
     assert not moved_by(start)
-    assert moved_by(FullPass(zones=True)), "a node that has just heard of this zone"
+    assert moved_by(FullPass(zones=True)), "a node that has just read this zone"
     monkeypatch.setattr(full_pass, "JOBS_PER_SLICE", 2)
     monkeypatch.setattr(full_pass, "rules_version", lambda: "newer")
     half = store.transact(lambda session: full_pass.run_slice(session, start, NOW, "UTC"))

@@ -67,7 +67,7 @@ def test_the_table_has_exactly_the_nine_columns(store: Store) -> None:
 
 def test_a_plain_insert_by_any_program_gets_its_defaults_and_times_from_the_database(store: Store) -> None:
     if store.dialect.name != "sqlite":
-        # A foreign program's session may live in any time zone; the times are UTC all the same.
+        # A foreign program's session may live in any time zone; the times are still UTC.
         zone = "SET time_zone = '+09:00'" if store.dialect.name == "mysql" else "SET timezone = 'Asia/Tokyo'"
         write(store, zone)
     write(store, PLAIN_INSERT)
@@ -109,7 +109,7 @@ def test_a_write_that_leaves_the_definition_is_no_change(store: Store, change: s
     forget_changes(store)
     write(store, f"UPDATE job SET {change}")
     if is_sealed(store) and change.startswith('"last'):
-        assert changed_ids(store) == [1]  # ON UPDATE moves updated_time whatever a program writes; jobd's own do not
+        assert changed_ids(store) == [1]  # ON UPDATE moves updated_time for every write; jobd's own writes do not
         return
     assert changed_ids(store) == []
     moment = read_time(one(store, "SELECT updated_time FROM job")[0])
