@@ -63,7 +63,7 @@ test: $(VENV)/dev
 
 # No server, no measurement, no folder whose tests start daemons or search for long.
 FAST := -n 2 -m 'not servers and not quiet and not systemd and not model and not chaos' \
-	tests/test_*.py tests/schedule tests/engine tests/store tests/runner tests/combine/test_*.py
+	tests/test_*.py tests/schedule tests/engine tests/store tests/plugins tests/runner tests/combine/test_*.py
 
 test-fast: $(VENV)/dev
 	$(BIN)/pytest $(FAST)
