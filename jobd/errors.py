@@ -5,6 +5,7 @@ one place (the daemon's loop). Any other exception is a bug in jobd.
 """
 
 import errno
+import os
 from collections.abc import Iterable
 from typing import Self
 
@@ -55,19 +56,19 @@ class StatementRefused(DatabaseUnavailable):
 class DatabaseAltered(DatabaseUnavailable):
     """A table or a column of jobd is missing. A restart does not help."""
 
-    exit_code = 78
+    exit_code = os.EX_CONFIG
 
 
 class OutcomeUnknown(JobdError):
     """The connection broke during the commit, so the transaction may or may not be committed."""
 
-    exit_code = 75
+    exit_code = os.EX_TEMPFAIL
 
 
 class ConfigError(JobdError):
     """The configuration, the schema version or permissions are wrong. A restart does not help."""
 
-    exit_code = 78
+    exit_code = os.EX_CONFIG
 
 
 def cannot(do: str, error: OSError) -> JobdError:

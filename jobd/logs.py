@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobd.config_keys import read_size
 from jobd.errors import BadValue, ConfigError
+from jobd.printable import escape
 from jobd.schedule.duration import parse_duration
 from jobd.settings import LogSettings
 
@@ -92,15 +93,6 @@ def log(level: str, message: str, job: str | None = None, run: int | None = None
 def failures() -> int:
     """The number of lines that could not be written."""
     return _State.failures
-
-
-def escape(text: str) -> str:
-    """`text` on one line, with unprintable characters as escape sequences."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text
-    )
 
 
 class _Json:

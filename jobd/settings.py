@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 from jobd.job import Options
 
+INSTANCE_FILE = "instance"  # in the state directory: the permanent id of its daemons
+SOCKET_FILE = "jobd.sock"  # in the state directory: the control socket
+
 
 class LogSettings(NamedTuple):
     """The daemon's log. `rotation` is a size or an age, `retention` is a number of files or an age."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 from jobd.errors import DatabaseUnavailable, JobdError
-from jobd.view.text import escape
+from jobd.printable import escape
 
 INTERRUPTED, READER_GONE = 130, 141
 

@@ -15,7 +15,7 @@ from jobd.cli.portable import portable
 from jobd.cli.terminal import STYLES, coloured, print_json
 from jobd.errors import BadValue, JobdError
 from jobd.job import Job
-from jobd.view.text import escape
+from jobd.printable import escape
 
 if TYPE_CHECKING:
     from jobd.store.apply import Difference
@@ -73,7 +73,7 @@ def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as
             )
         click.confirm("Apply these changes?", abort=True, err=True)
     apply.apply(context.store, wanted, prune, context.now(), context.zone)
-    context.changed()
+    context.notify_daemon()
 
 
 @click.command()

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from jobd.cli import print_remark
 from jobd.clock import SystemClock
 from jobd.errors import JobdError
+from jobd.settings import INSTANCE_FILE, SOCKET_FILE
 
 if TYPE_CHECKING:
     from jobd.settings import Settings
-    from jobd.store.reads import NodeRow, Reader
+    from jobd.store.reads import NodeSummary, Reader
     from jobd.store.store import Store
 
 ANSWER_TIMEOUT = 2.0  # seconds that a command waits until the daemon reports that a change is in effect
@@ -63,7 +64,7 @@ class Context:
         """The wall clock, in µs since 1970 UTC."""
         return SystemClock().wall()
 
-    def nodes(self) -> "list[NodeRow]":
+    def nodes(self) -> "list[NodeSummary]":
         """The nodes in the database, without those of a dead daemon of this state directory. Raises JobdError."""
         found = self.reader.nodes()
         mine = self._instance
@@ -73,7 +74,7 @@ class Context:
     def _instance(self) -> str | None:
         """The permanent id of the daemons of this state directory, which the database stores with each node."""
         try:
-            with open(os.path.join(self.settings.state_dir, "instance"), encoding="ascii") as file:
+            with open(os.path.join(self.settings.state_dir, INSTANCE_FILE), encoding="ascii") as file:
                 return file.read().strip() or None
         except (OSError, UnicodeDecodeError):
             return None
@@ -87,7 +88,7 @@ class Context:
         except OSError:
             return False
 
-    def changed(self) -> None:
+    def notify_daemon(self) -> None:
         """Notify the daemon of this machine that the database has changed. Other nodes find that at their next poll.
 
         The change is stored, so a daemon that does not answer also finds it then. A daemon that cannot use
@@ -105,7 +106,7 @@ class Context:
         return _trouble(self._ask({"do": "status"}, NOTIFY_TIMEOUT))
 
     def _ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any] | None:
-        if not os.path.exists(os.path.join(self.settings.state_dir, "jobd.sock")):
+        if not os.path.exists(os.path.join(self.settings.state_dir, SOCKET_FILE)):
             return None
         from jobd.daemon.control import ask
 

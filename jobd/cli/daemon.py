@@ -13,7 +13,8 @@ from jobd.cli.options import Duration, json_option
 from jobd.cli.terminal import print_json
 from jobd.clock import SECOND, from_datetime
 from jobd.errors import JobdError, NotRunning
-from jobd.view.text import escape, moment
+from jobd.printable import escape
+from jobd.view.text import moment
 
 RELOAD_TIMEOUT = 120.0  # seconds; the daemon loads every plugin meanwhile
 AFTER_DRAIN = 30.0  # seconds that a stop may take beyond `stop_timeout`
@@ -205,15 +206,15 @@ def _ask(context: Context, request: dict[str, Any], timeout: float) -> dict[str,
 
 def _silent(context: Context) -> JobdError:
     """The error for a daemon that has not answered, with the likely reason."""
-    from jobd.daemon.control import NAME
     from jobd.daemon.pidfile import holder, is_stopped
+    from jobd.settings import SOCKET_FILE
 
     pid = holder(context.settings.state_dir)
     if pid is None:
         return NotRunning("jobd is not running")
     if is_stopped(pid):
         return JobdError(f"jobd (pid {pid}) has been stopped by a signal", f"`kill -CONT {pid}` resumes it")
-    path = os.path.join(context.settings.state_dir, NAME)
+    path = os.path.join(context.settings.state_dir, SOCKET_FILE)
     if not os.path.exists(path):
         return JobdError(f"jobd is running (pid {pid}), but its socket {path} is gone", "it comes back within a lease")
     return JobdError(f"jobd is running (pid {pid}) but does not answer", "see its log")

@@ -19,12 +19,13 @@ from jobd.definition import schedule_of
 from jobd.errors import BadValue
 from jobd.job import Job
 from jobd.lifecycle import after_change
+from jobd.printable import escape
 from jobd.schedule.base import COUNT_LIMIT
 from jobd.schedule.follows import Follows
 from jobd.store.reads import JobOverview, RecordedRun
 from jobd.view.documents import HIDDEN, job_document, options_of, run_document
 from jobd.view.state import NEXT_TIMES, error_of, next_due_times, reason, state_of, with_state
-from jobd.view.text import escape, moment, quoted, span
+from jobd.view.text import moment, quoted, span
 
 LAST_RUNS = 5
 A_YEAR = 366 * DAY

@@ -12,7 +12,7 @@ from jobd.cli import print_remark
 from jobd.cli.context import Context
 from jobd.cli.options import EXISTING
 from jobd.errors import JobdError
-from jobd.view.text import escape
+from jobd.printable import escape
 
 
 def _names(function: Any) -> Any:
@@ -47,7 +47,7 @@ def rm(context: Context, names: tuple[str, ...], yes: bool) -> None:
                 click.confirm("Delete it anyway?", abort=True, err=True)
             else:
                 raise JobdError(str(error), "nothing was deleted; name them too, or give --yes") from None
-    _notify_daemon(context, "deleted", names)
+    _report(context, "deleted", names)
     for name in dropped:
         print_remark(f"note: the run of {name!r} that was requested is dropped")
 
@@ -64,7 +64,7 @@ def restore(context: Context, names: tuple[str, ...]) -> None:
     from jobd.store import definitions
 
     definitions.restore(context.store, names, context.now(), context.zone)
-    _notify_daemon(context, "restored", names)
+    _report(context, "restored", names)
 
 
 @click.command()
@@ -76,10 +76,7 @@ def pause(context: Context, names: tuple[str, ...]) -> None:
     \b
       jobd pause report ping
     """
-    from jobd.store import definitions
-
-    definitions.set_paused(context.store, names, True, context.now(), context.zone)
-    _notify_daemon(context, "paused", names)
+    _set_paused(context, names, True)
 
 
 @click.command()
@@ -91,12 +88,17 @@ def resume(context: Context, names: tuple[str, ...]) -> None:
     \b
       jobd resume report ping
     """
+    _set_paused(context, names, False)
+
+
+def _set_paused(context: Context, names: tuple[str, ...], paused: bool) -> None:
     from jobd.store import definitions
 
-    definitions.set_paused(context.store, names, False, context.now(), context.zone)
-    _notify_daemon(context, "resumed", names)
+    definitions.set_paused(context.store, names, paused, context.now(), context.zone)
+    _report(context, "paused" if paused else "resumed", names)
 
 
-def _notify_daemon(context: Context, done: str, names: tuple[str, ...]) -> None:
-    context.changed()
+def _report(context: Context, done: str, names: tuple[str, ...]) -> None:
+    """Notify the daemon, and print the jobs that have changed."""
+    context.notify_daemon()
     click.echo(f"{done} {', '.join(map(escape, names))}")

@@ -17,11 +17,12 @@ from jobd.cli.terminal import print_json
 from jobd.definition import check, schedule_of
 from jobd.errors import BadValue, DatabaseUnavailable
 from jobd.job import Job, without_zone
+from jobd.printable import escape
 from jobd.schedule import Schedule
 from jobd.store.reads import JobOverview
 from jobd.view.documents import job_document
 from jobd.view.state import NEXT_TIMES, next_due_times
-from jobd.view.text import escape, moment
+from jobd.view.text import moment
 
 
 class WithCommand(click.Command):
@@ -88,7 +89,7 @@ def add(
     _warn_of_unknown_pool(context, given["pool"])
     added = definitions.add(context.store, [job], now, context.zone, if_not_exists=if_not_exists)
     if added:
-        context.changed()
+        context.notify_daemon()
         warn_of_program(context, job)
     _echo(context, "added" if added else "unchanged:", name, as_json)
 
@@ -134,7 +135,7 @@ def set_(
         check_arguments(context, edit(context.reader.job(name).job))
     _warn_of_unknown_pool(context, given["pool"])
     definitions.change(context.store, name, edit, now, context.zone)
-    context.changed()
+    context.notify_daemon()
     if command is not None:
         warn_of_program(context, edit(context.reader.job(name).job))
     _echo(context, "changed", name, as_json)

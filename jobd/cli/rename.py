@@ -6,8 +6,8 @@ from jobd.cli import print_remark
 from jobd.cli.context import Context
 from jobd.cli.options import EXISTING, NAME, json_option
 from jobd.cli.terminal import print_json
+from jobd.printable import escape
 from jobd.view.documents import job_document
-from jobd.view.text import escape
 
 
 @click.command()
@@ -26,7 +26,7 @@ def rename(context: Context, old: str, new: str, as_json: bool) -> None:
     from jobd.store.rename import rename as give_name
 
     job = give_name(context.store, old, new, context.now(), context.zone)
-    context.changed()
+    context.notify_daemon()
     if as_json:
         print_json(job_document(context.reader.job(new), context.zone))
         return

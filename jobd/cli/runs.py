@@ -16,10 +16,11 @@ from jobd.cli.terminal import print_array, print_json
 from jobd.cli.waiting import Waiter
 from jobd.errors import BadValue, JobdError, spelt
 from jobd.job import MAX_BIGINT, OUTCOMES, SUCCEEDED
+from jobd.printable import escape, escape_lines
 from jobd.store.reads import JobOverview, Reader, RecordedRun
 from jobd.view.documents import run_document
 from jobd.view.state import reason
-from jobd.view.text import escape, escape_lines, span
+from jobd.view.text import span
 
 POLL = 0.3  # seconds between reads of the database with --follow
 SHOWN = 20
@@ -45,7 +46,7 @@ def run(context: Context, name: str, wait: bool, as_json: bool) -> int:
     if wait and not context.nodes():
         raise JobdError("no node is running, so there is nothing to wait for", "start one with `jobd start`")
     number = requests.request_run(context.store, name, context.now(), context.zone)
-    context.changed()
+    context.notify_daemon()
     if wait:
         return _wait(context, before.job.id, number, as_json)
     if as_json:
@@ -83,7 +84,7 @@ def cancel(context: Context, name: str) -> None:
     from jobd.store import requests
 
     requests.request_cancel(context.store, name, context.now(), context.zone)
-    context.changed()
+    context.notify_daemon()
     click.echo(f"{escape(name)} is being cancelled")
 
 

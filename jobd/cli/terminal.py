@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TextIO
 
-from jobd.view.text import escape
+from jobd.printable import escape
 
 STYLES = {"good": "32", "bad": "31", "busy": "36", "wait": "33", "dim": "2", "head": "1"}
 GAP = "  "

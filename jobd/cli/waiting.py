@@ -13,9 +13,9 @@ from jobd.engine.lease import Watch
 from jobd.errors import DatabaseUnavailable, JobdError
 from jobd.job import LOST
 from jobd.lifecycle import UNRESOLVED_PAUSE
-from jobd.store.reads import JobOverview, NodeRow, RecordedRun
+from jobd.printable import escape
+from jobd.store.reads import JobOverview, NodeSummary, RecordedRun
 from jobd.view.state import Why, reason, with_state
-from jobd.view.text import escape
 
 CHECK_INTERVAL = 50 * MILLISECOND  # between checks of the run
 NODE_CHECK_INTERVAL = 500 * MILLISECOND  # between checks of the reason why it does not end
@@ -84,14 +84,14 @@ class Waiter:
             return True
         return state.ready is not None
 
-    def _living(self) -> list[NodeRow]:
+    def _living(self) -> list[NodeSummary]:
         """The nodes without those whose heartbeat has stood still for a lease, since this object watches them."""
         asked = self._clock.monotonic()
         nodes = self._context.nodes()
         dead = self._watch.observe(asked, self._clock.monotonic(), [(node.id, node.heartbeat) for node in nodes])
         return [node for node in nodes if node.id not in dead]
 
-    def _may_pass(self, overview: JobOverview, nodes: list[NodeRow]) -> bool:
+    def _may_pass(self, overview: JobOverview, nodes: list[NodeSummary]) -> bool:
         """Whether another node may still find a task that one node did not find."""
         state = overview.state
         unresolved = state is not None and state.error is not None and state.ready is not None

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from jobd.daemon.pidfile import not_its_owner
+from jobd.settings import SOCKET_FILE
 
-NAME = "jobd.sock"
 MAX_REQUEST = 64 * 1024  # bytes
 MAX_CLIENTS = 24
 MAX_ANSWER = 4 * 1024 * 1024  # bytes
@@ -31,7 +31,7 @@ class Server:
 
     def __init__(self, state_dir: str, answer: Callable[[Document, Reply], None]) -> None:
         self._answer = answer
-        self._path = os.path.join(state_dir, NAME)
+        self._path = os.path.join(state_dir, SOCKET_FILE)
         self._clients: dict[int, socket.socket] = {}
         self._read: dict[int, bytes] = {}  # the received part of a request; no entry: it is being answered
         self._state_dir = state_dir
@@ -170,12 +170,12 @@ def ask(state_dir: str, request: Document, timeout: float | None) -> Document | 
 
 def _with_address(state_dir: str, use: Callable[[str], None]) -> None:
     """Call `use` with an address of the socket that is short enough for the kernel."""
-    path = os.path.join(state_dir, NAME)
+    path = os.path.join(state_dir, SOCKET_FILE)
     if len(os.fsencode(path)) <= MAX_PATH:
         use(path)
         return
     folder = os.open(state_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        use(f"/proc/self/fd/{folder}/{NAME}")
+        use(f"/proc/self/fd/{folder}/{SOCKET_FILE}")
     finally:
         os.close(folder)

@@ -12,7 +12,7 @@ from jobd import linux
 from jobd.daemon.pidfile import NAME
 from jobd.errors import ConfigError, JobdError, cannot
 from jobd.plugins.task_list import check_writers
-from jobd.settings import Settings
+from jobd.settings import INSTANCE_FILE, Settings
 
 LEFT_OVER_TIMEOUT = 15.0  # seconds to wait for the previous daemon's workers
 
@@ -55,7 +55,7 @@ def make_state_dir(state_dir: str) -> None:
 
 def instance_of(state_dir: str) -> str:
     """The permanent id of the daemons that run in `state_dir`, created if there is none. Raises JobdError."""
-    path = os.path.join(state_dir, "instance")
+    path = os.path.join(state_dir, INSTANCE_FILE)
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), encoding="ascii") as file:
             return str(uuid.UUID(file.read(64).strip()))
@@ -97,13 +97,6 @@ def wait_for_workers(state_dir: str) -> int:
                     "look for them with `ps -ef | grep jobd.runner`; a process that waits for a dead disk cannot exit",
                 ) from None
             time.sleep(0.005)  # noqa: TID251 - the loop does not run yet
-
-
-def open_standard_streams() -> None:
-    """Open /dev/null in place of closed standard streams, so that no other file gets their descriptors."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - it stays open
 
 
 def tune_process() -> None:

@@ -30,7 +30,6 @@ from jobd.daemon.prepare import (
     freeze_garbage_collector,
     instance_of,
     make_state_dir,
-    open_standard_streams,
     tune_process,
     wait_for_workers,
 )
@@ -99,7 +98,6 @@ def start_detached(settings: Settings) -> int:
 
 
 def _prepare(settings: Settings) -> pidfile.Lock:
-    open_standard_streams()
     check_plugins(settings)
     make_state_dir(settings.state_dir)
     lock = pidfile.acquire(settings.state_dir)

@@ -62,7 +62,7 @@ class RecordedRun(NamedTuple):
     node: str
 
 
-class NodeRow(NamedTuple):
+class NodeSummary(NamedTuple):
     """A node that is registered and has not stopped."""
 
     id: int
@@ -111,13 +111,13 @@ class Reader:
         )
         return [name for (name,) in found]
 
-    def nodes(self) -> list[NodeRow]:
+    def nodes(self) -> list[NodeSummary]:
         """The nodes that have neither signed off nor been declared dead."""
         found = self._rows(
             "SELECT id, host, pid, started_time, heartbeat, instance, pools FROM node"
             " WHERE stopped_time IS NULL ORDER BY id"
         )
-        return [NodeRow._make((*row[:-1], tuple(read_pools(row[-1])))) for row in found]
+        return [NodeSummary._make((*row[:-1], tuple(read_pools(row[-1])))) for row in found]
 
     def zone(self) -> str | None:
         """The time zone of jobs that name none; None: no node has written it yet."""

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from jobd.clock import MINUTE
 from jobd.errors import BadValue, spelt
 from jobd.job import FAILED, LOST, TIMED_OUT, Job, JobState, without_zone, zone_of
-from jobd.store.reads import JobOverview, NodeRow
+from jobd.store.reads import JobOverview, NodeSummary
 
 STATE_STYLES = {
     "waiting": "",
@@ -145,7 +145,7 @@ class Why(NamedTuple):
     stuck: bool
 
 
-def reason(overview: JobOverview, nodes: Sequence[NodeRow], now: int) -> Why | None:
+def reason(overview: JobOverview, nodes: Sequence[NodeSummary], now: int) -> Why | None:
     """The reason why the job does not run at this moment; None if it runs. `nodes`: the live nodes."""
     job, state, word = overview.job, overview.state, state_of(overview)
     if word in ("queued", "running") and state is not None and state.node not in {node.id for node in nodes}:
@@ -187,7 +187,7 @@ def _event(job: Job) -> str:
     return Follows(after).describe() if after else "when a daemon next starts"
 
 
-def _why_free(state: JobState, word: str, nodes: Sequence[NodeRow], now: int) -> Why:
+def _why_free(state: JobState, word: str, nodes: Sequence[NodeSummary], now: int) -> Why:
     """The reason why no node has claimed a job that is to run."""
     from jobd.view.text import moment
 

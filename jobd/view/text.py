@@ -1,28 +1,12 @@
-"""Stored values as text for display: escaped, quoted for a shell, local times, durations.
+"""Stored values as text for display: quoted for a shell, local times, durations.
 
-Every stored value passes through `escape`, so that it cannot move the cursor or forge a line. This file imports nothing
-slow, because `jobd list` uses it.
+This file imports nothing slow, because `jobd list` uses it.
 """
 
 from collections.abc import Iterable
 
 from jobd.clock import SECOND, to_datetime
-
-
-def escape(text: str) -> str:
-    """`text` on one line, with every character that is not printable as an escape sequence."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _code(char) for char in text)
-
-
-def escape_lines(text: str) -> str:
-    """Like `escape`, for the output of a task: line ends and tabs stay."""
-    return "".join(char if char.isprintable() or char in "\n\t" else _code(char) for char in text)
-
-
-def _code(char: str) -> str:
-    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+from jobd.printable import escape_code
 
 
 def quoted(words: Iterable[str]) -> str:
@@ -40,7 +24,7 @@ def _ansi_quoted(word: str) -> str:
 
 def _ansi_code(char: str) -> str:
     """A character as an escape sequence of bash's, where \\x80 to \\xff would be bytes and not characters."""
-    return f"\\u{ord(char):04x}" if "\x7f" < char < "\u0100" else _code(char)
+    return f"\\u{ord(char):04x}" if "\x7f" < char < "\u0100" else escape_code(char)
 
 
 def moment(value: int | None, now: int | None = None) -> str:

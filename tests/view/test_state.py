@@ -6,11 +6,11 @@ import pytest
 
 from jobd.clock import HOUR, SECOND
 from jobd.job import Job, JobState, Options, Run
-from jobd.store.reads import JobOverview, NodeRow
+from jobd.store.reads import JobOverview, NodeSummary
 from jobd.view.state import next_due, reason, state_of, with_state
 
 NOW = 1_800_000_000 * SECOND
-NODE = NodeRow(1, "here", 1, NOW)
+NODE = NodeSummary(1, "here", 1, NOW)
 JOB = Job("j", "10s", id=1)
 ONCE = Job("j", None, True, id=1)
 PAUSED = JOB._replace(options=Options(paused=True))
@@ -81,7 +81,7 @@ def test_a_row_that_no_node_has_seen_is_shown_with_its_future_state() -> None:
     ],
 )
 def test_the_reason_why_a_job_is_not_running_is_shown(
-    overview: JobOverview, nodes: list[NodeRow], words: str | None
+    overview: JobOverview, nodes: list[NodeSummary], words: str | None
 ) -> None:
     found = reason(overview, nodes, NOW)
     why = found and found.text

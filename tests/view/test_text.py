@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobd.clock import from_datetime
-from jobd.view.text import escape, escape_lines, moment, quoted, span
+from jobd.printable import escape, escape_lines
+from jobd.view.text import moment, quoted, span
 
 NOON = from_datetime(datetime(2026, 11, 23, 12, tzinfo=UTC))
 
