@@ -1,4 +1,7 @@
-"""Every benchmark in turn, each in a process of its own, and how long each took: python -m benchmarks [NAME...]"""
+"""Every benchmark in turn, each in a process of its own, and how long each took.
+
+python -m benchmarks [NAME...]
+"""
 
 import argparse
 import subprocess

@@ -48,7 +48,7 @@ def _is_by_a_clock(text: str) -> bool:
 
 
 def with_moved_due_time(
-    job: Job, state: JobState, schedule: Schedule, was: Schedule | None, fingerprint: str, now: int
+    state: JobState, schedule: Schedule, was: Schedule | None, fingerprint: str, now: int
 ) -> JobState:
     """The state of a job whose zone, or the rules of it, changed; `was` is its schedule in the old zone, if known.
 

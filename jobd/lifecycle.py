@@ -96,7 +96,7 @@ def after_change(job: Job, old: JobState | None, now: int, zone: str) -> JobStat
     if without_zone(current.fingerprint) != job.fingerprint:
         current = _with_new_schedule(current, fingerprint, schedule.first(_open_from(job, current, schedule, now)))
     elif current.fingerprint != fingerprint and not _has_started(current):
-        current = with_moved_due_time(job, current, schedule, _schedule_before(job, current), fingerprint, now)
+        current = with_moved_due_time(current, schedule, _schedule_before(job, current), fingerprint, now)
     if job.deleted:
         return _without_request(current)._replace(ready=None)
     if job.options.paused:
@@ -164,7 +164,7 @@ def after_zone_change(job: Job, current: JobState, now: int, zone: str) -> JobSt
     fingerprint = fingerprint_of(job, schedule, zone)
     if current.fingerprint != fingerprint or _has_started(current):
         return current
-    return with_moved_due_time(job, current, schedule, None, fingerprint, now)
+    return with_moved_due_time(current, schedule, None, fingerprint, now)
 
 
 def after_clock_set_back(job: Job, current: JobState, now: int, zone: str, far: bool) -> JobState:
@@ -309,8 +309,8 @@ def _advance(job: Job, current: JobState, zone: str, started: int, finished: int
 
 
 def _after_run(job: Job, current: JobState, due: int | None, missed: int = 0) -> JobState:
-    """The state of a job after a run; `due` is next. (One call without _replace, because each run passes here.)"""
-    return JobState(
+    """The state of a job after a run; `due` is next."""
+    return JobState(  # one call without _replace, because each run passes here
         current.job_id,
         due,
         due,

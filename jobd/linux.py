@@ -17,7 +17,7 @@ _c_stdout = ctypes.c_void_p.in_dll(_libc, "stdout")
 
 
 def prctl(option: int, argument: object = 0) -> int:
-    """Call prctl(2) with one argument; its result, -1 for an error."""
+    """Make the system call prctl with one argument. The result is -1 after an error."""
     result: int = _libc.prctl(option, argument, 0, 0, 0)
     return result
 

@@ -1,5 +1,7 @@
-"""TOML → a document. Most files are plain and take a quick path: the import of tomllib is a tenth of the time of a
-short command, and reading 20,000 jobs with it takes longer than storing them.
+"""Reads TOML.
+
+Most files are plain and take a quick path: the import of tomllib is a tenth of the time of a short command, and
+reading 20,000 jobs with it takes longer than storing them.
 """
 
 from typing import Any
@@ -25,8 +27,10 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def plain(text: str) -> dict[str, Any] | None:
-    """The document, if each line is a comment, a [table] or `key = value`, and each value is a string without
-    escapes, a whole number, true or false. None: the text is not plain or not valid, and tomllib has to read it.
+    """The document in a plain text. None: the text is not plain or not valid, and tomllib has to read it.
+
+    In a plain text each line is a comment, a [table] or `key = value`. Each value is a string without escapes, a
+    whole number, true or false.
     """
     if not text.replace("\n", "").replace("\t", "").isprintable():
         return None

@@ -23,8 +23,7 @@ PROGRAMS = sorted(
 
 
 def texts_of(source: str) -> list[tuple[int, str]]:
-    """(line, text) of each string in a program with more than one word, without docstrings that are no help of a
-    command."""
+    """(line, text) of each string with more than one word in a program, without docstrings that are no help text."""
     tree = ast.parse(source)
     kept = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _is_command(node)]
     helps = [(node.lineno, ast.get_docstring(node) or "") for node in kept]

@@ -83,7 +83,7 @@ def cancel(context: Context, name: str) -> None:
     """
     from jobd.store import requests
 
-    requests.request_cancel(context.store, name, context.now(), context.zone)
+    requests.request_cancel(context.store, name, context.now())
     context.notify_daemon()
     click.echo(f"{escape(name)} is being cancelled")
 

@@ -1,5 +1,6 @@
-"""Copies of the plugins' code, from which workers import (see plugins/snapshot.py). Each run uses the accepted code,
-even if the plugins folder changes before the next reload.
+"""Copies of the plugins' code, from which workers import (see plugins/snapshot.py).
+
+Each run uses the accepted code, even if the plugins folder changes before the next reload.
 
     STATE_DIR/jobd.code/<digest>/    one copy; the digest covers the names and contents of its code files
 """

@@ -29,6 +29,7 @@ def take_over(
     session: Session, node: nodes.NodeRow, known_starts: KnownStarts, now: int, settings: Settings, reason: str
 ) -> Losses | None:
     """Declare `node` dead and release its claims. None: its heartbeat has advanced, or another node was first.
+
     `now` is wall-clock µs. `reason` becomes the error of the lost runs.
     """
     if not nodes.declare_dead(session, node.id, node.heartbeat, now):

@@ -1,4 +1,6 @@
-"""Finds the function of a task by the task's name. Plugins offer tasks in three ways:
+"""Finds the function of a task by the task's name.
+
+Plugins offer tasks in three ways:
 
     name              an entry point of the group "jobd.tasks", of a package in the plugins folder or beside jobd
     name              a function marked @jobd.task in a file or package of the plugins folder, its own or imported

@@ -25,7 +25,7 @@ class Arguments(NamedTuple):
 
 
 def kind_of(function: Callable[..., Any]) -> str:
-    """ "function" or "async function". Raises Unrunnable."""
+    """The words "function" or "async function". Raises Unrunnable."""
     import inspect
 
     if isinstance(function, type):

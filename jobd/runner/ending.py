@@ -1,5 +1,7 @@
-"""Ending a run on request. The daemon sends SIGTERM when a run is cancelled, exceeds its timeout or delays a stop; the
-worker turns it into an event that the task can handle. Some seconds later the daemon kills the process.
+"""Ending a run on request.
+
+The daemon sends SIGTERM when a run is cancelled, exceeds its timeout or delays a stop. The worker turns it into an
+event that the task can handle. Some seconds later the daemon kills the process.
 
     in a sync task      jobd.Cancelled is raised, once
     in an async task    the asyncio task is cancelled

@@ -114,7 +114,7 @@ class Worker:
         return False
 
     def _execute(self, order: Order) -> tuple[str, str | None, str | None]:
-        """(outcome, error, result as JSON)"""
+        """Execute the order. The result is (outcome, error, result as JSON)."""
         try:
             value = self._call(order)
         except Unresolved as error:

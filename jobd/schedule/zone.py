@@ -180,7 +180,7 @@ def rules_version() -> str:
 
 
 def _files(folder: str) -> Iterator[str]:
-    """Files in a folder of TZPATH that may be zones. (`available_timezones` would cost a daemon 2 MiB of imports.)"""
+    """Files in a folder of TZPATH that may be zones; `available_timezones` would cost a daemon 2 MiB of imports."""
     for path, folders, names in os.walk(folder):
         inner = os.path.relpath(path, folder)
         if inner == os.curdir:

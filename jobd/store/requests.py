@@ -38,7 +38,7 @@ def request_run(store: Store, name: str, now: int, zone: str) -> int:
     return store.transact(work)
 
 
-def request_cancel(store: Store, name: str, now: int, zone: str) -> None:
+def request_cancel(store: Store, name: str, now: int) -> None:
     """Request the end of the run in progress. Raises JobdError if there is none."""
 
     def work(session: Session) -> None:

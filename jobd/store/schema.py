@@ -398,8 +398,11 @@ def _check_columns(cursor: Any, label: str) -> None:
 
 
 def _lock(cursor: Any, dialect: Dialect, label: str) -> None:
-    """Lock out other upgrades. On SQLite and PostgreSQL this begins the transaction that holds the lock, because a
-    pooler of PostgreSQL may not keep the session. Raises DatabaseUnavailable."""
+    """Lock out other upgrades. Raises DatabaseUnavailable.
+
+    On SQLite and PostgreSQL this begins the transaction that holds the lock, because a pooler of PostgreSQL may not
+    keep the session.
+    """
     if dialect.name == "mysql":
         cursor.execute("SELECT GET_LOCK(CONCAT('jobd.', DATABASE()), %s)", (LOCK_SECONDS,))
         if cursor.fetchone()[0] != 1:

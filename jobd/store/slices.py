@@ -84,8 +84,7 @@ class _Compared(NamedTuple):
 
 
 def jobs_with_outdated_schedule(session: Session, after: int, until: int, zone: str) -> list[int]:
-    """The ids of the unclaimed jobs of a slice whose state was computed from another definition, or for another zone
-    of the installation than `zone`.
+    """The ids of the unclaimed jobs of a slice whose state was computed from another definition or installation zone.
 
     This happens if rows were written without a recorded change: a dump was restored while triggers were off, or (on
     MySQL, see jobd.store.seal) with valid seals.

@@ -198,7 +198,7 @@ class Store:
         try:
             self._database.close()
         except Exception:  # noqa: BLE001 - a broken connection may refuse even to be closed
-            self._database._state.reset()
+            self._database._state.reset()  # noqa: SLF001 - peewee has no public method for it
 
     def _guarded(self, work: Callable[[], None]) -> None:
         give_up = self._monotonic() + RETRY_TIMEOUT

@@ -1,5 +1,4 @@
-"""The fourth step of the schema: SQLite checks the types in jobd's own tables, and a job's row may be deleted during
-its run.
+"""The fourth migration: SQLite checks the types in jobd's tables, and a job's row may be deleted during its run.
 
 SQLite accepts any type in a column, even text for a number, unless the table is STRICT. (`job` cannot be STRICT,
 because its column types are an interface. It has CHECKs.) The other databases check types by default.

@@ -92,13 +92,15 @@ def judge(
 
 
 def _overlaps(job: str, runs: Sequence[Execution], freezes: Sequence[Freeze]) -> list[str]:
-    wrong = []
+    wrong: list[str] = []
     going_on: list[Execution] = []
     for later in runs:
         going_on = [earlier for earlier in going_on if earlier.last > later.began + SLACK]
-        for earlier in going_on:
-            if not _excused(earlier, later, freezes):
-                wrong.append(f"{job} overlaps itself by {earlier.last - later.began:.3f} s: {earlier}, {later}")
+        wrong.extend(
+            f"{job} overlaps itself by {earlier.last - later.began:.3f} s: {earlier}, {later}"
+            for earlier in going_on
+            if not _excused(earlier, later, freezes)
+        )
         going_on.append(later)
     return wrong
 

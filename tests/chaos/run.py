@@ -107,7 +107,7 @@ class _Person:
 
 
 def main() -> None:
-    """python -m tests.chaos.run KIND SECONDS [SEED [clocks]]"""
+    """Run one chaos test: `python -m tests.chaos.run KIND SECONDS [SEED [clocks]]`."""
     kind, seconds = sys.argv[1], float(sys.argv[2])
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else 0
     folder = Path(tempfile.mkdtemp(prefix="jobd-chaos-"))

@@ -1,6 +1,8 @@
-"""python -m tests.combine [--database sqlite,mysql] [--first 0] [--seeds 10 | --each] [--fresh 1] [--jobs 4] …
+"""Plays seeds, several at a time, and prints the findings.
 
-Plays seeds, several at a time, and prints the findings. A failing seed is reduced to a short script (--shrink).
+python -m tests.combine [--database sqlite,mysql] [--first 0] [--seeds 10 | --each] [--fresh 1] [--jobs 4] …
+
+A failing seed is reduced to a short script (--shrink).
 """
 
 import argparse

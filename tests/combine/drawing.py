@@ -54,7 +54,7 @@ class Draw:
 
 
 def any_job(one: Draw, number: int) -> JobPlan:
-    words = [*_schedule(one, number), "--task", one.chance.choice(["act", "act", "act", "act_async"])]
+    words = [*_schedule(one), "--task", one.chance.choice(["act", "act", "act", "act_async"])]
     for option, values, likelihood in (
         ("--retry", ("1", "2", "3"), 0.4),
         ("--backoff", ("50ms", "300ms"), 0.2),
@@ -76,7 +76,7 @@ def any_job(one: Draw, number: int) -> JobPlan:
     return JobPlan(one.name(number), tuple(words), arguments)
 
 
-def _schedule(one: Draw, number: int) -> list[str]:
+def _schedule(one: Draw) -> list[str]:
     kind = one.chance.random()
     if kind < 0.55:
         return ["--every", one.chance.choice(["200ms", "500ms", "1s", "1s", "2s", "2s"])]
@@ -102,9 +102,6 @@ def arguments_of(one: Draw) -> dict[str, Any]:
 
 def quiet(**given: Any) -> dict[str, Any]:
     return QUIET | given | {MARK: 0}
-
-
-# list[Step]
 
 
 def any_steps(one: Draw, jobs: Sequence[JobPlan], pace: float) -> list[Step]:

@@ -1,6 +1,8 @@
-"""python -m tests.combine.planted [NAME...] [--database sqlite] [--seeds 200] [--jobs 4]
+"""Plants known faults, one at a time, in a copy of jobd, and prints after how many seeds each is found.
 
-Plants known faults, one at a time, in a copy of jobd, and prints after how many seeds each is found. Only seeds whose
+python -m tests.combine.planted [NAME...] [--database sqlite] [--seeds 200] [--jobs 4]
+
+Only seeds whose
 situation can show the fault are played: the others would find nothing.
 """
 

@@ -224,16 +224,18 @@ def _odd(one: Draw) -> tuple[Jobs, Steps]:
     for number in one.some(1, 3):
         cron = f"{one.chance.randrange(60)} {one.chance.randrange(24)} * * *"
         jobs.append(JobPlan(f"daily-{number}", ("--cron", cron, "--task", "act"), quiet()))
-    for number in one.some(3, 5):
-        jobs.append(JobPlan(f"program-{number}", ("--every", "2s", "--", *one.chance.choice(PROGRAMS)), {}))
+    jobs.extend(
+        JobPlan(f"program-{number}", ("--every", "2s", "--", *one.chance.choice(PROGRAMS)), {})
+        for number in one.some(3, 5)
+    )
     for number in one.some(1, 2):
         words = ("--every", "2s", "--task", "act", *one.chance.choice([[], ["--retry", "1"]]))
         jobs.append(JobPlan(f"broken-{number}", ("--every", "1s", "--task", "deep.broken:act"), {}))
         jobs.append(JobPlan(one.name(number), words, arguments_of(one)))
-    for number in one.some(1, 3):
-        jobs.append(
-            JobPlan(f"tick-{number}", ("--every", one.chance.choice(["300ms", "1s"]), "--task", "act"), quiet())
-        )
+    jobs.extend(
+        JobPlan(f"tick-{number}", ("--every", one.chance.choice(["300ms", "1s"]), "--task", "act"), quiet())
+        for number in one.some(1, 3)
+    )
     if one.shared and one.chance.random() < 0.5:
         one.nodes, one.clocks = 2, [0.0, one.chance.choice([-2.0, 2.0])]
     ticks = [job for job in jobs if job.name.startswith("tick")]

@@ -1,5 +1,7 @@
-"""A node under test: the real keeper, WorkQueue and Processor on a real SQLite file, with injected clocks, processes
-and random numbers. Time passes only in `NodeHarness.pass_time`, so a year takes seconds and is exact.
+"""A node under test: the real keeper, WorkQueue and Processor on a real SQLite file.
+
+Clocks, processes and random numbers are injected. Time passes only in `NodeHarness.pass_time`, so a year takes seconds
+and is exact.
 """
 
 import os

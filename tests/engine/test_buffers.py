@@ -362,7 +362,7 @@ def test_a_partial_entry_of_a_dead_daemon_hides_no_later_entry(tmp_path: Path) -
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("damage", [b"[2, 1, 1, [], null, []]\n", b"nonsense\n"])
 def test_a_spool_that_cannot_be_read_to_its_end_is_kept(tmp_path: Path, damage: bytes, place: int) -> None:
-    """It is damaged, or a newer jobd wrote it. (What follows the damage is not read.)"""
+    """It is damaged, or a newer jobd wrote it. Entries after the damage are not read."""
     rig = Rig(tmp_path, LIMIT)
     rig.add(over(1))
     rig.outcomes.keep(0, hurry=True)

@@ -1,7 +1,7 @@
-"""What the daemon takes while runs print and return more than the database takes: bounded, nothing lost of outcomes,
-and what is dropped is said in the run's log, and in the daemon's.
+"""The daemon's memory is bounded while runs print and return more than the database takes.
 
-The tasks note each beginning in a file of their own, with which the history is compared.
+No outcome is lost. Dropped output is reported in the run's output and in the daemon's log. The tasks note each start
+in a file of their own, with which the history is compared.
 """
 
 import contextlib

@@ -1,5 +1,7 @@
-"""Daemons on one machine and one database: one that has died is taken over by its neighbours at once, and one that
-lives never is, on each kind of database."""
+"""Daemons on one machine and one database: neighbours take over a dead one at once, and never one that lives.
+
+The tests run on each kind of database.
+"""
 
 import contextlib
 import os

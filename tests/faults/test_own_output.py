@@ -1,5 +1,7 @@
-"""What a run printed is kept and logged with that run and with no other: a real daemon, at a rate at which orders are
-prefetched, with every way to print and to end."""
+"""Output of a run is kept and logged with that run and with no other.
+
+A real daemon runs at a rate at which orders are prefetched, with every way to print and to end.
+"""
 
 import json
 import re

@@ -223,7 +223,7 @@ def test_no_attempt_follows_a_cancel_that_was_acknowledged(installation: Install
     with contextlib.closing(Store(parse_url(f"sqlite:///{installation.folder}/jobd.db"))) as store:
         until(lambda: len(installation.status()["runs"]) > 4, "the runs")
         for name in names:
-            requests.request_cancel(store, name, SystemClock().wall(), "UTC")
+            requests.request_cancel(store, name, SystemClock().wall())
     for name in names:
         (ended,) = installation.ended(name)
         assert ended["outcome"] == "cancelled", name

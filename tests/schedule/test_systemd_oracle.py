@@ -78,8 +78,10 @@ def nights(zone: str) -> list[int]:
 
 @pytest.mark.parametrize("zone", ZONES)
 def test_calendar_expressions_are_due_when_systemd_says(zone: str) -> None:
-    """What the clocks show is compared: of a time that they show twice systemd takes one, now the first, now the second
-    (glibc's mktime remembers the offset it used last), and jobd always the first.
+    """Clock times are compared, without offsets.
+
+    If clocks show a time twice, systemd takes either one (glibc's mktime remembers its last offset). jobd always takes
+    the first.
     """
     rng = random.Random(f"calendar {zone}")
     compared = 0

@@ -54,8 +54,11 @@ class Checks:
         self.crashed_by: dict[str, int] = defaultdict(int)
 
     def _excused(self, fake_worker: FakeWorker) -> bool:
-        """The documented exceptions: a machine that is frozen or has just thawed; and on_db_loss = "finish" on a node
-        that was alone when it was cut off: when it sees other nodes, its runs that they took over are yet to end."""
+        """Whether one of the two documented exceptions applies.
+
+        The machine is frozen or has just thawed. Or on_db_loss = "finish", and the node was alone when it was cut off:
+        when it sees other nodes, its runs that they took over have not ended yet.
+        """
         node, now = fake_worker.node, self._cluster.events.now
         alone = node.up and (node.engine.keeper.watch.alone() or now - node.alone_until <= KILL_TAKES + MILLISECOND)
         if self._cluster.settings.on_db_loss == "finish" and alone:

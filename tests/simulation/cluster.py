@@ -276,7 +276,7 @@ class SimCluster:
                 requests.request_run(store, name, now, "UTC")
             case "cancel":
                 for _ in range(self.random.choice([1, 2])):
-                    requests.request_cancel(store, name, now, "UTC")
+                    requests.request_cancel(store, name, now)
             case "nonsense":
                 sql = 'UPDATE job SET "interval" = ? WHERE name = ?'
                 store.transact(lambda session: session.execute(sql, ("30 2 31 2 *", name)) and None)

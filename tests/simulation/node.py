@@ -1,5 +1,6 @@
-"""A simulated node: the real engine (dispatch loop, WorkQueue, Processor, keeper, lease) on the simulation's seams. It
-may be frozen, killed, stopped and started again.
+"""A simulated node: the real engine (dispatch loop, WorkQueue, Processor, keeper, lease) on the simulation's seams.
+
+It may be frozen, killed, stopped and started again.
 """
 
 import os

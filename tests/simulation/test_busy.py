@@ -1,5 +1,7 @@
-"""Nodes whose workers are all in long runs, in simulated time: a node with free workers runs the jobs that wait there,
-and busy nodes do not pass jobs to each other."""
+"""Nodes whose workers are all in long runs, in simulated time.
+
+A node with free workers runs the jobs that wait there, and busy nodes do not pass jobs to each other.
+"""
 
 import pytest
 

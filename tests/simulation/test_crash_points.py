@@ -32,6 +32,7 @@ KNOWN = {  # consider a new kind of effect before you add it here
 
 class Scenario(SimCluster):
     """Jobs that succeed, fail and retry, wait, take long, print and are guarded; a database that is unavailable once.
+
     Only the last runs of each job are kept. One node, or a second one that takes over the claims of the first.
     """
 

@@ -1,5 +1,7 @@
-"""A run that is stopped without a record has ended only when its process is dead. Until then its node keeps the claim.
-When the node signs off, the runs that had started are recorded as lost."""
+"""A run that is stopped without a record has ended only when its process is dead.
+
+Until then its node keeps the claim. When the node signs off, the runs that had started are recorded as lost.
+"""
 
 import pytest
 

@@ -1,5 +1,7 @@
-"""Several nodes in simulated time: each runs its share, no job is late because it changes nodes, and a job that one
-node cannot run does not wait for that node."""
+"""Several nodes in simulated time: each runs its share.
+
+No job is late because it changes nodes. A job that one node cannot run does not wait for that node.
+"""
 
 from collections import Counter
 from functools import partial
@@ -59,7 +61,7 @@ class Scenario(SimCluster):
         return Counter(began.node for began in self.checks.began if began.at >= JOIN + SETTLED)
 
     def late(self, since: int = SECOND) -> list[tuple[str, int, float]]:
-        """The runs that started late, and by how many ms. (A job that is due immediately is always a little late.)"""
+        """The runs that started late, and by how many ms; a job that is due immediately is always a little late."""
         runs = self.database.rows(
             "SELECT name, number, (started_time - due_time) / 1e3 FROM run JOIN job ON job.id = job_id"
             " WHERE number > 1 AND started_time > due_time + ? AND due_time > ?",

@@ -1,5 +1,7 @@
-"""With the default lease and poll: if either of two nodes dies, at any time after the start of the other, its claims
-are taken over in time (Checks.crashed has the limit)."""
+"""With the default lease and poll, the claims of a dead node are taken over in time.
+
+Either of two nodes dies at some time after the start of the other. Checks.crashed has the limit.
+"""
 
 from itertools import pairwise
 from typing import Any

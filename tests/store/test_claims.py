@@ -500,7 +500,7 @@ def test_a_node_that_is_frozen_within_a_transaction_does_not_hold_its_locks(
 def test_a_new_job_that_two_nodes_see_at_the_same_moment_is_claimed_by_one(
     server: str, request: pytest.FixtureRequest, open_store: Callable[[str], Store]
 ) -> None:
-    """Neither finds a state that it could lock. (On SQLite, one transaction after the other sees the job.)"""
+    """Neither finds a state that it could lock. On SQLite, one transaction after the other sees the job."""
     url = request.getfixturevalue(server).new_database()
     slow, fast = open_store(url), open_store(url)
     slow.transact(lambda s: s.execute("INSERT INTO job (name, runonce) VALUES ('new', 1)"))

@@ -81,7 +81,7 @@ def test_a_change_outside_the_schedule_gives_up_no_run(store: Store) -> None:
 
 def test_a_cancelled_run_is_not_also_given_up(store: Store) -> None:
     waiting(store)
-    requests.request_cancel(store, "a", NOW, "UTC")
+    requests.request_cancel(store, "a", NOW)
     store.transact(lambda s: ChangeApplier(1, NOW + SECOND, "UTC", Options()).apply(s))
     assert [(run.number, run.outcome) for run in store.transact(runs)] == [(1, "cancelled")]
 

@@ -124,7 +124,7 @@ def a_persons_day(store: Store) -> None:
     definitions.restore(store, ["78"], NOW, "UTC")
     requests.request_run(store, "79", NOW, "UTC")
     with pytest.raises(Exception, match="not running"):
-        requests.request_cancel(store, "79", NOW, "UTC")
+        requests.request_cancel(store, "79", NOW)
     with pytest.raises(Exception, match="no job named"):
         definitions.delete(store, ["nobody"], NOW, "UTC")
 

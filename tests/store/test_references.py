@@ -47,7 +47,7 @@ def applied(store: Store, text: str) -> apply.Difference:
 
 
 def seen(store: Store, name: str) -> tuple[str, tuple[str, ...], str]:
-    """(state, what it runs after, why it is not running)"""
+    """The job's state, the jobs that it runs after, and why it is not running."""
     with contextlib.closing(Reader(store.target)) as reader:
         listed = with_state(reader.job(name), NOW, "UTC")
         why = reason(listed, [], NOW)
