@@ -76,15 +76,15 @@ def write(session: Session, jobs: Sequence[Job]) -> None:
     Raises BadValue if jobs would run after each other in a circle.
     """
     wanted = {(job.id, one.job_id): int(one.any_outcome) for job in jobs for one in job.options.after_jobs}
-    job_ids = sorted({job.id for job in jobs})
-    known = session.rows_where_in(_WAITING.format(""), "job_id", job_ids)
-    met = {(job_id, on): met for job_id, on, any_outcome, met in known if wanted.get((job_id, on)) == any_outcome}
-    if known:
-        for job_id in job_ids:
-            session.execute("DELETE FROM job_dependency WHERE job_id = ?", (job_id,))
-    rows = [(job_id, on, any_outcome, met.get((job_id, on), 0)) for (job_id, on), any_outcome in wanted.items()]
-    session.write_rows("job_dependency", COLUMNS, rows)
-    if wanted.keys() - {(job_id, on) for job_id, on, *_ in known}:
+    known = {(job_id, on): any_outcome for job_id, on, any_outcome, _ in _locked(session, {job.id for job in jobs})}
+    for pair in sorted(known.keys() - wanted.keys()):
+        session.execute("DELETE FROM job_dependency WHERE job_id = ? AND on_job_id = ?", pair)
+    # A row that does not change is not written: `ended` may wait for it in another transaction, and on PostgreSQL it
+    # would not find a new row in its place.
+    new = {pair: any_outcome for pair, any_outcome in wanted.items() if known.get(pair) != any_outcome}
+    rows = [(*pair, any_outcome, 0) for pair, any_outcome in new.items()]
+    session.write_rows("job_dependency", COLUMNS, rows, key=("job_id", "on_job_id"))
+    if new.keys() - known.keys():
         _refuse_circle(session, {job.id: job.name for job in jobs})
 
 
@@ -144,7 +144,12 @@ def _make_due(session: Session, job_id: int, at: int) -> None:
 
 
 def _refuse_circle(session: Session, names: Mapping[int, str]) -> None:
-    """Raise BadValue if one of the jobs `names` runs after itself, directly or through others."""
+    """Raise BadValue if one of the jobs `names` runs after itself, directly or through others.
+
+    Two transactions that each add half of a circle would not see each other's rows. So each locks one row that always
+    exists, and the second reads the rows of the first. No other statement locks it, except an upgrade.
+    """
+    session.rows(f"SELECT version FROM jobd_schema{session.dialect.for_update}")
     after: dict[int, list[int]] = {}
     for job_id, on in session.rows("SELECT job_id, on_job_id FROM job_dependency"):
         after.setdefault(job_id, []).append(on)

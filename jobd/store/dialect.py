@@ -27,6 +27,10 @@ class Executor(Protocol):
         """The rows that a statement returns."""
 
 
+class Conflict(Exception):
+    """Another transaction has written what this one found absent, and so could not lock. Treated as CONFLICT."""
+
+
 class SettingsLost(Exception):
     """The session no longer has jobd's settings. Classified as BAD_SESSION."""
 

@@ -31,7 +31,8 @@ def rename(store: Store, old: str, new: str, now: int, zone: str) -> Job:
             _keep_task(session, loaded.job, new)
         touch(session, [job_id], now, name=new)
         _notify_followers(session, job_id)
-        update_all_states(session, [job_id], now, zone)
+        # Followers without a state were not locked. To plan them too finds those that have been changed meanwhile.
+        update_all_states(session, sorted({job_id, *session.without_state}), now, zone)
         (loaded,) = table.load_for_update(session, [job_id])
         return loaded.job or Job(new, id=job_id)
 

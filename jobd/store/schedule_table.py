@@ -12,6 +12,7 @@ from jobd.claim import ClaimUpdate
 from jobd.clock import LATEST
 from jobd.job import MAX_PRIORITY, SKIPPED, Job, JobState, Run
 from jobd.store import dependencies, output, rows
+from jobd.store.dialect import Conflict
 from jobd.store.store import MAX_IDS, Session
 
 _STATE = rows.columns("schedule", rows.SCHEDULE)
@@ -290,10 +291,13 @@ def states_for_update(session: Session, job_ids: Sequence[int]) -> dict[int, Job
     """The states of these jobs that have one, locked until the transaction ends.
 
     A job that has a history but no state (its row was deleted manually) continues with the number after its last run.
+    Raises Conflict if another transaction has written a state that this one read as absent: it may have read, without a
+    lock, a definition that has been changed since.
     """
     sql = f"SELECT {_STATE} FROM schedule{session.dialect.by_key} WHERE "
     found = {row[0]: rows.read_state(row) for row in session.rows_where_in(sql, "job_id", sorted(job_ids), lock=True)}
-    session.without_state.difference_update(found)
+    if appeared := session.without_state.intersection(found):
+        raise Conflict(f"job {min(appeared)} was changed at the same moment by another transaction")
     session.without_state.update(job_id for job_id in job_ids if job_id not in found)
     unsure = [job_id for job_id in job_ids if job_id not in found or found[job_id].fingerprint == rows.UNREADABLE]
     for job_id, number in _last_numbers(session, unsure).items():

@@ -24,6 +24,7 @@ from jobd.store.dialect import (
     CONNECTION_LOST,
     STATEMENT_REFUSED,
     TABLES_ALTERED,
+    Conflict,
     Dialect,
     Upsert,
 )
@@ -43,7 +44,7 @@ class Session:
         self.dialect = dialect
         self.database = database  # for peewee queries
         self.cursor = connection.cursor()
-        # Jobs that had no state when their states were to be locked: there was nothing to lock (see schedule_table).
+        # Jobs without a state to lock, when this transaction read it; see states_for_update in schedule_table.
         self.without_state: set[int] = set()
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
@@ -115,7 +116,7 @@ class Store:
             except JobdError:
                 raise
             except Exception as error:
-                kind = self.dialect.classify(_cause(error))
+                kind = self._kind(error)
                 if kind is None:
                     raise
                 again = kind in (CONFLICT, CONNECTION_LOST) or (kind in (BAD_SESSION, TABLES_ALTERED) and proven)
@@ -183,7 +184,7 @@ class Store:
     def _roll_back(self, session: Session, error: BaseException) -> None:
         """Roll the transaction back, or close a session that is unusable after `error`."""
         try:
-            if not isinstance(error, Exception) or self.dialect.classify(_cause(error)) in (
+            if not isinstance(error, Exception) or self._kind(error) in (
                 None,
                 CONFLICT,
                 STATEMENT_REFUSED,
@@ -215,6 +216,9 @@ class Store:
                     raise self._unavailable(error) from None
                 self._sleep(PAUSE * 2**attempt)
         return None
+
+    def _kind(self, error: Exception) -> str | None:
+        return CONFLICT if isinstance(error, Conflict) else self.dialect.classify(_cause(error))
 
     def _unavailable(self, error: Exception) -> DatabaseUnavailable:
         return self.dialect.refusal(_cause(error), self.target)

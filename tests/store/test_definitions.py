@@ -161,3 +161,26 @@ def test_no_concurrent_change_of_a_job_is_lost(store: Store, database: str, open
     for thread in threads:
         thread.join()
     assert stored(store)["a"].retry_times == 40
+
+
+def test_a_pause_beside_a_change_of_a_job_that_no_node_has_seen_stays(
+    store: Store, database: str, open_store: Callable[[str], Store]
+) -> None:
+    """Neither finds a state that it could lock."""
+    if store.dialect.name == "sqlite":
+        pytest.skip("only one can write at a time")
+    store.transact(lambda session: session.execute("INSERT INTO job (name, \"interval\") VALUES ('new', '1h')"))
+    other = open_store(database)
+    paused: list[bool] = []
+
+    def edit(job: Job) -> Job:
+        if not paused:  # else the transaction is repeated
+            paused.append(True)
+            definitions.set_paused(other, ["new"], True, NOW, "UTC")
+        return job._replace(retry_times=3)
+
+    definitions.change(store, "new", edit, NOW, "UTC")
+    (job,) = apply.all_jobs(store)
+    assert job.options.paused
+    assert job.retry_times == 3
+    assert store.transact(lambda session: session.rows("SELECT ready_time FROM schedule")) == [(None,)]

@@ -1,19 +1,24 @@
 """Jobs that are due when others have run: the same on every database."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from jobd.claim import ClaimUpdate
 from jobd.clock import SECOND
-from jobd.dependency import parse_dependencies
+from jobd.dependency import Dependency, parse_dependencies
 from jobd.errors import BadValue
 from jobd.job import Job, JobState, Options, Run
-from jobd.store import apply, definitions
+from jobd.store import apply, definitions, dependencies
 from jobd.store import schedule_table as table
+from jobd.store.rename import rename
 from jobd.store.store import Session, Store
 
 NOW = 1_800_000_000 * SECOND
+LOCKED = 0.5  # seconds: a session that has not ended by then waits for a lock, and a transaction may stand still for 4
 
 
 def after(name: str, *others: str) -> Job:
@@ -37,14 +42,41 @@ def due(store: Store) -> set[str]:
 def run(store: Store, name: str, outcome: str = "succeeded", losses: int = 0) -> None:
     """A run of the job ends so."""
     job_id = ids(store)[name]
+    store.transact(lambda session: end_run(session, job_id, outcome, losses))
 
-    def work(session: Session) -> None:
-        state = table.states_for_update(session, [job_id])[job_id]
-        done = state._replace(due=None, ready=None, number=state.number + 1, losses=losses)
-        ended = Run(job_id, state.number, NOW, NOW, NOW + 5, 1, outcome, 0)
-        assert table.record(session, [ClaimUpdate(state.node, state.token, done, ended, ())]) == {job_id}
 
-    store.transact(work)
+def end_run(session: Session, job_id: int, outcome: str, losses: int = 0) -> None:
+    state = table.states_for_update(session, [job_id])[job_id]
+    done = state._replace(due=None, ready=None, number=state.number + 1, losses=losses)
+    ended = Run(job_id, state.number, NOW, NOW, NOW + 5, 1, outcome, 0)
+    assert table.record(session, [ClaimUpdate(state.node, state.token, done, ended, ())]) == {job_id}
+
+
+def change(store: Store, name: str, **fields: Any) -> None:
+    definitions.change(store, name, lambda job: job._replace(**fields), NOW, "UTC")
+
+
+@contextmanager
+def beside(other: Store, work: Callable[[Store], None]) -> Iterator[Callable[[], None]]:
+    """What is called within a transaction lets `work` go on in another session, until it ends or waits for a lock."""
+    failures: list[BaseException] = []
+
+    def do() -> None:
+        try:
+            work(other)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=do)
+
+    def meanwhile() -> None:
+        if thread.ident is None:  # else the transaction is repeated
+            thread.start()
+            thread.join(LOCKED)
+
+    yield meanwhile
+    thread.join()
+    assert not failures, failures
 
 
 def test_a_job_is_due_when_the_other_has_succeeded(store: Store) -> None:
@@ -134,3 +166,75 @@ def test_the_state_of_a_job_without_dependencies_is_unchanged(store: Store) -> N
     run(store, "a")
     (state,) = store.transact(lambda session: table.states_for_update(session, [1])).values()
     assert state == JobState(1, anchor=state.anchor, number=2, fingerprint=state.fingerprint, token=state.token)
+
+
+def test_a_change_of_a_job_keeps_what_another_node_records_meanwhile(
+    store: Store, database: str, open_store: Callable[[str], Store]
+) -> None:
+    add(store, Job("a", "1h"), Job("b", "1h"), after("both", "a", "b"))
+
+    job_id = ids(store)["a"]
+
+    def end_first(session: Session) -> None:
+        end_run(session, job_id, "succeeded")
+        meanwhile()
+
+    with beside(open_store(database), lambda other: change(other, "both", retry_times=3)) as meanwhile:
+        store.transact(end_first)
+    run(store, "b")
+    assert due(store) == {"both"}
+
+
+def test_a_run_that_ends_while_its_follower_is_changed_counts(
+    store: Store, database: str, open_store: Callable[[str], Store]
+) -> None:
+    """Regression: on PostgreSQL a row that was written a second time could not be seen by who waited for the first."""
+    add(store, Job("a", "1h"), Job("b", "1h"), after("both", "a", "b"))
+    (both,) = (job for job in apply.all_jobs(store) if job.name == "both")
+
+    def change_first(session: Session) -> None:
+        dependencies.write(session, [both])
+        meanwhile()
+
+    with beside(open_store(database), lambda other: run(other, "a")) as meanwhile:
+        store.transact(change_first)
+    run(store, "b")
+    assert due(store) == {"both"}
+
+
+def test_two_changes_at_the_same_moment_make_no_circle(
+    store: Store, database: str, open_store: Callable[[str], Store]
+) -> None:
+    add(store, Job("a", "1h"), Job("b", "1h"), Job("c", "1h"))
+    of = ids(store)
+    b = Job("b", id=of["b"], options=Options(after_jobs=(Dependency("a", False, of["a"]),)))
+
+    def refused(other: Store) -> None:
+        change(other, "c", options=Options(after_jobs=parse_dependencies(["b"])))
+        with pytest.raises(BadValue, match="'a' would wait for itself"):
+            change(other, "a", options=Options(after_jobs=parse_dependencies(["c"])))
+
+    def change_first(session: Session) -> None:
+        dependencies.write(session, [b])
+        meanwhile()
+
+    with beside(open_store(database), refused) as meanwhile:
+        store.transact(change_first)
+
+
+def test_a_rename_beside_a_change_of_a_follower_that_no_node_has_seen(
+    store: Store, database: str, open_store: Callable[[str], Store]
+) -> None:
+    add(store, Job("a", "1h"), Job("c", "1h"), after("b", "a"))
+    store.transact(lambda session: session.execute("DELETE FROM schedule"))
+    (b,) = (job for job in apply.all_jobs(store) if job.name == "b")
+    b = b._replace(options=Options(after_jobs=parse_dependencies(["c"])))
+
+    def change_first(session: Session) -> None:
+        definitions.write(session, [b], NOW, "UTC")
+        meanwhile()
+
+    with beside(open_store(database), lambda other: rename(other, "a", "other", NOW, "UTC") and None) as meanwhile:
+        store.transact(change_first)
+    (b,) = (job for job in apply.all_jobs(store) if job.name == "b")
+    assert [one.text for one in b.options.after_jobs] == ["c"]
