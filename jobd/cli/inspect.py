@@ -12,7 +12,7 @@ from jobd.cli.context import Context
 from jobd.cli.date_files import read_days
 from jobd.cli.edit import NOTHING, WHEN_OPTIONS, edited, moment_given
 from jobd.cli.job_table import outcome_style, print_jobs, schedule_text
-from jobd.cli.options import EXISTING, NAME, json_option, schedule_options
+from jobd.cli.options import EXISTING, json_option, schedule_options
 from jobd.cli.terminal import Cell, print_array, print_json, print_table
 from jobd.clock import DAY, iso
 from jobd.definition import schedule_of
@@ -71,7 +71,7 @@ def show(context: Context, name: str, as_json: bool) -> None:
 
 
 @click.command("next")
-@click.argument("name", type=NAME, required=False)
+@click.argument("name", type=EXISTING, required=False)
 @click.option("-n", "count", type=click.IntRange(1, 10_000), default=10, show_default=True, help="How many.")
 @click.option("--from", "start", metavar="TIME", help="Start at TIME; default: now.")
 @schedule_options

@@ -10,7 +10,7 @@ from jobd.cli.context import Context
 from jobd.cli.date_files import read_days
 from jobd.cli.edit import WHEN, WHEN_OPTIONS, edited
 from jobd.cli.job_table import schedule_text
-from jobd.cli.options import NAME, definition_options, json_option
+from jobd.cli.options import EXISTING, NAME, definition_options, json_option
 from jobd.cli.programs import warn_of_program
 from jobd.cli.taskcheck import check_arguments, check_task
 from jobd.cli.terminal import print_json
@@ -34,7 +34,13 @@ class WithCommand(click.Command):
             cut = args.index("--")
             ctx.params["command"] = tuple(args[cut + 1 :])
             args = args[:cut]
-        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        options, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        command, named = ctx.params["command"], isinstance(options.get("name"), str)
+        if self.name == "set" and command is not None and not named:
+            # The name follows `--`, because it begins with `-`; a command may follow another `--`.
+            cut = command.index("--") if "--" in command else len(command)
+            args = [*args, "--", *command[:cut]]
+            ctx.params["command"] = command[cut + 1 :] if cut < len(command) else None
         for option in given:
             once = isinstance(option, click.Option) and not option.multiple and not option.is_flag
             if once and given.count(option) > 1:
@@ -95,7 +101,7 @@ def add(
 
 
 @click.command("set", cls=WithCommand)
-@click.argument("name", type=NAME)
+@click.argument("name", type=EXISTING)
 @definition_options
 @click.option("--no-arg", "no_args", metavar="K", multiple=True, help="Remove an argument.")
 @json_option

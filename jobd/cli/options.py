@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from jobd.cli.context import Context
 from jobd.cli.quick import names_like
-from jobd.errors import BadValue
+from jobd.errors import BadValue, JobdError
 from jobd.job import CATCH_UP, INSTEAD, ISOLATION, MAX_NAME, ON_LOST, check_name, check_retry_times
 
 DEFAULT = "default"
@@ -98,11 +99,20 @@ class Existing(Name):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            return check_name(value)
+            name = check_name(value)
         except BadValue:
             if not value or len(value) > MAX_NAME or any("\ud800" <= char <= "\udfff" for char in value):
                 raise
             return str(value)
+        return name if name == value or not _is_stored(value, ctx) else value
+
+
+def _is_stored(name: str, ctx: click.Context | None) -> bool:
+    """Whether a job has this name, which is not in NFC."""
+    try:
+        return ctx is not None and isinstance(ctx.obj, Context) and bool(ctx.obj.reader.job(name))
+    except JobdError:
+        return False  # if the database cannot be read, the command reports it
 
 
 class Retries(click.ParamType[int]):

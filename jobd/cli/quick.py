@@ -10,6 +10,7 @@ from functools import partial
 from jobd.cli.context import Context
 from jobd.errors import JobdError
 
+_CONTROL = frozenset(map(chr, (*range(32), *range(127, 160))))
 MAX_LIST = 200  # names offered at one Tab
 NAMED = ("add", "set", "rename", "rm", "restore", "pause", "resume", "show", "next", "run", "cancel", "history", "logs")
 _OFFERS = {"bash_complete": "plain,{}", "zsh_complete": "plain\n{}\n_"}  # the form of one name for the shell
@@ -53,10 +54,13 @@ def plain_completion(argv: list[str], environ: Mapping[str, str]) -> tuple[str |
 
 
 def names_like(config: str | None, beginning: str) -> list[str]:
-    """The job names that Tab offers; none after an error, because a message would disturb the command line."""
+    """The job names that Tab offers; none after an error, because a message would disturb the command line.
+
+    The shell shows names as they are, so those with control characters are left out.
+    """
     context = Context(config)
     try:
-        return context.reader.names(beginning, MAX_LIST)
+        return [name for name in context.reader.names(beginning, MAX_LIST) if not _CONTROL.intersection(name)]
     except (JobdError, OSError):
         return []
     finally:

@@ -10,7 +10,7 @@ import click
 from jobd.cli import print_remark
 from jobd.cli.context import Context
 from jobd.cli.inspect import print_runs
-from jobd.cli.options import NAME, json_option
+from jobd.cli.options import EXISTING, json_option
 from jobd.cli.taskcheck import check_task
 from jobd.cli.terminal import print_array, print_json
 from jobd.cli.waiting import Waiter
@@ -27,7 +27,7 @@ SHOWN = 20
 
 
 @click.command()
-@click.argument("name", type=NAME)
+@click.argument("name", type=EXISTING)
 @click.option(
     "--wait", is_flag=True, help="Wait for the end of the run and print its output; exit code 1 unless it succeeded."
 )
@@ -73,7 +73,7 @@ def _warn(context: Context, before: JobOverview) -> None:
 
 
 @click.command()
-@click.argument("name", type=NAME)
+@click.argument("name", type=EXISTING)
 @click.pass_obj
 def cancel(context: Context, name: str) -> None:
     """Cancel the run in progress and its retries. The job continues with its next due time.
@@ -89,7 +89,7 @@ def cancel(context: Context, name: str) -> None:
 
 
 @click.command()
-@click.argument("name", type=NAME, required=False)
+@click.argument("name", type=EXISTING, required=False)
 @click.option(
     "-n", "count", type=click.IntRange(1, MAX_BIGINT), help=f"How many, newest first.  [default: {SHOWN}; JSON: all]"
 )
@@ -117,7 +117,7 @@ def history(context: Context, name: str | None, count: int | None, outcome: str 
 
 
 @click.command()
-@click.argument("name", type=NAME)
+@click.argument("name", type=EXISTING)
 @click.option("-f", "--follow", is_flag=True, help="Keep printing, through later runs, until interrupted.")
 @click.option(
     "--run", "number", type=click.IntRange(1, MAX_BIGINT), help="The number of the run; default: the last one."

@@ -146,16 +146,41 @@ def test_an_invalid_job_can_be_set_although_it_stays_invalid(jobd: Cli, refused:
     assert "still" not in jobd.fine("set", "x", "--every", "2h").err
 
 
-@pytest.mark.parametrize("name", ["a\nb", " x", "-x", "x\u200b"])
-def test_a_job_with_a_name_that_jobd_would_refuse_can_be_named(jobd: Cli, name: str) -> None:
+@pytest.mark.parametrize("name", ["a\nb", " x", "-x", "x\u200b", "re\u0301sume\u0301"])
+def test_a_job_with_a_name_that_jobd_would_refuse_can_be_named(
+    jobd: Cli, refused: Callable[..., str], name: str
+) -> None:
     jobd.fine("add", "hello", "--every", "1h")
     jobd.sql("INSERT INTO job (name, \"interval\") VALUES (?, '1h')", name)
     assert "invalid" in jobd.fine("show", "--", name).out
+    jobd.fine("set", "--retry", "3", "--", name)
+    jobd.fine("set", "--force", "--", name, "--", "/bin/true", "--", "-v")
+    assert jobd.fine("show", "--json", "--", name).json["command"] == ["/bin/true", "--", "-v"]
+    assert "cannot run" in refused("run", "--", name, code=1)
+    assert "is not running" in refused("cancel", "--", name, code=1)
+    assert jobd.fine("history", "--", name).out == "no runs yet\n"
+    assert jobd.fine("logs", "--", name).out == ""
+    assert jobd.fine("next", "--", name).out == "nothing is due\n"
     jobd.fine("pause", "--", name)
-    jobd.fine("rm", "--", name)
+    jobd.fine("rm", "--yes", "--", name)
     jobd.fine("restore", "--", name)
     jobd.fine("rename", "--", name, "good")
-    assert jobd.fine("show", "good", "--json").json["state"] == "paused"
+    shown = jobd.fine("show", "good", "--json").json
+    assert (shown["state"], shown["retry_times"]) == ("paused", 3)
+
+
+def test_a_name_is_found_in_whichever_form_it_is_typed(jobd: Cli) -> None:
+    jobd.fine("add", "re\u0301sume\u0301", "--every", "1h", "--task", "hello")
+    assert jobd.fine("show", "re\u0301sume\u0301", "--json").json["name"] == "r\u00e9sum\u00e9"
+
+
+def test_tab_offers_every_name_but_those_that_would_control_the_terminal(jobd: Cli) -> None:
+    jobd.fine("add", "hello", "--every", "1h")
+    for name in ("x\u200b", "x y", "x\nplain,z", "x\x1b[2J", "x\x9bJ"):
+        jobd.sql("INSERT INTO job (name, \"interval\") VALUES (?, '1h')", name)
+    for line in ("jobd run x", "jobd run --wait x"):  # without click, and with it
+        asked = {"_JOBD_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        assert sorted(jobd(**asked).out.splitlines()) == ["plain,x y", "plain,x\u200b"], line
 
 
 def test_a_dry_run_refuses_what_apply_refuses_and_changes_nothing(jobd: Cli, refused: Callable[..., str]) -> None:
