@@ -8,9 +8,11 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from jobd import option_kinds
 from jobd.clock import DAY, SECOND
 from jobd.errors import BadValue
-from jobd.job import CATCH_UP, ISOLATION, MAX_BIGINT, MAX_RETRIES, ON_LOST
+from jobd.job import MAX_BIGINT, MAX_RETRIES
+from jobd.options import OPTIONS
 from jobd.schedule.base import NO_ZONES
 from jobd.schedule.duration import parse_duration
 
@@ -141,6 +143,17 @@ class Key(NamedTuple):
 CALENDAR = Key(_days)
 WORKERS = Key(_whole(1, MAX_WORKERS), literal=True)
 
+
+def _default(kind: option_kinds.Kind) -> Key:
+    """The key of [defaults] for an option of this kind."""
+    match kind:
+        case option_kinds.Choice():
+            return Key(_choice(*kind.words))
+        case option_kinds.Duration():
+            return Key(_duration)
+    return Key(_text)
+
+
 KEYS: dict[str, Key] = {
     "database": Key(_text, "sqlite:///jobd.db"),
     "password_file": Key(_text),
@@ -163,12 +176,6 @@ KEYS: dict[str, Key] = {
     "history.keep_per_job": Key(_whole(1, 1_000_000), 1_000, literal=True),
     "history.output": Key(_output, 64 * 1024),
     "defaults.retry_times": Key(_whole(0, MAX_RETRIES), 0, literal=True),
-    "defaults.timeout": Key(_duration),
-    "defaults.backoff": Key(_duration),
-    "defaults.backoff_max": Key(_duration),
-    "defaults.catch_up": Key(_choice(*CATCH_UP)),
-    "defaults.grace": Key(_duration),
-    "defaults.on_lost": Key(_choice(*ON_LOST)),
-    "defaults.isolation": Key(_choice(*ISOLATION)),
+    **{f"defaults.{option.name}": _default(option.kind) for option in OPTIONS if option.default_key},
 }
-DEFAULTS = ("timeout", "backoff", "backoff_max", "catch_up", "grace", "on_lost", "isolation")
+DEFAULTS = tuple(option.name for option in OPTIONS if option.default_key)

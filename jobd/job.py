@@ -4,26 +4,21 @@ A `Job` is the definition: the nine columns of the table `job` and its `Options`
 a row of the table `schedule`. A `Run` is one finished execution, a row of the table `run`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import compress
+from operator import ne
 from typing import Any, NamedTuple
 
-from jobd.clock import DAY, EARLIEST, LATEST
 from jobd.dependency import Dependency
 from jobd.errors import BadValue
+from jobd.option_kinds import short
+from jobd.options import OPTIONS, Option
 
 MAX_BIGINT = 2**63 - 1
 MAX_NAME = 255  # characters: the width of the columns `name` and `task`
 MAX_RETRIES = MAX_BIGINT
-MAX_DURATION = 3_650 * DAY
-MAX_ARGS = 64 * 1024  # bytes of JSON
-MAX_DEPTH = 32  # levels of nested arguments
 DEFAULT_POOL = "default"
-MAX_PRIORITY = 100  # the lowest is -100
 
-CATCH_UP = ("once", "none", "all")
-ON_LOST = ("rerun", "fail")
-ISOLATION = ("warm", "fork", "fresh")
-INSTEAD = ("skip", "next")
 SUCCEEDED, FAILED, TIMED_OUT, LOST, CANCELLED, SKIPPED, SUPERSEDED = OUTCOMES = (
     "succeeded",
     "failed",
@@ -36,31 +31,31 @@ SUCCEEDED, FAILED, TIMED_OUT, LOST, CANCELLED, SKIPPED, SUPERSEDED = OUTCOMES = 
 
 
 class Options(NamedTuple):
-    """The options of a job, beside the columns of `job`. Times and durations are µs.
+    """The options of a job, beside the columns of `job`. Times and durations are µs. jobd.options has their table.
 
     `None`: not set. `[defaults]` in jobd.toml and the built-in values fill in some of these (jobd.definition).
     """
 
     task: str | None = None  # None: the task has the job's name
+    timezone: str | None = None
+    catch_up: str | None = None
+    pool: str | None = None
+    on_lost: str | None = None
+    isolation: str | None = None
+    instead: str | None = None  # for due times on `skip_dates`: "skip" them, or move them to the "next" working day
     command: tuple[str, ...] | None = None  # run this program instead of a task
     args: Mapping[str, Any] = {}  # keyword arguments of the task, JSON values
     secrets: tuple[str, ...] = ()  # names of arguments whose values are never shown
-    timezone: str | None = None
     timeout: int | None = None  # 0: no limit
     backoff: int | None = None
     backoff_max: int | None = None
-    catch_up: str | None = None
     grace: int | None = None
-    pool: str | None = None
     jitter: int | None = None  # limit of the fixed delay of each due time, which is derived from the job's name
     starts: int | None = None  # nothing is due before this moment
     ends: int | None = None  # nor after this one
     skip_dates: tuple[str, ...] = ()  # days on which the job does not run (see jobd.schedule.days)
-    instead: str | None = None  # for due times on these days: "skip" them, or move them to the "next" working day
     after_jobs: tuple[Dependency, ...] = ()  # due when these jobs have run
     priority: int = 0  # ready jobs of a pool with a higher priority start first
-    on_lost: str | None = None
-    isolation: str | None = None
     paused: bool = False
 
 
@@ -198,85 +193,31 @@ def _check_characters(name: str) -> None:
 def check_retry_times(value: object) -> int:
     """The number of retries. Raises BadValue unless it is a whole number from 0 to 2^63-1."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise BadValue(f"retry_times is {_short(value)}", "give a whole number, 0 or more")
+        raise BadValue(f"retry_times is {short(value)}", "give a whole number, 0 or more")
     if not 0 <= value <= MAX_RETRIES:
         raise BadValue(f"retry_times is {value}", f"give a whole number from 0 to {MAX_RETRIES}")
     return value
 
 
-def check_args(args: object) -> Mapping[str, Any]:
-    """The arguments of a task. Raises BadValue unless they are a JSON object within MAX_ARGS and MAX_DEPTH."""
-    if args == {}:
-        return {}
-    if not isinstance(args, dict) or not all(isinstance(key, str) for key in args):
-        raise BadValue(f"the arguments are {_short(args)}", "give a JSON object: names and values")
-    for key in args:
-        if not key.isidentifier():
-            raise BadValue(f"{key!r} cannot be the name of an argument", "use letters, digits and _")
-    if _depth(args) > MAX_DEPTH:
-        raise BadValue("the arguments are nested too deeply", f"at most {MAX_DEPTH} levels")
-    try:
-        size = _size(args)
-    except (TypeError, ValueError) as error:
-        raise BadValue(f"the arguments cannot be stored as JSON: {error}") from None
-    if size > MAX_ARGS:
-        raise BadValue(f"the arguments take {size} bytes", f"at most {MAX_ARGS}")
-    return args
-
-
-def check_choice(what: str, value: object, allowed: tuple[str, ...]) -> str:
-    """`value`, if it is in `allowed`. Raises BadValue otherwise."""
-    if value not in allowed or not isinstance(value, str):
-        raise BadValue(f"{what} is {_short(value)}", "give one of: " + ", ".join(allowed))
-    return value
+def options_set(options: Options) -> Iterable[tuple[Option, Any]]:
+    """The options that are set, with their values."""
+    return compress(zip(OPTIONS, options, strict=True), map(ne, options, PLAIN))  # quick: most are not set
 
 
 def check_options(options: Options) -> Options:
     """`options`, if every value is allowed. Raises BadValue otherwise. The time zone is not looked up."""
-    if options is PLAIN:
+    if options == PLAIN:
         return options
-    check_args(options.args)
+    for option, value in options_set(options):
+        option.kind.check(option.name, value)
     if options.task is not None and not options.task.strip():
         raise BadValue("the task name is empty")
-    if options.task is not None and len(options.task) > MAX_NAME:
-        raise BadValue(f"the task name has {len(options.task)} characters", f"use at most {MAX_NAME}")
-    for what, text in (("task", options.task), ("pool", options.pool), ("timezone", options.timezone)):
-        if text is not None:
-            _check_text(what, text)
-    if options.command is not None:
-        if not options.command or not options.command[0]:
-            raise BadValue("the command is empty", "give a program after --")
-        for word in options.command:
-            _check_text("command", word)
-        size = _size(options.command)
-        if size > MAX_ARGS:
-            raise BadValue(f"the command takes {size} bytes", f"at most {MAX_ARGS}")
-        if options.task is not None:
-            raise BadValue("a job runs either a task or a command", "leave one of them out")
-        if options.args:
-            raise BadValue("a command takes no --arg", "write its arguments after --")
-    spans = (options.timeout, options.backoff, options.backoff_max, options.grace, options.jitter)
-    if any(spans):  # most jobs have none of them, and 0 is allowed
-        for what, value in zip(("timeout", "backoff", "backoff_max", "grace", "jitter"), spans, strict=True):
-            if value is not None and not 0 <= value <= MAX_DURATION:
-                raise BadValue(f"{what} is {value}", "give a duration from 0 to ten years")
-    for what, value in (("starts", options.starts), ("ends", options.ends)):
-        if value is not None and not EARLIEST <= value <= LATEST:
-            raise BadValue(f"{what} is {value}", "give a time from 1970-01-02 to 9998-12-31")
+    if options.command is not None and options.task is not None:
+        raise BadValue("a job runs either a task or a command", "leave one of them out")
+    if options.command is not None and options.args:
+        raise BadValue("a command takes no --arg", "write its arguments after --")
     if options.starts is not None and options.ends is not None and options.ends < options.starts:
         raise BadValue("the end lies before the start", "nothing would ever be due")
-    if options.catch_up is not None:
-        check_choice("catch_up", options.catch_up, CATCH_UP)
-    if options.on_lost is not None:
-        check_choice("on_lost", options.on_lost, ON_LOST)
-    if options.isolation is not None:
-        check_choice("isolation", options.isolation, ISOLATION)
-    if not -MAX_PRIORITY <= options.priority <= MAX_PRIORITY:
-        raise BadValue(f"priority is {options.priority}", f"give a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}")
-    if options.pool is not None and not 0 < len(options.pool) <= 64:
-        raise BadValue("the pool name must have 1 to 64 characters")
-    if options.instead is not None:
-        check_choice("instead", options.instead, INSTEAD)
     for one in options.after_jobs:
         if not one.job_id:
             check_name(one.name)
@@ -284,37 +225,3 @@ def check_options(options: Options) -> Options:
     if unknown:
         raise BadValue(f"{unknown[0]!r} is marked secret but is not an argument")
     return options
-
-
-def _check_text(what: str, text: str) -> None:
-    """Raise BadValue for text that databases or programs refuse: with NUL, or from bytes that were not UTF-8."""
-    if "\0" in text:
-        raise BadValue(f"{what} holds a NUL character")
-    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
-        raise BadValue(f"{what} {_short(text)} is not UTF-8")
-
-
-def _size(value: object) -> int:
-    """The size of the value as JSON, in bytes. Raises TypeError or ValueError."""
-    import json  # imported here because most jobs have neither arguments nor a command
-
-    return len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
-
-
-def _depth(value: object) -> int:
-    deepest, stack = 0, [(value, 1)]
-    while stack:
-        item, level = stack.pop()
-        deepest = max(deepest, level)
-        if level > MAX_DEPTH:
-            break
-        if isinstance(item, dict):
-            stack.extend((child, level + 1) for child in item.values())
-        elif isinstance(item, list):
-            stack.extend((child, level + 1) for child in item)
-    return deepest
-
-
-def _short(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -15,6 +15,7 @@ from jobd.cli.portable import portable
 from jobd.cli.terminal import STYLES, coloured, print_json
 from jobd.errors import BadValue, JobdError
 from jobd.job import Job
+from jobd.options import BY_NAME
 from jobd.printable import escape
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ MAX_SHOWN = 200  # lines of a difference
 MAX_FILE = 64 * 2**20  # bytes
 
 
-@click.command()
+@click.command(epilog=f"The keys of a job: {', '.join((*job_format.COLUMNS, *BY_NAME))}.")
 @click.argument("file", metavar="FILE")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--dry-run", "-n", is_flag=True, help="Only show what would change.")
@@ -45,10 +46,8 @@ def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as
       [job.backup]
       interval = "30 2 * * *"         # every schedule string: 10s, after 1m, cron, at …
       timezone = "Europe/Berlin"
-      retry_times = 3                 # also: runonce, task, command, args, secrets, after_jobs,
-      backoff = "10s"                 # backoff_max, timeout, catch_up, grace, pool, priority,
-                                      # on_lost, isolation, starts, ends, jitter, skip_dates,
-                                      # instead, paused
+      retry_times = 3
+      backoff = "10s"
     """
     from jobd.store import apply
 

@@ -7,25 +7,15 @@ from jobd.cli.options import CLEARED, Assignment
 from jobd.clock import iso
 from jobd.dependency import Dependency, parse_dependencies
 from jobd.errors import BadValue
-from jobd.job import Job, Options, check_options
+from jobd.job import PLAIN, Job, Options, check_options
+from jobd.option_kinds import Dates, Moment
+from jobd.options import WITH_FLAG, Option
 from jobd.schedule.base import Flaw, ScheduleError
 
-_PLAIN = (
-    "timezone",
-    "timeout",
-    "backoff",
-    "backoff_max",
-    "pool",
-    "catch_up",
-    "grace",
-    "jitter",
-    "on_lost",
-    "isolation",
-    "instead",
-)
 WHEN = ("every", "after", "cron", "calendar", "at", "in_", "interval")
 NOTHING: Mapping[str, Any] = {
-    **dict.fromkeys(("task", "priority", "retry_times", "starts", "ends", "skip_dates", *_PLAIN, *WHEN)),
+    **dict.fromkeys(("task", "retry_times", *WHEN)),
+    **dict.fromkeys(option.name for option in WITH_FLAG),
     **dict.fromkeys(("args", "secret_args", "no_args", "after_jobs"), ()),
     "once": False,
 }  # the values for `edited` if no option is given
@@ -39,21 +29,18 @@ def edited(job: Job, given: Mapping[str, Any], command: tuple[str, ...] | None, 
     """
     options = _with_program(job, given["task"], command)
     options = _with_args(options, given["args"], given["secret_args"], given.get("no_args", ()))
-    plain: dict[str, Any] = {
-        name: None if given[name] is CLEARED else given[name] for name in _PLAIN if given[name] is not None
-    }
-    if given["priority"] is not None:
-        plain["priority"] = given["priority"]
-    zone = plain.get("timezone") or (None if "timezone" in plain else options.timezone) or zone
-    if plain.get("timezone") is not None:
+    own_zone = options.timezone if given["timezone"] is None else None
+    if isinstance(given["timezone"], str):
         from jobd.schedule.zone import find_zone
 
-        find_zone(plain["timezone"])
-    for name in ("starts", "ends"):
-        if given[name] is not None:
-            plain[name] = None if given[name] is CLEARED else moment_given(given[name], now, zone)
-    if given["skip_dates"] is not None:
-        plain["skip_dates"] = () if given["skip_dates"] is CLEARED else tuple(given["skip_dates"])
+        own_zone = given["timezone"]
+        find_zone(own_zone)
+    zone = own_zone or zone
+    plain = {
+        option.name: _value(option, given[option.name], now, zone)
+        for option in WITH_FLAG
+        if given[option.name] is not None
+    }
     job = job._replace(options=check_options(options._replace(**plain)))
     if given["retry_times"] is not None:
         job = job._replace(retry_times=given["retry_times"])
@@ -77,6 +64,18 @@ def edited(job: Job, given: Mapping[str, Any], command: tuple[str, ...] | None, 
             raise ScheduleError(str(flaw), value, flaw.position, flaw.hint) from None
         return job._replace(interval=interval, runonce=given["once"])
     return job._replace(interval=None, runonce=True) if given["once"] else job
+
+
+def _value(option: Option, value: Any, now: int, zone: str) -> Any:
+    """The value of an option that is given. One that is cleared is not set."""
+    if value is CLEARED:
+        return getattr(PLAIN, option.name)
+    match option.kind:
+        case Moment():
+            return moment_given(value, now, zone)
+        case Dates():
+            return tuple(value)
+    return value
 
 
 def moment_given(text: str, now: int, zone: str) -> int:

@@ -16,33 +16,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jobd.definition import check
-from jobd.dependency import parse_dependencies
 from jobd.errors import BadValue
-from jobd.job import (
-    CATCH_UP,
-    DEFAULT_POOL,
-    INSTEAD,
-    ISOLATION,
-    ON_LOST,
-    Job,
-    Options,
-    check_choice,
-    check_name,
-    check_options,
-    check_retry_times,
-)
-from jobd.schedule.duration import parse_duration
+from jobd.job import DEFAULT_POOL, Job, Options, check_name, check_options, check_retry_times
+from jobd.option_kinds import typed
+from jobd.options import BY_NAME
 from jobd.toml import parse_toml
-from jobd.view.documents import DURATIONS, MOMENTS, WORDS, options_of
+from jobd.view.documents import options_of
 
 COLUMNS = ("interval", "runonce", "retry_times")
-LISTS = ("command", "secrets", "skip_dates", "after_jobs")
-FLAGS = ("runonce", "paused", "deleted", "invalid")
-KEYS = (*COLUMNS, *WORDS, *DURATIONS, *MOMENTS, *LISTS, "args", "priority", *FLAGS[1:])
-_CHOICES = {"catch_up": CATCH_UP, "on_lost": ON_LOST, "isolation": ISOLATION, "instead": INSTEAD}
+FLAGS = ("deleted", "invalid")
+KEYS = (*COLUMNS, *BY_NAME, *FLAGS)
 MAX_INTERVAL = 255  # characters, the size of the column
 MAX_ERRORS = 20  # errors shown of one file
-NO_LIMIT = ("timeout", "backoff")
 
 
 def dump(jobs: Iterable[Job], zone: str, retry_times: int = 0) -> str:
@@ -161,44 +146,14 @@ def _error_text(error: BadValue) -> str:
 
 def _read(key: str, value: object) -> Any:
     """The checked value of a key. Raises BadValue that names the key."""
-    match key:
-        case "retry_times":
-            return check_retry_times(value)
-        case _ if key in FLAGS:
-            return _typed(key, value, bool, "true or false")
-        case "priority":
-            return _typed(key, value, int, "a whole number")
-        case "args":
-            return _typed(key, value, dict, "a table")
-        case _ if key in LISTS:
-            words = _typed(key, value, list, "an array of strings")
-            texts = tuple(_typed(key, word, str, "an array of strings") for word in words)
-            return parse_dependencies(texts) if key == "after_jobs" else texts
-        case "catch_up" | "on_lost" | "isolation" | "instead":
-            return check_choice(key, value, _CHOICES[key])
-    text: str = _typed(key, value, str, "a string")
-    if key in DURATIONS:
-        return _duration(key, text)
-    if key in MOMENTS:
-        from jobd.schedule.at import parse_at
-
-        return parse_at(text, "UTC").moment
-    return None if key == "pool" and text == DEFAULT_POOL else text
-
-
-def _typed(key: str, value: object, kind: type, wanted: str) -> Any:
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise BadValue(f"{key} is {ascii(value)[:80]}", f"give {wanted}")
-    return value
-
-
-def _duration(key: str, text: str) -> int:
-    if text == "none" and key in NO_LIMIT:
-        return 0
-    try:
-        return parse_duration(text)
-    except BadValue as error:
-        raise BadValue(f"{key}: {error}", error.hint) from None
+    if key == "interval":
+        return typed(key, value, str, "a string")
+    if key == "retry_times":
+        return check_retry_times(value)
+    if key == "runonce" or key in FLAGS:
+        return typed(key, value, bool, "true or false")
+    value = BY_NAME[key].kind.parse(key, value)
+    return None if key == "pool" and value == DEFAULT_POOL else value
 
 
 def _with_secrets(args: Mapping[str, Any], secrets: tuple[str, ...], stored: Job | None) -> dict[str, Any]:

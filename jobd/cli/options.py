@@ -10,10 +10,12 @@ from typing import Any, NamedTuple, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from jobd import option_kinds
 from jobd.cli.context import Context
 from jobd.cli.quick import names_like
 from jobd.errors import BadValue, JobdError
-from jobd.job import CATCH_UP, INSTEAD, ISOLATION, MAX_NAME, ON_LOST, check_name, check_retry_times
+from jobd.job import MAX_NAME, check_name, check_retry_times
+from jobd.options import BY_NAME, WITH_FLAG, Option
 
 DEFAULT = "default"
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -202,6 +204,37 @@ def schedule_options(function: _F) -> _F:
     return function
 
 
+def _of_table(*names: str) -> list[Callable[[_F], _F]]:
+    """The flags of these options of the table."""
+    return [_flag(BY_NAME[name]) for name in names]
+
+
+def _flag(option: Option) -> Callable[[_F], _F]:
+    assert option.flag is not None
+    if isinstance(option.kind, option_kinds.Flag):
+        both = f"{option.flag}/--no-{option.flag.removeprefix('--')}"
+        return click.option(both, option.name, default=None, help=option.help)
+    values = _values(option.kind)
+    return click.option(option.flag, option.name, metavar=option.metavar, type=values, help=option.help)
+
+
+def _values(kind: option_kinds.Kind) -> Any:
+    """The type of the values of a flag."""
+    match kind:
+        case option_kinds.Duration():
+            return Duration(kind.none)
+        case option_kinds.Choice():
+            return Choice(kind.words)
+        case option_kinds.Count():
+            return int
+    return Text()  # jobd.cli.edit reads it
+
+
+# The order in --help. An option of the table that is not named here comes last.
+_OF_SCHEDULE = ("starts", "ends", "jitter", "skip_dates", "instead", "timezone")
+_OF_ATTEMPTS = ("backoff", "backoff_max", "timeout")
+_OF_RUNS = ("pool", "priority", "catch_up", "grace", "on_lost", "isolation")
+_OTHERS = [one.name for one in WITH_FLAG if one.name not in (*_OF_SCHEDULE, *_OF_ATTEMPTS, *_OF_RUNS)]
 _SCHEDULE = (
     click.option("--every", metavar="D", help="10s: now, then every 10 seconds without drift. Or 'weekday at 18:30'."),
     click.option("--after", metavar="D", help="Now, then D after the end of each run."),
@@ -218,22 +251,7 @@ _SCHEDULE = (
     ),
     click.option("--once", is_flag=True, help="Run once, now. With another schedule: only at its first due time."),
     click.option("--interval", metavar="TEXT", help="A schedule as it is stored in the column `interval`."),
-    click.option("--start", "starts", metavar="TIME", type=Text(), help="Nothing is due before TIME."),
-    click.option("--end", "ends", metavar="TIME", type=Text(), help="Nothing is due after TIME."),
-    click.option(
-        "--jitter",
-        metavar="D",
-        type=Duration(),
-        help="Delay every due time by a fixed amount between 0 and D, derived from the job's name.",
-    ),
-    click.option(
-        "--skip-dates",
-        metavar="FILE",
-        type=Text(),
-        help="Skip the dates in FILE (one per line) or in [calendar.NAME] of jobd.toml.",
-    ),
-    click.option("--instead", type=Choice(INSTEAD), help="Skip such a date, or move it to the next working day."),
-    click.option("--tz", "timezone", metavar="ZONE", type=Text(), help="The time zone of the schedule: Europe/Berlin."),
+    *_of_table(*_OF_SCHEDULE),
 )
 _DEFINITION = (
     click.option("--task", metavar="TASK", help="The task to run; default: the task with the job's name."),
@@ -245,19 +263,7 @@ _DEFINITION = (
         type=Retries(),
         help="Retry a failed run up to N times: 3 means at most 4 attempts.",
     ),
-    click.option(
-        "--backoff",
-        metavar="D",
-        type=Duration(none=True),
-        help="Wait D before the first retry; the wait doubles each time.",
-    ),
-    click.option("--backoff-max", metavar="D", type=Duration(), help="The longest wait before a retry."),
-    click.option(
-        "--timeout",
-        metavar="D",
-        type=Duration(none=True),
-        help="End an attempt that takes longer than D; none: no limit.",
-    ),
+    *_of_table(*_OF_ATTEMPTS),
     click.option(
         "--arg", "args", metavar="K=V", type=Argument(), multiple=True, help="An argument of the task; V may be JSON."
     ),
@@ -269,17 +275,6 @@ _DEFINITION = (
         multiple=True,
         help="An argument whose value is never shown. K alone asks for the value.",
     ),
-    click.option("--pool", metavar="POOL", type=Text(), help="The pool of workers to run in."),
-    click.option(
-        "--priority", metavar="N", type=int, help="Of the jobs that are due, start higher ones first (-100 to 100)."
-    ),
-    click.option("--catch-up", type=Choice(CATCH_UP), help="Run missed due times once, not at all, or all of them."),
-    click.option("--grace", metavar="D", type=Duration(), help="Skip a due time that has been missed by more than D."),
-    click.option("--on-lost", type=Choice(ON_LOST), help="Rerun or fail a run whose node has died."),
-    click.option(
-        "--isolation",
-        type=Choice(ISOLATION),
-        help="warm: a process kept for many runs; fork: a child of it; fresh: a new process.",
-    ),
+    *_of_table(*_OF_RUNS, *_OTHERS),
     click.option("--force", is_flag=True, help="Store the job even if its task is unknown or it will never be due."),
 )

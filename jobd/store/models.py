@@ -4,17 +4,7 @@ The models are bound to no database; a query is executed on the open database of
 written often, in plain SQL, because peewee takes 40 times as long per row.
 """
 
-from peewee import (
-    SQL,
-    BigAutoField,
-    BigIntegerField,
-    CharField,
-    DateTimeField,
-    IntegerField,
-    Model,
-    SmallIntegerField,
-    TextField,
-)
+from peewee import SQL, BigAutoField, BigIntegerField, CharField, DateTimeField, Model, SmallIntegerField
 
 
 class JobModel(Model):
@@ -35,30 +25,9 @@ class JobModel(Model):
 
 
 class OptionsModel(Model):
-    """A row of `job_options`, which only a job that differs from the defaults has."""
+    """The key of a row of `job_options`, which only a job that differs from the defaults has (see jobd.options)."""
 
     job_id = BigIntegerField(primary_key=True)
-    task = CharField(null=True)
-    command = TextField(null=True)
-    args = TextField(null=True)
-    secrets = TextField(null=True)
-    timezone = CharField(max_length=64, null=True)
-    timeout = BigIntegerField(null=True)
-    backoff = BigIntegerField(null=True)
-    backoff_max = BigIntegerField(null=True)
-    catch_up = CharField(max_length=8, null=True)
-    grace = BigIntegerField(null=True)
-    pool = CharField(max_length=64, null=True)
-    jitter = BigIntegerField(null=True)
-    starts = BigIntegerField(null=True)
-    ends = BigIntegerField(null=True)
-    skip_dates = TextField(null=True)
-    instead = CharField(max_length=8, null=True)
-    after_jobs = TextField(null=True)
-    priority = IntegerField(default=0)
-    on_lost = CharField(max_length=8, null=True)
-    isolation = CharField(max_length=8, null=True)
-    paused = SmallIntegerField(default=0)
 
     class Meta:
         table_name = "job_options"

@@ -10,7 +10,7 @@ from typing import Any
 
 from jobd.dependency import Dependency
 from jobd.errors import BadValue
-from jobd.store.rows import read_words, write_words
+from jobd.option_kinds import read_words, write_words
 
 
 def fifth(kind: str) -> Sequence[str | Callable[[Any], None]]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from jobd.errors import JobdError, spelt
 from jobd.job import Job
-from jobd.store import dependencies, rows
+from jobd.option_kinds import write_words
+from jobd.store import dependencies
 from jobd.store import schedule_table as table
 from jobd.store.definitions import find, some_names, touch, update_all_states
 from jobd.store.names import no_such_job
@@ -60,5 +61,5 @@ def _notify_followers(session: Session, job_id: int) -> None:
     for one in table.load_for_update(session, dependencies.followers(session, job_id)):
         if one.job is not None and one.problem is None:
             (job,) = dependencies.named(session, [one.job])
-            changed.append((one.job_id, rows.write_words(after.stored for after in job.options.after_jobs)))
+            changed.append((one.job_id, write_words(after.stored for after in job.options.after_jobs)))
     session.write_rows("job_options", ("job_id", "after_jobs"), changed, key=("job_id",))

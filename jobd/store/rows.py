@@ -10,7 +10,6 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from jobd.clock import LATEST, SECOND, from_datetime, to_datetime
-from jobd.dependency import read_dependency
 from jobd.errors import BadValue
 from jobd.job import (
     DEFAULT_POOL,
@@ -23,7 +22,11 @@ from jobd.job import (
     check_name,
     check_options,
     check_retry_times,
+    options_set,
 )
+from jobd.option_kinds import read_json
+from jobd.options import OPTIONS as OPTION_TABLE
+from jobd.options import Option
 
 JOB = (
     "id",
@@ -36,12 +39,8 @@ JOB = (
     "lastFinished_time",
     "is_delete",
 )
-OPTIONS = (
-    "task", "command", "args", "secrets", "timezone", "timeout", "backoff", "backoff_max",
-    "catch_up", "grace", "pool", "jitter", "starts", "ends", "skip_dates", "instead", "after_jobs",
-    "priority", "on_lost", "isolation", "paused",
-)  # fmt: skip
-_PLAIN = OPTIONS[4:-7]  # columns with the same value as the field of Options
+OPTIONS = tuple(option.name for option in OPTION_TABLE)
+_UNSET: dict[str, Any] = {option.name: option.kind.unset for option in OPTION_TABLE}
 SCHEDULE = (
     "job_id", "due_time", "ready_time", "attempt", "losses", "number", "anchor", "resume_time", "manual",
     "pool", "missed", "basis", "error", "guarded", "node_id", "token", "started_time", "priority",
@@ -54,8 +53,6 @@ RUN = (
     "job_id", "number", "due_time", "started_time", "finished_time", "attempts", "outcome", "node_id",
     "error", "result", "missed",
 )  # fmt: skip
-_NUMBERS = {"timeout", "backoff", "backoff_max", "grace", "jitter", "starts", "ends", "priority", "paused"}
-_KINDS = [int if name in _NUMBERS else str for name in OPTIONS]
 _MOMENT_NAMES = ("due_time", "ready_time", "anchor", "resume_time", "started_time")
 _moments = itemgetter(*(SCHEDULE.index(name) for name in _MOMENT_NAMES))
 _TEXTS = {"pool", "basis", "error"}
@@ -135,91 +132,46 @@ def _read_options(row: Sequence[Any]) -> tuple[Options, str | None]:
     """(options without the invalid ones, problem or None). A row of NULLs (the job has no row) gives PLAIN."""
     if not any(row):
         return PLAIN, None
+    given = [(option, value) for option, value in zip(OPTION_TABLE, row, strict=True) if value is not None]
     try:
-        read = [_read_option(*one) for one in zip(OPTIONS, row, _KINDS, strict=True) if one[1] is not None]
-        return check_options(PLAIN._replace(**dict(read))), None
+        return check_options(PLAIN._replace(**{one.name: _read_option(one, value) for one, value in given})), None
     except BadValue as error:
-        return _readable_options(row), str(error)
+        return _readable_options(given), str(error)
 
 
-def _readable_options(row: Sequence[Any]) -> Options:
-    options = PLAIN
-    for one in zip(OPTIONS, row, _KINDS, strict=True):
+def _readable_options(given: Iterable[tuple[Option, Any]]) -> Options:
+    found = PLAIN
+    for option, value in given:
         try:
-            options = check_options(options._replace(**dict([_read_option(*one)]))) if one[1] is not None else options
+            found = check_options(found._replace(**{option.name: _read_option(option, value)}))
         except BadValue:
             pass
-    return options
+    return found
 
 
-def _read_option(what: str, value: Any, kind: type) -> tuple[str, Any]:
-    """The name and the value of an option that is set. Raises BadValue."""
-    if type(value) is not kind:
-        raise BadValue(f"{what} is {ascii(value)[:80]}, not {'text' if kind is str else 'a whole number'}")
-    match what:
-        case "args":
-            value = _json(value, what, dict)
-        case "after_jobs":
-            value = tuple(map(read_dependency, read_words(value, what)))
-        case "command" | "secrets" | "skip_dates":
-            value = tuple(read_words(value, what))
-        case "paused":
-            value = bool(value)
-    return what, value
-
-
-def read_words(text: Any, what: str) -> list[str]:
-    """The strings of a JSON array. Raises BadValue."""
-    words: list[str] = _json(text, what, list)
-    return words
-
-
-def _json(text: Any, what: str, kind: type) -> Any:
-    import json
-
-    try:
-        value = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        raise BadValue(f"{what} is not JSON") from None
-    if not isinstance(value, kind) or (isinstance(value, list) and not all(isinstance(word, str) for word in value)):
-        raise BadValue(f"{what} is not a JSON {'array of words' if kind is list else 'object'}")
-    return value
+def _read_option(option: Option, value: Any) -> Any:
+    """The value of an option that is set. Raises BadValue."""
+    if type(value) is not option.kind.stored:
+        wanted = "text" if option.kind.stored is str else "a whole number"
+        raise BadValue(f"{option.name} is {ascii(value)[:80]}, not {wanted}")
+    return option.kind.from_column(option.name, value)
 
 
 def read_pools(text: Any) -> Mapping[str, int]:
     """A node's number of workers by pool; empty if the column is NULL or invalid."""
     try:
-        sizes = _json(text, "pools", dict) if text is not None else {}
+        sizes = read_json(text, "pools", dict) if text is not None else {}
     except BadValue:
         return {}
     return {pool: size for pool, size in sizes.items() if type(size) is int}
 
 
-def write_words(words: Iterable[str]) -> str:
-    """A JSON array of strings."""
-    import json
-
-    return json.dumps(list(words), ensure_ascii=False)
-
-
 def options_row(options: Options) -> tuple[Any, ...]:
     """The values of the OPTIONS columns."""
-    import json
-
-    return (
-        options.task,
-        None if options.command is None else json.dumps(options.command, ensure_ascii=False),
-        json.dumps(dict(options.args), ensure_ascii=False) if options.args else None,
-        json.dumps(options.secrets) if options.secrets else None,
-        *(getattr(options, name) for name in _PLAIN),
-        json.dumps(options.skip_dates) if options.skip_dates else None,
-        options.instead,
-        write_words(one.stored for one in options.after_jobs) if options.after_jobs else None,
-        options.priority,
-        options.on_lost,
-        options.isolation,
-        int(options.paused),
-    )
+    row = _UNSET.copy()
+    for option, value in options_set(options):
+        row[option.name] = option.kind.to_column(value)
+    return tuple(row.values())
 
 
 def read_state(row: Sequence[Any]) -> JobState:

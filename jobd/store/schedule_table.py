@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from jobd.claim import ClaimUpdate
 from jobd.clock import LATEST
-from jobd.job import MAX_PRIORITY, SKIPPED, Job, JobState, Run
+from jobd.job import SKIPPED, Job, JobState, Run
+from jobd.options import MAX_PRIORITY
 from jobd.store import dependencies, output, rows
 from jobd.store.dialect import Conflict
 from jobd.store.store import MAX_IDS, Session

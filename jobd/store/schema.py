@@ -16,11 +16,13 @@ from functools import partial
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
+from jobd.options import OPTIONS
 from jobd.store import seal
 from jobd.store.dialect import Dialect
 from jobd.store.references import fifth as _fifth
 from jobd.store.rows import JOB
 from jobd.store.strict import fourth as _fourth
+from jobd.store.strict import strict_column
 from jobd.store.url import Target
 
 LOCK_SECONDS = 30  # for which a process waits for another's upgrade
@@ -280,7 +282,8 @@ def _index_priority(columns: str, cursor: Any) -> None:
         cursor.execute(f"ALTER TABLE schedule DROP INDEX schedule_claim, ADD INDEX schedule_claim {columns}")
 
 
-MIGRATIONS: list[Callable[[str], Sequence[str | Callable[[Any], None]]]] = [
+Step = Callable[[str], Sequence[str | Callable[[Any], None]]]
+_WRITTEN: list[Step] = [
     _first,
     _second,
     _third,
@@ -291,7 +294,19 @@ MIGRATIONS: list[Callable[[str], Sequence[str | Callable[[Any], None]]]] = [
     _eighth,
     _ninth,
 ]
-VERSION = len(MIGRATIONS)
+_OWN_COLUMNS = 2  # the steps up to this one name the columns of their options themselves
+
+
+def _step(number: int, kind: str) -> Sequence[str | Callable[[Any], None]]:
+    """The written step of this number, if there is one; then the columns of the options that came with it."""
+    written = _WRITTEN[number - 1](kind) if number <= len(_WRITTEN) else []
+    new = [option for option in OPTIONS if option.since == number > _OWN_COLUMNS]
+    columns = [f"{option.name} {strict_column(kind, option.kind.column)}" for option in new]
+    return [*written, *(f"ALTER TABLE job_options ADD COLUMN {column}" for column in columns)]
+
+
+VERSION = max(len(_WRITTEN), *(option.since for option in OPTIONS))
+MIGRATIONS: list[Step] = [partial(_step, number) for number in range(1, VERSION + 1)]
 
 
 def upgrade(connection: Any, dialect: Dialect, target: Target) -> None:

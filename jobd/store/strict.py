@@ -40,12 +40,17 @@ def fourth(kind: str) -> Sequence[str | Callable[[Any], None]]:
     return [*_TRIGGERS[kind], *rebuilt]
 
 
+def strict_column(kind: str, definition: str) -> str:
+    """The definition of columns, for this `kind` of database. A STRICT table of SQLite has fewer types than others."""
+    return _KIND.sub(lambda found: _KINDS[found[1]], definition) if kind == "sqlite" else definition
+
+
 def make_strict(table: str, cursor: Any) -> None:
     """Make an SQLite table STRICT. Its indexes and valid rows are kept; invalid rows are dropped and logged."""
     definition, indexes = _definition(cursor, table)
     if definition.endswith("STRICT"):
         return
-    definition = _KIND.sub(lambda found: _KINDS[found[1]], definition)
+    definition = strict_column("sqlite", definition)
     definition += ", STRICT" if definition.endswith("ROWID") else " STRICT"
     columns = cursor.execute(f"PRAGMA table_info({table})").fetchall()
     sound = " AND ".join(

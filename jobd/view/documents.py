@@ -9,44 +9,22 @@ from functools import lru_cache
 from typing import Any
 
 from jobd.clock import iso
-from jobd.job import PLAIN, Job, Run
+from jobd.job import PLAIN, Job, Run, options_set
 from jobd.store.reads import JobOverview, RecordedRun
 from jobd.view.state import error_of, next_due, state_of
 
 HIDDEN = "***"
-DURATIONS = ("timeout", "backoff", "backoff_max", "grace", "jitter")
-MOMENTS = ("starts", "ends")
-WORDS = ("task", "timezone", "catch_up", "pool", "on_lost", "isolation", "instead")
 
 
 def options_of(job: Job) -> dict[str, Any]:
     """The options that are set, with the keys of a job file. Secret arguments are left out of `args`."""
     options = job.options
-    if options is PLAIN:
+    if options == PLAIN:
         return {}
-    table: dict[str, Any] = {word: value for word in WORDS if (value := getattr(options, word)) is not None}
-    if options.command is not None:
-        table["command"] = list(options.command)
-    shown = {key: value for key, value in options.args.items() if key not in options.secrets}
-    if shown:
-        table["args"] = shown
     if options.secrets:
-        table["secrets"] = list(options.secrets)
-    spans = {word: value for word in DURATIONS if (value := getattr(options, word)) is not None}
-    if spans:
-        from jobd.schedule.duration import format_duration
-
-        table |= {word: format_duration(value) if value else "none" for word, value in spans.items()}
-    table |= {word: iso(moment) for word in MOMENTS if (moment := getattr(options, word)) is not None}
-    if options.skip_dates:
-        table["skip_dates"] = list(options.skip_dates)
-    if options.after_jobs:
-        table["after_jobs"] = [one.text for one in options.after_jobs]
-    if options.priority:
-        table["priority"] = options.priority
-    if options.paused:
-        table["paused"] = True
-    return table
+        shown = {key: value for key, value in options.args.items() if key not in options.secrets}
+        options = options._replace(args=shown)
+    return {option.name: option.kind.shown(value) for option, value in options_set(options)}
 
 
 def job_document(overview: JobOverview, zone: str) -> dict[str, Any]:

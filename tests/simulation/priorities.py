@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jobd.clock import SECOND
-from jobd.job import DEFAULT_POOL, MAX_PRIORITY
+from jobd.job import DEFAULT_POOL
 from jobd.lifecycle import MAX_TOKEN
+from jobd.options import MAX_PRIORITY
 from jobd.wire import Order
 from tests.simulation.events import Violation
 

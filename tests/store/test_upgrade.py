@@ -7,17 +7,20 @@ from typing import Any
 
 import pytest
 
+from jobd.options import OPTIONS
 from jobd.store import schema
-from jobd.store.store import Store
+from jobd.store.store import Session, Store
+from jobd.store.strict import strict_column
 from jobd.store.url import parse_url
 from tests import servers
 
 OLD = 4  # the version of the schema before nodes shared the work
-# What these steps were when databases of that version were made.
+RELEASED = 9  # a later version may get further steps; these never change
+# What the released steps were when databases of that version were made.
 DIGESTS = {
-    "sqlite": "6620547c90411890aea9e1fbb8a93eed6f9bdab9b39e336565c68f1124447fe1",
-    "mysql": "ca536b56825bd1a30d95a463ff59607bb0cbe28e5619785d76e0278e335dc9e7",
-    "postgresql": "3e12d89163799fe24289a206c353d82f90c75c14a432efaf70c487d78f238ae7",
+    "sqlite": "6e5286a67826fe9c8b052fb5cb2d71aaeed2d17c93aa84b72c4442acd925bdd0",
+    "mysql": "6ee0bfe7840ae1d9646452c65a4fa73c8bcaaf7c038531eb2fdb3eacbb74ab12",
+    "postgresql": "29a07199c40e3123c89ee4adc1fd23502c37d69fd3ca4db05a9abe9715cce4e3",
 }
 ROWS = (
     """INSERT INTO job (id, name, "interval") VALUES (1, 'parent', '1h')""",
@@ -73,6 +76,13 @@ DESCRIPTIONS = {
         "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
     ),
 }
+COLUMNS = {
+    "sqlite": """SELECT name, type, "notnull", dflt_value FROM pragma_table_info('{}')""",
+    "mysql": "SELECT column_name, column_type, is_nullable, column_default FROM information_schema.columns"
+    " WHERE table_schema = DATABASE() AND table_name = '{}'",
+    "postgresql": "SELECT column_name, data_type, character_maximum_length, is_nullable, column_default"
+    " FROM information_schema.columns WHERE table_schema = 'public' AND table_name = '{}'",
+}
 
 
 def asked(store: Store, sql: str) -> list[tuple[Any, ...]]:
@@ -111,5 +121,23 @@ def test_a_database_of_an_older_jobd_keeps_every_row_and_gets_the_tables_of_a_ne
 
 @pytest.mark.parametrize("kind", DIGESTS)
 def test_the_migrations_of_older_versions_are_unchanged(kind: str) -> None:
-    statements = [str(one) for step in schema.MIGRATIONS[:OLD] for one in step(kind) if isinstance(one, str)]
+    statements = [str(one) for step in schema.MIGRATIONS[:RELEASED] for one in step(kind) if isinstance(one, str)]
     assert hashlib.sha256("\n".join(statements).encode()).hexdigest() == DIGESTS[kind]
+
+
+def test_the_columns_of_job_options_are_those_of_the_table_of_options(store: Store) -> None:
+    kind = store.dialect.name
+    strict = " STRICT" if kind == "sqlite" else ""
+    columns = [f"{option.name} {option.kind.column}" for option in OPTIONS]
+    listed = strict_column(kind, ", ".join(["job_id BIGINT NOT NULL PRIMARY KEY", *columns]))
+
+    def described_columns(session: Session, table: str) -> list[str]:
+        return sorted(map(repr, session.rows(COLUMNS[kind].format(table))))
+
+    def compare(session: Session) -> tuple[list[str], list[str]]:
+        session.execute(f"CREATE TABLE as_listed ({listed}){strict}")
+        return described_columns(session, "job_options"), described_columns(session, "as_listed")
+
+    found, expected = store.transact(compare)
+    assert len(found) == len(OPTIONS) + 1
+    assert found == expected
