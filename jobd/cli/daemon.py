@@ -3,7 +3,7 @@
 import os
 import signal
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,8 +16,11 @@ from jobd.errors import JobdError, NotRunning
 from jobd.printable import escape
 from jobd.view.text import moment
 
+if TYPE_CHECKING:
+    from jobd.daemon.pidfile import Process
+
 RELOAD_TIMEOUT = 120.0  # seconds; the daemon loads every plugin meanwhile
-AFTER_DRAIN = 30.0  # seconds that a stop may take beyond `stop_timeout`
+AFTER_DRAIN = 30.0  # seconds that a stop may take beyond the time for runs in progress
 KILL_TIMEOUT = 15.0  # seconds to wait after an abort before the daemon is killed, and for its end then
 
 _timeout = click.option(
@@ -180,11 +183,13 @@ def _stop(context: Context, now: bool, timeout: int | None) -> bool:
     if process is None:
         return False
     try:
-        if _ask(context, {"do": "stop", "now": now}, ANSWER_TIMEOUT) is None:
-            process.send(signal.SIGTERM)
-        drain = context.settings.stop_timeout / SECOND + AFTER_DRAIN
-        wait = timeout / SECOND if timeout is not None else KILL_TIMEOUT if now else drain
-        if process.wait(wait):
+        wait = _ask_to_stop(context, process, now, timeout)
+        while not process.wait(wait):
+            answer = None if now else _ask(context, {"do": "stop"}, ANSWER_TIMEOUT)
+            if not answer or not answer.get("timeout"):
+                break
+            wait = answer["timeout"] / SECOND + AFTER_DRAIN  # another command has given it more time
+        else:
             return True
         if not now:
             _ask(context, {"do": "stop", "now": True}, ANSWER_TIMEOUT)
@@ -196,6 +201,21 @@ def _stop(context: Context, now: bool, timeout: int | None) -> bool:
         raise JobdError(f"process {process.pid} cannot be ended")
     finally:
         process.close()
+
+
+def _ask_to_stop(context: Context, process: "Process", now: bool, timeout: int | None) -> float:
+    """Tell the daemon to stop; return the seconds that this may take."""
+    answer = _ask(context, {"do": "stop", "now": now, "timeout": timeout}, ANSWER_TIMEOUT)
+    drain = context.settings.stop_timeout
+    if answer is None:
+        process.send(signal.SIGTERM)
+        if timeout is not None and timeout > drain:
+            print_remark("warning: the daemon does not answer, so it ends its runs after the stop_timeout of jobd.toml")
+    if now:
+        return KILL_TIMEOUT if timeout is None else timeout / SECOND
+    if answer is None and timeout is not None:
+        return min(timeout / SECOND, drain / SECOND + AFTER_DRAIN)
+    return int((answer or {}).get("timeout", drain)) / SECOND + AFTER_DRAIN
 
 
 def _ask(context: Context, request: dict[str, Any], timeout: float) -> dict[str, Any] | None:

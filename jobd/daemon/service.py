@@ -21,6 +21,7 @@ from typing import Any
 import daemon
 
 from jobd import __version__, config, logs
+from jobd.clock import SECOND
 from jobd.daemon import pidfile
 from jobd.daemon.background import Background
 from jobd.daemon.control import Document, Reply, Server
@@ -47,6 +48,7 @@ from jobd.settings import Settings
 CHECK_INTERVAL = 5.0  # seconds; an idle loop checks only when the keeper wakes it, at the next heartbeat
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 LOG_FILE = "jobd.log"  # in the state directory; only a daemon in the background writes it
+AFTER_DRAIN = 30 * SECOND  # that a stop may take beyond the time for runs in progress
 SHORT_WAIT = 0.05  # seconds; longer waits are shortened
 SHORTENED_TO = 0.99  # by this factor
 
@@ -307,8 +309,9 @@ class _Service:
             case {"do": "reload"}:
                 self._reload(reply)
             case {"do": "stop"}:
-                self._stop(now=request.get("now") is True)
-                reply({})
+                timeout = request.get("timeout")
+                self._stop(request.get("now") is True, timeout if type(timeout) is int else None)
+                reply({"timeout": self._engine.drains_for()})
             case _:
                 reply({"error": "there is no such request"})
 
@@ -327,12 +330,15 @@ class _Service:
         else:
             self._reloader.request(reply)
 
-    def _stop(self, now: bool) -> None:
+    def _stop(self, now: bool, timeout: int | None = None) -> None:
+        """Stop, and end the runs in progress after `timeout` µs (None: `stop_timeout`), or now."""
         if not self._stopping:
             self._stopping = True
-            notify("STOPPING=1", "STATUS=stopping")
             logs.log("info", "jobd is stopping" + ("" if now else "; runs in progress may finish"))
-            self._engine.drain()
+        # The unit's TimeoutStopSec fits stop_timeout, so systemd would kill a daemon that takes longer.
+        longer = [f"EXTEND_TIMEOUT_USEC={timeout + AFTER_DRAIN}"] if timeout is not None else []
+        notify("STOPPING=1", "STATUS=stopping", *longer)
+        self._engine.drain(timeout)
         if now:
             self._engine.abort()
 

@@ -155,13 +155,22 @@ class Engine:
         if self._state != "running":
             self._wind_down()
 
-    def drain(self) -> None:
-        """Stop claiming, give back the jobs that have not started, and let runs continue for `stop_timeout`."""
+    def drain(self, timeout: int | None = None) -> None:
+        """Stop claiming, give back the jobs that have not started, and let runs continue for `timeout` µs.
+
+        None: for `stop_timeout`, or for what an earlier call said.
+        """
         if self._state == "running":
             self._state = "draining"
             self._stop_at = self._clock.monotonic() + self._settings.stop_timeout
             self.keeper.inbox.put(Drain())
             self.pools.give_back_all()
+        if timeout is not None and self._stop_at is not None:
+            self._stop_at = self._clock.monotonic() + timeout
+
+    def drains_for(self) -> int:
+        """How long runs may still continue, in µs."""
+        return max(0, self._stop_at - self._clock.monotonic()) if self._stop_at is not None else 0
 
     def abort(self) -> None:
         """As `drain`, but kill runs at once. They are recorded as lost."""

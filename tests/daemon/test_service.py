@@ -308,9 +308,10 @@ def test_the_daemon_notifies_systemd_that_it_is_ready_alive_reloading_and_stoppi
             while True:
                 manager.recv(1000)
         manager.settimeout(20)
-        process.terminate()
-        heard(b"STOPPING=1")
-        assert process.wait(20) == 0
+        stopped = subprocess.Popen(installation.command("stop", "--timeout", "10m"), env=installation.environ)
+        seconds = int(heard(b"STOPPING=1").partition(b"EXTEND_TIMEOUT_USEC=")[2].split()[0]) / 1_000_000
+        assert seconds >= 600, "systemd would kill it before"
+        assert stopped.wait(20) == process.wait(20) == 0
 
 
 def test_closed_standard_streams_do_no_harm(installation: Installation) -> None:

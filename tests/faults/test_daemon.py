@@ -91,15 +91,31 @@ def test_sigterm_lets_a_run_finish_and_leaves_nothing_claimed(installation: Inst
     assert installation.ended("quick")[0]["outcome"] == "succeeded"
 
 
-@pytest.mark.parametrize("how", ["second SIGTERM", "stop --now", "stop_timeout"])
+def test_a_stop_gives_runs_the_time_that_its_user_says(installation: Installation) -> None:
+    """More than `stop_timeout`, even if an earlier stop said less."""
+    installation.configure("", more=FAST + 'stop_timeout = "1s"\n')
+    daemon = installation.foreground()
+    installation.fine("add", "gated", "--once")
+    noted(installation, "began")
+    began = time.monotonic()
+    stops = [subprocess.Popen(installation.command("stop", *words)) for words in ([], ["--timeout", "10m"])]
+    until(lambda: installation.status().get("state") == "draining", "the draining")
+    until(lambda: time.monotonic() > began + 3, "twice the time of stop_timeout")
+    (installation.folder / "open").touch()
+    assert ends(daemon) == 0
+    assert [stop.wait(20) for stop in stops] == [0, 0]
+    assert [run["outcome"] for run in installation.history("gated")] == ["succeeded"]
+
+
+@pytest.mark.parametrize("how", ["second SIGTERM", "stop --now", "stop_timeout", "stop --timeout"])
 def test_a_run_that_may_not_finish_is_recorded_as_lost_and_run_again(installation: Installation, how: str) -> None:
     if how == "stop_timeout":
         installation.configure("", more=FAST + 'stop_timeout = "300ms"\n')
     daemon = installation.foreground()
     installation.fine("add", "gated", "--once")
     noted(installation, "began")
-    if how == "stop --now":
-        installation.fine("stop", "--now")
+    if how.startswith("stop --"):
+        installation.fine(*{"stop --now": ("stop", "--now"), "stop --timeout": ("stop", "--timeout", "300ms")}[how])
     else:
         daemon.terminate()
         if how == "second SIGTERM":

@@ -135,6 +135,22 @@ def test_a_stop_lets_a_run_finish(machine: Machine) -> None:
     assert machine.run("pgrep", "-u", "jobd", check=False) == ""
 
 
+def test_a_stop_with_a_longer_time_than_the_units_lets_a_run_finish(machine: Machine) -> None:
+    drop_in = "/etc/systemd/system/jobd.service.d/stop.conf"
+    machine.write(drop_in, "[Service]\nTimeoutStopSec=2\n")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", "jobd")
+    number = jobd(machine, "run", "slow")["run"]
+    machine.wait_for(lambda: jobd(machine, "show", "slow")["state"] == "running", "slow to run")
+    machine.run("runuser", "-u", "jobd", "--", "/usr/local/bin/jobd", "stop", "--timeout", "1m")
+    machine.wait_for(lambda: machine.show("ActiveState") == "inactive", "the end")
+    assert machine.show("Result") == "success"
+    last = runs(machine, "slow")[0]
+    assert (last["run"], last["outcome"]) == (number, "succeeded")
+    machine.run("rm", drop_in)
+    machine.run("systemctl", "daemon-reload")
+
+
 def test_the_journal_has_the_lines_of_a_run(machine: Machine) -> None:
     story = machine.journal()
     for part in ("is up: node 1", "tick", "slow begins", "slow ends", "reloaded", "is stopping", "has stopped"):
