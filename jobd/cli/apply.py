@@ -12,6 +12,7 @@ from jobd.cli import job_format, print_remark
 from jobd.cli.context import Context
 from jobd.cli.options import json_option
 from jobd.cli.portable import portable
+from jobd.cli.stdin import be_patient
 from jobd.cli.terminal import STYLES, coloured, print_json
 from jobd.errors import BadValue, JobdError
 from jobd.job import Job
@@ -70,6 +71,7 @@ def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as
                 "nothing was changed: without a terminal there is no way to ask for confirmation",
                 "give --yes, or --dry-run to only look",
             )
+        be_patient()
         click.confirm("Apply these changes?", abort=True, err=True)
     apply.apply(context.store, wanted, prune, context.now(), context.zone)
     context.notify_daemon()
@@ -102,6 +104,7 @@ def _read(file: str) -> tuple[str, str]:
     source = "standard input" if file == "-" else file
     try:
         if file == "-":
+            be_patient()
             data = sys.stdin.buffer.read(MAX_FILE + 1)
         else:
             with open(file, "rb") as stream:

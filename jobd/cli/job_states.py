@@ -11,6 +11,7 @@ import click
 from jobd.cli import print_remark
 from jobd.cli.context import Context
 from jobd.cli.options import EXISTING
+from jobd.cli.stdin import be_patient
 from jobd.errors import JobdError
 from jobd.printable import escape
 
@@ -44,6 +45,7 @@ def rm(context: Context, names: tuple[str, ...], yes: bool) -> None:
                 print_remark(f"warning: {error}")
             elif sys.stdin.isatty():
                 print_remark(str(error))
+                be_patient()
                 click.confirm("Delete it anyway?", abort=True, err=True)
             else:
                 raise JobdError(str(error), "nothing was deleted; name them too, or give --yes") from None

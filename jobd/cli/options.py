@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 from jobd import option_kinds
 from jobd.cli.context import Context
 from jobd.cli.quick import names_like
+from jobd.cli.stdin import be_patient
 from jobd.errors import BadValue, JobdError
 from jobd.job import MAX_NAME, check_name, check_retry_times
 from jobd.options import BY_NAME, WITH_FLAG, Option
@@ -167,6 +168,7 @@ def _ask(key: str) -> str:
     if sys.stdin.isatty():
         text: str = click.prompt(f"Value of {key}", hide_input=True, err=True)
         return text
+    be_patient()
     line = sys.stdin.readline()
     if not line:
         raise BadValue(f"the secret argument {key} has no value", "write it to standard input, a line for each")
