@@ -24,7 +24,7 @@ FILE = "jobd.toml"
 SYSTEM_FOLDER, SYSTEM_STATE = "/etc/jobd", "/var/lib/jobd"
 CREDENTIAL = "jobd-database-password"
 MIN_LEASE, MIN_POLL = 5 * SECOND, 20 * MILLISECOND
-MAX_FILE = 2**20  # characters
+MAX_FILE = 2**20  # bytes
 BOM = "\ufeff"  # some editors put it at the start of a file; the codec utf-8-sig would have to be imported
 MAX_TABLES = 100  # nested tables
 
@@ -70,10 +70,7 @@ def _read(file: str) -> str:
             mode = os.fstat(stream.fileno()).st_mode
             if os.geteuid() == 0 and mode & stat.S_IWOTH:
                 raise ConfigError(f"{file} is world-writable", f"jobd runs as root: chmod o-w {file}")
-            text = stream.read(MAX_FILE + 1)
-            if len(text) > MAX_FILE:
-                raise ConfigError(f"{file} is larger than 1 MiB", "it cannot be a configuration of jobd")
-            return text.removeprefix(BOM)
+            return stream.read().removeprefix(BOM)
     except OSError as error:
         hint = "run `jobd init`" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(f"cannot read {file}: {error.strerror}", hint) from None
@@ -82,14 +79,17 @@ def _read(file: str) -> str:
 
 
 def _opened(file: str) -> TextIO:
-    """Open a regular file. Raises OSError for others, because reading a pipe could block forever."""
+    """Open a regular file of up to MAX_FILE. Raises OSError for others, because reading a pipe could block forever."""
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-        raise OSError(code, os.strerror(code) if stat.S_ISDIR(mode) else "it is not a regular file", file)
-    return open(descriptor, encoding="utf-8")
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE:
+        return open(descriptor, encoding="utf-8")
+    os.close(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), file)
+    if stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EFBIG, f"it is larger than 1 MiB ({MAX_FILE:,} bytes)", file)
+    raise OSError(errno.EINVAL, "it is not a regular file", file)
 
 
 class _Reading:
@@ -247,7 +247,7 @@ class _Reading:
             return None
         try:
             with _opened(path) as stream:
-                return stream.read(MAX_FILE).removeprefix(BOM).rstrip("\r\n")
+                return stream.read().removeprefix(BOM).rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             self._problem("password_file", f"cannot read {path}: {reason}")

@@ -52,7 +52,7 @@ def _packages(folder: str) -> Iterator[tuple[str, str]]:
 def _entries(path: str) -> Iterator[tuple[str, str]]:
     try:
         with open(os.path.join(path, "entry_points.txt"), encoding="utf-8") as file:
-            text = file.read(1_000_000)
+            text = file.read()
     except (OSError, ValueError):
         return
     section = ""

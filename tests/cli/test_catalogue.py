@@ -79,6 +79,8 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Cli:
         "nul.toml": b'[job."a\\u0000b"]\ninterval = "1h"\n',
         "one-bad.toml": b'[job.report]\ninterval = "1h"\n[job.hello]\ninterval = "often"\n',
         "days": b"2026-02-30\n",
+        "many": b"# \xc3\xbc".ljust(2**20, b"#") + b"\n2026-12-25\n",
+        "large": b"x" * (2**20 + 1),
         "dirt": b"\x00\x1b[2J\n",
     }
     for name, data in files.items():
@@ -148,7 +150,8 @@ REFUSED: list[tuple[str, tuple[str | bytes, ...], int, str]] = [
     ("C45", ("apply", "."), 1, "cannot read"),
     ("C45", ("apply", "/dev/zero"), 2, "larger than"),
     ("C45", ("apply", "bad.toml"), 2, "not UTF-8"),
-    ("C45", (*ADD, "--skip-dates", "/dev/zero"), 2, "is no day"),
+    ("C45", (*ADD, "--skip-dates", "/dev/zero"), 2, r"larger than 1 MiB \(1,048,576 bytes\)"),
+    ("C45", (*ADD, "--skip-dates", "many"), 2, r"larger than 1 MiB \(1,048,576 bytes\)"),
     ("C45", (*ADD, "--skip-dates", "dirt"), 2, r"\\x00"),
     ("C45", (*ADD, "--skip-dates", "."), 2, "neither a calendar"),
     ("C45", (*ADD, "--skip-dates", "days"), 2, "2026-02-30"),
@@ -468,7 +471,7 @@ def test_each_wrong_configuration_is_one_line_that_names_the_place(jobd: Cli, ro
 def test_a_configuration_is_a_regular_file_of_bounded_size(jobd: Cli) -> None:  # K2
     (jobd.folder / "jobd.toml").unlink()
     os.mkfifo(jobd.folder / "pipe")
-    (jobd.folder / "large").write_bytes(b"#" * (2**20 + 1))
+    (jobd.folder / "large").write_bytes(b"#" * (2**20 - 1) + "ü".encode())  # in characters, it would have 1 Mi
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(jobd.folder / "sock"))
     for name, word in ((".", "directory"), ("pipe", "regular"), ("sock", "device"), ("large", "1 MiB")):
@@ -495,6 +498,7 @@ VARIABLES: list[tuple[str, str, str | bytes, int, str]] = [
     ("K17", "JOBD_CONFIG", b"\xff", 78, "cannot read"),
     ("K17", "JOBD_DATABASE", b"sqlite:///\xff.db", 4, "no database at"),
     ("K2", "JOBD_PASSWORD_FILE", "/dev/zero", 78, "not a regular file"),
+    ("K2", "JOBD_PASSWORD_FILE", "large", 78, r"larger than 1 MiB \(1,048,576 bytes\)"),
     ("K11", "JOBD_DATABASE", f"mysql://u:geheim@{'a' * 70}.b/d", 4, "63 characters"),
     ("K11", "JOBD_DATABASE", f"postgresql://u:geheim@{'a' * 70}.b/d", 4, "63 characters"),
     ("K12", "JOBD_DATABASE", "sqlite:////dev/null", 4, "not a file"),
