@@ -12,7 +12,7 @@ from jobd.cli.group import COMMANDS
 from jobd.cli.quick import NAMED, plain_completion, plain_list, quick
 from tests.cli.conftest import Cli
 
-SLOW = {"click", "tomllib", "zoneinfo", "urllib.parse", "json", "inspect", "difflib", "peewee", "jobd.lifecycle"}
+SLOW = {"click", "zoneinfo", "urllib.parse", "json", "inspect", "difflib", "peewee", "jobd.lifecycle"}
 NAMES = ("hello", "helper", "other job", "ümlaut", "a:b", "x,y")
 Answers = tuple[tuple[int, bytes, bytes], tuple[int, bytes, bytes]]
 
