@@ -254,7 +254,7 @@ class _Service:
         self._check_itself()
 
     def _timeout(self) -> float | None:
-        wait = self._engine.timeout()
+        wait = self._engine.wait_seconds()
         if wait is not None:
             wait = shortened(wait)
         if self._interval is None:

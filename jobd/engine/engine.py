@@ -1,6 +1,6 @@
 """The engine of a daemon: its processors, its keeper, and the dispatch loop's side of their messages.
 
-It does not wait: the daemon's loop waits for the descriptors of `readers`, at most `timeout` seconds, and calls `step`.
+It does not wait: the daemon's loop waits for the descriptors of `readers`, at most `wait_seconds` long, and calls `step`.
 """
 
 import random
@@ -131,9 +131,9 @@ class Engine:
         """The descriptors that the engine waits on."""
         return [self._inbox.descriptor, *self.pools.readers()]
 
-    def timeout(self) -> float | None:
+    def wait_seconds(self) -> float | None:
         """Seconds until `step` has timed work to do; None: it has none."""
-        waits = [] if (wait := self.pools.timeout()) is None else [wait]
+        waits = [] if (wait := self.pools.wait_us()) is None else [wait]
         now = self._clock.monotonic()
         if self._stop_at is not None:
             waits.append(self._stop_at - now)

@@ -57,9 +57,9 @@ class Pools:
                 processor.workers.readers_changed = False
         return self._readers.keys()
 
-    def timeout(self) -> int | None:
+    def wait_us(self) -> int | None:
         """Microseconds until `step` has something to do; None: not by itself."""
-        return min((wait for one in self if (wait := one.timeout()) is not None), default=None)
+        return min((wait for one in self if (wait := one.wait_us()) is not None), default=None)
 
     def handle(self, ready: Collection[int]) -> bool:
         """Receive what workers have sent, by their readable descriptors; whether a worker process has ended."""

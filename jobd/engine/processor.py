@@ -136,7 +136,7 @@ class Processor:
         waiting = len(self.queue) + len(self._guarded) + len(self._waiting_for_previous) + len(self._waiting_for_new)
         return waiting + self.workers.load() + len(self._ended)
 
-    def timeout(self) -> int | None:
+    def wait_us(self) -> int | None:
         """Microseconds until `step` has timed work to do; None: it has none."""
         waits = []
         wall, monotonic = self._clock.wall(), self._clock.monotonic()

@@ -37,7 +37,7 @@ from jobd.store.url import Target
 from jobd.wire import VERSION, Order, decode, decode_order, encode, end_mark
 
 START = 1_798_761_600 * SECOND  # 2027-01-01 00:00 UTC
-BARELY = MILLISECOND  # the duration of a run
+SHORT = MILLISECOND  # the duration of a run
 SECRET = "5" * 32  # of the mark at the end of its output
 
 
@@ -78,9 +78,9 @@ class FakeWorker:
         self._harness = harness
         self._said = [encode("ready", VERSION, SECRET)]
         self._printed = end_mark(SECRET)
-        self.line_was = 0  # the largest number of prefetched orders so far
-        self.told = 0  # the number of orders sent to it
-        self.deaf = False  # it prefetches nothing
+        self.most_prefetched = 0  # the largest number of prefetched orders so far
+        self.orders_received = 0  # the number of orders sent to it
+        self.refuses_prefetch = False  # it prefetches nothing
         self._sent: list[Order] = []  # sent, and not flushed yet
         self._orders: list[Order] = []  # flushed, and not taken yet
 
@@ -91,15 +91,15 @@ class FakeWorker:
 
     def send(self, packet: bytes) -> None:
         self._sent.append(decode_order(decode(packet)))
-        self.told += 1
+        self.orders_received += 1
 
     def flush(self) -> bool:
-        if self.deaf and self.order is not None and self._sent:
+        if self.refuses_prefetch and self.order is not None and self._sent:
             return False
         self._orders += self._sent
         self._sent.clear()
         self._take()
-        self.line_was = max(self.line_was, len(self._orders))
+        self.most_prefetched = max(self.most_prefetched, len(self._orders))
         return True
 
     def receive(self) -> list[bytes]:
@@ -129,7 +129,7 @@ class FakeWorker:
         self.order = self.done_at = None
         self._take()
 
-    def talk(self, packet: bytes) -> None:
+    def send_bytes(self, packet: bytes) -> None:
         """Send this message, and discard all earlier messages that have not been received."""
         self._said = [packet]
 
@@ -183,7 +183,7 @@ class NodeHarness:
     def __init__(self, folder: Path, workers: int = 8, poll: int = HOUR, lease: int = 1_000 * DAY) -> None:
         self.clock = ManualClock(START)
         self.ran: list[Ran] = []
-        self.takes: Callable[[Order], int] = lambda order: BARELY
+        self.takes: Callable[[Order], int] = lambda order: SHORT
         self._folder = folder
         spool = open_spool(str(folder), "world")
         assert isinstance(spool, FileSpool)
@@ -265,7 +265,7 @@ class NodeHarness:
                 return
             self.clock.passed = max(self.clock.passed, following)
 
-    def set_wall(self, by: int) -> None:
+    def shift_wall(self, by: int) -> None:
         """Move the wall clock forward, or back, by so many µs."""
         self.clock.ahead += by
 
@@ -281,7 +281,7 @@ class NodeHarness:
     def _next_event(self) -> int:
         now = self.clock.passed
         waits = [fake_worker.done_at - now for fake_worker in self.fake_workers if fake_worker.done_at is not None]
-        processor = self._processor.timeout()
+        processor = self._processor.wait_us()
         if processor is not None:
             waits.append(processor)
         waits.append(max(0, self._keeper._wait()))

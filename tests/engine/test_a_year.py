@@ -18,7 +18,7 @@ from jobd.engine.processor import Processor, RunSettings
 from jobd.job import PLAIN, Job, JobState, Options
 from jobd.schedule import parse
 from tests.engine.harness import (
-    BARELY,
+    SHORT,
     START,
     FakeSpawner,
     FakeWorker,
@@ -69,7 +69,7 @@ class Calendar:
         )
 
     def takes(self, order: object) -> int:
-        return BARELY
+        return SHORT
 
     def pass_time(self, until: int) -> None:
         """Until that moment of the wall clock, from event to event."""
@@ -91,7 +91,7 @@ class Calendar:
                 for fake_worker in self.fake_workers
                 if fake_worker.done_at is not None
             ]
-            timeout = self._processor.timeout()
+            timeout = self._processor.wait_us()
             at_once = any(fake_worker.speaks for fake_worker in self.fake_workers) or self._claimable()
             soon = 0 if at_once else HOUR
             self.clock.passed += max(1, min(*busy, soon, HOUR if timeout is None else timeout))
@@ -183,7 +183,7 @@ def test_a_due_time_older_than_the_grace_is_skipped(tmp_path: Path) -> None:
 
 def test_an_interval_keeps_its_grid_through_restarts_and_long_runs(tmp_path: Path) -> None:
     harness = NodeHarness(tmp_path, poll=SECOND)
-    harness.takes = lambda order: 25 * SECOND if order.number == 3 else BARELY
+    harness.takes = lambda order: 25 * SECOND if order.number == 3 else SHORT
     harness.add(Job("often", "10s"))
     harness.pass_time(55 * SECOND)
     harness.stop()
@@ -198,7 +198,7 @@ def test_a_clock_set_forward_misses_the_due_times_between(tmp_path: Path) -> Non
     harness = NodeHarness(tmp_path)
     harness.add(Job("noon", NOON), Job("hourly", "1h"))
     harness.pass_time(90 * MINUTE)
-    harness.set_wall(2 * DAY)
+    harness.shift_wall(2 * DAY)
     harness.pass_time(DAY)
     assert due_times(harness, "noon") == days(1, 3)
     assert due_times(harness, "hourly")[:5] == [
@@ -212,7 +212,7 @@ def test_a_clock_put_back_a_little_makes_no_clock_time_due_twice(tmp_path: Path,
     harness.add(Job("noon", NOON))
     harness.pass_time(12 * HOUR + SECOND)
     assert due_times(harness, "noon") == days(1)
-    harness.set_wall(-by)
+    harness.shift_wall(-by)
     harness.pass_time(DAY + by)
     assert due_times(harness, "noon") == days(1, 2)
 
@@ -225,7 +225,7 @@ def test_an_interval_does_not_wait_for_a_past_clock_to_come_round_again(tmp_path
     for job in ("often", "later"):
         assert len(due_times(harness, job)) >= 6
     before = Counter(one.job for one in harness.ran)
-    harness.set_wall(-by)
+    harness.shift_wall(-by)
     harness.pass_time(60 * SECOND)
     after = Counter(one.job for one in harness.ran)
     for job in ("often", "later"):
@@ -238,7 +238,7 @@ def test_a_clock_that_was_wrong_by_years_is_followed_by_everything(tmp_path: Pat
     harness = NodeHarness(tmp_path)
     harness.add(Job("noon", NOON))
     harness.pass_time(DAY)
-    harness.set_wall(-365 * DAY)
+    harness.shift_wall(-365 * DAY)
     harness.pass_time(2 * DAY)
     assert due_times(harness, "noon") == [*days(1), "2026-01-02T12:00", "2026-01-03T12:00"]
 
@@ -248,7 +248,7 @@ def test_a_clock_put_back_while_no_daemon_ran_is_noticed_at_the_start(tmp_path: 
     harness.add(Job("noon", NOON))
     harness.pass_time(DAY)
     harness.stop()
-    harness.set_wall(-365 * DAY)
+    harness.shift_wall(-365 * DAY)
     harness.start()
     harness.pass_time(DAY)
     assert due_times(harness, "noon") == [*days(1), "2026-01-02T12:00"]

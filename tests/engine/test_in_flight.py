@@ -83,7 +83,7 @@ class Pools:
         self.ran: list[Ran] = []
         self.fake_workers: list[FakeWorker] = []
         self.reports: list[object] = []
-        self.hands: set[int] = set()
+        self.in_flight: set[int] = set()
         run_settings = RunSettings("UTC", 1024)
         self.first, self.second = (
             Processor(
@@ -95,7 +95,7 @@ class Pools:
                 self.reports.append,
                 forget,
                 Budget(),
-                self.hands,
+                self.in_flight,
             )
             for _ in range(2)
         )
@@ -134,7 +134,7 @@ def test_a_newer_claim_waits_for_the_end_of_the_run_also_in_another_pool() -> No
     pools.give(pools.first, 1)
     pools.give(pools.second, 2)
     assert pools.running() == [1]
-    assert pools.second.timeout() is None
+    assert pools.second.wait_us() is None
     assert pools.second.holding() == 1
     pools.end()
     assert pools.running() == [2]
@@ -200,7 +200,7 @@ def test_a_run_of_a_worker_with_an_invalid_message_is_in_flight_until_its_proces
     (worker,) = pools.first.workers
     (fake_worker,) = (one for one in pools.fake_workers if one.order is not None)
     fake_worker.finish()
-    fake_worker.talk(b"nonsense")
+    fake_worker.send_bytes(b"nonsense")
     assert pools.running() == [2]
     read_workers(pools.first)
     pools.reports.clear()
@@ -209,7 +209,7 @@ def test_a_run_of_a_worker_with_an_invalid_message_is_in_flight_until_its_proces
     abandoned = [one.claims for one in pools.reports if isinstance(one, Abandoned)]
     began = {job_id: started for claims in abandoned for job_id, (_, started) in claims.items()}
     assert began == dict.fromkeys((1, 2), pools.clock.wall()), "both may have begun"
-    assert not pools.hands
+    assert not pools.in_flight
 
 
 @pytest.mark.parametrize("reloaded", [False, True], ids=["with the plugins of now", "with those before a reload"])

@@ -8,7 +8,7 @@ import pytest
 from jobd.clock import MILLISECOND, SECOND, iso
 from jobd.job import Job
 from jobd.store import schedule_table as table
-from tests.engine.harness import BARELY, NodeHarness
+from tests.engine.harness import SHORT, NodeHarness
 
 
 def test_many_rows_that_another_program_inserts_are_planned_within_a_poll(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_rare_due_times_are_claimed_in_few_batches_and_start_on_time(
     monkeypatch.setattr(table, "claim", counted)
     harness.pass_time(13 * SECOND)
     assert len(harness.ran) == 500
-    assert [one.wall for one in harness.ran] == [start + n * 20 * MILLISECOND + BARELY for n in range(500)]
+    assert [one.wall for one in harness.ran] == [start + n * 20 * MILLISECOND + SHORT for n in range(500)]
     assert len(claims) <= 14, "about one a poll"
 
 
@@ -60,5 +60,5 @@ def test_a_heartbeat_between_two_polls_makes_no_job_late(tmp_path: Path) -> None
     harness.ran.clear()  # the first runs are "at once"
     harness.pass_time(300 * SECOND)
     assert len(harness.ran) > 60
-    late = {(one.job, one.due): iso(one.wall - BARELY) for one in harness.ran if iso(one.wall - BARELY) != one.due}
+    late = {(one.job, one.due): iso(one.wall - SHORT) for one in harness.ran if iso(one.wall - SHORT) != one.due}
     assert late == {}

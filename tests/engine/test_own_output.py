@@ -71,8 +71,8 @@ class Process:
             self._rig.printed[self.running.job] = b""  # of this attempt
 
     def _mark(self) -> str:
-        secret = f"{self._rig.marks:032x}"
-        self._rig.marks += 1
+        secret = f"{self._rig.secrets:032x}"
+        self._rig.secrets += 1
         self.pipe += end_mark(secret)
         return secret
 
@@ -118,7 +118,7 @@ class OutputRig:
     def __init__(self, prints: list[list[bytes]], chunk: int, meanwhile: list[list[str]]) -> None:
         self.chunk = chunk
         self.meanwhile = meanwhile
-        self.marks = 10**30
+        self.secrets = 10**30
         self.prints = {
             f"job{number}": [part.replace(b"own", OWN.format(number).encode()) for part in parts]
             for number, parts in enumerate(prints)

@@ -119,7 +119,7 @@ def test_an_order_that_a_worker_does_not_take_goes_to_another(tmp_path: Path) ->
     harness = NodeHarness(tmp_path, workers=2)
     harness.add(*(Job(f"quick{number}", runonce=True) for number in range(300)))
     harness.pass_time(SECOND)  # so that lines are formed
-    harness.fake_workers[0].deaf = True
+    harness.fake_workers[0].refuses_prefetch = True
     harness.add(*(Job(f"late{number}", runonce=True) for number in range(60)))
     harness.pass_time(SECOND)
     assert len({one.job for one in harness.ran}) == len(harness.ran) == 360
@@ -159,7 +159,7 @@ def test_a_slow_task_delays_none_behind_it(tmp_path: Path) -> None:
     late = [one.monotonic - began for one in harness.ran if one.job.startswith("late")]
     assert len(late) == 40
     assert max(late) < 20 * MILLISECOND
-    assert any(worker.line_was for worker in harness.fake_workers), "nobody ever stood in line: this test shows nothing"
+    assert any(worker.most_prefetched for worker in harness.fake_workers), "no order was prefetched"
 
 
 def test_an_order_revoked_from_behind_a_slow_run_does_not_return_there(tmp_path: Path) -> None:
@@ -168,11 +168,11 @@ def test_an_order_revoked_from_behind_a_slow_run_does_not_return_there(tmp_path:
     harness.add(*(Job(f"quick{number}", runonce=True) for number in range(300)))
     harness.pass_time(SECOND)
     (fake_worker,) = harness.fake_workers
-    told = fake_worker.told
+    before = fake_worker.orders_received
     harness.add(*(Job(name, runonce=True) for name in ("slow", *(f"late{number}" for number in range(40)))))
     harness.pass_time(3 * SECOND)
     assert len(harness.ran) == 341
-    assert fake_worker.told - told <= 41 + MAX_PREFETCH
+    assert fake_worker.orders_received - before <= 41 + MAX_PREFETCH
 
 
 def test_a_run_that_must_not_start_needlessly_is_never_prefetched(tmp_path: Path) -> None:
@@ -181,10 +181,10 @@ def test_a_run_that_must_not_start_needlessly_is_never_prefetched(tmp_path: Path
     harness.add(*(Job(f"quick{number}", runonce=True) for number in range(200)))
     harness.pass_time(SECOND)
     for fake_worker in harness.fake_workers:
-        fake_worker.line_was = 0
+        fake_worker.most_prefetched = 0
     careful = [Job(f"careful{number}", runonce=True, options=Options(on_lost="fail")) for number in range(20)]
     fresh = [Job(f"fresh{number}", runonce=True, options=Options(isolation="fresh")) for number in range(3)]
     program = [Job(f"program{number}", runonce=True, options=Options(command=("true",))) for number in range(20)]
     harness.add(*careful, *program, *fresh)
     harness.pass_time(SECOND)
-    assert not any(fake_worker.line_was for fake_worker in harness.fake_workers)
+    assert not any(fake_worker.most_prefetched for fake_worker in harness.fake_workers)

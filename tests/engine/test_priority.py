@@ -72,7 +72,7 @@ def test_an_urgent_job_that_becomes_due_while_all_workers_are_busy_is_next(tmp_p
 @pytest.mark.parametrize("phase", range(0, 1_000, 50))
 def test_an_urgent_job_due_soon_delays_no_job_due_sooner(tmp_path: Path, phase: int) -> None:
     harness = Narrow(tmp_path, HOUR)
-    harness.set_wall(-phase * MILLISECOND)
+    harness.shift_wall(-phase * MILLISECOND)
     harness.add(*jobs("urgent", 4, 5, "1 1 0 1 1 *"), *jobs("plain", 1, 0, "0 1 0 1 1 *"))
     harness.pass_time(MINUTE + SECOND // 2 + phase * MILLISECOND)
     assert harness.begun == ["plain"]

@@ -116,6 +116,6 @@ def test_the_wait_ends_by_itself_when_it_has_been_too_long() -> None:
     pool = Pool(shared=True)
     pool.claim(1, 2, 3)
     pool.pass_time(20 * MILLISECOND)
-    left = pool.processor.timeout()
+    left = pool.processor.wait_us()
     assert left is not None
     assert left <= 100 * MILLISECOND

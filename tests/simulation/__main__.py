@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from tests.simulation.cluster import SimCluster
 
 CHUNK = 20
-TOLD = int(os.environ.get("TOLD", "60"))  # lines of a trace
+TRACE_LINES = int(os.environ.get("TRACE_LINES", "60"))  # of a failed seed
 
 
 def main() -> None:
@@ -20,9 +20,9 @@ def main() -> None:
     chunks = [range(start, min(start + CHUNK, first + count)) for start in range(first, first + count, CHUNK)]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for failures in pool.map(run, chunks):
-            for seed, error, story in failures:
+            for seed, error, trace_lines in failures:
                 if len(failed) < 3:
-                    print("\n".join(story))
+                    print("\n".join(trace_lines))
                 print(f"JOBD_SIM_SEED={seed}: {error}", flush=True)
                 failed.append(seed)
     print(f"{count} seeds from {first}, {len(failed)} failed {failed}, {time.monotonic() - began:.0f} s")
@@ -37,7 +37,7 @@ def run(seeds: range) -> list[tuple[int, str, list[str]]]:
         try:
             cluster.run()
         except Exception as error:
-            failures.append((seed, f"{type(error).__name__}: {error}", cluster.story[-TOLD:]))
+            failures.append((seed, f"{type(error).__name__}: {error}", cluster.trace_lines[-TRACE_LINES:]))
     return failures
 
 

@@ -19,7 +19,7 @@ from tests.simulation.node import EPOCH, Node
 from tests.simulation.priorities import Priorities
 
 TAKEOVER_GRACE = SECOND // 4  # beyond the lease and two polls, for the network delays to the database and back
-NEXT_DOOR = SECOND  # the limit for a takeover on one machine: locks are checked every 0.5 s, a kill takes up to 0.2 s
+SAME_MACHINE_LIMIT = SECOND  # for a takeover: locks are checked every 0.5 s, and a kill takes up to 0.2 s
 UNTAKEN = SECOND  # two polls: at the end, a job may be ready for this long before a node claims it
 THAW_GRACE = SECOND  # the runs of a frozen machine may continue for this long after it has thawed
 DROPPED = re.compile(re.escape(DROPPED_HERE).replace(re.escape("{:,}"), "([0-9,]+)"))
@@ -67,7 +67,7 @@ class Checks:
 
     def _began_anew(self) -> bool:
         """The documented exception: tokens that start again, after a clock was set back."""
-        return bool(self._cluster.meddling and self._cluster.clocks_moved)
+        return bool(self._cluster.edits_tables and self._cluster.clocks_moved)
 
     # Called as things happen
 
@@ -114,7 +114,7 @@ class Checks:
         cluster, dead, at = self._cluster, node.engine.node, self._cluster.events.now
         within = cluster.settings.lease + 2 * cluster.settings.poll + TAKEOVER_GRACE
         # Otherwise its messages may arrive after its death, or a manual edit may make it appear again.
-        if dead and node.line.is_free() and not cluster.meddling:
+        if dead and node.line.is_free() and not cluster.edits_tables:
             cluster.events.after(within, lambda: self._taken_over(dead, at, cluster.nodes))
             known = at - 2 * cluster.settings.poll - TAKEOVER_GRACE
             (signed_on,) = cluster.database.rows("SELECT started_time - ? FROM node WHERE id = ?", (EPOCH, dead))[0]
@@ -123,7 +123,7 @@ class Checks:
                 near = [one for one in others if (quiet := one.undisturbed_since()) is not None and quiet <= known]
                 # A frozen process of the machine holds the lock of its daemon until it thaws (decision 0014).
                 freed = node.frozen_until if node.suspended() else at
-                cluster.events.at(freed + NEXT_DOOR + TAKEOVER_GRACE, lambda: self._taken_over(dead, at, near))
+                cluster.events.at(freed + SAME_MACHINE_LIMIT + TAKEOVER_GRACE, lambda: self._taken_over(dead, at, near))
 
     def _taken_over(self, dead: int, died_at: int, by: list[Any]) -> None:
         since = [since for node in by if (since := node.undisturbed_since()) is not None]
@@ -151,7 +151,7 @@ class Checks:
             if token < self._tokens.get(job_id, 0) and not self._began_anew():
                 raise Violation(f"the token of job {job_id} went from {self._tokens[job_id]} to {token}")
             claimed = token > self._tokens.get(job_id, token)
-            if claimed and stopped is not None and not self._cluster.meddling:
+            if claimed and stopped is not None and not self._cluster.edits_tables:
                 raise Violation(f"node {node} has claimed job {job_id} after it was declared dead, or had left")
             self._tokens[job_id] = token
 
@@ -255,7 +255,7 @@ class Checks:
 
     def _once_each(self, job: str) -> bool:
         """Whether an attempt is exactly one execution: not if its state was edited manually meanwhile."""
-        return job not in self._cluster.edited and not self._cluster.meddling
+        return job not in self._cluster.edited and not self._cluster.edits_tables
 
     def _buffers_are_counted(self) -> None:
         """Check that a daemon counts correctly the buffered bytes of output and results."""
@@ -291,7 +291,7 @@ class Checks:
                 raise Violation(f"{name}, to be run once, was finished {count} times")
 
     def _poison_was_stopped(self) -> None:
-        if self._cluster.meddling:
+        if self._cluster.edits_tables:
             return  # manual edits of rows change the counts of losses
         for name, times in self.crashed_by.items():
             if times > MAX_LOSSES:

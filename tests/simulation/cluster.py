@@ -30,7 +30,7 @@ POLL = SECOND // 2
 TROUBLE = 20 * SECOND  # the time with faults
 REST = LEASE + 2 * POLL + 15 * SECOND  # the time after the faults; at its end everything must be right
 PRIORITIES = -100, -1, 0, 0, 5, 100
-MEDDLING = {
+MANUAL_EDITS = {
     "claims of nobody": ["UPDATE schedule SET node_id = 99 WHERE node_id <> 0"],
     "nodes stopped": ["UPDATE node SET stopped_time = 1 WHERE stopped_time IS NULL"],
     "nodes deleted": ["DELETE FROM node"],
@@ -47,33 +47,34 @@ MEDDLING = {
 ONCE = {"counters at their end", "rows of schedule deleted"}  # a node may see two of these edits as one
 
 
-class Climate(NamedTuple):
+class Conditions(NamedTuple):
     """Conditions of a simulation that replace those drawn from its seed."""
 
     nodes: int = 0  # each on its own machine
-    beside: bool = False  # all on one machine
+    same_machine: bool = False  # all on one machine
     faults: tuple[str, ...] = ()
-    hands: tuple[str, ...] = ()  # manual edits, from MEDDLING
+    edits: tuple[str, ...] = ()  # manual edits, from MANUAL_EDITS
     equal: bool = False  # all jobs have one priority
 
 
-DRAWN = Climate()
-EQUAL = Climate(equal=True)
+DRAWN = Conditions()
+EQUAL = Conditions(equal=True)
 
 
 class SimCluster:
     """The simulation of one seed."""
 
-    def __init__(self, seed: int, climate: Climate = DRAWN) -> None:
+    def __init__(self, seed: int, conditions: Conditions = DRAWN) -> None:
+        # The texts of these seeds stay as they are: the recorded seeds depend on the draws.
         self.random = random.Random(seed)
         self.events = Events()
-        self.story: list[str] = []
+        self.trace_lines: list[str] = []
         self.database = Database()
         self.checks = Checks(self)
-        self.voice = random.Random(f"voice of {seed}")  # draws the output of runs
+        self.output_random = random.Random(f"voice of {seed}")  # draws the output of runs
         self.order = random.Random(f"order of {seed}")  # draws the order of readable descriptors
-        self.loud = self.voice.random() < 0.5  # daemons read output immediately
-        self.tight = random.Random(f"tight of {seed}").random() < 0.25  # buffers are small
+        self.reads_at_once = self.output_random.random() < 0.5  # daemons read output immediately
+        self.small_buffers = random.Random(f"tight of {seed}").random() < 0.25  # buffers are small
         self.settings = _settings(self.random)
         self.witnesses: dict[str, int] = {}
         self.once: list[str] = []
@@ -87,29 +88,29 @@ class SimCluster:
         builder = random.Random(f"builder of {seed}")
         for node in self.nodes:
             node.machine = builder.choice([0, 0, node.number])  # some share one
-        self._meddler = random.Random(f"meddler of {seed}")
+        self._edit_random = random.Random(f"meddler of {seed}")
         self._done_once: set[str] = set()
-        self.meddling = self._meddler.random() < 0.25  # a user edits jobd's own tables
+        self.edits_tables = self._edit_random.random() < 0.25  # a user edits jobd's own tables
         # Whether long runs are prefetched too, and the time after which that is corrected.
         self._line = self.random.choice([processor.PREFETCH_WORK, 100 * SECOND])
         self._line_moves = self.random.choice([worker.MAX_PREFETCH_WAIT, SECOND // 3])
         self._ranks = random.Random(f"priority of {seed}")
-        self.ranked = not climate.equal and self._ranks.random() < 0.5  # jobs have priorities
-        if self.ranked and self._ranks.random() < 0.5:  # and there are few workers
+        self.with_priorities = not conditions.equal and self._ranks.random() < 0.5  # jobs have priorities
+        if self.with_priorities and self._ranks.random() < 0.5:  # and there are few workers
             self.settings = self.settings._replace(pools={DEFAULT_POOL: 2})
-        self._follow(climate)
+        self._follow(conditions)
 
-    def _follow(self, climate: Climate) -> None:
-        if climate.nodes:
-            self.nodes = [Node(self, number) for number in range(1, 1 + climate.nodes)]
-        if climate.beside:
+    def _follow(self, conditions: Conditions) -> None:
+        if conditions.nodes:
+            self.nodes = [Node(self, number) for number in range(1, 1 + conditions.nodes)]
+        if conditions.same_machine:
             for node in self.nodes:
                 node.machine = 0
-        if climate.faults:
-            self._faults = [getattr(self, f"_{name}") for name in climate.faults]
-        if climate.hands:
-            self.meddling = True
-            self._done_once |= MEDDLING.keys() - climate.hands
+        if conditions.faults:
+            self._faults = [getattr(self, f"_{name}") for name in conditions.faults]
+        if conditions.edits:
+            self.edits_tables = True
+            self._done_once |= MANUAL_EDITS.keys() - conditions.edits
 
     def run(self) -> None:
         """Run the simulation. Raises Violation."""
@@ -124,8 +125,8 @@ class SimCluster:
                 self.events.after(self.delay(3 * SECOND), node.start)
             self.events.after(SECOND, self._fault)
             self.events.after(SECOND, self._edit)
-            if self.meddling:
-                self.events.after(SECOND, self._meddle)
+            if self.edits_tables:
+                self.events.after(SECOND, self._edit_tables)
             self.events.run(TROUBLE)
             self._heal()
             self.events.run(TROUBLE + REST)
@@ -150,7 +151,7 @@ class SimCluster:
 
     def trace(self, what: str) -> None:
         """Add a line to the trace, which is printed if the seed fails."""
-        self.story.append(f"{self.events.now / SECOND:10.6f}  {what}")
+        self.trace_lines.append(f"{self.events.now / SECOND:10.6f}  {what}")
 
     def _log(self, level: str, message: str, job: str | None = None, run: int | None = None) -> None:
         self.trace(f"    {level}: {message}")
@@ -176,7 +177,7 @@ class SimCluster:
         for number in range(2):
             jobs.append(self._job(f"edited{number}", "3s", Options(), self._flaky, retries=1))
             self.edited.add(f"edited{number}")
-        if chance.random() < 0.3 and not self.meddling:  # manual edits may delete rows with their counts of losses
+        if chance.random() < 0.3 and not self.edits_tables:  # manual edits may delete rows with their counts of losses
             jobs.append(self._job("poison", None, Options(), self._poison, runonce=True))
             self.once.append("poison")
         for number in range(2):
@@ -191,7 +192,7 @@ class SimCluster:
         retries: int = 0,
     ) -> Job:  # fmt: skip
         self._acts[name] = act
-        if self.ranked:
+        if self.with_priorities:
             options = options._replace(priority=self._ranks.choice(PRIORITIES))
         return Job(name, interval, runonce, retries, options)
 
@@ -250,15 +251,15 @@ class SimCluster:
             self.trace(f"    answer: {error}")
         self._knock()
 
-    def _meddle(self) -> None:
+    def _edit_tables(self) -> None:
         if self._quiet:
             return
-        self.events.after(round(4 * SECOND * self._meddler.random()), self._meddle)
-        what = self._meddler.choice(sorted(MEDDLING.keys() - self._done_once))
+        self.events.after(round(4 * SECOND * self._edit_random.random()), self._edit_tables)
+        what = self._edit_random.choice(sorted(MANUAL_EDITS.keys() - self._done_once))
         if what in ONCE:
             self._done_once.add(what)
-        self.trace(f"somebody's hands: {what}")
-        self._store.transact(lambda session: [session.execute(sql) for sql in MEDDLING[what]] and None)
+        self.trace(f"manual edit: {what}")
+        self._store.transact(lambda session: [session.execute(sql) for sql in MANUAL_EDITS[what]] and None)
 
     def _do(self, what: str, name: str, now: int) -> None:
         store = self._store

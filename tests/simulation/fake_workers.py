@@ -109,7 +109,7 @@ class FakeWorker:
             self.alive = False
             self._status = status
             if self.order is not None:
-                if self.node.cluster.voice.random() < 0.3:
+                if self.node.cluster.output_random.random() < 0.3:
                     self._mark_end()  # it had marked the end, and had not sent the outcome yet
                 self.node.cluster.checks.ended(self, None)
                 self.order = None
@@ -135,14 +135,19 @@ class FakeWorker:
 
     def _speak(self, run: int, words: str) -> None:
         """Let the run in progress print, with a probability of one half."""
-        if self.alive and run == self._run and self.order is not None and self.node.cluster.voice.random() < 0.5:
+        if (
+            self.alive
+            and run == self._run
+            and self.order is not None
+            and self.node.cluster.output_random.random() < 0.5
+        ):
             text = f"{self.order.job} #{self.order.number}.{self.order.attempt} {words}"
             self.node.cluster.checks.printed(self, text)
             self.printed += text.encode()
-            self.node.overhear()
+            self.node.note_output()
 
     def _mark_end(self) -> str:
-        secret = f"{self.node.cluster.voice.getrandbits(128):032x}"
+        secret = f"{self.node.cluster.output_random.getrandbits(128):032x}"
         self.printed += end_mark(secret)
         return secret
 

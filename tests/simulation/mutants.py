@@ -37,7 +37,7 @@ def _instead(owner: Any, name: str, replacement: Any) -> Mutant:
     return lambda: mock.patch.object(owner, name, replacement)
 
 
-def _settle_unfenced(session: Any, updates: Any) -> set[int]:
+def _record_unfenced(session: Any, updates: Any) -> set[int]:
     """A result with any token is accepted."""
     current = {
         state.job_id: state
@@ -46,10 +46,10 @@ def _settle_unfenced(session: Any, updates: Any) -> set[int]:
     taken = [
         one._replace(node=current[one.state.job_id].node, token=current[one.state.job_id].token) for one in updates
     ]
-    return _settle(session, taken)
+    return _record(session, taken)
 
 
-_settle = table.record
+_record = table.record
 
 
 def _claim_without_token(
@@ -64,7 +64,7 @@ def _claim_without_token(
 _claim = Sqlite.claim
 
 
-def _claim_what_is_claimed(
+def _claim_unconditionally(
     self: Any, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, but: str = ""
 ) -> list[int]:
     """The claim is not conditional."""
@@ -76,13 +76,13 @@ def _claim_what_is_claimed(
     return [job_id for (job_id,) in cursor.fetchall()]
 
 
-def _bury_blindly(session: Any, node: int, heartbeat: int, now: int) -> bool:
+def _declare_dead_unconditionally(session: Any, node: int, heartbeat: int, now: int) -> bool:
     """A node is declared dead although its heartbeat has advanced meanwhile."""
     cursor = session.execute("UPDATE node SET stopped_time = ? WHERE id = ? AND stopped_time IS NULL", (now, node))
     return bool(cursor.rowcount == 1)
 
 
-def _observe_once(self: Watch, asked: int, answered: int, heartbeats: Any) -> list[int]:
+def _observe_at_request(self: Watch, asked: int, answered: int, heartbeats: Any) -> list[int]:
     """A heartbeat counts as seen at the time of the request: a slow answer makes live nodes look dead."""
     return _observe(self, answered, asked, heartbeats)
 
@@ -90,13 +90,13 @@ def _observe_once(self: Watch, asked: int, answered: int, heartbeats: Any) -> li
 _observe = Watch.observe
 
 
-def _observe_impatiently(self: Watch, asked: int, answered: int, heartbeats: Any) -> list[int]:
+def _observe_half_a_lease(self: Watch, asked: int, answered: int, heartbeats: Any) -> list[int]:
     """A heartbeat that stands still for half a lease counts as dead."""
     self._lease = min(self._lease, 1_500_000)
     return _observe(self, asked, answered, heartbeats)
 
 
-def _end_of_the_living(self: Neighbours, locks: Any) -> list[int]:
+def _take_over_the_living(self: Neighbours, locks: Any) -> list[int]:
     """A neighbour is taken over although its lock is held."""
     return [node for node, lock in locks.items() if lock and self._is_held(lock)]
 
@@ -116,7 +116,7 @@ def _no_last_call() -> Iterator[None]:
         yield
 
 
-def _free_what_is_over(session: Any, work: Any, settings: Any, pool: str, live: Any) -> Any:
+def _release_above_share(session: Any, work: Any, settings: Any, pool: str, live: Any) -> Any:
     """A node that has more than its share releases the rest, including runs in progress."""
     share = _share(session, work, settings, pool, live)
     if share is not None and (over := work.capacities[pool].holding - share.most) > 0:
@@ -128,17 +128,17 @@ def _free_what_is_over(session: Any, work: Any, settings: Any, pool: str, live: 
 _share = cycle._share
 
 
-def _renewed_at_the_answer(self: Keeper, now: int) -> None:
+def _renew_at_the_answer(self: Keeper, now: int) -> None:
     """The lease counts from the arrival of the answer."""
-    _turn(self, now)
+    _run_cycle(self, now)
     if self.lease._sent == now:
         self.lease.renewed(self._clock.monotonic())
 
 
-_turn = Keeper._run_cycle
+_run_cycle = Keeper._run_cycle
 
 
-def _forget_the_rest(self: Keeper, message: ToKeeper) -> None:
+def _release_the_rest(self: Keeper, message: ToKeeper) -> None:
     """Claims made after the end of the lease are released together with those of the ended runs."""
     if isinstance(message, Abandoned):
         self._held.clear()
@@ -186,7 +186,7 @@ def _vanish_at_once(self: Keeper, done: Any) -> None:
     _announce(self, done)
 
 
-def _orphan(self: FakeWorker) -> None:
+def _survive(self: FakeWorker) -> None:
     """A run outlives its daemon."""
 
 
@@ -200,28 +200,28 @@ def _adopt_at_once(self: Keeper, done: Any) -> None:
 _announce = Keeper._announce
 
 
-def _empty_hands(self: Processor, worker: Any, claim: Any, wall: int, monotonic: int) -> bool:
+def _start_beside_previous(self: Processor, worker: Any, claim: Any, wall: int, monotonic: int) -> bool:
     """A new claim of a job starts while the job's previous run has not ended."""
-    given = _give(self, worker, claim, wall, monotonic)
+    given = _start(self, worker, claim, wall, monotonic)
     self._in_flight.clear()
     return given
 
 
-_give = Processor._start
+_start = Processor._start
 
 
-def _forget_the_line(self: Processor, worker: Worker) -> None:
+def _drop_revoked(self: Processor, worker: Worker) -> None:
     """Orders revoked from a worker are dropped."""
     worker.revoke_prefetched(self._clock.wall(), self._clock.monotonic())
 
 
-def _take_back_a_copy(self: FakeWorker) -> int:
+def _revoke_a_copy(self: FakeWorker) -> int:
     """The worker keeps and runs revoked orders."""
     return len(self._orders)
 
 
 @contextlib.contextmanager
-def _no_marks() -> Iterator[None]:
+def _no_start_journal() -> Iterator[None]:
     """There is no start journal, and no lost run sets `guarded`."""
     with (
         mock.patch.object(lifecycle, "after_loss", _never_guarded),
@@ -230,7 +230,7 @@ def _no_marks() -> Iterator[None]:
         yield
 
 
-def _share_before_hearing(self: Worker) -> None:
+def _assign_before_messages(self: Worker) -> None:
     """Output that has been read goes to the run in progress, although that run may have ended meanwhile."""
     _read(self)
     self.output_so_far()
@@ -239,7 +239,7 @@ def _share_before_hearing(self: Worker) -> None:
 _read = Worker.read
 
 
-def _share_everything(self: Split, mark: bytes) -> Chunk | None:
+def _assign_everything(self: Split, mark: bytes) -> Chunk | None:
     """A run that has ended gets all output that has been read."""
     share = _end(self, mark)
     return None if share is None else (share[0] + self.rest()[0], 0)
@@ -279,7 +279,7 @@ def _claim_the_lowest_first(
 _claim_all = table.claim
 
 
-def _put_below(self: WorkQueue, claim: Any, moment: int) -> None:
+def _put_lowest_first(self: WorkQueue, claim: Any, moment: int) -> None:
     """The queue returns the jobs of the lowest priority first."""
     _put(self, claim, moment)
     self._heaps = dict(sorted(self._heaps.items()))
@@ -296,7 +296,7 @@ def _overtake_by_a_hundred(session: Any, work: Any, settings: Any, pool: str, wa
 _overtake = cycle._claim_higher
 
 
-def _find_those_above(session: Any, pool: str, known: Any = (0,), without: Any = NOTHING) -> dict[int, int | None]:
+def _find_those_above_0(session: Any, pool: str, known: Any = (0,), without: Any = NOTHING) -> dict[int, int | None]:
     """Priorities below 0 are not found."""
     return {priority: first for priority, first in _first_ready(session, pool, known, without).items() if priority >= 0}
 
@@ -315,96 +315,96 @@ _shrink = Output.shrink
 
 
 MUTANTS: dict[str, Mutant] = {
-    "results are not fenced": _instead(table, "record", _settle_unfenced),
-    "a claim does not move the token": _instead(Sqlite, "claim", _claim_without_token),
-    "a claim is not conditional": _instead(Sqlite, "claim", _claim_what_is_claimed),
-    "runs are not ended when the lease is over": _instead(Engine, "_bound_by_lease", lambda self: False),
-    "the lease counts from the answer": _instead(Keeper, "_run_cycle", _renewed_at_the_answer),
+    "results with an old token are accepted": _instead(table, "record", _record_unfenced),
+    "a claim does not change the token": _instead(Sqlite, "claim", _claim_without_token),
+    "a claim is not conditional": _instead(Sqlite, "claim", _claim_unconditionally),
+    "runs are not killed at the end of the lease": _instead(Engine, "_bound_by_lease", lambda self: False),
+    "the lease counts from the arrival of the answer": _instead(Keeper, "_run_cycle", _renew_at_the_answer),
     "the lease has no margin": _instead(
         Lease, "deadline", lambda self: None if self._sent is None else self._sent + self.length + 150_000
     ),
-    "half a lease makes a node dead": _instead(Watch, "observe", _observe_impatiently),
-    "a slow answer makes a node dead": _instead(Watch, "observe", _observe_once),
-    "a neighbour is taken over while it lives": _instead(Neighbours, "observe", _end_of_the_living),
-    "a lock is taken for free that was never held": _instead(Neighbours, "observe", _observe_strangers),
-    "a lock is the daemon's alone": _instead(Node, "holds", lambda self, life: self.up and life == self.life),
-    "nobody looks at locks": _instead(Neighbours, "observe", lambda self, locks: []),
-    "what is over the shares is nobody's": _no_last_call,
-    "what is over the share is freed under its run": _instead(cycle, "_share", _free_what_is_over),
-    "a node is buried unconditionally": _instead(nodes, "declare_dead", _bury_blindly),
-    "a buried node claims": _instead(nodes, "is_registered", lambda session, node: True),
-    "what has vanished is given on before it has ended": _instead(Keeper, "_announce", _vanish_at_once),
-    "a run outlives its daemon": _instead(FakeWorker, "end", _orphan),
-    "claims made meanwhile are given up too": _instead(Keeper, "_receive", _forget_the_rest),
-    "an unknown outcome is taken for a known one": _instead(Keeper, "_database_away", _outcome_is_known),
-    "what a dead node had is not given on": _instead(
+    "half a lease makes a node dead": _instead(Watch, "observe", _observe_half_a_lease),
+    "a slow answer makes a node dead": _instead(Watch, "observe", _observe_at_request),
+    "a live neighbour is taken over": _instead(Neighbours, "observe", _take_over_the_living),
+    "a lock that was never seen held counts as free": _instead(Neighbours, "observe", _observe_strangers),
+    "workers do not hold the daemon's lock": _instead(Node, "holds", lambda self, life: self.up and life == self.life),
+    "no node checks locks": _instead(Neighbours, "observe", lambda self, locks: []),
+    "no node claims the rest above the shares": _no_last_call,
+    "claims above the share are released during their runs": _instead(cycle, "_share", _release_above_share),
+    "a node is declared dead unconditionally": _instead(nodes, "declare_dead", _declare_dead_unconditionally),
+    "a node that was declared dead claims": _instead(nodes, "is_registered", lambda session, node: True),
+    "a vanished claim is released before its run has ended": _instead(Keeper, "_announce", _vanish_at_once),
+    "a run outlives its daemon": _instead(FakeWorker, "end", _survive),
+    "later claims are released with those of ended runs": _instead(Keeper, "_receive", _release_the_rest),
+    "a commit with an unknown outcome counts as done": _instead(Keeper, "_database_away", _outcome_is_known),
+    "claims of a dead node are not released": _instead(
         takeover, "release_claims", lambda *args: takeover.Losses(0, 0)
     ),
-    "own claims that were lost are not given on": _instead(
+    "lost claims of the node itself are not released": _instead(
         cycle, "release_claims", lambda *args: takeover.Losses(0, 0)
     ),
-    "what was lost is not run again": _instead(lifecycle, "after_loss", _lose_silently),
-    "what was not started stays claimed": _instead(lifecycle, "give_back", _keep_claimed),
-    "nothing tells that a run had begun": _no_marks,
-    "the spool keeps half": _instead(MemorySpool, "read", _read_half),
-    "claims of the gone are taken at once": _instead(Keeper, "_announce", _adopt_at_once),
-    "what is in hand is not waited for": _instead(Processor, "_start", _empty_hands),
-    "what is taken back is forgotten": _instead(Processor, "_revoke_prefetched", _forget_the_line),
-    "what is taken back is run all the same": _instead(FakeWorker, "revoke", _take_back_a_copy),
-    "what is read is shared before words are heard": _instead(Worker, "read", _share_before_hearing),
-    "what is read when a run is over is all its own": _instead(Split, "end", _share_everything),
-    "what did not take place has printed": _instead(Execution, "retracted_parts", Execution.next_parts),
-    "what is written counts as if it waited": _instead(Outcomes, "drop", _drop_and_count_on),
-    "what is in the spool alone is forgotten": _instead(Outcomes, "_read", _spool_and_forget),
-    "what is dropped is not said": _instead(Output, "shrink", _shrink_silently),
+    "a lost run is not run again": _instead(lifecycle, "after_loss", _lose_silently),
+    "a claim whose run was not started is kept": _instead(lifecycle, "give_back", _keep_claimed),
+    "there is no start journal": _no_start_journal,
+    "the spool keeps job states and no runs": _instead(MemorySpool, "read", _read_half),
+    "claims of unregistered nodes are taken over at once": _instead(Keeper, "_announce", _adopt_at_once),
+    "a new claim starts during the job's previous run": _instead(Processor, "_start", _start_beside_previous),
+    "revoked orders are dropped": _instead(Processor, "_revoke_prefetched", _drop_revoked),
+    "revoked orders are run": _instead(FakeWorker, "revoke", _revoke_a_copy),
+    "output is assigned before messages are handled": _instead(Worker, "read", _assign_before_messages),
+    "a run that has ended gets all output that was read": _instead(Split, "end", _assign_everything),
+    "a revoked run keeps output": _instead(Execution, "retracted_parts", Execution.next_parts),
+    "written outcomes count as waiting": _instead(Outcomes, "drop", _drop_and_count_on),
+    "outcomes that are only in the spool are dropped": _instead(Outcomes, "_read", _spool_and_forget),
+    "dropped output is not reported": _instead(Output, "shrink", _shrink_silently),
     "a claim takes the lowest priority first": _instead(table, "claim", _claim_the_lowest_first),
-    "the queue gives the lowest priority first": _instead(WorkQueue, "put", _put_below),
-    "nothing overtakes what waits": _instead(cycle, "_claim_higher", lambda *args: None),
-    "only what is far above overtakes": _instead(cycle, "_claim_higher", _overtake_by_a_hundred),
-    "what is below the usual priority is not found": _instead(table, "first_ready", _find_those_above),
+    "the queue returns the lowest priority first": _instead(WorkQueue, "put", _put_lowest_first),
+    "no job overtakes a waiting one": _instead(cycle, "_claim_higher", lambda *args: None),
+    "only a much higher priority overtakes": _instead(cycle, "_claim_higher", _overtake_by_a_hundred),
+    "priorities below 0 are not found": _instead(table, "first_ready", _find_those_above_0),
 }  # fmt: skip
 
 # Seeds that have found each bug, tried first. After a change of the code another seed may; the search then starts at 0.
 HINTS = {
-    "results are not fenced": 9,
-    "a claim does not move the token": 42,
+    "results with an old token are accepted": 9,
+    "a claim does not change the token": 42,
     "a claim is not conditional": 0,
-    "runs are not ended when the lease is over": 14,
-    "the lease counts from the answer": 7,
+    "runs are not killed at the end of the lease": 14,
+    "the lease counts from the arrival of the answer": 7,
     "the lease has no margin": 38,
     "half a lease makes a node dead": 15,
     "a slow answer makes a node dead": 1,
-    "a neighbour is taken over while it lives": 0,
-    "a lock is taken for free that was never held": 2,
-    "a lock is the daemon's alone": 13,
-    "nobody looks at locks": 0,
-    "what is over the shares is nobody's": 13,
-    "what is over the share is freed under its run": 5,
-    "a node is buried unconditionally": 21,
-    "a buried node claims": 3,
-    "what has vanished is given on before it has ended": 7,
+    "a live neighbour is taken over": 0,
+    "a lock that was never seen held counts as free": 2,
+    "workers do not hold the daemon's lock": 13,
+    "no node checks locks": 0,
+    "no node claims the rest above the shares": 13,
+    "claims above the share are released during their runs": 5,
+    "a node is declared dead unconditionally": 21,
+    "a node that was declared dead claims": 3,
+    "a vanished claim is released before its run has ended": 7,
     "a run outlives its daemon": 6,
-    "claims made meanwhile are given up too": 48,
-    "an unknown outcome is taken for a known one": 2,
-    "what a dead node had is not given on": 1,
-    "own claims that were lost are not given on": 2,
-    "what was lost is not run again": 1,
-    "what was not started stays claimed": 0,
-    "nothing tells that a run had begun": 1,
-    "the spool keeps half": 132,
-    "claims of the gone are taken at once": 4,
-    "what is in hand is not waited for": 35,
-    "what is taken back is forgotten": 2,
-    "what is taken back is run all the same": 9,
-    "what is read is shared before words are heard": 2,
-    "what is read when a run is over is all its own": 2,
-    "what did not take place has printed": 30,
-    "what is written counts as if it waited": 0,
-    "what is in the spool alone is forgotten": 0,
-    "what is dropped is not said": 0,
+    "later claims are released with those of ended runs": 48,
+    "a commit with an unknown outcome counts as done": 2,
+    "claims of a dead node are not released": 1,
+    "lost claims of the node itself are not released": 2,
+    "a lost run is not run again": 1,
+    "a claim whose run was not started is kept": 0,
+    "there is no start journal": 1,
+    "the spool keeps job states and no runs": 132,
+    "claims of unregistered nodes are taken over at once": 4,
+    "a new claim starts during the job's previous run": 35,
+    "revoked orders are dropped": 2,
+    "revoked orders are run": 9,
+    "output is assigned before messages are handled": 2,
+    "a run that has ended gets all output that was read": 2,
+    "a revoked run keeps output": 30,
+    "written outcomes count as waiting": 0,
+    "outcomes that are only in the spool are dropped": 0,
+    "dropped output is not reported": 0,
     "a claim takes the lowest priority first": 0,
-    "the queue gives the lowest priority first": 0,
-    "nothing overtakes what waits": 0,
-    "only what is far above overtakes": 0,
-    "what is below the usual priority is not found": 0,
+    "the queue returns the lowest priority first": 0,
+    "no job overtakes a waiting one": 0,
+    "only a much higher priority overtakes": 0,
+    "priorities below 0 are not found": 0,
 }

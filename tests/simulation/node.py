@@ -156,8 +156,8 @@ class Node:
         self.alone_until = -(10**12)  # when its keeper last continued without a sign of another node
         self.life = 0  # counts the daemons, so that an event for one does not reach the next
         self.locked_by = 0  # the newest of them
-        self._nap = 0  # counts the keeper's sleeps
-        self._napping = False  # the keeper waits for its inbox
+        self._sleep_number = 0  # counts the keeper's sleeps
+        self._sleeping = False  # the keeper waits for its inbox
         self._step_at: int | None = None
 
     # The daemon's life
@@ -188,7 +188,7 @@ class Node:
             lambda settings: self.marks,
             lambda settings: self.spool,
         )
-        if self.cluster.tight:
+        if self.cluster.small_buffers:
             self.engine.budget.limit = TIGHT
         keeper: Any = self.engine.keeper
         keeper._run_cycle = partial(self.cluster.checks.priorities.turn, self, keeper._run_cycle)
@@ -265,19 +265,19 @@ class Node:
 
     def sleep(self, duration: int) -> None:
         """Let the keeper wait for the network."""
-        self._nap += 1
-        nap, life = self._nap, self.life
-        self.cluster.events.after(duration, lambda: self._end_nap(life, nap))
+        self._sleep_number += 1
+        number, life = self._sleep_number, self.life
+        self.cluster.events.after(duration, lambda: self._end_sleep(life, number))
         self._fiber.park()
 
     def wake(self) -> None:
         """Wake the dispatch loop."""
         self._step_by(self.cluster.events.now + self.cluster.random.randrange(LAG))
 
-    def overhear(self) -> None:
+    def note_output(self) -> None:
         """A run has printed."""
-        if self.cluster.loud:
-            self._step_by(self.cluster.events.now + self.cluster.voice.randrange(LAG))
+        if self.cluster.reads_at_once:
+            self._step_by(self.cluster.events.now + self.cluster.output_random.randrange(LAG))
 
     # Internal
     def _end(self) -> None:
@@ -331,7 +331,7 @@ class Node:
                 fake_worker.end()
             self.cluster.events.after(self.cluster.delay(5 * SECOND), self.start)
             return
-        timeout = engine.timeout()
+        timeout = engine.wait_seconds()
         if timeout is not None:
             self._step_by(self.cluster.events.now + round(timeout * SECOND) + self.cluster.random.randrange(LAG))
 
@@ -342,24 +342,24 @@ class Node:
 
     def _nap_until_mail(self, timeout: int | None) -> None:
         assert timeout is not None
-        self._napping = True
+        self._sleeping = True
         if self.engine.keeper.inbox.pending() and not self.engine.keeper.inbox.patient:
             timeout = 0
         self.sleep(timeout + self.cluster.random.randrange(LAG))
 
     def _wake_keeper(self) -> None:
-        if self._napping:
-            nap, life = self._nap, self.life
-            self.cluster.events.after(self.cluster.random.randrange(LAG), lambda: self._end_nap(life, nap))
+        if self._sleeping:
+            number, life = self._sleep_number, self.life
+            self.cluster.events.after(self.cluster.random.randrange(LAG), lambda: self._end_sleep(life, number))
 
-    def _end_nap(self, life: int, nap: int) -> None:
-        if life != self.life or nap != self._nap:
+    def _end_sleep(self, life: int, number: int) -> None:
+        if life != self.life or number != self._sleep_number:
             return
         if self.cluster.events.now < self.frozen_until:
-            self.cluster.events.at(self.frozen_until, lambda: self._end_nap(life, nap))
+            self.cluster.events.at(self.frozen_until, lambda: self._end_sleep(life, number))
             return
-        self._napping = False
-        self._nap += 1
+        self._sleeping = False
+        self._sleep_number += 1
         self._resume(life)
 
     def _resume(self, life: int) -> None:

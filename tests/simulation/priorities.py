@@ -18,7 +18,7 @@ from jobd.options import MAX_PRIORITY
 from jobd.wire import Order
 from tests.simulation.events import Violation
 
-UNHEARD = 3 * SECOND  # a lease: for so long, a node whose free jobs had one priority may not know of another
+PRIORITY_LAG = 3 * SECOND  # a lease: for so long, a node whose free jobs had one priority may not know of another
 
 
 class _Free(NamedTuple):
@@ -95,7 +95,7 @@ class Priorities:
         several = len(engine.keeper._priorities.get(DEFAULT_POOL, ())) > 1
         return [
             one
-            for one in self._free(wall if several else wall - UNHEARD)
+            for one in self._free(wall if several else wall - PRIORITY_LAG)
             if one.priority > waiting[-1] and one.job_id not in left_to_others
         ]
 

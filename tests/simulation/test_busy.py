@@ -24,7 +24,7 @@ class Scenario(SimCluster):
         super().__init__(seed)
         self.settings = self.settings._replace(poll=SECOND, lease=30 * SECOND, pools={"default": 2})
         self.nodes = [Node(self, number) for number in (1, 2)]
-        self.meddling = self.clocks_moved = self.ranked = False
+        self.edits_tables = self.clocks_moved = self.with_priorities = False
         self.longs = longs
         self.at_join: dict[str, int] = {}  # the tokens of all jobs
 

@@ -128,6 +128,6 @@ def test_the_consequences_of_a_fault_at_any_point_are_right(part: int, how: str,
         try:
             scenario.run()
         except BaseException:
-            print("\n".join(scenario.story[-50:]), f"\n{how} at point {number}: {name}")
+            print("\n".join(scenario.trace_lines[-50:]), f"\n{how} at point {number}: {name}")
             raise
     assert tried

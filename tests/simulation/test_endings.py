@@ -36,7 +36,7 @@ class Scenario(SimCluster):
         self.settings = self.settings._replace(stop_timeout=10 * SECOND, on_db_loss="kill")
         self.nodes = [Node(self, number) for number in (1, 2)]
         self.acts: list[Act] = []  # the behaviour of the first runs of "rerun"; all other runs never end
-        self.meddling = True  # tokens are edited manually
+        self.edits_tables = True  # tokens are edited manually
 
     def run(self) -> None:
         self._add(*(self._job(how, None, Options(on_lost=how), self._lasts, runonce=True, retries=9) for how in JOBS))
@@ -146,7 +146,7 @@ def test_a_node_that_was_alone_ends_runs_that_others_took_over_as_soon_as_it_see
     taken_over = cut_off(mended_at=END).began("rerun")[1]
     scenario = cut_off(mended_at=taken_over - KILL_TAKES)
     again = scenario.began("rerun")[1]
-    (end,) = [float(line.split()[0]) for line in scenario.story if "rerun #1 ends on 1: killed" in line]
+    (end,) = [float(line.split()[0]) for line in scenario.trace_lines if "rerun #1 ends on 1: killed" in line]
     assert again / SECOND < end <= (again + KILL_TAKES) / SECOND
 
 

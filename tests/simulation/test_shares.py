@@ -31,7 +31,7 @@ class Scenario(SimCluster):
         super().__init__(seed)
         self.settings = self.settings._replace(poll=SECOND, lease=30 * SECOND, pools={"default": 20})
         self.nodes = [Node(self, number) for number in (1, 2, 3)]
-        self.meddling = self.clocks_moved = self.tight = self.ranked = False
+        self.edits_tables = self.clocks_moved = self.small_buffers = self.with_priorities = False
         self.interval, self.jobs = interval, jobs
         self.lacking: set[int] = set()  # nodes whose plugins lack the task of the jobs
 

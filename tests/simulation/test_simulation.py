@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.simulation.climates import CLUSTERS, Tight
 from tests.simulation.cluster import EQUAL, SimCluster
 from tests.simulation.mutants import HINTS, MUTANTS
 from tests.simulation.seeds import REGRESSIONS
+from tests.simulation.special_clusters import CLUSTERS, SmallBuffers
 
 SEEDS = int(os.environ.get("JOBD_TEST_SEEDS", "100"))  # `make simulate` runs more
 ENOUGH = 1_000  # seeds within which a planted bug must be found
@@ -26,14 +26,14 @@ def test_every_promise_holds_in_every_world(first: int) -> None:
         try:
             cluster.run()
         except Exception:
-            print("\n".join(cluster.story[-60:]), f"\nJOBD_SIM_SEED={seed}")
+            print("\n".join(cluster.trace_lines[-60:]), f"\nJOBD_SIM_SEED={seed}")
             raise
 
 
 def test_dropped_output_is_reported_in_its_place() -> None:
     dropped = 0
     for seed in range(6):
-        cluster = Tight(seed)
+        cluster = SmallBuffers(seed)
         cluster.run()
         ((count,),) = cluster.database.rows(
             "SELECT count(*) FROM output WHERE text LIKE '%bytes of output were dropped%'"
@@ -46,7 +46,7 @@ def test_a_seed_gives_the_same_events_each_time() -> None:
     def told() -> list[str]:
         cluster = SimCluster(7)
         cluster.run()
-        return [line for line in cluster.story if "process" not in line]
+        return [line for line in cluster.trace_lines if "process" not in line]
 
     assert told() == told()
 

@@ -53,7 +53,7 @@ def test_claims_of_a_dead_node_are_taken_over_within_the_lease_and_two_polls(die
     scenario = Scenario(dies, after)
     scenario.run()
     lost = scenario.database.rows("SELECT count(*) FROM run WHERE outcome = 'lost'")
-    assert lost[0][0] > 0, scenario.story
+    assert lost[0][0] > 0, scenario.trace_lines
 
 
 @pytest.mark.parametrize("seed", range(5))
