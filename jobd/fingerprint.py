@@ -21,7 +21,7 @@ def fingerprint_of(job: Job, schedule: Schedule, zone: str) -> str:
     return f"{runonce}|{f'={own}' if own else zone}|{rest}" if schedule.zones() else job.fingerprint
 
 
-def zone_in_hand(state: JobState, zone: str) -> str:
+def current_zone(state: JobState, zone: str) -> str:
     """The installation's zone that the state follows; `zone` if the state does not name it."""
     found, own = zone_of(state.fingerprint)
     return zone if own or not found else found

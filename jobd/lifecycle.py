@@ -19,7 +19,7 @@ from typing import NamedTuple
 from jobd.clock import HOUR, MINUTE, SECOND
 from jobd.definition import check, schedule_of
 from jobd.errors import BadValue
-from jobd.fingerprint import fingerprint_of, with_moved_due_time, zone_in_hand
+from jobd.fingerprint import current_zone, fingerprint_of, with_moved_due_time
 from jobd.job import (
     CANCELLED,
     DEFAULT_POOL,
@@ -40,7 +40,7 @@ from jobd.schedule import Schedule
 MAX_TOKEN = 2**62
 MAX_LOSSES = 3  # a run that was lost this often may have killed its nodes, so it is not retried
 MAX_CATCH_UP = 1_000  # missed due times that catch_up = "all" runs: the newest ones
-UNRESOLVED_PAUSE = 30 * SECOND  # before a job whose task is unknown here is offered again: another node may have it
+UNRESOLVED_PAUSE = 30 * SECOND  # before a job that this node cannot run is offered again: another node may be able to
 DEFAULT_GRACE = 2 * SECOND  # for catch_up = "none": a due time older than this has been missed
 GRID_SHIFT = 1  # µs by which a grid moves when a clock set back repeats its due times: none may be recorded twice
 MAX_CLOCK_LAG = MINUTE  # a new interval starts at most this far after now, even if clocks of earlier runs were ahead
@@ -176,7 +176,7 @@ def after_clock_set_back(job: Job, current: JobState, now: int, zone: str, far: 
     if current.node or current.ready is None or current.due is None or current.ready <= now:
         return current
     try:
-        schedule = _schedule_in_hand(job, current, zone)
+        schedule = _current_schedule(job, current, zone)
     except BadValue:
         return current
     if current.losses and not current.attempt:
@@ -204,7 +204,7 @@ def request(current: JobState, now: int) -> JobState:
 def after_claim(job: Job, claimed: JobState, now: int, zone: str) -> Decision:
     """The decision about a job that has just been claimed: the state to run, or (with `node` 0) the reason not to."""
     try:
-        schedule = _schedule_in_hand(job, claimed, zone)
+        schedule = _current_schedule(job, claimed, zone)
     except BadValue as error:
         return Decision(_give_back(claimed)._replace(ready=None, error=_one_line(error)))
     if job.deleted:  # A requested run is dropped here, because the job may be restored before the change is processed.
@@ -243,7 +243,7 @@ def repair(job: Job, claimed: JobState, now: int, zone: str) -> JobState:
 
 
 def unresolved(current: JobState, reason: str, now: int) -> JobState:
-    """The state of a job whose task this node does not have: unclaimed, and ready again after UNRESOLVED_PAUSE."""
+    """The state of a job that this node cannot run, for `reason`: unclaimed, and ready again after UNRESOLVED_PAUSE."""
     return _give_back(current)._replace(error=reason[:500], ready=now + UNRESOLVED_PAUSE)
 
 
@@ -294,7 +294,7 @@ def _advance(job: Job, current: JobState, zone: str, started: int, finished: int
     if job.runonce:
         return _after_run(job, current, None)
     try:
-        schedule = _schedule_in_hand(job, current, zone)
+        schedule = _current_schedule(job, current, zone)
     except BadValue as error:
         return _after_run(job, current, None)._replace(error=_one_line(error), fingerprint="")
     due, anchor = _due(current), current.anchor or _due(current)
@@ -383,9 +383,9 @@ def _has_started(current: JobState) -> bool:
     return bool(current.attempt or current.losses)
 
 
-def _schedule_in_hand(job: Job, current: JobState, zone: str) -> Schedule:
+def _current_schedule(job: Job, current: JobState, zone: str) -> Schedule:
     """The job's schedule in the zone that its state follows. Raises BadValue."""
-    return schedule_of(job, zone_in_hand(current, zone))
+    return schedule_of(job, current_zone(current, zone))
 
 
 def _schedule_before(job: Job, current: JobState) -> Schedule | None:

@@ -92,7 +92,7 @@ def _descendants() -> set[int]:
     return found
 
 
-def has_children() -> bool:
+def reap_children() -> bool:
     """Reap the children that have ended; True if any child is left."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
@@ -105,7 +105,7 @@ def has_children() -> bool:
 def await_children(seconds: float) -> None:
     """Reap children until none is left, for at most `seconds`."""
     deadline = time.monotonic() + seconds
-    while has_children() and time.monotonic() < deadline:
+    while reap_children() and time.monotonic() < deadline:
         time.sleep(0.005)  # noqa: TID251 - not in the daemon
 
 
@@ -115,7 +115,7 @@ def kill_descendants(seconds: float, spared: int = 0) -> bool:
     The caller must be a child subreaper: so orphans become its children and are killed too.
     """
     deadline = time.monotonic() + seconds
-    while has_children():
+    while reap_children():
         if time.monotonic() > deadline:
             return False
         left = children()

@@ -1,4 +1,4 @@
-"""The time zone of this machine, under a name that is valid on other machines: that of its C library, never a guess.
+"""The time zone of this machine: the one that its C library uses, by a name that other machines know.
 
     TZ              a name, a path or a POSIX rule, with or without a colon in front; empty: UTC
     /etc/localtime  a link to the zone's file, or a copy of it, which is identified by its content

@@ -1,7 +1,7 @@
 """Packets between the daemon and one worker in shared memory: writing or reading one needs no system call.
 
-Each direction is a ring of PLACES. The n-th packet lies in place n modulo PLACES until it has been answered, and there
-are never more unanswered packets than places. A byte in a socket announces each packet, so no place is read before it
+Each direction is a ring of SLOTS. The n-th packet lies in slot n modulo SLOTS until it has been answered, and there
+are never more unanswered packets than slots. A byte in a socket announces each packet, so no slot is read before it
 has been written. The reader trusts nothing: it copies a packet before it checks it.
 """
 
@@ -9,7 +9,7 @@ import fcntl
 import mmap
 import os
 
-PLACES = 32
+SLOTS = 32
 MAX_ORDER = 160 * 1024  # bytes of an order: enough for the arguments of a job
 MAX_ANSWER = 32 * 1024  # bytes
 _HEAD = 4  # bytes for the length of a packet
@@ -36,12 +36,12 @@ class Ring:
         size = len(packet)
         if size > self._longest:
             raise ValueError(f"a packet of {size} bytes is too long")
-        at = self._start + number % PLACES * self._stride
+        at = self._start + number % SLOTS * self._stride
         self._memory[at : at + _HEAD + size] = size.to_bytes(_HEAD, "little") + packet
 
     def get(self, number: int) -> bytes:
         """The packet of this number, which must have been written; empty if its length is invalid."""
-        at = self._start + number % PLACES * self._stride
+        at = self._start + number % SLOTS * self._stride
         size = int.from_bytes(self._memory[at : at + _HEAD], "little")
         if size > self._longest:
             return b""
@@ -64,7 +64,7 @@ def make() -> int:
 def rings(descriptor: int) -> tuple[Ring, Ring]:
     """The rings of orders and of answers. Pages take memory only after a write to them."""
     memory = mmap.mmap(descriptor, _size())
-    return Ring(memory, 0, MAX_ORDER), Ring(memory, PLACES * _stride(MAX_ORDER), MAX_ANSWER)
+    return Ring(memory, 0, MAX_ORDER), Ring(memory, SLOTS * _stride(MAX_ORDER), MAX_ANSWER)
 
 
 def _stride(longest: int) -> int:
@@ -73,4 +73,4 @@ def _stride(longest: int) -> int:
 
 
 def _size() -> int:
-    return PLACES * (_stride(MAX_ORDER) + _stride(MAX_ANSWER))
+    return SLOTS * (_stride(MAX_ORDER) + _stride(MAX_ANSWER))

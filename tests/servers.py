@@ -28,11 +28,11 @@ from tests.processes import family, is_gone
 
 MYSQL = os.environ.get("JOBD_TEST_MYSQL_URL")
 KINDS = ("sqlite", "mariadb", "postgresql")
-FURTHER = ("mysql", "mariadb118", "postgresql18")  # from the cache folder
+CACHED_KINDS = ("mysql", "mariadb118", "postgresql18")  # from the cache folder
 _CACHES = "/var/cache" if os.geteuid() == 0 else os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
 CACHE = Path(os.environ.get("JOBD_TEST_CACHE") or Path(_CACHES, "jobd-tests"))
 # Unusual settings of servers: jobd must set in its session everything that it needs.
-ODD = {
+ODD_SETTINGS = {
     "mariadb": [
         *("--sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT", "--character-set-server=latin1"),
         *("--default-time-zone=+09:00", "--transaction-isolation=REPEATABLE-READ", "--autocommit=0"),
@@ -331,7 +331,7 @@ def running(
     `prepare` may write files into its folder, and returns further settings.
     """
     root = None
-    if kind in FURTHER:
+    if kind in CACHED_KINDS:
         root = CACHE / kind / "root"
         if not (root.parent / "ready").exists():
             missing(f"The server {kind}", "tests/unpack-servers.sh")

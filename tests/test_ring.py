@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from jobd.ring import MAX_ANSWER, MAX_ORDER, PLACES, make, rings
+from jobd.ring import MAX_ANSWER, MAX_ORDER, SLOTS, make, rings
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def memory() -> int:
 def test_another_process_that_has_mapped_the_memory_reads_the_packets(memory: int) -> None:
     orders, answers = rings(memory)
     seen_orders, seen_answers = rings(memory)
-    for number in range(3 * PLACES):
+    for number in range(3 * SLOTS):
         orders.put(number, f"order {number}".encode() * (number + 1))
         answers.put(number, f"answer {number}".encode())
         assert seen_orders.get(number) == f"order {number}".encode() * (number + 1)
@@ -24,10 +24,10 @@ def test_another_process_that_has_mapped_the_memory_reads_the_packets(memory: in
 
 def test_the_longest_packets_touch_no_neighbour(memory: int) -> None:
     orders, answers = rings(memory)
-    for number in range(PLACES):
+    for number in range(SLOTS):
         orders.put(number, bytes([number + 1]) * MAX_ORDER)
         answers.put(number, bytes([number + 101]) * MAX_ANSWER)
-    for number in range(PLACES):
+    for number in range(SLOTS):
         assert orders.get(number) == bytes([number + 1]) * MAX_ORDER
         assert answers.get(number) == bytes([number + 101]) * MAX_ANSWER
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 RELOAD_TIMEOUT = 120.0  # seconds; the daemon loads every plugin meanwhile
 AFTER_DRAIN = 30.0  # seconds that a stop may take beyond the time for runs in progress
-KILL_TIMEOUT = 15.0  # seconds to wait after an abort before the daemon is killed, and for its end then
+KILL_TIMEOUT = 15.0  # seconds from an abort to SIGKILL, and from that to the error that the daemon cannot be ended
 
 _timeout = click.option(
     "--timeout",

@@ -57,7 +57,7 @@ class Waiter:
                     check_at = self._clock.monotonic() + NODE_CHECK_INTERVAL
                 self._sleep(CHECK_INTERVAL / SECOND)
         except DatabaseUnavailable as error:
-            error.stored = self._asked_for
+            error.stored = self._requested
             raise
 
     def _check_nodes(self, overview: JobOverview | None) -> None:
@@ -67,7 +67,7 @@ class Waiter:
         name, state, now = overview.job.name, overview.state, self._context.now()
         if state is not None and state.number > self._number and self._context.reader.run(self._job_id, self._number):
             return  # it has ended since the last read
-        if state is not None and (state.number > self._number or not self._is_asked_for(overview)):
+        if state is not None and (state.number > self._number or not self._is_requested(overview)):
             raise JobdError(f"run {self._number} of {escape(name)} was dropped: {_dropped(overview)}")
         nodes = self._living()
         why = reason(with_state(overview, now, self._context.zone), nodes, now)
@@ -77,7 +77,7 @@ class Waiter:
             raise JobdError(f"{escape(name)} does not run: {why.text}", self._still(overview))
         self._report(name, why)
 
-    def _is_asked_for(self, overview: JobOverview) -> bool:
+    def _is_requested(self, overview: JobOverview) -> bool:
         """Whether the job's current run is the requested one, or may become it."""
         state = overview.state
         if state is None or state.node or state.error or overview.job.deleted:
@@ -110,10 +110,10 @@ class Waiter:
     def _still(self, overview: JobOverview) -> str:
         if overview.job.deleted:
             return f"run {self._number} was dropped with it"
-        return self._asked_for
+        return self._requested
 
     @property
-    def _asked_for(self) -> str:
+    def _requested(self) -> str:
         return f"run {self._number} is still requested"
 
 

@@ -71,7 +71,7 @@ def top_name(name: str) -> str:
 
 def digest_of(code: Paths) -> str:
     """SHA-256 over the names and the digests of the contents, in the order of the names."""
-    return _digest((name, _read(code[name])) for name in sorted(code))
+    return _digest((name, _copy_and_digest(code[name])) for name in sorted(code))
 
 
 def copy(contents: Contents, target: str) -> str:
@@ -152,7 +152,7 @@ def _digest(contents: Iterable[tuple[str, bytes]]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: str, write: Callable[[bytes], object] = lambda piece: None) -> bytes:
+def _copy_and_digest(path: str, write: Callable[[bytes], object] = lambda piece: None) -> bytes:
     """Pass the content of a file to `write` in pieces, and return its digest. An unreadable file counts as empty."""
     digest = hashlib.sha256()
     if _is_readable(path):
@@ -176,9 +176,9 @@ def _copy_file(source: str, target: str) -> bytes:
     os.makedirs(os.path.dirname(target), exist_ok=True)
     if not _is_readable(source):
         os.symlink(os.path.realpath(source), target)
-        return _read(source)
+        return _copy_and_digest(source)
     with open(target, "xb") as file:
-        content = _read(source, file.write)
+        content = _copy_and_digest(source, file.write)
     status = os.stat(source)
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
     if source.endswith(".py") and sys.pycache_prefix is None:

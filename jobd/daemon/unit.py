@@ -11,7 +11,7 @@ import sys
 import jobd
 from jobd.clock import SECOND
 from jobd.config import SYSTEM_STATE
-from jobd.plugins.environment import python
+from jobd.plugins.environment import command_line
 from jobd.settings import Settings
 
 _UNIT = """\
@@ -79,7 +79,7 @@ WantedBy=multi-user.target
 
 def unit(settings: Settings) -> str:
     """The text of the unit that runs the daemon of `settings` with this Python."""
-    words = [*python("jobd"), "--config", settings.path, "start", "--foreground"]
+    words = [*command_line("jobd"), "--config", settings.path, "start", "--foreground"]
     home = os.path.dirname(os.path.dirname(os.path.abspath(jobd.__file__)))
     written = [settings.state_dir, os.path.dirname(settings.log.file) if settings.log.file else ""]
     if settings.database.startswith("sqlite:///"):

@@ -78,7 +78,7 @@ class Budget:
         self._next_notice_at = now + MINUTE
         used, most = round(self.used / 2**20), round(self.limit / 2**20)
         return (
-            f"{dropped:,} bytes of what runs printed are dropped: too much waits for the database"
+            f"{dropped:,} bytes of the output of runs were dropped: too much waits for the database"
             f" ({used} MiB; at most {most}, and {MAX_RUN_WAITING // 2**20} of one run)"
         )
 

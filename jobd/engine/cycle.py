@@ -176,7 +176,7 @@ def _compare_claims(session: Session, work: CycleInput, settings: Settings, resu
     stored = table.tokens_of(session, work.node)
     settled = {(one.state.job_id, one.token) for one in work.updates if not one.state.node}
     held = {job_id: token for job_id, token in work.held.items() if (job_id, token) not in settled}
-    # If a claim has another token, its run is killed first. The job is released after this node has given up the claim.
+    # If a claim has another token, its run is killed first. The job is released after this node has abandoned it.
     kept = {job_id: token for job_id, token in stored.items() if job_id in held}
     if len(kept) < len(stored):
         release_claims(

@@ -1,6 +1,6 @@
 """The engine of a daemon: its processors, its keeper, and the dispatch loop's side of their messages.
 
-It does not wait: the daemon's loop waits for the descriptors of `readers`, at most `wait_seconds` long, and calls `step`.
+It does not wait: the daemon's loop waits for the descriptors of `readers`, up to `wait_seconds`, and calls `step`.
 """
 
 import random

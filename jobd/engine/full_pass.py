@@ -58,7 +58,7 @@ def run_slice(session: Session, work: FullPass, now: int, zone: str) -> FullPass
     if work.zones:
         _move_jobs(session, work, until, now, zone)
         if not more:
-            installation.note_looked_at(session, rules_version(), zone)
+            installation.note_zone_check(session, rules_version(), zone)
     return work._replace(after=until) if more else None
 
 
@@ -68,9 +68,9 @@ def _with_zone_checks(session: Session, work: FullPass, zone: str) -> FullPass:
     A start usually needs no zone check, which would cost seconds of processor time for a million jobs. A node that has
     just adopted another zone always checks: it may have planned jobs by its old zone after other nodes had checked.
     """
-    version, looked_for = installation.looked_at(session)
+    version, checked_for = installation.last_zone_check(session)
     is_new = version != rules_version()
-    return work._replace(zones=is_new or looked_for != zone or not work.starting, all_zones=is_new)
+    return work._replace(zones=is_new or checked_for != zone or not work.starting, all_zones=is_new)
 
 
 def clock_set_back_by(session: Session, wall: Callable[[], int], instance: str) -> int:
@@ -91,8 +91,8 @@ def _start_jobs(session: Session, ids: list[int], now: int, zone: str) -> None:
         if job is None or one.problem is not None or job.options.paused or not is_at_start(job.interval):
             continue
         state = lifecycle.after_change(job, one.state, now, zone)
-        asked_for = state.node or state.manual or state.attempt
-        if state.error is None and not asked_for and not (job.runonce and state.number > 1):
+        requested = state.node or state.manual or state.attempt
+        if state.error is None and not requested and not (job.runonce and state.number > 1):
             states.append(lifecycle.request(state, now))
     if states:
         table.save_states(session, states)

@@ -80,7 +80,7 @@ LOCK_CHECK_INTERVAL = SECOND // 2  # between checks of the locks of the nodes on
 MAX_UPDATES = 2_000  # outcomes in a transaction
 MAX_CLAIMS = 4_000  # per pool, while no other node exists
 
-SIGN_OFF_TIMEOUT = 10 * SECOND  # a stopping daemon gives up writing outcomes after this time
+SIGN_OFF_TIMEOUT = 10 * SECOND  # a stopping daemon stops writing outcomes after this time
 MAX_REMEMBERED_JOBS = 1_000  # limits the memory of invalid jobs already logged, and of jobs without a known task
 
 
@@ -716,4 +716,4 @@ def _record_one(one: ClaimUpdate, session: Session) -> set[int]:
 
 
 def _give_up_one(one: ClaimUpdate, reason: str, session: Session) -> None:
-    table.give_up(session, one, reason)
+    table.block(session, one, reason)

@@ -27,7 +27,7 @@ class OutputPrinted(NamedTuple):
 
 
 class Unresolved(NamedTuple):
-    """To the keeper: this node does not have a job's task; `update` releases the job."""
+    """To the keeper: this node cannot run the job, for example because its task is unknown; `update` releases it."""
 
     update: ClaimUpdate
 

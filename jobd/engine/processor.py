@@ -236,7 +236,7 @@ class Processor:
             worker.terminate_run(LOST, reason, monotonic, TERM_GRACE if grace else 0)
 
     def abandon_all(self, reason: str) -> None:
-        """Give up all claims, because they are no longer valid: empty the queue and kill every run without a record.
+        """Abandon all claims, because they are no longer valid: empty the queue and kill every run without a record.
 
         Each claim is reported as abandoned when its process can no longer be running.
         """
@@ -249,7 +249,7 @@ class Processor:
             self._end_without_record(worker, reason)
 
     def drop(self, job_id: int, token: int, reason: str) -> None:
-        """Give up one claim that is no longer valid: remove it from the queue or kill its run, without a record."""
+        """Abandon one claim that is no longer valid: remove it from the queue or kill its run, without a record."""
         self._clear_prefetched_of(job_id)
         claim = self._remove_waiting(job_id)
         if claim is not None and claim.state.token != token:
@@ -536,12 +536,12 @@ class Processor:
         self._report(update)
 
     def _reap_worker(self, worker: Worker) -> None:
-        """The process of `worker` has ended."""
+        """Handle the end of a worker's process: revoke its prefetched orders, end its run, plan its replacement."""
         wanted, worker.retiring = not worker.retiring, True
         self._clear_prefetched(worker)
         self._log(worker, worker.last_output())
         status = self.workers.reap(worker)
-        words = _last_words(worker)
+        words = _last_output_line(worker)
         worker.idle_output.close()
         if worker.abandoned is not None:
             # Runs are still prefetched if a message about them was invalid: they may have started.
@@ -651,6 +651,6 @@ def _order(claim: Claim, serial: int, monotonic: int) -> Order:
     )
 
 
-def _last_words(worker: Worker) -> str:
+def _last_output_line(worker: Worker) -> str:
     words = worker.idle_output.take().strip().splitlines()
     return f": {words[-1][:300]}" if words else ""

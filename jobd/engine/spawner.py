@@ -23,7 +23,7 @@ from weakref import WeakSet
 
 from jobd import ring, umask
 from jobd.clock import SECOND
-from jobd.plugins.environment import python
+from jobd.plugins.environment import command_line
 from jobd.plugins.snapshot import Snapshot
 from jobd.ring import Ring
 from jobd.wire import TOKEN, WireError
@@ -128,7 +128,7 @@ class ProcessChild:
 
     def receive(self) -> list[bytes]:
         try:
-            count = len(self._socket.recv(ring.PLACES, socket.MSG_DONTWAIT))
+            count = len(self._socket.recv(ring.SLOTS, socket.MSG_DONTWAIT))
         except BlockingIOError:
             return []
         if not count:  # a closed socket stays readable, so the caller must stop waiting for it
@@ -148,7 +148,7 @@ class ProcessChild:
     def revoke(self) -> int:
         count = self._sent - self._flushed
         with contextlib.suppress(BlockingIOError):
-            count += len(self._theirs.recv(ring.PLACES, socket.MSG_DONTWAIT))
+            count += len(self._theirs.recv(ring.SLOTS, socket.MSG_DONTWAIT))
         self._sent -= count
         self._flushed = self._sent
         return count
@@ -197,7 +197,7 @@ class ProcessSpawner:
         self, code: Snapshot, directory: str, commands: bool, environ: Mapping[str, str], locks: Sequence[int]
     ) -> None:
         self.code = code
-        self._command = [*python("jobd.runner"), "--plugins", code.plugins, "--copy", code.copy]
+        self._command = [*command_line("jobd.runner"), "--plugins", code.plugins, "--copy", code.copy]
         self._children: WeakSet[ProcessChild] = WeakSet()
         if commands:
             self._command.append("--commands")

@@ -21,7 +21,7 @@ from jobd.wire import Done, Order, WireError, decode, decode_done, decode_ready,
 
 MAX_CHUNKS = 8  # of CHUNK bytes, per read, so that a run that prints a lot does not delay the others
 TERM_GRACE = 5_000_000  # µs from SIGTERM until the guardian kills the process tree
-NO_END = "[jobd: a task has taken the end of this run's output out of its pipe]"
+NO_END = "[jobd: a task has read the end of this run's output from its pipe]"
 DOUBTFUL = "[jobd: {:,} bytes were dropped here: they may be the output of another run]"
 STRAY = "[jobd: what worker {} prints outside of a run is dropped, {:,} bytes so far]"
 KILL_GRACE = 1_000_000  # µs from then until the daemon sends SIGKILL, in case the guardian hangs

@@ -17,7 +17,7 @@ def without(environ: Mapping[str, str], secrets: Collection[str]) -> dict[str, s
     return {name: value for name, value in environ.items() if name not in OF_THE_MANAGER and name not in secrets}
 
 
-def python(package: str) -> list[str]:
+def command_line(package: str) -> list[str]:
     """The command line that runs `jobd` or `jobd.runner` with this Python.
 
     It contains the path of a source tree instead of using PYTHONPATH, which all child processes would inherit. (-P: the

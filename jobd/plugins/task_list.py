@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from jobd import umask
 from jobd.errors import ConfigError, JobdError
-from jobd.plugins.environment import python
+from jobd.plugins.environment import command_line
 from jobd.plugins.function import Arguments
 
 LIMIT = 10.0  # seconds that a plugin may take to load
@@ -59,7 +59,7 @@ def list_tasks(
         hint = "change `plugins` in jobd.toml, or make the folder"
         raise JobdError(f"the plugins folder {plugins} cannot be read: {error.strerror}", hint) from None
     check_writers(plugins)
-    command = [*python("jobd.runner"), "--plugins", plugins]
+    command = [*command_line("jobd.runner"), "--plugins", plugins]
     for word, value in (("--copy", copy), ("--asked", asked)):
         command += [word, value] if value else []
     broken: dict[str, TaskInfo] = {}

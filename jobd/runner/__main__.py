@@ -42,9 +42,9 @@ def main() -> None:
     linux.die_with_parent(guardian)
     linux.adopt_orphans()
     from jobd.plugins.catalogue import Catalogue
-    from jobd.runner import worker as proper
+    from jobd.runner.worker import main as work
 
-    proper.main(descriptor, memory, Catalogue(given["--plugins"], copy), "--commands" in words)
+    work(descriptor, memory, Catalogue(given["--plugins"], copy), "--commands" in words)
 
 
 def _absolute(path: str) -> str:

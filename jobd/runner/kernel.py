@@ -2,7 +2,7 @@
 
 Restored after each run: working directory, umask, signal handlers and mask, the timer of `signal.alarm`, the wake-up
 descriptor, flags of the shared output pipe (O_NONBLOCK). Checked after each run: descriptors, user and groups,
-priority. `is_intact` checks the rest, which is too slow for a run of some microseconds.
+priority. `restore_rest` checks the rest, which is too slow for a run of some microseconds.
 """
 
 import ctypes
@@ -64,13 +64,13 @@ class Kernel:
         self._limits = _limits()
         self._processors = os.sched_getaffinity(0)
         self._name = _name()
-        self.keep()
+        self.remember()
 
-    def keep(self) -> None:
-        """Accept the present state for `is_intact`: changes made by a plugin's import stay."""
+    def remember(self) -> None:
+        """Accept the present state for `restore_rest`: changes made by a plugin's import stay."""
         self._rest = self._look()
 
-    def put_back(self) -> bool:
+    def restore(self) -> bool:
         """Restore and check the state after each run. Return whether it is as before.
 
         Raises OSError and other errors if it cannot be restored.
@@ -96,7 +96,7 @@ class Kernel:
         if fcntl.fcntl(1, fcntl.F_GETFL) != self._flags:
             fcntl.fcntl(1, fcntl.F_SETFL, self._flags)
 
-    def is_intact(self) -> bool:
+    def restore_rest(self) -> bool:
         """Restore the remaining state where possible. Return whether the rest is as before."""
         _put_handlers(_REAL_TIME, self._real_time_handlers)
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)

@@ -14,14 +14,14 @@ class Loops:
         self._policy: Any = None
         self._current: dict[str, Any] = {}
 
-    def keep(self) -> None:
+    def remember(self) -> None:
         """Accept the present policy and loop, which a plugin's import may have set."""
         events = sys.modules.get("asyncio.events")
         if events is not None:
             self._policy = events._event_loop_policy
             self._current = _current(self._policy).copy()
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """After a run, close the loop that it has left, and restore the previous policy and loop."""
         events: Any = sys.modules.get("asyncio.events")
         if events is None:

@@ -21,9 +21,9 @@ class Functions:
     """The functions and classes of all loaded modules of the standard library."""
 
     def __init__(self) -> None:
-        self.keep()
+        self.remember()
 
-    def keep(self) -> None:
+    def remember(self) -> None:
         """Accept the present functions and classes."""
         self._modules: dict[str, ModuleType] = {}
         self._watched: list[_Watched] = []

@@ -33,7 +33,7 @@ class Logging:
         self._handler: Any = None
         self._modules = 0
 
-    def keep(self) -> None:
+    def remember(self) -> None:
         """Accept the present settings; if a plugin's import has added no handler, catch the records."""
         self._modules = len(sys.modules)
         if "logging" not in sys.modules:
@@ -46,7 +46,7 @@ class Logging:
         self._state = _state_of(logging)
         self._loggers = {*logging.root.manager.loggerDict}
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Restore the settings after a run."""
         if "logging" not in sys.modules:
             return
@@ -103,7 +103,7 @@ class Loguru:
         self._own = -1  # the number of jobd's handler
         self._state: _State = []
 
-    def keep(self) -> None:
+    def remember(self) -> None:
         """Accept the present settings; if a plugin's import has added no handler, catch the records."""
         loguru: Any = sys.modules.get("loguru")
         if loguru is None:
@@ -116,7 +116,7 @@ class Loguru:
         self._handlers = self._core.handlers
         self._state = [(self._core, _picked(self._core, _OF_LOGURU))]
 
-    def put_back(self) -> bool:
+    def restore(self) -> bool:
         """Restore the settings after a run. False: a handler was removed that only its plugin can create."""
         loguru: Any = sys.modules.get("loguru")
         if loguru is None:
@@ -128,7 +128,7 @@ class Loguru:
             logger.configure(extra={}, patcher=None)
             logger.enable("")
             self._add(logger)
-            self.keep()
+            self.remember()
         if self._core.handlers is not self._handlers:
             for number in self._core.handlers.keys() - self._handlers.keys():
                 logger.remove(number)

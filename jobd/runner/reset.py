@@ -53,23 +53,23 @@ class State:
         self._memory = 0
         self._thorough_at = 0  # time.monotonic_ns()
         self._settled = True  # nothing has run since the last thorough check
-        self._fit = True  # False: before an import, the changes of earlier runs could not be undone
+        self._restored = True  # False: before an import, the changes of earlier runs could not be undone
         self._decimal: object = None
-        self._keep_cheap()
+        self._remember_cheap()
 
     def await_import(self) -> None:
-        """Undo changes of earlier runs before an import, so that `keep` does not accept them."""
-        self._fit = self.settle() and self._fit
+        """Undo changes of earlier runs before an import, so that `remember` does not accept them."""
+        self._restored = self.settle() and self._restored
 
-    def keep(self) -> None:
+    def remember(self) -> None:
         """Accept the present state, after an import: its changes stay."""
-        self._keep_cheap()
-        self._kernel.keep()
-        self._standard.keep()
-        self._functions.keep()
-        self._logging.keep()
-        self._loguru.keep()
-        self._loops.keep()
+        self._remember_cheap()
+        self._kernel.remember()
+        self._standard.remember()
+        self._functions.remember()
+        self._logging.remember()
+        self._loguru.remember()
+        self._loops.remember()
         self._thorough_at = 0
 
     def context(self) -> contextvars.Context:
@@ -85,9 +85,9 @@ class State:
         try:
             self._settled = False
             self._kernel.free_output()
-            intact = self._put_back_objects() and self._fit
+            intact = self._restore_objects() and self._restored
             self._output.restore()
-            self._put_back()
+            self._restore_values()
             intact = self._is_intact() and intact
             return intact and (time.monotonic_ns() < self._thorough_at or self._is_thoroughly_intact())
         except BaseException:  # noqa: BLE001 - the task may have broken anything, and its outcome must be sent
@@ -100,7 +100,7 @@ class State:
         except BaseException:  # noqa: BLE001 - the same
             return False
 
-    def _keep_cheap(self) -> None:
+    def _remember_cheap(self) -> None:
         self._environ = dict(_raw_environment())
         self._path = list(sys.path)
         self._module_count = len(sys.modules)
@@ -108,14 +108,14 @@ class State:
         if "decimal" in sys.modules:
             self._decimal = sys.modules["decimal"].getcontext().copy()
 
-    def _put_back_objects(self) -> bool:
+    def _restore_objects(self) -> bool:
         """Restore objects whose methods may be the task's own code (a handler's `close`): they may print or fork."""
-        self._loops.put_back()
+        self._loops.restore()
         if not self._logging.root_is_intact():
-            self._logging.put_back()
-        return self._loguru.put_back()
+            self._logging.restore()
+        return self._loguru.restore()
 
-    def _put_back(self) -> None:
+    def _restore_values(self) -> None:
         if _raw_environment() != self._environ:
             os.environb.clear()
             os.environb.update(self._environ)
@@ -129,8 +129,8 @@ class State:
 
     def _is_intact(self) -> bool:
         return (
-            (not linux.has_children() or end_children(CHILDREN_EXIT_TIMEOUT))
-            and self._kernel.put_back()
+            (not linux.reap_children() or end_children(CHILDREN_EXIT_TIMEOUT))
+            and self._kernel.restore()
             and threading.active_count() == 1
             and len(sys._current_frames()) == 1
             and sys.modules is self._modules
@@ -140,9 +140,9 @@ class State:
     def _is_thoroughly_intact(self) -> bool:
         began = time.process_time_ns()
         self._output.reconfigure()
-        self._standard.put_back()
-        self._logging.put_back()
-        intact = self._kernel.is_intact() and self._functions.are_intact() and not self._has_grown()
+        self._standard.restore()
+        self._logging.restore()
+        intact = self._kernel.restore_rest() and self._functions.are_intact() and not self._has_grown()
         took = time.process_time_ns() - began
         self._settled = intact and self._functions.learn()  # slow, but once for each module
         self._thorough_at = time.monotonic_ns() + THOROUGH_SHARE * took

@@ -223,9 +223,9 @@ class Standard:
 
     def __init__(self) -> None:
         self._states: list[tuple[Setting, ModuleType, Any]] = []
-        self.keep()
+        self.remember()
 
-    def keep(self) -> None:
+    def remember(self) -> None:
         """Accept the present settings: those made by a plugin's import stay."""
         self._states = [
             (setting, module, setting.get(module))
@@ -234,7 +234,7 @@ class Standard:
         ]
         self._rest = [setting for setting in SETTINGS if setting.module not in sys.modules]
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Restore the settings. Raises errors of any kind if that fails."""
         for setting in [one for one in self._rest if one.module in sys.modules]:
             module = sys.modules[setting.module]

@@ -196,7 +196,7 @@ class Worker:
             self._state.await_import()
         function = self._catalogue.find(order.task)
         if is_new:
-            self._state.keep()
+            self._state.remember()
         return lambda: function(**order.args)
 
     def _run_program(self, command: Sequence[str]) -> None:

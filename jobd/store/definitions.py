@@ -80,12 +80,12 @@ def delete(store: Store, names: Sequence[str], now: int, zone: str, agreed: Coll
             if any(name not in agreed for _, name in left):
                 raise HasDependants(left)
         set_deleted(session, ids, True, now, zone)
-        return [one.job.name for one in loaded if one.job and one.state and _is_asked_for(one.state)]
+        return [one.job.name for one in loaded if one.job and one.state and _is_requested(one.state)]
 
     return store.transact(work)
 
 
-def _is_asked_for(state: JobState) -> bool:
+def _is_requested(state: JobState) -> bool:
     """Whether a user has requested a run that no node has claimed yet."""
     return state.manual and state.ready is not None and not state.node
 

@@ -141,7 +141,7 @@ class Dialect:
         raise NotImplementedError
 
     def stamp_finished(self, cursor: Any, finished: Sequence[tuple[int, str]]) -> None:
-        """Set lastFinished_time of (job id, time) pairs."""
+        """Set lastFinished_time of (job id, time) pairs; a time is text as in the column, in UTC."""
         raise NotImplementedError
 
     def changed(self, connection: Any, seen: object) -> tuple[bool, object]:

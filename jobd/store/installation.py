@@ -23,22 +23,22 @@ def zone(session: Session) -> str | None:
     return _read(session, "timezone")[0] or None
 
 
-def agree_on_zone(session: Session, node: int, said: ProposedZone) -> str:
+def agree_on_zone(session: Session, node: int, proposed: ProposedZone) -> str:
     """Propose this node's zone; the zone that is in effect from now on."""
     found, by = _read(session, "timezone", session.dialect.for_update)
-    if said.of_machine and found and by not in (0, node) and _lives(session, by):
+    if proposed.of_machine and found and by not in (0, node) and _lives(session, by):
         return found
-    _write(session, "timezone", said.name, 0 if said.of_machine else node)
-    return said.name
+    _write(session, "timezone", proposed.name, 0 if proposed.of_machine else node)
+    return proposed.name
 
 
-def looked_at(session: Session) -> tuple[str, str]:
+def last_zone_check(session: Session) -> tuple[str, str]:
     """(version of the zone rules, zone of the installation) for which all due times have been checked."""
     version, _, zone = _read(session, "zone_rules")[0].partition(" ")
     return version, zone
 
 
-def note_looked_at(session: Session, version: str, zone: str) -> None:
+def note_zone_check(session: Session, version: str, zone: str) -> None:
     """Record that all due times have been checked for this version of the zone rules and this zone."""
     _write(session, "zone_rules", f"{version} {zone}", 0)
 

@@ -25,12 +25,12 @@ def _ended(call: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
 
     (Not all versions of psycopg have the parameter `timeout` of its own wait.)
     """
-    give_up = time.monotonic() + DEADLINE
+    deadline = time.monotonic() + DEADLINE
     try:
         state = next(call)
         while True:
             ready = yield state
-            if not ready and time.monotonic() > give_up:
+            if not ready and time.monotonic() > deadline:
                 raise psycopg.OperationalError(f"the server has not answered for {DEADLINE:g} s")
             state = call.send(ready)
     except StopIteration as end:

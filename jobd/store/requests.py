@@ -45,8 +45,8 @@ def request_cancel(store: Store, name: str, now: int) -> None:
         (loaded,) = load_named(session, [name])
         state = loaded.state
         # A job that a node has claimed ahead of its due time has no run yet.
-        begun = state is not None and (state.started or state.losses or (state.due or 0) <= now)
-        if state is None or not (state.attempt or (state.node and begun)):
+        started = state is not None and (state.started or state.losses or (state.due or 0) <= now)
+        if state is None or not (state.attempt or (state.node and started)):
             raise JobdError(f"the job {name!r} is not running", "there is nothing to cancel")
         table.notify_claim_holder(session, loaded.job_id, "cancel")
 

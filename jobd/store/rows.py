@@ -184,7 +184,7 @@ def read_state(row: Sequence[Any]) -> JobState:
         state.job_id,
         pool=state.pool if isinstance(state.pool, str) else DEFAULT_POOL,
         fingerprint=UNREADABLE,
-        error=f"its row of the table `schedule` makes no sense: {flaw}",
+        error=f"its row of the table `schedule` is invalid: {flaw}",
         guarded=state.guarded,
         node=state.node if type(state.node) is int else 0,
         token=state.token,
@@ -259,7 +259,7 @@ def read_run(row: Sequence[Any]) -> Run:
     if flaw is None:
         return run
     job_id, number = (value if type(value) is int else 0 for value in row[:2])
-    reason = f"its row of the table `run` makes no sense: {flaw}"
+    reason = f"its row of the table `run` is invalid: {flaw}"
     return Run(job_id, number, 0, None, 0, 0, UNREADABLE, 0, reason)
 
 

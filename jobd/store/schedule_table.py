@@ -185,7 +185,7 @@ def record_starts(session: Session, node: int, started: Iterable[tuple[int, int,
     return marked
 
 
-def give_up(session: Session, one: ClaimUpdate, reason: str) -> None:
+def block(session: Session, one: ClaimUpdate, reason: str) -> None:
     """Release a job whose outcome the database refuses, with an error. It does not run until a user changes it."""
     session.execute(
         "UPDATE schedule SET node_id = 0, started_time = NULL, ready_time = NULL, error = ?"

@@ -106,7 +106,7 @@ class Store:
 
         Raises DatabaseUnavailable (nothing was changed) or OutcomeUnknown (the connection broke during the commit).
         """
-        give_up = self._monotonic() + RETRY_TIMEOUT
+        retry_until = self._monotonic() + RETRY_TIMEOUT
         for attempt in range(TRIES):
             if attempt:
                 self._sleep(PAUSE * 2**attempt)
@@ -120,7 +120,7 @@ class Store:
                 if kind is None:
                     raise
                 again = kind in (CONFLICT, CONNECTION_LOST) or (kind in (BAD_SESSION, TABLES_ALTERED) and proven)
-                if not again or attempt == TRIES - 1 or self._monotonic() > give_up:
+                if not again or attempt == TRIES - 1 or self._monotonic() > retry_until:
                     raise self._unavailable(error) from None
         raise DatabaseUnavailable(f"{self.target.label}: the transaction could not be done in {TRIES} tries")
 
@@ -163,13 +163,14 @@ class Store:
         try:
             session.execute("COMMIT")
         except KeyboardInterrupt:
-            raise OutcomeUnknown("interrupted during the commit", "look before repeating") from None
+            raise OutcomeUnknown("interrupted during the commit", "check whether it was done, then repeat it") from None
         except Exception as error:
             kind = self.dialect.classify(_cause(error))
             self._roll_back(session, error)
             if kind == CONNECTION_LOST:
                 raise OutcomeUnknown(
-                    f"the connection broke during the commit: {error}", "look before repeating"
+                    f"the connection broke during the commit: {error}",
+                    "check whether it was done, then repeat it",
                 ) from None
             raise
         self._proven = True
@@ -202,7 +203,7 @@ class Store:
             self._database._state.reset()  # noqa: SLF001 - peewee has no public method for it
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        give_up = self._monotonic() + RETRY_TIMEOUT
+        retry_until = self._monotonic() + RETRY_TIMEOUT
         for attempt in range(TRIES):
             try:
                 return work()
@@ -211,7 +212,7 @@ class Store:
                 raise
             except Exception as error:  # noqa: BLE001 - drivers have no common base class; explained in one place
                 again = self.dialect.classify(_cause(error)) == CONFLICT
-                if not again or attempt == TRIES - 1 or self._monotonic() > give_up:
+                if not again or attempt == TRIES - 1 or self._monotonic() > retry_until:
                     self._discard()
                     raise self._unavailable(error) from None
                 self._sleep(PAUSE * 2**attempt)

@@ -73,7 +73,7 @@ def make_strict(table: str, cursor: Any) -> None:
     if kept < rows:
         from jobd import logs
 
-        logs.log("warning", f"{rows - kept} rows of the table {table} made no sense and were dropped")
+        logs.log("warning", f"{rows - kept} rows of the table {table} were invalid and were dropped")
 
 
 def _definition(cursor: Any, table: str) -> tuple[str, list[str]]:

@@ -144,7 +144,7 @@ class Case:
         """Whether a daemon was ended between two moments."""
         return any(one.asked <= until and one.answered >= since - 1 for one in self.given(*ENDS))
 
-    def by(self, moment: float) -> float:
+    def in_effect_by(self, moment: float) -> float:
         """The moment by which an acknowledged change must be in effect: later if database or daemon is unavailable."""
         end = moment + DEADLINE
         for one in self.given("away", *ENDS[:-1]):

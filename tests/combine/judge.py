@@ -81,7 +81,7 @@ def _by_hand(case: Case, run: dict[str, Any]) -> bool:
     due = case.moment(run["due_time"])
     behind = max(0.0, -min(case.record.scenario.clocks))
     return any(
-        one.asked - EXACT - behind <= due <= case.by(one.answered) + _longest(case, run["job"])
+        one.asked - EXACT - behind <= due <= case.in_effect_by(one.answered) + _longest(case, run["job"])
         for one in case.given("run", job=run["job"])
     )
 
@@ -109,8 +109,8 @@ def _grid(case: Case) -> Iterator[str]:
             elif one["outcome"] == "skipped" and f"more than {MAX_CATCH_UP:d}" in (one["error"] or ""):
                 first = microseconds(following["due_time"])
                 reached = (microseconds(one["finished_time"]) - first) // step + 1
-                if reached != 1000:
-                    yield f"{where} is the first of {reached} due times that are made good, instead of 1000"
+                if reached != MAX_CATCH_UP:
+                    yield f"{where} is the first of {reached} due times that are caught up, instead of {MAX_CATCH_UP}"
 
 
 def _recorded(case: Case) -> Iterator[str]:
@@ -203,7 +203,7 @@ def _not_due(case: Case, job: str, ends: dict[str, list[float]]) -> Iterator[str
         return
     rests = [end for _, end, _ in case.resting.get(job, ())]
     ready = max([*map(min, since), *rests, *(one.last for one in attempts)])
-    if case.by(ready) + DEADLINE < case.record.stopped and not case.busy(ready, case.record.stopped):
+    if case.in_effect_by(ready) + DEADLINE < case.record.stopped and not case.busy(ready, case.record.stopped):
         yield f"{job} was last due at {last:.3f}; all that it runs after has succeeded since, by {ready:.3f}"
 
 

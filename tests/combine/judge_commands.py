@@ -45,7 +45,7 @@ def _waits(case: Case) -> Iterator[str]:
             gone = [
                 begin for begin, end, what in case.resting.get(one.job, ()) if what != "pause" and end >= one.answered
             ]
-            if any(case.by(begin) + DEADLINE < one.answered for begin in gone):
+            if any(case.in_effect_by(begin) + DEADLINE < one.answered for begin in gone):
                 yield f"`run {one.job} --wait` still waits, {one.answered - max(gone):.1f} s after the job was removed"
         elif documents and one.code in (0, 1):
             last = documents[-1]
@@ -64,7 +64,7 @@ def _cancelled(case: Case) -> Iterator[str]:
             continue
         key = before[-1].key
         for attempt in case.by_job[one.job]:
-            if attempt.key == key and attempt.began > case.by(one.answered):
+            if attempt.key == key and attempt.began > case.in_effect_by(one.answered):
                 late = attempt.began - one.answered
                 yield f"attempt {attempt.number} of run {key[1]} of {one.job} began {late:.2f} s after it was cancelled"
                 break
@@ -81,10 +81,12 @@ def _requests(case: Case) -> Iterator[str]:
             continue
         kept = case.finished.get((job, run))
         if kept is None:
-            waited = case.by(one.answered) < case.record.stopped and not _starved(case, job, one)
+            waited = case.in_effect_by(one.answered) < case.record.stopped and not _starved(case, job, one)
             if (job, run) not in unfinished and (job, run) not in begun and waited:
                 yield f"run {run} of {job} was acknowledged and never happened"
-        elif case.moment(kept["due_time"]) > case.by(one.answered) + max(map(abs, case.record.scenario.clocks)):
+        elif case.moment(kept["due_time"]) > case.in_effect_by(one.answered) + max(
+            map(abs, case.record.scenario.clocks)
+        ):
             late = case.moment(kept["due_time"]) - one.answered
             yield f"run {run} of {job} was acknowledged; that number is of a due time {late:.1f} s later"
 
@@ -110,7 +112,7 @@ def _out_of_service(case: Case) -> Iterator[str]:
     """A paused or removed job does not start; a run that a user requests while it is paused does."""
     for job, rests in case.resting.items():
         for begin, end, what in rests:
-            by = case.by(begin)
+            by = case.in_effect_by(begin)
             for attempt in case.by_job.get(job, ()):
                 if by < attempt.began < end and not (what == "pause" and _asked_meanwhile(case, job, begin, end)):
                     late = attempt.began - begin
@@ -128,7 +130,7 @@ def _in_force(case: Case) -> Iterator[str]:
     for one in case.given("set", "add", "apply"):
         if not one.mark or one.code != 0:
             continue
-        by = case.by(one.answered)
+        by = case.in_effect_by(one.answered)
         for attempt in case.by_job.get(one.job, ()):
             if attempt.began > by and attempt.begin["mark"] < one.mark:
                 late = attempt.began - one.answered
@@ -143,7 +145,11 @@ def _inserted(case: Case) -> Iterator[str]:
     """A row that another program has inserted becomes a job that runs."""
     for one in case.given("sql insert")[:1]:
         until = case.record.stopped
-        if not case.by_job.get("plain") and case.by(one.answered) < until and not case.busy(one.answered, until):
+        if (
+            not case.by_job.get("plain")
+            and case.in_effect_by(one.answered) < until
+            and not case.busy(one.answered, until)
+        ):
             yield "the job that a program has inserted never ran"
 
 

@@ -89,7 +89,7 @@ def _versions(case: Case) -> Iterator[str]:
             yield "plugins that do not load were accepted"
         if one.mark <= 0 or one.code not in (0, 1) or "does not answer" in one.errors:
             continue
-        by = case.by(one.answered)
+        by = case.in_effect_by(one.answered)
         for attempt in case.attempts:
             if attempt.begin["node"] == one.node and attempt.began > by and attempt.begin["version"] < one.mark:
                 where = f"run {attempt.run} of {attempt.job}"

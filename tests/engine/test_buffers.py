@@ -88,7 +88,7 @@ def test_dropped_output_is_logged_at_once_and_then_each_minute() -> None:
     budget = Budget()
     assert budget.dropped_notice(0) is None
     budget.drop(1_000)
-    assert str(budget.dropped_notice(5)).startswith("1,000 bytes of what runs printed are dropped")
+    assert str(budget.dropped_notice(5)).startswith("1,000 bytes of the output of runs were dropped")
     budget.drop(500)
     budget.drop(600)
     assert budget.dropped_notice(5 + MINUTE - 1) is None
@@ -227,7 +227,7 @@ def test_attempts_without_end_take_no_more_than_one_job_may(tmp_path: Path) -> N
     assert rest[-1].text == "é" * 10_000
     assert [each.attempt for each in rest] == list(range(first.attempt + 1, 1_000))
     assert (first.text, first.lost) == ("", first.attempt * 20_000)
-    assert str(rig.budget.dropped_notice(0)).startswith(f"{first.lost:,} bytes of what runs printed are dropped")
+    assert str(rig.budget.dropped_notice(0)).startswith(f"{first.lost:,} bytes of the output of runs were dropped")
     assert first.shown().startswith(f"[jobd: {first.attempt * 20_000:,} bytes of output were dropped here")
     assert rig.budget.used == 0
 

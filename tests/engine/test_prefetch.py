@@ -10,7 +10,7 @@ from jobd.engine.buffers import Budget
 from jobd.engine.processor import MAX_PREFETCH
 from jobd.engine.worker import Worker
 from jobd.job import Job, JobState, Options
-from jobd.ring import MAX_ORDER, PLACES
+from jobd.ring import MAX_ORDER, SLOTS
 from jobd.wire import Order, decode, decode_order, encode, encode_order
 from tests.engine.harness import NodeHarness
 
@@ -144,7 +144,7 @@ def test_every_order_fits_into_a_packet() -> None:
     options = Options(task="t" * 255, args={"a": odd}, command=None)
     packet = encode_order(Order(2**60, "n" * 255, 2**60, options.task, None, options.args, 2**60, 2**60, 1e9, 2**60))
     assert len(packet) <= MAX_ORDER
-    assert MAX_PREFETCH <= PLACES
+    assert MAX_PREFETCH <= SLOTS
 
 
 def test_a_slow_task_delays_none_behind_it(tmp_path: Path) -> None:

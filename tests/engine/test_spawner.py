@@ -12,7 +12,7 @@ import pytest
 from jobd.clock import SECOND, SystemClock
 from jobd.engine.spawner import ProcessChild, ProcessSpawner
 from jobd.plugins.snapshot import Snapshot
-from jobd.ring import PLACES
+from jobd.ring import SLOTS
 from jobd.wire import VERSION, Order, WireError, decode, encode_order, end_mark
 from tests.installation import until
 
@@ -107,11 +107,11 @@ def test_each_of_many_orders_is_run_in_order_or_revoked_and_its_slot_is_reused(
                 ran.append(decode(packet)[1])
                 told += 1
 
-    for first in range(0, 10 * PLACES, PLACES):  # so that all places are used, many times
-        send(range(first, first + PLACES))
+    for first in range(0, 10 * SLOTS, SLOTS):  # so that all places are used, many times
+        send(range(first, first + SLOTS))
         assert child.flush()
-        hear(first + PLACES)
-    total = 10 * PLACES
+        hear(first + SLOTS)
+    total = 10 * SLOTS
     send(range(total, total + 1), waits=True)
     assert child.flush()
     send(range(total + 1, total + 10))

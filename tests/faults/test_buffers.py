@@ -69,7 +69,7 @@ SLOW = 'poll = "500ms"\nlease = "5s"\n'  # so that much is claimed ahead
 MANY = 24  # workers, whose runs would have three times the limit
 AWAY = 14.0  # seconds: longer than a call to a frozen server takes
 MORE = 20.0  # MiB beyond the limit: what a turn writes and what is read at one go, several times over
-SAID = "bytes of what runs printed are dropped"
+SAID = "bytes of the output of runs were dropped"
 DROPPED = "bytes of output were dropped here: too much waited for the database]"
 
 

@@ -22,7 +22,7 @@ KILLING = SECOND  # the time until a killed process is dead
 END = 120 * SECOND
 JOBS = ("rerun", "fail")  # the names of the jobs, and their `on_lost`
 MOVED = "UPDATE schedule SET token = token + 7"
-UNTOLD = MOVED + ", started_time = NULL"
+UNSTARTED = MOVED + ", started_time = NULL"
 UNSOUND = f"UPDATE schedule SET token = {2**63 - 1}"
 
 sign_off = Keeper._sign_off
@@ -84,7 +84,7 @@ def _dying_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fake_workers.FakeWorker, "end", lambda self: self.node.own(KILLING, self.die))
 
 
-@pytest.mark.parametrize("token", [MOVED, UNTOLD, UNSOUND])
+@pytest.mark.parametrize("token", [MOVED, UNSTARTED, UNSOUND])
 def test_a_run_that_is_being_ended_is_not_released_at_an_early_heartbeat(token: str) -> None:
     scenario = Scenario()
     scenario.events.at(HANDS, lambda: scenario.write(token))
@@ -96,7 +96,7 @@ def test_a_run_that_is_being_ended_is_not_released_at_an_early_heartbeat(token: 
     assert all(at >= HANDS + KILLING for job in JOBS for at in scenario.began(job)[1:])
 
 
-@pytest.mark.parametrize("token", [MOVED, UNTOLD, UNSOUND])
+@pytest.mark.parametrize("token", [MOVED, UNSTARTED, UNSOUND])
 def test_a_node_does_not_leave_while_its_runs_are_being_ended(token: str) -> None:
     scenario = Scenario()
     scenario.events.at(HANDS, lambda: scenario.write(token))

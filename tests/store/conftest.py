@@ -13,14 +13,14 @@ from tests import servers
 @pytest.fixture(scope="session", name="odd-mariadb")
 def odd_mariadb() -> Iterator[servers.Server]:
     """A private MariaDB that is not set up as jobd would."""
-    with servers.running("mariadb", servers.ODD["mariadb"]) as server:
+    with servers.running("mariadb", servers.ODD_SETTINGS["mariadb"]) as server:
         yield server
 
 
 @pytest.fixture(scope="session", name="odd-postgresql")
 def odd_postgresql() -> Iterator[servers.Server]:
     """A private PostgreSQL that is not set up as jobd would."""
-    with servers.running("postgresql", servers.ODD["postgresql"]) as server:
+    with servers.running("postgresql", servers.ODD_SETTINGS["postgresql"]) as server:
         yield server
 
 
@@ -36,7 +36,9 @@ def elsewhere() -> Iterator[servers.Elsewhere]:
 ELSEWHERE = ["elsewhere"] if servers.MYSQL else []
 
 
-@pytest.fixture(params=[*servers.KINDS, "odd-mariadb", "odd-postgresql", "pgbouncer", *servers.FURTHER, *ELSEWHERE])
+@pytest.fixture(
+    params=[*servers.KINDS, "odd-mariadb", "odd-postgresql", "pgbouncer", *servers.CACHED_KINDS, *ELSEWHERE]
+)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database of each kind."""
     if request.param == "sqlite":

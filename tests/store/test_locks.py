@@ -59,7 +59,7 @@ def drop_changes(session: Session, ids: list[int]) -> None:
     table.drop_changes(session, [row.id for row in table.changes(session, 10_000) if row.job_id in set(ids)])
 
 
-def looked_at(session: Session, ids: list[int]) -> None:
+def last_zone_check(session: Session, ids: list[int]) -> None:
     session.dialect.drop_seen_changes(session, ids)
 
 
@@ -71,7 +71,7 @@ def forget_runs(session: Session, ids: list[int]) -> None:
     assert prune.prune(session, 0, dict.fromkeys(ids, 2), 2 * len(ids)) == 2 * len(ids)
 
 
-WORK = [settle, settle_and_claim, replan, drop_changes, looked_at, begin, forget_runs]
+WORK = [settle, settle_and_claim, replan, drop_changes, last_zone_check, begin, forget_runs]
 
 
 @pytest.mark.usefixtures("patient")

@@ -103,7 +103,7 @@ def a_daemons_life(store: Store) -> None:
             for state in states
         ]
         assert len(store.transact(partial(table.record, updates=ends))) == CLAIMS
-        store.transact(partial(table.give_up, one=ends[0], reason="bad"))
+        store.transact(partial(table.block, one=ends[0], reason="bad"))
     store.transact(lambda s: nodes.leave(s, LIVE, NOW))
 
 

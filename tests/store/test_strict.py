@@ -82,7 +82,7 @@ def test_valid_values_of_an_older_sqlite_database_are_kept(tmp_path: Path, monke
         assert store.transact(
             lambda s: s.rows("SELECT count(*) FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
         ) == [indexes]
-        assert any("2 rows of the table schedule made no sense and were dropped" in line for line in told), told
+        assert any("2 rows of the table schedule were invalid and were dropped" in line for line in told), told
         assert store.transact(lambda s: nodes.register(s, "host", 7, "1", "instance", 5)) == 10
         (claimed,) = store.transact(lambda session: table.claim(session, 1, "default", 5, 10))
         assert (claimed.job and claimed.job.options.timeout, claimed.state.token) == (7_000_000, 6)
