@@ -1,4 +1,4 @@
-"""The guard: has jobd become slower than benchmarks/baseline.json says? Only counts and ratios, never a time.
+"""Compares jobd with benchmarks/baseline.json and fails if it is slower. Only counts and ratios, never a time.
 
 python -m benchmarks.check [--write]
 """

@@ -1,4 +1,4 @@
-"""Command line: `jobd list`, Tab on a job's name and every `--help` against `python -c pass`, turn and turn about.
+"""Command line: `jobd list`, Tab on a job's name and every `--help` against `python -c pass`, in alternation.
 
 20 jobs on SQLite. The limits: `python -c pass`, and a Python that imports sqlite3, or click, and nothing else.
 """

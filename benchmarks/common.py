@@ -1,4 +1,4 @@
-"""What the benchmarks share: a throw-away installation of jobd, its real daemon, and how a figure is printed.
+"""Helpers of the benchmarks: a temporary installation of jobd, its real daemon, and the format of figures.
 
 Every benchmark runs the real command and the real daemon on a real database, as a user would. The machines that it
 runs on are shared and noisy, so a figure is a median with its spread, beside a physical limit measured in the same run.

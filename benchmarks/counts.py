@@ -1,4 +1,4 @@
-"""What jobd does, counted and not timed: the same on every machine, however busy it is.
+"""Counts of jobd's actions: the same on every machine, under every load.
 
 Bytecodes of Python, instructions of SQLite's virtual machine, SQL statements, modules loaded.
 """

@@ -1,4 +1,4 @@
-"""Idle: what the daemon and its workers cost while nothing is due for an hour. A round is some seconds of one daemon.
+"""Idle: the cost of the daemon and its workers while nothing is due. A round is some seconds of one daemon.
 
 The limit is nothing at all; what is printed beside is the least that a look at the database can cost: PRAGMA
 data_version of plain sqlite3, once a second.

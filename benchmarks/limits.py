@@ -1,4 +1,4 @@
-"""What the machine allows at all, measured beside each figure: durable commits, wake-ups, socket trips, Python itself.
+"""The limits of the machine, measured beside each figure: durable commits, wake-ups, socket trips, Python itself.
 
 A recorded run is the least that a scheduler with a history must write: the row that says when the job is due next, and
 a row of the history. Neither jobd nor its ORM is on the way; only the drivers are.

@@ -1,4 +1,4 @@
-"""What processes cost, as the kernel counts it: processor time to the nanosecond, memory, and the time of a command."""
+"""The cost of processes as the kernel counts it: processor time in nanoseconds, memory, and the time of a command."""
 
 import json
 import os

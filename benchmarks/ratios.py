@@ -1,4 +1,4 @@
-"""What jobd takes, against something fixed that is measured at the same time: processor time, memory, wake-ups.
+"""Ratios of jobd's costs to a fixed reference measured at the same time: processor time, memory, wake-ups.
 
 Processor time hardly knows how busy a machine is, and the ratio to a fixed piece of work knows it less. The least of
 some rounds is taken, of both: what disturbs adds, and never takes away.

@@ -1,4 +1,4 @@
-"""What a person types about a few jobs, one command after the other, and what the jobs are after each.
+"""Commands of one person about a few jobs, and the state of these jobs after each command.
 
 Names do not repeat between persons, so the jobs of each can be checked alone although many work at the same time.
 """

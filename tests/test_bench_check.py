@@ -1,4 +1,4 @@
-"""The guard of `make bench-check`: a figure that has become worse fails it, and the message says what to do."""
+"""`make bench-check` fails if a figure has become worse, and its message says what to do."""
 
 import json
 import sys

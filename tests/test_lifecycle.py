@@ -1,4 +1,4 @@
-"""The life of a run, decided by pure functions: a table of promises, with a moment as an argument."""
+"""The pure decisions about runs: a table of promises. The current time is an argument."""
 
 from datetime import datetime
 from itertools import product

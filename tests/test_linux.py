@@ -1,4 +1,4 @@
-"""What jobd asks of Linux itself."""
+"""Calls of Linux that jobd makes itself."""
 
 import subprocess
 import sys

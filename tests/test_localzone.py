@@ -1,4 +1,4 @@
-"""The machine's time zone: known by name or by rule, as its C library has it, and never UTC in silence."""
+"""The machine's time zone, by name or rule, is that of its C library, and never UTC without notice."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""The daemon's log: its exact lines, and what it survives."""
+"""The daemon's log: its exact lines, and the faults that it survives."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What is wrong with a TOML file is said with its line."""
+"""An error in a TOML file is reported with its line."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Packets that are put together by hand say what the JSON encoder would."""
+"""Packets written without the JSON encoder have the same meaning as with it."""
 
 import json
 from typing import Any

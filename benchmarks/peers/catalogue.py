@@ -1,4 +1,4 @@
-"""The peers: what is installed for each, where it keeps its jobs, and what is on disk when a run has ended."""
+"""The peers: the packages of each, the place of its jobs, and the data on disk when a run has ended."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What the programs of the peers share. They run in environments of their own: the standard library only.
+"""Helpers of the peers' programs, which run in their own environments: only the standard library.
 
 python PROGRAM drain JOBS STORE PATIENCE, or python PROGRAM every JOBS SECONDS WINDOW STORE, prints one line of JSON.
 """

@@ -1,4 +1,4 @@
-"""The tasks of a chaos run: each writes down, durably and by itself, when it began, that it goes on, when it ended.
+"""The tasks of a chaos run: each records durably its start, its progress and its end.
 
 It is copied into the plugins folder of every installation. A line: what, job, run, due time, attempt, token, monotonic
 seconds.

@@ -1,4 +1,4 @@
-"""The judge of a chaos run: it trusts what the tasks wrote down and the command line acknowledged, nothing else."""
+"""The checker of a chaos run: it trusts only the records of the tasks and the acknowledgements of commands."""
 
 from collections import defaultdict
 from collections.abc import Sequence

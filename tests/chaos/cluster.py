@@ -1,4 +1,4 @@
-"""What is there to break: three real daemons on one database, each with a disk, a way to the database, a clock."""
+"""The cluster of a chaos run: three real daemons on one database, each with its own disk, connection and clock."""
 
 import contextlib
 import os

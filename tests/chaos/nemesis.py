@@ -1,4 +1,4 @@
-"""Who breaks things: daemons, the database server, the network. At the end all is put right.
+"""Causes faults of daemons, the database server and the network, and repairs them at the end.
 
 Only processes that the run itself has started are touched.
 """

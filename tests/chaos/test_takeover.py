@@ -1,4 +1,4 @@
-"""A takeover as everybody gets it who has set nothing: the default lease and poll, real daemons, a real server."""
+"""A takeover with the default lease and poll: real daemons, a real server."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What the answers say: in the person's own terms, and complete."""
+"""Answers of commands are complete and in the user's terms."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What bad input gets: one clear line, the right exit code, nothing changed, no traceback. Real processes."""
+"""Bad input gets one clear line and the right exit code, changes nothing, and shows no traceback. Real processes."""
 
 import os
 import sqlite3

@@ -1,4 +1,4 @@
-"""The catalogue of bad inputs, row by row: what a person may type, write into jobd.toml or find in the table.
+"""A catalogue of bad input in commands, in jobd.toml and in the tables, row by row.
 
 The number of a row is that of the catalogue. What a design decision has taken away (ids, filters, `--db`) has no row.
 """

@@ -1,4 +1,4 @@
-"""From options to a definition: pure."""
+"""From options to a definition, without a database."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Jobs that run after others, as a person meets them: removed, renamed, exported. The rules are in tests/store."""
+"""Commands for jobs that run after others: removing, renaming, exporting. The rules are tested in tests/store."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-"""When a job runs, as typed: what is understood is echoed, what is not is shown with its place."""
+"""Typed schedules: valid ones are echoed, and invalid ones are shown with the place of the error."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Slips in what a job is to run: found when it is entered, by the daemon that will run it."""
+"""The daemon finds mistakes in a job's task, arguments and program when the job is added."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The control socket, with real sockets: bounded, never blocking, answered late if need be."""
+"""The control socket, with real sockets: it is bounded, never blocks, and may answer later."""
 
 import os
 import select

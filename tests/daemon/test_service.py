@@ -1,4 +1,4 @@
-"""The daemon as a process: started, found, asked, signalled, reloaded and stopped, all of it for real."""
+"""The daemon as a real process: start, status, signals, reload and stop."""
 
 import contextlib
 import json

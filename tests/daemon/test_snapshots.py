@@ -1,4 +1,4 @@
-"""Copies of the plugins folder: what they hold, what they are called, and what is left of them."""
+"""Copies of the plugins folder: their content, their names and their removal."""
 
 import contextlib
 import errno

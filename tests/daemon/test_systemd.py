@@ -1,4 +1,4 @@
-"""What systemd hears."""
+"""The notifications for systemd."""
 
 import os
 import socket

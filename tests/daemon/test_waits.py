@@ -1,4 +1,4 @@
-"""A long wait is cut so that the kernel's tolerance of it does not make its end late."""
+"""A long wait is shortened, so that the kernel's tolerance does not delay its end."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""No test leaves its worlds behind: each has descriptors, and select() takes none beyond 1023."""
+"""Each test closes its harnesses, because they have descriptors and select() accepts none beyond 1023."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""A year of a thousand mixed jobs, and what becomes of due times when clocks jump and daemons are down."""
+"""A year of a thousand mixed jobs, and due times after jumps of the clock and downtimes of the daemon."""
 
 import heapq
 import random

@@ -1,4 +1,4 @@
-"""What waits for the database is counted once, given back once, and bounded; what was dropped is said."""
+"""Outcomes and output that wait for the database are counted exactly and bounded, and dropped output is reported."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""What a node holds, by itself: pure."""
+"""The claims of a node, as a pure value."""
 
 from jobd.engine.claims import HeldClaims
 

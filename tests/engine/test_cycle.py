@@ -1,4 +1,4 @@
-"""One turn of the keeper: what is written in it does not depend on what else is."""
+"""One cycle of the keeper: its writes do not depend on each other."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the watchdog is fed by: a keeper, in its real thread, that goes round."""
+"""The watchdog is fed while the keeper, in its real thread, makes progress."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The keeper in a world of its own."""
+"""The keeper, with a node's other parts and injected clocks."""
 
 from pathlib import Path
 from typing import Any

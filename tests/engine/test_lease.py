@@ -1,4 +1,4 @@
-"""When a node may run, and when it may take over: each rule alone, and both together."""
+"""When a node may run jobs, and when it may take over claims: each rule alone, and both together."""
 
 from jobd.engine.lease import Lease, Neighbours, Watch
 

@@ -1,4 +1,4 @@
-"""A node's lock, with real processes and namespaces: the kernel says who lives."""
+"""A node's lock, with real processes and namespaces: the kernel knows which node lives."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""When a database that is away is tried again, and what of it is logged: pure."""
+"""The retries and log messages of a database outage, as a pure value."""
 
 from jobd.clock import MILLISECOND, MINUTE, SECOND
 from jobd.engine.outage import MAX_LOGGED_REASONS, RETRY_FIRST, RETRY_LAST, RETRY_ON_REQUEST, Outage

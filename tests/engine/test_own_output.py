@@ -1,4 +1,4 @@
-"""What a run printed is kept with that run, however prints, marks, words, reads, deaths and thefts follow each other.
+"""Output of a run is kept with that run, in every order of prints, marks, messages, reads, deaths and stolen bytes.
 
 The real Processor and Worker, on a process whose next step the test chooses.
 """

@@ -1,4 +1,4 @@
-"""Orders that stand in line behind a run: taken by the worker itself, or taken back, and never both or neither."""
+"""Each order prefetched behind a run is either taken by the worker or revoked, never both and never neither."""
 
 from collections import deque
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Urgent jobs begin before others that are due, also when those are claimed in many portions."""
+"""Urgent jobs start before other due jobs, also when those are claimed in many cycles."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pruning keeps up and stays small, by the injected clock, on a store whose batches take as long as they like."""
+"""Pruning keeps up in small batches, with an injected clock and a store whose batches take any time."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The WorkQueue: what goes in with a moment comes out at that moment."""
+"""The WorkQueue: an item that is put in with a time comes out at that time."""
 
 from jobd.claim import Claim
 from jobd.engine.queue import WorkQueue

@@ -1,4 +1,4 @@
-"""What a node's fair share of a pool is: a table of cases."""
+"""A node's fair share of a pool: a table of cases."""
 
 import pytest
 

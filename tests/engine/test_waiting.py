@@ -1,4 +1,4 @@
-"""What waits for a worker although it is ready: beside other nodes it is given back, where runs take long."""
+"""Ready claims that wait for a worker during long runs are given back if other nodes serve the pool."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Houses with the tasks of the scene in them."""
+"""Installations with the tasks of helpers.py."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

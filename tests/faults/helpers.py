@@ -1,4 +1,4 @@
-"""What the tests of faults share: tasks that tell what they do, and how to see what became of them."""
+"""Helpers of the fault tests: tasks that record their actions, and functions that read these records."""
 
 import platform
 import sqlite3

@@ -1,4 +1,4 @@
-"""Three real daemons on one database share its work, on each kind; one that dies leaves none of it standing still."""
+"""Three real daemons share the work of one database, of each kind, also after one of them has died."""
 
 import contextlib
 import time

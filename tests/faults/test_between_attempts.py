@@ -1,4 +1,4 @@
-"""Between two attempts a node looks at what has changed, also where the next one follows at once."""
+"""Between two attempts a node checks for changes of the job, also if the next one follows at once."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What happens to the daemon, its database and its people while jobs run; on every database where that matters."""
+"""Faults of the daemon and its database, and changes by users, while jobs run; on every database where that matters."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""The first start on servers as administrators set them up: it works, or one line says what to do."""
+"""The first start on servers with usual settings works, or one line says what to do."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a task does to its own process costs its own run only, and history says truly what happened."""
+"""Damage that a task does to its own process costs only its own run, and the history is true."""
 
 import os
 from collections.abc import Iterator

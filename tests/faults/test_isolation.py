@@ -1,4 +1,4 @@
-"""What a run may share with other runs, and what it never does, for each kind of isolation."""
+"""The state that runs share, and the state that they never share, for each kind of isolation."""
 
 import os
 from collections.abc import Iterator

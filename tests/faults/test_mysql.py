@@ -1,4 +1,4 @@
-"""A real daemon on MySQL as it comes, for a user who has been granted one database and nothing else."""
+"""A real daemon on MySQL with default settings, as a user with rights on one database only."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an administrator's day brings: full disks, signals at bad moments, a database that is away or damaged."""
+"""Operations: full disks, signals at bad moments, an unavailable or damaged database."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Many short runs, which stand in line in the workers' sockets: real processes, whose output and faults stay apart."""
+"""Many short prefetched runs in real processes: their output and their faults stay separate."""
 
 import os
 import signal

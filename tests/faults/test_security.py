@@ -1,4 +1,4 @@
-"""Who may read, write and see what: files, links, passwords, processes, descriptors, ports and TLS, for real."""
+"""Access of other users and of tasks: files, links, passwords, processes, descriptors, ports and TLS."""
 
 import contextlib
 import os

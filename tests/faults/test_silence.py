@@ -1,4 +1,4 @@
-"""A real daemon on a database server that does not answer: it says so, goes round, and goes on when it is answered."""
+"""A real daemon reports a database server that does not answer, stays responsive, and continues after an answer."""
 
 import os
 import signal

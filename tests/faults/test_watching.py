@@ -1,4 +1,4 @@
-"""People who watch a job while it runs: `logs -f`, `run --wait`."""
+"""Commands that follow a run in progress: `logs -f`, `run --wait`."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The protocol of claims and leases, searched to the end by Spin: what holds, and that every way to weaken it shows."""
+"""Spin searches the whole protocol of claims and leases: its promises hold, and each rule is necessary."""
 
 import re
 import shutil

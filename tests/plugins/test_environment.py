@@ -1,4 +1,4 @@
-"""What a task and a program find around them is what the daemon was started with, but for what is jobd's own."""
+"""Tasks and programs have the daemon's environment, umask and folder, without jobd's own variables."""
 
 import json
 import os

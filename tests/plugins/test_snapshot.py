@@ -1,4 +1,4 @@
-"""Imports from a snapshot: the code is the copy's, the names are the folder's."""
+"""Imports from a snapshot: the code comes from the copy, with the file names of the folder."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a task returns has been run: awaitables are awaited, and what has run nothing fails its run."""
+"""Awaitable results of tasks are awaited, and a result that has run no code fails its run."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A run that is to end has a moment to clean up: what happens in it, and that no outcome and no other run changes."""
+"""A run that is ended has time to clean up. This changes no outcome and no other run."""
 
 import os
 import signal

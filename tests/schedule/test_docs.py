@@ -1,4 +1,4 @@
-"""docs/schedules.md is true: what its tables offer is accepted, and what they call refused is refused."""
+"""docs/schedules.md is true: the documented forms are accepted, and those documented as refused are refused."""
 
 import re
 from pathlib import Path

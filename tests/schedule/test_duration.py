@@ -1,4 +1,4 @@
-"""Durations: what is read, and that what is written is read back."""
+"""Durations: reading, writing, and reading back."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The command line's start: what is not needed is not imported. Each case is a fresh interpreter."""
+"""The command line imports only needed modules at its start. Each case is a fresh interpreter."""
 
 import subprocess
 import sys

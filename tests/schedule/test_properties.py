@@ -1,4 +1,4 @@
-"""What holds for every schedule, every moment and every zone."""
+"""Properties of every schedule, at every moment, in every zone."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""A person's words: what each compiles to, and what is refused with which suggestion."""
+"""Schedules in words: the results of each, and the refused words with their suggestions."""
 
 from datetime import datetime
 

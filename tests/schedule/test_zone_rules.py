@@ -1,4 +1,4 @@
-"""The fingerprint of the zones' rules: every zone counts, and nothing else does."""
+"""The fingerprint of the rules of all time zones depends on every zone and on nothing else."""
 
 import shutil
 from pathlib import Path

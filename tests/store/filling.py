@@ -1,4 +1,4 @@
-"""Large tables, filled by the database itself: what a jobd looks like that has run for years.
+"""Large tables, filled by the database itself, as after years of operation.
 
 Half of the jobs are due later, four in ten have run for good, the rest are due now; a few are claimed, by a node that
 lives, by one that is dead and by one that nobody knows, and a few have a task that is unknown.

@@ -1,4 +1,4 @@
-"""What each statement really costs: its plan, and how much of the tables it really read.
+"""The real cost of each statement: its plan, and the number of rows that it has read.
 
 A connection is wrapped; each statement is explained just before it runs, with the parameters that it has. SQLite counts
 the steps of its virtual machine, MariaDB the rows that it reads. PostgreSQL tells itself what it did (auto_explain):

@@ -1,4 +1,4 @@
-"""Claims, fencing and settlements: the same promises on every database."""
+"""Claims, fencing and claim updates: the same promises on every database."""
 
 import threading
 import time

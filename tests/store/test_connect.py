@@ -1,4 +1,4 @@
-"""What kind of database is refused at once, rather than in the midst of the work."""
+"""Unsuitable databases are refused at the start."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Senseless rows that any program may write: shown as invalid with the reason, never run, and in nobody's way."""
+"""Invalid rows, which any program may write: shown with the reason, never run, and without effect on other jobs."""
 
 from collections.abc import Callable, Iterator
 

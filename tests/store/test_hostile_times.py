@@ -1,4 +1,4 @@
-"""Times and runs that make no sense: shown without them, or with the reason; they keep no job from running."""
+"""Invalid times and runs are left out or shown with the reason, and keep no job from running."""
 
 from collections.abc import Callable
 

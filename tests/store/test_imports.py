@@ -1,4 +1,4 @@
-"""What a command that writes loads: peewee with the driver that is needed, and no other."""
+"""A command that writes loads peewee with the needed driver, and no other driver."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What attempts printed, as much as there may be at one time, on every database."""
+"""Output of attempts, up to the largest amount at one time, on every database."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""No statement that jobd sends reads a whole table, however large: all are run, each is looked at, on each database."""
+"""No statement of jobd reads a whole large table: each one is run and measured, on each database."""
 
 from functools import partial
 from itertools import islice

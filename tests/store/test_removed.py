@@ -1,4 +1,4 @@
-"""A job whose row is removed or exchanged while a node has it: nobody else gets it, and its tokens only grow."""
+"""A job whose row is removed or replaced during a claim is claimed by no other node, and its tokens only grow."""
 
 from pathlib import Path
 

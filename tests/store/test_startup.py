@@ -1,4 +1,4 @@
-"""What the start of a daemon and a clock that is put back mean for the jobs: the same on every database."""
+"""The effects of a daemon's start and of a clock that is set back, on every database."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""jobd's own tables take no nonsense, and what an older jobd's took on SQLite does not come along."""
+"""jobd's own tables refuse invalid values, and invalid values of an older SQLite database are dropped."""
 
 import contextlib
 from functools import partial

@@ -1,4 +1,4 @@
-"""A database of an older jobd: it opens, keeps every row, and has the same tables as a new one."""
+"""A database of an older jobd opens, keeps every row, and gets the tables of a new one."""
 
 import contextlib
 import hashlib
