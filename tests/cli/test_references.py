@@ -169,7 +169,7 @@ def test_a_job_with_a_name_that_jobd_would_refuse_can_be_named(
     assert (shown["state"], shown["retry_times"]) == ("paused", 3)
 
 
-def test_a_name_is_found_in_whichever_form_it_is_typed(jobd: Cli) -> None:
+def test_a_name_is_found_in_every_form(jobd: Cli) -> None:
     jobd.fine("add", "re\u0301sume\u0301", "--every", "1h", "--task", "hello")
     assert jobd.fine("show", "re\u0301sume\u0301", "--json").json["name"] == "r\u00e9sum\u00e9"
 
