@@ -1,5 +1,6 @@
 """A takeover with the default lease and poll: real daemons, a real server."""
 
+import contextlib
 import os
 import signal
 import time
@@ -24,8 +25,13 @@ def installations(tmp_path: Path, mariadb: Server) -> Iterator[list[Installation
     database = mariadb.new_database()
     installations = [Installation(tmp_path / f"home{number}", database, canary) for number in range(2)]
     yield installations
+    # What is frozen does not end with its daemon.
+    started = [pid for installation in installations for daemon in installation.processes for pid in family(daemon.pid)]
     for installation in installations:
         installation.close()
+    for pid in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def kill(daemon: int) -> None:
