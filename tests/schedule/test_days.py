@@ -1,10 +1,12 @@
 """Days on which a job does not run."""
 
+from datetime import date, timedelta
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobd.clock import DAY
+from jobd.clock import DAY, LATEST
 from jobd.schedule.base import Flaw
 from jobd.schedule.days import Skipping, parse_days, without
 from tests.schedule.moments import due_times, moment, parsed, shown
@@ -89,6 +91,64 @@ def test_a_due_time_that_is_moved_takes_its_place_among_the_others(text: str, no
     every = due_times(inner, now - 21 * DAY, now + 40 * DAY)
     moved = sorted(at for due in every if (at := schedule._moved(due) if schedule._off(due) else due) is not None)
     assert schedule.after(now, 0) == next(at for at in moved if at > now)
+
+
+@settings(max_examples=30)
+@given(
+    st.sampled_from(["0 9 * * MON", "30 2 1 * *", "0 0 1 1,7 *", "15 4 29 2 *", "0 9 * * *", "at 2031-05-17T08:00"]),
+    st.sampled_from(["skip", "next"]),
+    st.dates(date(2026, 1, 1), date(2032, 1, 1)),
+    st.integers(1, 9_000),
+    st.integers(0, 10_000),
+    st.integers(0, DAY),
+)
+def test_years_of_skipped_days_are_searched_like_a_few(
+    text: str, instead: str, first: date, length: int, later: int, clock: int
+) -> None:
+    """Against a search that looks at each day and at each due time."""
+    last = first + timedelta(days=length - 1)
+    inner = parsed(text, BERLIN)
+    schedule = without(inner, (f"{first}..{last}", "05-17"), BERLIN, instead)
+
+    def is_off(day: date) -> bool:
+        return first <= day <= last or (day.month, day.day) == (5, 17)
+
+    now = moment(f"{first}T00:00Z") - 30 * DAY + later * DAY + clock
+    due, found = moment(f"{first}T00:00Z") - 60 * DAY, []
+    while (due := inner.after(due, 0) or LATEST) < max(now, moment(f"{last}T00:00Z")) + 800 * DAY:
+        time, day = shown(due, BERLIN)[11:19], date.fromisoformat(shown(due, BERLIN)[:10])
+        if not is_off(day):
+            found.append(due)
+        elif instead == "next":
+            day += timedelta(days=1)
+            while is_off(day) or day.weekday() >= 5:
+                day += timedelta(days=1)
+            found.append(moment(f"{day}T{time}", BERLIN))
+    assert schedule.after(now, 0) == min((at for at in found if at > now), default=None)
+
+
+@pytest.mark.parametrize("instead", ["skip", "next"])
+@pytest.mark.parametrize("days", ["2026-01-01..2046-12-31", "2026-01-01..2999-12-31"])
+def test_a_job_is_due_after_years_of_skipped_days(days: str, instead: str) -> None:
+    now, day = moment("2026-06-01T00:00Z"), f"{int(days[-10:-6]) + 1}-01-01"
+    for text in ("0 9 * * *", "* * * * *"):
+        due = without(parsed(text, "UTC"), (days,), "UTC", instead).after(now, 0)
+        assert shown(due, "UTC")[:16] == f"{day} {'09' if text[0] == '0' else '00'}:00"
+
+
+def test_a_job_that_is_due_at_once_begins_after_years_of_skipped_days() -> None:
+    schedule = without(parsed("10s"), ("2026-01-01..2046-12-31",), "UTC", "skip")
+    assert schedule.first(moment("2026-06-01T00:00Z")) == moment("2047-01-01T00:00Z")
+
+
+@pytest.mark.parametrize("instead", ["skip", "next"])
+@pytest.mark.parametrize(
+    "days", [("2026-01-01..9999-12-31",), tuple(f"{date(2024, 1, 1) + timedelta(n)}"[5:] for n in range(366))]
+)
+def test_a_job_all_of_whose_days_are_skipped_is_never_due(days: tuple[str, ...], instead: str) -> None:
+    schedule = without(parsed("0 9 * * *", "UTC"), days, "UTC", instead)
+    assert schedule.after(moment("2026-06-01T00:00Z"), 0) is None
+    assert schedule.first(moment("2026-06-01T00:00Z")) is None
 
 
 def test_nothing_is_lost_when_it_is_moved() -> None:
