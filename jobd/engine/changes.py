@@ -1,6 +1,7 @@
 """Applies the changes that users and programs made: the keeper reads the rows of `job_change` in its transaction.
 
-An unclaimed job is re-planned at once. A job claimed by another node is left to that node. A job claimed by this node
+An unclaimed job is re-planned at once. A job claimed by another node is left to that node, and a new job that another
+node is planning is left to that one, with all its changes, so that their order is kept. A job claimed by this node
 is recalled from the queue; if it is running, its change waits for the end of the run. A cancellation stays in the
 table meanwhile too: if the attempt ends at that moment, or its node dies, the run is cancelled before its next attempt.
 """
@@ -51,9 +52,11 @@ class ChangeApplier:
         changes = table.changes(session, MAX_CHANGES)
         if not changes:
             return AppliedChanges()
+        taken = table.taken_changes(session, changes)
+        free = [change for change in changes if change.job_id not in taken]
         # The cancellation of a run may make other jobs due, so read their states after it.
-        self._apply_some(session, [change for change in changes if change.what == "cancel"])
-        self._apply_some(session, [change for change in changes if change.what != "cancel"])
+        self._apply_some(session, [change for change in free if change.what == "cancel"])
+        self._apply_some(session, [change for change in free if change.what != "cancel"])
         if self._done:
             table.drop_changes(session, self._done)
         more = len(changes) == MAX_CHANGES and len(self._done) > 0

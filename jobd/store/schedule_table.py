@@ -250,6 +250,24 @@ def changes(session: Session, limit: int) -> list[Change]:
     return [Change(*row) for row in session.dialect.changes(session, limit)]
 
 
+def taken_changes(session: Session, some: Sequence[Change]) -> set[int]:
+    """The jobs of these changes that have no state, and that another transaction is planning. Locks the other ones.
+
+    A job without a state has nothing to lock but its changes. Without that, all nodes would plan the same oldest jobs
+    that a program has inserted, and all but one would wait, or begin again.
+    """
+    ids = sorted({change.job_id for change in some})
+    # both served by the primary keys
+    planned = {job_id for (job_id,) in session.rows_where_in("SELECT job_id FROM schedule WHERE ", "job_id", ids)}
+    new = [change for change in some if change.job_id not in planned]
+    if not new:
+        return set()
+    dialect = session.dialect
+    sql = f"SELECT id FROM job_change{dialect.by_key} WHERE {dialect.where_in('id')} ORDER BY id{dialect.skip_locked}"
+    locked = {change for (change,) in session.rows(sql, dialect.where_in_values([change.id for change in new]))}
+    return {change.job_id for change in new if change.id not in locked}
+
+
 def drop_changes(session: Session, ids: Sequence[int]) -> None:
     """Delete changes that have been processed."""
     if ids:

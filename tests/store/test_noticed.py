@@ -155,3 +155,35 @@ def test_a_job_inserted_under_the_id_of_one_that_was_removed_is_a_new_job(store:
     (again,) = store.transact(lambda s: table.claim(s, 1, "default", NOW + HOUR + SECOND, 10))
     assert again.job is not None
     assert again.job.name == "once"
+
+
+def test_new_jobs_that_a_node_is_planning_are_left_to_it_without_a_wait_or_a_conflict(
+    store: Store, database: str, open_store: Callable[[str], Store]
+) -> None:
+    """With all their changes, in their order, however many nodes see them."""
+    if store.dialect.name == "sqlite":
+        pytest.skip("only one can write at a time")
+    sealed = getattr(store.dialect, "sealed", False)  # then the other sees nothing of them before the commit
+    write(store, *(f"INSERT INTO job (name, \"interval\") VALUES ('job{n}', '1h')" for n in range(3)))
+    other = open_store(database)
+    tries: list[int] = []
+
+    def plan(session: Session) -> None:
+        tries.append(1)
+        done = ChangeApplier(1, NOW, "UTC", PLAIN).apply(session)
+        assert (len(done.touched), done.left_over) == (3, False)
+        if not sealed:
+            other.transact(lambda s: table.record_changes(s, [2], "run"))
+        assert other.transact(plan_too) == (0 if sealed else 3, not sealed, False)
+
+    def plan_too(session: Session) -> tuple[int, bool, bool]:
+        tries.append(2)
+        done = ChangeApplier(2, NOW, "UTC", PLAIN).apply(session)
+        return len(done.touched), done.left_over, done.more
+
+    store.transact(plan)
+    assert tries == [1, 2]
+    look(store)
+    sql = "SELECT job_id, manual FROM schedule ORDER BY job_id"
+    assert store.transact(lambda session: session.rows(sql)) == [(1, 0), (2, 0 if sealed else 1), (3, 0)]
+    assert changed(store) == []
