@@ -1,30 +1,43 @@
 """The claims that this node holds, from the commit of the claim until the commit that gives it up."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
-NONE = 0, ""  # no claim has the token 0
+
+class _Held(NamedTuple):
+    token: int
+    pool: str
+
+
+_NONE = _Held(0, "")  # no claim has the token 0
 
 
 class HeldClaims:
-    """For each claimed job, its fencing token and its pool."""
+    """The claim of each claimed job.
 
-    def __init__(self) -> None:
-        self._claims: dict[int, tuple[int, str]] = {}
+    `known_starts` are the starts (wall-clock µs, by job id and fencing token) of runs that are not recorded although
+    their claims are no longer held: this node, or the previous daemon, knows that these runs have begun.
+    """
+
+    def __init__(self, known_starts: Mapping[tuple[int, int], int]) -> None:
+        self.known_starts = dict(known_starts)
+        self.uncertain = False  # they may differ from this node's claims in the table
+        self._claims: dict[int, _Held] = {}
 
     def __contains__(self, job_id: int) -> bool:
         return job_id in self._claims
 
     def add(self, job_id: int, token: int, pool: str) -> None:
         """Note a new claim. It replaces an older one of the same job."""
-        self._claims[job_id] = token, pool
+        self._claims[job_id] = _Held(token, pool)
 
     def token(self, job_id: int) -> int:
         """The fencing token of the job's claim; 0: there is none."""
-        return self._claims.get(job_id, NONE)[0]
+        return self._claims.get(job_id, _NONE).token
 
     def tokens(self) -> dict[int, int]:
         """The fencing token of each claimed job."""
-        return {job_id: token for job_id, (token, _) in self._claims.items()}
+        return {job_id: held.token for job_id, held in self._claims.items()}
 
     def release(self, job_id: int, token: int) -> bool:
         """Remove the job's claim if it has this token; return whether it had. A newer claim stays."""
@@ -33,14 +46,29 @@ class HeldClaims:
         del self._claims[job_id]
         return True
 
+    def lose(self, job_id: int, token: int, started: int | None) -> None:
+        """Release a claim whose run this node cannot record. The next comparison with the table records it as lost.
+
+        `started` is when its run started (wall-clock µs); None: it has not.
+        """
+        self.release(job_id, token)
+        if started is not None:
+            self.known_starts[job_id, token] = started
+        self.uncertain = True
+
+    def compared(self) -> None:
+        """Note that the claims have been compared with the table."""
+        self.known_starts.clear()
+
     def count(self, pool: str) -> int:
         """The number of claims of a pool."""
-        return sum(name == pool for _, name in self._claims.values())
+        return sum(held.pool == pool for held in self._claims.values())
 
     def count_of(self, job_ids: Collection[int], pool: str) -> int:
         """How many of these jobs have a claim of the pool."""
-        return sum(self._claims.get(job_id, NONE)[1] == pool for job_id in job_ids)
+        return sum(self._claims.get(job_id, _NONE).pool == pool for job_id in job_ids)
 
     def clear(self) -> None:
-        """Remove all claims."""
+        """Remove all claims. The table may still have them."""
         self._claims.clear()
+        self.uncertain = True

@@ -299,7 +299,7 @@ class Engine:
         """Send changed deadlines to the workers' guardians, and end all runs when the lease has expired."""
         if not self.node:
             return
-        lease, now = self.keeper.lease, self._clock.monotonic()
+        lease, now = self.keeper.membership.lease, self._clock.monotonic()
         bound = self._bound_by_lease()
         trusted = (lease.deadline() or 0) if bound else lease.prolonged(now, self._trusted)
         if trusted != self._trusted:
@@ -311,11 +311,11 @@ class Engine:
 
     def _bound_by_lease(self) -> bool:
         """Whether runs must end when the lease does: `on_db_loss` says so, or another node may take them over."""
-        return self._settings.on_db_loss == "kill" or not self.keeper.watch.alone()
+        return self._settings.on_db_loss == "kill" or not self.keeper.membership.watch.alone()
 
     def _lease_at(self) -> int:
         """When `_check_lease` has work to do without a message from the keeper (monotonic µs)."""
-        lease = self.keeper.lease
+        lease = self.keeper.membership.lease
         return (lease.deadline() or 0) if self._bound_by_lease() else lease.prolong_at(self._trusted)
 
     def _wind_down(self) -> None:

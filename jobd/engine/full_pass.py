@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from jobd import lifecycle
-from jobd.clock import SECOND
+from jobd.clock import SECOND, Clock
 from jobd.fingerprint import follows_another
 from jobd.schedule import is_at_start
 from jobd.schedule.zone import MAX_CLOCK_CORRECTION, rules_version
@@ -31,15 +31,47 @@ class FullPass(NamedTuple):
     after: int = _LOWEST_ID  # the jobs up to this id are done
 
 
-def add_pass(passes: list[FullPass], new: FullPass) -> list[FullPass]:
-    """`passes` with `new` appended, or merged into the last of several. The first pass may have started already."""
-    if len(passes) < 2:
-        return [*passes, new]
-    last = passes[-1]
-    both = last._replace(
-        wake=last.wake or new.wake, zones=last.zones or new.zones, put_back=last.put_back + new.put_back
-    )
-    return [*passes[:-1], both]
+class FullPasses:
+    """The passes that are to be done, one after the other, and the watch over the wall clock that requests some."""
+
+    def __init__(self, first: FullPass, clock: Clock) -> None:
+        self._passes = [first]
+        self._clock = clock
+        self._ahead = clock.wall() - clock.monotonic()  # µs by which the wall clock is ahead of the monotonic clock
+
+    def __bool__(self) -> bool:
+        return bool(self._passes)
+
+    def first(self) -> FullPass | None:
+        """The pass to go on with, or None."""
+        return self._passes[0] if self._passes else None
+
+    def add(self, new: FullPass) -> None:
+        """Add a pass, or merge it into the last of several. The first pass may have started already."""
+        if len(self._passes) < 2:
+            self._passes.append(new)
+            return
+        last = self._passes[-1]
+        self._passes[-1] = last._replace(
+            wake=last.wake or new.wake, zones=last.zones or new.zones, put_back=last.put_back + new.put_back
+        )
+
+    def slice_done(self, rest: FullPass | None) -> None:
+        """Note what is left of the first pass; None: it is complete."""
+        self._passes[:1] = [rest] if rest is not None else []
+
+    def check_clock(self, now: int) -> bool:
+        """If the wall clock was set back, have the jobs re-planned that would wait for the old time to come again.
+
+        Returns whether it was. `now` is monotonic µs.
+        """
+        ahead = self._clock.wall() - now
+        put_back = self._ahead - ahead
+        self._ahead = ahead
+        if put_back <= CLOCK_TOLERANCE:
+            return False
+        self.add(FullPass(put_back=put_back))
+        return True
 
 
 def run_slice(session: Session, work: FullPass, now: int, zone: str) -> FullPass | None:

@@ -360,6 +360,7 @@ def save_states(session: Session, changed: Sequence[JobState], given_up: Sequenc
 
 def _publish_ends(session: Session, ends: Sequence[tuple[JobState, Run]]) -> None:
     """Update the jobs that wait for these runs, and `lastFinished_time`. The states must have been written."""
+    session.ended_runs += [run for _, run in ends]
     dependencies.ended(session, ends)
     finished = [(run.job_id, rows.write_time(run.finished)) for _, run in ends if run.outcome != SKIPPED]
     if finished:

@@ -12,9 +12,10 @@ standby that it waits for returns.
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
+from jobd.job import Run
 from jobd.settings import Settings
 from jobd.store import schema
 from jobd.store.connect import dialect_of
@@ -32,6 +33,7 @@ from jobd.store.orm import open_database
 from jobd.store.url import Target, parse_url
 
 Result = TypeVar("Result")
+RunsRecorded: TypeAlias = Callable[[Sequence[Run]], None]  # must neither raise nor wait
 TRIES = 6  # attempts of a transaction that conflicts with others
 PAUSE = 0.02  # seconds before the second try; each further pause is twice as long
 RETRY_TIMEOUT = 5.0  # seconds after which there is no further attempt
@@ -46,6 +48,7 @@ class Session:
         self.cursor = connection.cursor()
         # Jobs without a state to lock, when this transaction read it; see states_for_update in schedule_table.
         self.without_state: set[int] = set()
+        self.ended_runs: list[Run] = []  # recorded in this transaction
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """Run one statement; the cursor."""
@@ -93,6 +96,7 @@ class Store:
     _proven = False  # a transaction has been committed in this session
 
     def __init__(self, target: Target) -> None:
+        self.runs_recorded: list[RunsRecorded] = []  # called after each commit that has recorded runs
         self.target = target
         self.dialect = dialect_of(target)
         self._sleep: Callable[[float], None] = time.sleep  # noqa: TID251 - between tries
@@ -174,6 +178,9 @@ class Store:
                 ) from None
             raise
         self._proven = True
+        if session.ended_runs:
+            for listener in self.runs_recorded:
+                listener(session.ended_runs)
         return result
 
     def _connection(self) -> Any:

@@ -16,7 +16,7 @@ from jobd.claim import Claim, ClaimUpdate, OutputPart
 from jobd.clock import MINUTE, SECOND
 from jobd.engine import outcomes
 from jobd.engine.buffers import LIMIT, MAX_RUN_WAITING, OUTCOME_OVERHEAD, Budget, weight, weight_of
-from jobd.engine.full_pass import FullPass, add_pass
+from jobd.engine.full_pass import FullPass, FullPasses
 from jobd.engine.outcomes import MAX_TRANSACTION, SPOOL_RATE, Outcomes
 from jobd.engine.output import MIN_TAIL, Output
 from jobd.engine.spool import FORMAT, FileSpool, Place
@@ -24,7 +24,7 @@ from jobd.engine.worker import Execution
 from jobd.errors import DatabaseUnavailable
 from jobd.job import Job, JobState, Run
 from jobd.store.output import MAX_PART, bounded, kept_beside
-from tests.engine.harness import NodeHarness
+from tests.engine.harness import START, ManualClock, NodeHarness
 
 
 def part(attempt: int, text: str, number: int = 0, keep_from: int = 0, job: int = 1) -> OutputPart:
@@ -547,9 +547,12 @@ def test_spooled_outcomes_of_an_older_jobd_are_written_with_their_output(tmp_pat
 
 def test_repeated_requests_for_a_full_pass_cost_one_full_pass() -> None:
     begun = FullPass(starting=True, wake=True, after=5)
-    sweeps = [begun]
+    passes = FullPasses(begun, ManualClock(START))
     for _ in range(100):
-        sweeps = add_pass(sweeps, FullPass(put_back=SECOND))
-        sweeps = add_pass(sweeps, FullPass(wake=True, zones=True))
-    assert sweeps == [begun, FullPass(wake=True, zones=True, put_back=100 * SECOND)]
-    assert add_pass([], begun) == [begun]
+        passes.add(FullPass(put_back=SECOND))
+        passes.add(FullPass(wake=True, zones=True))
+    assert passes.first() == begun
+    passes.slice_done(None)
+    assert passes.first() == FullPass(wake=True, zones=True, put_back=100 * SECOND)
+    passes.slice_done(None)
+    assert (passes.first(), bool(passes)) == (None, False)

@@ -4,7 +4,7 @@ from jobd.engine.claims import HeldClaims
 
 
 def held() -> HeldClaims:
-    claims = HeldClaims()
+    claims = HeldClaims({})
     claims.add(1, 10, "default")
     claims.add(2, 20, "reports")
     claims.add(3, 30, "default")

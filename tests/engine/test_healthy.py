@@ -116,7 +116,7 @@ def test_an_unavailable_database_is_not_unhealthy(rig: Rig) -> None:
 
 def test_a_keeper_that_may_leave_does_so_at_once(rig: Rig) -> None:
     keeper = rig.engine.keeper
-    until(lambda: not keeper._full_passes and keeper._cycle_at is None, "the end of the start")
+    until(lambda: not keeper._full_passes and keeper._timer.requested_at is None, "the end of the start")
     keeper._pruner.next_at = keeper._schedule_scan.next_at = 2**62
     keeper.inbox.put(SignOff())
     until(lambda: not rig.engine._thread.is_alive(), "its end")  # not after the poll, which is minutes away

@@ -60,7 +60,9 @@ class Checks:
         when it sees other nodes, its runs that they took over have not ended yet.
         """
         node, now = fake_worker.node, self._cluster.events.now
-        alone = node.up and (node.engine.keeper.watch.alone() or now - node.alone_until <= KILL_TAKES + MILLISECOND)
+        alone = node.up and (
+            node.engine.keeper.membership.watch.alone() or now - node.alone_until <= KILL_TAKES + MILLISECOND
+        )
         if self._cluster.settings.on_db_loss == "finish" and alone:
             return True
         return bool(node.suspended() or now - node.thawed_at <= THAW_GRACE)

@@ -10,7 +10,7 @@ from unittest import mock
 
 from jobd import lifecycle
 from jobd.claim import ClaimUpdate
-from jobd.engine import cycle, keeper, takeover
+from jobd.engine import cycle, keeper, sharing, takeover
 from jobd.engine.engine import Engine
 from jobd.engine.keeper import Keeper
 from jobd.engine.lease import Lease, Neighbours, Watch
@@ -112,6 +112,7 @@ def _no_last_call() -> Iterator[None]:
     with (
         mock.patch.object(cycle, "claims_to_add", lambda share, before, holding: max(0, share.least - holding)),
         mock.patch.object(keeper, "last_call", return_value=-(10**15)),
+        mock.patch.object(sharing, "last_call", return_value=-(10**15)),
     ):
         yield
 
@@ -131,8 +132,8 @@ _share = cycle._share
 def _renew_at_the_answer(self: Keeper, now: int) -> None:
     """The lease counts from the arrival of the answer."""
     _run_cycle(self, now)
-    if self.lease._sent == now:
-        self.lease.renewed(self._clock.monotonic())
+    if self.membership.lease._sent == now:
+        self.membership.lease.renewed(self._clock.monotonic())
 
 
 _run_cycle = Keeper._run_cycle
@@ -152,7 +153,7 @@ def _outcome_is_known(self: Keeper, error: Any, now: int) -> None:
     """After a commit with an unknown outcome the keeper continues as if it had succeeded."""
     if isinstance(error, OutcomeUnknown):
         self._outcomes.clear()
-        self._reconcile = False
+        self._held.uncertain = False
     _database_away(self, error, now)
 
 

@@ -179,6 +179,7 @@ class NodeStore(Store):
     """jobd's own store, over a node's network."""
 
     def __init__(self, node: Any) -> None:
+        self.runs_recorded = []
         self.target = TARGET
         self.dialect = _Dialect(node)
         self._sleep = lambda seconds: node.sleep(round(seconds * SECOND))

@@ -41,10 +41,11 @@ class Priorities:
     def committed(self, node: Any) -> None:
         """A node has committed a transaction."""
         keeper = node.engine.keeper
+        number = keeper.membership.node
         sql = "SELECT job_id, token, priority FROM schedule WHERE node_id = ? AND node_id <> 0 AND token <= ?"
         held = {
             (job_id, token): priority
-            for job_id, token, priority in self._cluster.database.rows(sql, (keeper._node, MAX_TOKEN))
+            for job_id, token, priority in self._cluster.database.rows(sql, (number, MAX_TOKEN))
         }
         claimed = {key: priority for key, priority in held.items() if key not in self._claims}
         if not claimed:
@@ -56,8 +57,8 @@ class Priorities:
             return  # it is unknown which jobs were ready
         least = min(claimed.values())
         for one in self._free(node.clock.wall() - took):
-            if one.priority > least and one.job_id not in keeper._unknown_tasks:
-                raise Violation(f"node {keeper._node} has left {one} and claimed, by job and token, {claimed}")
+            if one.priority > least and one.job_id not in keeper._sharing.unknown_tasks:
+                raise Violation(f"node {number} has left {one} and claimed, by job and token, {claimed}")
 
     def given(self, node: Any, order: Order) -> None:
         """A node sends an order to a worker."""
@@ -73,9 +74,9 @@ class Priorities:
         """Run a node's cycle and check it: no ready job may be left that must start before those that wait here."""
         self._of_turn[node.number] = []
         before, keeper = self._to_overtake(node), node.engine.keeper
-        number = keeper._node
+        number = keeper.membership.node
         turn(now)
-        if not before or keeper._node != number or not _is_alone(node):
+        if not before or keeper.membership.node != number or not _is_alone(node):
             return
         left = {*before} & {*self._free(node.clock.wall())}
         most = max(self._of_turn[node.number], default=-MAX_PRIORITY - 1)
@@ -91,7 +92,7 @@ class Priorities:
         waiting = sorted((one.state.priority for one in _live(processor.queue)), reverse=True)[: processor.workers.size]
         if not waiting:
             return []
-        left_to_others = engine.keeper._unknown_tasks
+        left_to_others = engine.keeper._sharing.unknown_tasks
         several = len(engine.keeper._priorities.get(DEFAULT_POOL, ())) > 1
         return [
             one
@@ -108,7 +109,7 @@ def _is_alone(node: Any) -> bool:
     """Whether this node serves the pool and no other node does."""
     if DEFAULT_POOL not in node.engine.pools.names():
         return False
-    return not node.engine.pools[DEFAULT_POOL].shared and node.engine.keeper._shares.get(DEFAULT_POOL) is None
+    return not node.engine.pools[DEFAULT_POOL].shared and node.engine.keeper._sharing.shares.get(DEFAULT_POOL) is None
 
 
 def _live(queue: Any) -> list[Any]:

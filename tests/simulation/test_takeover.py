@@ -69,5 +69,5 @@ def test_a_node_beside_others_checks_them_once_a_poll(seed: int, monkeypatch: py
     monkeypatch.setattr(Watch, "observe", noted)
     scenario.run()
     for node in scenario.nodes:
-        moments = [moment for moment in checks[node.engine.keeper.watch] if moment > JOIN + SETTLED]
+        moments = [moment for moment in checks[node.engine.keeper.membership.watch] if moment > JOIN + SETTLED]
         assert max(b - a for a, b in pairwise(moments)) <= scenario.settings.poll + 20 * MILLISECOND
