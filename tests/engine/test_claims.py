@@ -33,3 +33,14 @@ def test_claims_are_counted_by_pool() -> None:
     assert claims.count_of({1, 2, 4}, "default") == 1
     claims.clear()
     assert (claims.count("default"), claims.tokens()) == (0, {})
+
+
+def test_a_claim_that_is_lost_is_released_and_its_start_is_kept_for_the_comparison_with_the_table() -> None:
+    claims = held()
+    claims.lose(1, 10, 5_000)
+    claims.lose(2, 19, None)  # an older claim of the job, which had not started
+    assert claims.tokens() == {2: 20, 3: 30}
+    assert claims.uncertain
+    assert claims.known_starts == {(1, 10): 5_000}
+    claims.compared()
+    assert claims.known_starts == {}

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -521,3 +521,37 @@ def test_a_new_job_that_two_nodes_see_at_the_same_moment_is_claimed_by_one(
     assert [one.node for one in seen[1] if one is not None] == [2], "it was planned again over the claim"
     assert claim(slow, node=1) == []
     assert fast.transact(lambda s: s.rows("SELECT node_id, token FROM schedule")) == [(2, 11)]
+
+
+def test_each_recorded_run_is_announced_once_after_its_commit(store: Store) -> None:
+    heard: list[Run] = []
+
+    def committed(runs: Sequence[Run]) -> None:
+        assert store.transact(lambda session: session.rows("SELECT count(*) FROM run")) == [(len(heard) + len(runs),)]
+        heard.extend(runs)
+
+    make_jobs(store, 2)
+    first, second = (one.state for one in claim(store))
+    store.runs_recorded.append(committed)
+    finish(store, first)
+    assert [run.job_id for run in heard] == [first.job_id]
+    finish(store, first)  # its claim is over
+    finish(store, second, run=None)  # an attempt that is followed by another
+    assert len(heard) == 1
+
+
+def test_a_run_of_a_transaction_that_is_not_committed_is_not_announced(store: Store) -> None:
+    heard: list[Run] = []
+    make_jobs(store, 1)
+    (state,) = (one.state for one in claim(store))
+    store.runs_recorded.append(heard.extend)
+    done = state._replace(node=0, due=None, ready=None, number=state.number + 1)
+    update = ClaimUpdate(state.node, state.token, done, run_of(state), ())
+
+    def fail(session: Session) -> None:
+        table.record(session, [update])
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError):
+        store.transact(fail)
+    assert heard == []
