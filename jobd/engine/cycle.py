@@ -23,6 +23,7 @@ from jobd.store.installation import ProposedZone
 from jobd.store.schedule_table import NOTHING, Claimed, Without
 from jobd.store.store import Session
 
+MAX_CLAIMS = 4_000  # per pool, while no other node exists
 MAX_SHARED_CLAIMS = 500  # per pool, while other nodes exist, so that work stays for all of them until it is finished
 
 
@@ -42,6 +43,11 @@ class Capacity(NamedTuple):
 
 
 NO_CAPACITY = Capacity(0, 0, 0, 0)
+
+
+def most_claims(alone: bool) -> int:
+    """The limit on the claims that a node holds per pool; `alone`: no other node exists."""
+    return MAX_CLAIMS if alone else MAX_SHARED_CLAIMS
 
 
 class CycleInput(NamedTuple):

@@ -11,19 +11,23 @@ from typing import Any, assert_never
 from jobd import logs
 from jobd.clock import SECOND, Clock, SystemClock, iso
 from jobd.engine.buffers import Budget
+from jobd.engine.cycle import most_claims
 from jobd.engine.keeper import Keeper
+from jobd.engine.lease import Lease
 from jobd.engine.mailbox import Mailbox
 from jobd.engine.messages import (
     Abandoned,
     Cancel,
     ClaimMore,
     ClaimVanished,
+    DatabaseState,
     DeclaredDead,
     Drain,
     KeeperEnded,
     LeaseRenewed,
     NewClaims,
     NodeRegistered,
+    OtherNodes,
     PoolsShared,
     Recall,
     Recalled,
@@ -97,6 +101,9 @@ class Engine:
         self._stop_at: int | None = None
         self._leaving = False
         self._refreshes = 0  # requested and not answered yet
+        self._lease = Lease(settings.lease)  # as the keeper has reported it, like the next two
+        self._others_exist = False  # other nodes are registered
+        self._database_problem: str | None = None
         self._trusted = 0  # the deadline that the workers have, monotonic µs
         self.keeper = Keeper(
             settings,
@@ -204,7 +211,7 @@ class Engine:
         The argument of `reply` is None, or the reason why the database cannot be used.
         """
         if self._refreshes >= MAX_REFRESHES:
-            reply(self.keeper.outage.problem or "too many commands wait for it")
+            reply(self._database_problem or "too many commands wait for it")
             return
         self._refreshes += 1
         self.keeper.inbox.put(Refresh(reply))
@@ -227,7 +234,7 @@ class Engine:
                 {"job": run.claim.job.name, "run": run.claim.state.number, "since": iso(run.started)} for run in running
             ],
             "queued": sum(len(processor.queue) for processor in self.pools),
-            "database": self.keeper.outage.problem or "ok",
+            "database": self._database_problem or "ok",
             "log_failures": logs.failures(),
             "buffered": self.budget.used,
         }
@@ -269,8 +276,8 @@ class Engine:
                     reply()
                 case NodeRegistered(node=node):
                     self.node = node
-                case LeaseRenewed():
-                    pass  # it only wakes the loop: every step checks the lease
+                case LeaseRenewed() | OtherNodes() | DatabaseState():
+                    self._note_state(message)
                 case DeclaredDead(node=node):
                     self.node = node
                     self.pools.abandon_all("another node has taken it over; it was ended here")
@@ -280,6 +287,19 @@ class Engine:
                     self.finished = True
                 case _:
                     assert_never(message)
+
+    def _note_state(self, message: LeaseRenewed | OtherNodes | DatabaseState) -> None:
+        match message:
+            case LeaseRenewed(sent=sent, length=length):
+                if length != self._lease.length:
+                    self._lease = Lease(length)
+                self._lease.renewed(sent)
+            case OtherNodes(exist=exist):
+                self._others_exist = exist
+            case DatabaseState(problem=problem):
+                self._database_problem = problem
+            case _:
+                assert_never(message)
 
     def _queue(self, new: NewClaims) -> None:
         self.pools.queue(new.claims)
@@ -291,7 +311,9 @@ class Engine:
         for pool in list(self._more):
             processor = self.pools[pool]
             demand = processor.demand(LOW_WATER_HORIZON)
-            if demand.now > 0 and processor.holding() * 2 <= min(demand.most, self.keeper.most_claims()):
+            if demand.now > 0 and processor.holding() * 2 <= min(
+                demand.most, most_claims(alone=not self._others_exist)
+            ):
                 self._more.discard(pool)
                 self.keeper.inbox.put(ClaimMore())
 
@@ -299,7 +321,7 @@ class Engine:
         """Send changed deadlines to the workers' guardians, and end all runs when the lease has expired."""
         if not self.node:
             return
-        lease, now = self.keeper.membership.lease, self._clock.monotonic()
+        lease, now = self._lease, self._clock.monotonic()
         bound = self._bound_by_lease()
         trusted = (lease.deadline() or 0) if bound else lease.prolonged(now, self._trusted)
         if trusted != self._trusted:
@@ -311,11 +333,11 @@ class Engine:
 
     def _bound_by_lease(self) -> bool:
         """Whether runs must end when the lease does: `on_db_loss` says so, or another node may take them over."""
-        return self._settings.on_db_loss == "kill" or not self.keeper.membership.watch.alone()
+        return self._settings.on_db_loss == "kill" or self._others_exist
 
     def _lease_at(self) -> int:
         """When `_check_lease` has work to do without a message from the keeper (monotonic µs)."""
-        lease = self.keeper.membership.lease
+        lease = self._lease
         return (lease.deadline() or 0) if self._bound_by_lease() else lease.prolong_at(self._trusted)
 
     def _wind_down(self) -> None:

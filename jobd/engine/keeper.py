@@ -14,7 +14,7 @@ from jobd.claim import ClaimUpdate
 from jobd.clock import SECOND, Clock
 from jobd.engine.buffers import Budget
 from jobd.engine.claims import HeldClaims
-from jobd.engine.cycle import MAX_SHARED_CLAIMS, NO_CAPACITY, Capacity, CycleInput, CycleResult, run_cycle
+from jobd.engine.cycle import NO_CAPACITY, Capacity, CycleInput, CycleResult, most_claims, run_cycle
 from jobd.engine.cycle_timer import BATCH_WINDOW_MIN, CLAIM_AHEAD, MAX_UPDATES, CycleTimer
 from jobd.engine.delivery import deliver_spool, may_be_one_outcome, record_one_by_one
 from jobd.engine.full_pass import FullPass, FullPasses, clock_set_back_by
@@ -24,12 +24,14 @@ from jobd.engine.messages import (
     Abandoned,
     ClaimMore,
     ClaimVanished,
+    DatabaseState,
     DeclaredDead,
     Drain,
     KeeperEnded,
     LeaseRenewed,
     NewClaims,
     NodeRegistered,
+    OtherNodes,
     OutputPrinted,
     PoolsShared,
     Recalled,
@@ -69,7 +71,6 @@ from jobd.store.installation import ProposedZone
 from jobd.store.schedule_table import NOTHING
 from jobd.store.store import Session, Store
 
-MAX_CLAIMS = 4_000  # per pool, while no other node exists
 SIGN_OFF_TIMEOUT = 10 * SECOND  # a stopping daemon stops writing outcomes after this time
 MAX_REMEMBERED_PROBLEMS = 1_000  # invalid jobs that have been logged; limits memory
 
@@ -179,6 +180,7 @@ class Keeper:
         else:
             if self.outage.succeeded():
                 logs.log("info", "the database is back")
+                self._outbox.put(DatabaseState(None))
             if self._outcomes.kept() and not self._outcomes:
                 self._outcomes.empty_spool()
 
@@ -202,6 +204,7 @@ class Keeper:
         sent = self._clock.monotonic()
         node = self._store.transact(lambda session: self.membership.register(session, self._pools()))
         self.membership.registered(node, sent, self._settings.lease)
+        self._outbox.put(LeaseRenewed(sent, self._settings.lease))
         self._timer.request(sent)
 
     def _receive(self, message: ToKeeper) -> None:
@@ -303,7 +306,7 @@ class Keeper:
         if work.beat:
             self._held.compared()
             self.membership.lease.renewed(now)
-            self._outbox.put(LeaseRenewed())
+            self._outbox.put(LeaseRenewed(now, self.membership.lease.length))
         self._note_written(work, result, now, answered)
         self._announce(result)
         self._note_shares(work, result)
@@ -318,7 +321,11 @@ class Keeper:
             # Leave the database to other clients for as long as this cycle took.
             self._timer.request(2 * answered - now)
         if result.live is not None:
-            for dead in self.membership.observe(now, answered, result.live):
+            was_alone = self.membership.watch.alone()
+            found_dead = self.membership.observe(now, answered, result.live)
+            if (alone := self.membership.watch.alone()) != was_alone:
+                self._outbox.put(OtherNodes(not alone))
+            for dead in found_dead:
                 self._take_over(dead)
         if result.unregistered is not None:
             for one in self.membership.observe_unregistered(now, answered, result.unregistered):
@@ -412,15 +419,11 @@ class Keeper:
             before = self._held.count(pool)
             holding = before - self._held.count_of(released, pool)
             most, now, over, above = demand(self._horizon())
-            most = min(most, self.most_claims())
+            most = min(most, most_claims(self.membership.watch.alone()))
             # Claim in batches: no more claims are needed while at least half of the demand is held.
             room = most - holding if 2 * holding <= most else 0
             capacities[pool] = Capacity(room, min(now, most), holding, before, over, above) if calm else NO_CAPACITY
         return capacities
-
-    def most_claims(self) -> int:
-        """The limit on the claims held per pool. The dispatch loop calls this too."""
-        return MAX_CLAIMS if self.membership.watch.alone() else MAX_SHARED_CLAIMS
 
     def _recorded(self, one: ClaimUpdate, accepted: bool) -> None:
         """Note a written outcome; `accepted`: its claim was still valid."""
@@ -496,8 +499,11 @@ class Keeper:
 
     def _database_away(self, error: JobdError, now: int) -> None:
         """Schedule a retry with back-off. Each different error is logged at once, and again after a minute."""
+        before = self.outage.problem
         if self.outage.failed(str(error), now):
             logs.log("error", f"{error}; retrying until it is back" + (f" ({error.hint})" if error.hint else ""))
+        if self.outage.problem != before:
+            self._outbox.put(DatabaseState(self.outage.problem))
         self._left_over = True
         self._timer.request(now)
         for answer in self._recalls.answers(self.outage.problem):

@@ -78,7 +78,22 @@ class NodeRegistered(NamedTuple):
 
 
 class LeaseRenewed(NamedTuple):
-    """To the dispatch loop: the lease has been renewed."""
+    """To the dispatch loop: a renewal of the lease, sent at `sent` (monotonic µs), is confirmed."""
+
+    sent: int
+    length: int  # of the lease, µs
+
+
+class OtherNodes(NamedTuple):
+    """To the dispatch loop: whether other nodes are registered, which may take over this node's claims."""
+
+    exist: bool
+
+
+class DatabaseState(NamedTuple):
+    """To the dispatch loop: why the database cannot be used, for people; None: it can."""
+
+    problem: str | None
 
 
 class NewClaims(NamedTuple):
@@ -155,6 +170,8 @@ ToKeeper: TypeAlias = (
 ToDispatch: TypeAlias = (
     NodeRegistered
     | LeaseRenewed
+    | OtherNodes
+    | DatabaseState
     | NewClaims
     | PoolsShared
     | StartRecorded

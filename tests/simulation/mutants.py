@@ -14,7 +14,7 @@ from jobd.engine import cycle, keeper, sharing, takeover
 from jobd.engine.engine import Engine
 from jobd.engine.keeper import Keeper
 from jobd.engine.lease import Lease, Neighbours, Watch
-from jobd.engine.messages import Abandoned, ToKeeper
+from jobd.engine.messages import Abandoned, LeaseRenewed, ToKeeper
 from jobd.engine.outcomes import Outcomes
 from jobd.engine.output import Output
 from jobd.engine.processor import Processor
@@ -133,7 +133,7 @@ def _renew_at_the_answer(self: Keeper, now: int) -> None:
     """The lease counts from the arrival of the answer."""
     _run_cycle(self, now)
     if self.membership.lease._sent == now:
-        self.membership.lease.renewed(self._clock.monotonic())
+        self._outbox.put(LeaseRenewed(self._clock.monotonic(), self.membership.lease.length))
 
 
 _run_cycle = Keeper._run_cycle
