@@ -133,7 +133,9 @@ def _renew_at_the_answer(self: Keeper, now: int) -> None:
     """The lease counts from the arrival of the answer."""
     _run_cycle(self, now)
     if self.membership.lease._sent == now:
-        self._outbox.put(LeaseRenewed(self._clock.monotonic(), self.membership.lease.length))
+        answered = self._clock.monotonic()
+        self.membership.lease.renewed(answered)
+        self._outbox.put(LeaseRenewed(answered, self.membership.lease.length))
 
 
 _run_cycle = Keeper._run_cycle
