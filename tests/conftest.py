@@ -31,7 +31,10 @@ settings.register_profile(
 settings.load_profile("jobd")
 
 
-SERVERS = {"mariadb", "mysql", "postgresql", "pgbouncer", "mariadb118", "postgresql18"}
+SERVERS = {
+    *("mariadb", "mysql", "postgresql", "pgbouncer", "mariadb118", "postgresql18"),
+    *("odd-mariadb", "odd-postgresql", "elsewhere"),
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -49,7 +49,7 @@ class JobOverview(NamedTuple):
     state: JobState | None = None
     last: Run | None = None
     problem: str | None = None
-    lost: bool = False  # its row of `schedule` was deleted and has not been created again
+    state_missing: bool = False  # its row of `schedule` was deleted and has not been created again
     missing: tuple[parents.Missing, ...] = ()  # the jobs that it waits for and that are deleted
     unreadable: str | None = None  # why its definition can be read in part only
 
@@ -81,7 +81,11 @@ class Reader:
         self._target = target
         self._dialect = dialect_of(target)
         self._connect()
-        self._guarded(partial(schema.check_version, self._cursor, self._dialect, target))
+        try:
+            self._guarded(partial(schema.check_version, self._cursor, self._dialect, target))
+        except BaseException:
+            self.close()
+            raise
 
     def jobs(self, deleted: bool) -> Iterator[JobOverview]:
         """The jobs ordered by name; with `deleted`, including deleted ones."""

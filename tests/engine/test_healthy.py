@@ -52,12 +52,13 @@ class Rig:
             store.transact = disturbed_transact  # type: ignore[method-assign]
             return store
 
+        self.lock = NodeLock()
         spawner = FakeSpawner(SimpleNamespace(fake_workers=[], clock=self.clock))
         self.engine = Engine(
             settings(folder, POLL),
             "instance",
             lambda settings: spawner,
-            NodeLock(),
+            self.lock,
             self.clock,
             store=disturbed,
         )
@@ -87,6 +88,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     rig.engine.keeper.inbox.put(SignOff())
     rig.engine._thread.join(20)
     rig.engine.close()
+    rig.lock._held.close()
 
 
 def test_a_keeper_that_waits_for_its_poll_is_healthy(rig: Rig) -> None:
@@ -130,3 +132,4 @@ def test_a_dead_keeper_is_unhealthy(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="a bug"):
         rig.engine.step(rig.engine.readers())
     rig.engine.close()
+    rig.lock._held.close()

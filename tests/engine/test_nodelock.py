@@ -22,6 +22,14 @@ def lock() -> Iterator[NodeLock]:
     lock._held.close()
 
 
+@pytest.fixture
+def other() -> Iterator[NodeLock]:
+    """The lock of another node."""
+    lock = NodeLock()
+    yield lock
+    lock._held.close()
+
+
 def name(lock: NodeLock) -> str:
     assert lock.name is not None
     return lock.name
@@ -33,7 +41,7 @@ def asked_elsewhere(lock: NodeLock, *before: str) -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_a_lock_is_held_as_long_as_its_process_lives() -> None:
+def test_a_lock_is_held_as_long_as_its_process_lives(lock: NodeLock) -> None:
     told = subprocess.Popen(
         [sys.executable, "-c", "from jobd.engine.nodelock import NodeLock\nlock = NodeLock()\n"
          "print(lock.name, flush=True)\ninput()"],
@@ -41,20 +49,19 @@ def test_a_lock_is_held_as_long_as_its_process_lives() -> None:
     )  # fmt: skip
     assert told.stdout is not None
     theirs = told.stdout.readline().strip()
-    mine = NodeLock()
-    assert mine.is_held(theirs)
+    assert lock.is_held(theirs)
     told.kill()
-    told.wait()
-    assert not mine.is_held(theirs)
+    told.communicate()
+    assert not lock.is_held(theirs)
 
 
-def test_it_is_held_on_by_those_who_inherit_it(lock: NodeLock) -> None:
+def test_it_is_held_on_by_those_who_inherit_it(lock: NodeLock, other: NodeLock) -> None:
     with subprocess.Popen(["sleep", "100"], pass_fds=lock.descriptors) as heir:
         lock._held.close()
-        assert NodeLock().is_held(name(lock))
+        assert other.is_held(name(lock))
         heir.kill()
         heir.wait()
-        until(lambda: not NodeLock().is_held(name(lock)), "the end of the lock")
+        until(lambda: not other.is_held(name(lock)), "the end of the lock")
 
 
 def test_another_process_sees_it(lock: NodeLock) -> None:
@@ -76,23 +83,20 @@ def test_a_machine_of_another_network_does_not_see_it(lock: NodeLock) -> None:
     assert asked_elsewhere(lock, *into_another) == "False"
 
 
-def test_a_full_table_of_descriptors_makes_no_node_dead(lock: NodeLock) -> None:
-    asking = NodeLock()
+def test_a_full_table_of_descriptors_makes_no_node_dead(other: NodeLock) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
-        assert asking.is_held("of nobody")
+        assert other.is_held("of nobody")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_its_address_cannot_be_taken_by_those_who_know_only_its_name(lock: NodeLock) -> None:
+def test_its_address_cannot_be_taken_by_those_who_know_only_its_name(lock: NodeLock, other: NodeLock) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as squatter:
         squatter.bind(b"\0jobd-" + name(lock).encode())
-    other = NodeLock()
     assert other.is_held(name(lock))
     assert not other.is_held("another name")
-    other._held.close()
 
 
 def test_no_process_can_fill_the_lock(lock: NodeLock) -> None:

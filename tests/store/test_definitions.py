@@ -1,5 +1,6 @@
 """Adding, changing, deleting and restoring jobs: the same on every database."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -135,6 +136,8 @@ def test_one_of_many_who_add_one_name_wins(
             told.append("added")
         except JobdError as error:
             told.append(str(error))
+        finally:
+            one.close()  # this thread's connection
 
     threads = [threading.Thread(target=enter, args=(one, number)) for number, one in enumerate(stores, 1)]
     for thread in threads:
@@ -152,8 +155,9 @@ def test_no_concurrent_change_of_a_job_is_lost(store: Store, database: str, open
         apply.all_jobs(one)
 
     def grow(one: Store) -> None:
-        for _ in range(10):
-            definitions.change(one, "a", lambda job: job._replace(retry_times=job.retry_times + 1), NOW, "UTC")
+        with contextlib.closing(one):  # this thread's connection
+            for _ in range(10):
+                definitions.change(one, "a", lambda job: job._replace(retry_times=job.retry_times + 1), NOW, "UTC")
 
     threads = [threading.Thread(target=grow, args=(one,)) for one in stores]
     for thread in threads:

@@ -1,6 +1,7 @@
 """Invalid times and runs are left out or shown with the reason, and keep no job from running."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -27,9 +28,10 @@ COLUMNS = ("created_time", "updated_time", "lastFinished_time")
 
 
 @pytest.fixture
-def reader(database: str) -> Callable[[], Reader]:
-    """What a person looks at the database with."""
-    return lambda: Reader(parse_url(database))
+def reader(database: str) -> Iterator[Callable[[], Reader]]:
+    """Opens readers, which are closed at the end."""
+    with contextlib.ExitStack() as opened:
+        yield lambda: opened.enter_context(contextlib.closing(Reader(parse_url(database))))
 
 
 @pytest.mark.parametrize("what", TIMES)

@@ -115,9 +115,9 @@ def test_behind_a_pooler_each_transaction_may_have_another_session(
             definitions.add(store, [Job(f"job{turn}-{one}", "1h")], NOW, "UTC")
             assert store.transact(lambda session: is_set_up(session.rows))
     assert len(stores[0].transact(read)) == 24
-    reader = Reader(stores[0].target)
-    assert len(list(reader.jobs(deleted=False))) == 24
-    assert is_set_up(reader._rows)
+    with contextlib.closing(Reader(stores[0].target)) as reader:
+        assert len(list(reader.jobs(deleted=False))) == 24
+        assert is_set_up(reader._rows)
 
 
 def test_jobd_leaves_nothing_in_the_sessions_of_a_pool(
@@ -127,7 +127,8 @@ def test_jobd_leaves_nothing_in_the_sessions_of_a_pool(
     store = open_store(url)
     for turn in range(8):
         definitions.add(store, [Job(f"job{turn}", "1h")], NOW, "UTC")
-    list(Reader(store.target).jobs(deleted=False))
+    with contextlib.closing(Reader(store.target)) as reader:
+        list(reader.jobs(deleted=False))
     left = (
         "SELECT name, setting FROM pg_settings WHERE source = 'session' AND name NOT IN"
         " ('client_encoding', 'application_name') UNION ALL SELECT 'prepared', name FROM pg_prepared_statements"
