@@ -21,14 +21,14 @@ class OutputPart(NamedTuple):
     number: int
     attempt: int
     part: int
-    text: str  # empty: nothing is stored for this part, unless `lost` is set
+    text: str  # empty: nothing is stored for this part, unless `dropped` is set
     keep_from: int = 0  # parts of the attempt before this number are deleted, to keep its output within the limit
     token: int = 0  # fencing token of the claim under which the attempt ran
-    lost: int = 0  # bytes of output before the text that were dropped because the buffers were full
+    dropped: int = 0  # bytes of output before the text that were dropped because the buffers were full
 
     def shown(self) -> str:
         """The text, preceded by a notice of the dropped bytes if there are any."""
-        return DROPPED_NOTICE.format(self.lost) + self.text if self.lost else self.text
+        return DROPPED_NOTICE.format(self.dropped) + self.text if self.dropped else self.text
 
 
 class ClaimUpdate(NamedTuple):

@@ -28,14 +28,14 @@ class Contents(NamedTuple):
     data: Paths
 
 
-def contents_of(folder: str, but: str = "", most_links: int = MOST_LINKS) -> Contents:
-    """The code and the data in a folder. The folder `but` counts as data.
+def contents_of(folder: str, excluded: str = "", most_links: int = MOST_LINKS) -> Contents:
+    """The code and the data in a folder. The folder `excluded` counts as data.
 
     Links to folders are followed, up to `most_links` nested ones. A link to a folder that contains it is not followed.
     """
     code: dict[str, str] = {}
     data: dict[str, str] = {}
-    _walk(folder, "", (_identity(but),) if but else (), most_links, code, data)
+    _walk(folder, "", (_identity(excluded),) if excluded else (), most_links, code, data)
     return Contents(code, data)
 
 

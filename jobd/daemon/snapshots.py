@@ -83,7 +83,7 @@ class Snapshots:
             raise _Gone(f"cannot copy the plugins: {error.filename} was there and is gone", "try again") from None
 
     def _look(self, plugins: str) -> Contents:
-        return contents_of(plugins, but=self._state_dir)
+        return contents_of(plugins, excluded=self._state_dir)
 
     def _names(self) -> list[str]:
         try:

@@ -63,7 +63,7 @@ class Budget:
         """Whether the limit is reached, so that no run may start."""
         return self.waiting + self.printing >= self.limit
 
-    def drop(self, size: int) -> None:
+    def count_dropped(self, size: int) -> None:
         """Count `size` bytes of dropped output. Any thread may call this."""
         if size:
             with self._lock:

@@ -268,7 +268,7 @@ class Engine:
                 case StartRecorded(job_id=job_id, token=token, held=held):
                     self.pools.start_recorded(job_id, token, held)
                 case ClaimVanished(job_id=job_id, token=token):
-                    self.pools.drop(job_id, token, "its claim is gone from the table; it was ended")
+                    self.pools.abandon(job_id, token, "its claim is gone from the table; it was ended")
                     if not self.pools.is_in_flight(job_id):  # else Abandoned follows when its process has ended
                         self.keeper.inbox.put(Abandoned({job_id: (token, None)}))
                 case Refreshed(reply=reply):

@@ -185,7 +185,7 @@ class Outcomes:
 
     def _without(self, one: ClaimUpdate, left: tuple[OutputPart, ...]) -> ClaimUpdate:
         """Replace the output of an outcome by `left`, and count the bytes dropped since."""
-        self._budget.drop(sum(part.lost for part in left) - sum(part.lost for part in one.output))
+        self._budget.count_dropped(sum(part.dropped for part in left) - sum(part.dropped for part in one.output))
         return one._replace(output=left)
 
     def _make_room(self) -> None:

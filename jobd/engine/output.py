@@ -19,7 +19,7 @@ class Output:
     """The output of one attempt. `limit`: how many bytes are kept for the history, and how many are logged."""
 
     def __init__(self, limit: int, budget: Budget | None = None) -> None:
-        self.lost = 0  # bytes dropped by `shrink` since the last `take`
+        self.dropped = 0  # bytes dropped by `shrink` since the last `take`
         self._budget = Budget() if budget is None else budget
         self._counted = 0  # bytes counted in the budget
         self._limit = limit
@@ -78,8 +78,8 @@ class Output:
             return
         line_end = self._tail.find(b"\n", excess)
         dropped = self._cut_to(most if line_end < 0 else len(self._tail) - line_end - 1)
-        self.lost += dropped
-        self._budget.drop(dropped)
+        self.dropped += dropped
+        self._budget.count_dropped(dropped)
         self._count()
 
     def take(self) -> str:
@@ -88,7 +88,7 @@ class Output:
         text = self._text()
         self._before += len(self._tail)
         self._tail.clear()
-        self._cut, self.lost = False, 0
+        self._cut, self.dropped = False, 0
         self._count()
         return text
 

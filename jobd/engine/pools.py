@@ -113,10 +113,10 @@ class Pools:
         for processor in self:
             processor.cancel(job_id)
 
-    def drop(self, job_id: int, token: int, reason: str) -> None:
+    def abandon(self, job_id: int, token: int, reason: str) -> None:
         """End the run of a claim that this node no longer holds."""
         for processor in self:
-            processor.drop(job_id, token, reason)
+            processor.abandon(job_id, token, reason)
 
     def abandon_all(self, reason: str) -> None:
         """End all runs and forget all claims."""

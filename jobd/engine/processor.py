@@ -248,7 +248,7 @@ class Processor:
         for worker in self.workers.running():
             self._end_without_record(worker, reason)
 
-    def drop(self, job_id: int, token: int, reason: str) -> None:
+    def abandon(self, job_id: int, token: int, reason: str) -> None:
         """Abandon one claim that is no longer valid: remove it from the queue or kill its run, without a record."""
         self._clear_prefetched_of(job_id)
         claim = self._remove_waiting(job_id)

@@ -72,19 +72,19 @@ class Execution:
         """The output since the last call. Old parts are dropped so that the kept ones stay within the limit."""
         if self._output is None:
             return ()
-        lost, text = self._output.lost, self._output.take()
-        if not text and not lost:
+        dropped, text = self._output.dropped, self._output.take()
+        if not text and not dropped:
             return ()
         pieces = [text[start : start + MAX_PART] for start in range(0, len(text) or 1, MAX_PART)]
         first, self._parts = self._parts, self._parts + len(pieces)
         self._forget_first(len(text), len(pieces))
         state = self.claim.state
         one = OutputPart(
-            state.job_id, state.number, state.attempt + 1, first, pieces[0], self._keep_from, state.token, lost
+            state.job_id, state.number, state.attempt + 1, first, pieces[0], self._keep_from, state.token, dropped
         )
         if len(pieces) == 1:
             return (one,)
-        more = (one._replace(part=first + after, text=piece, lost=0) for after, piece in enumerate(pieces[1:], 1))
+        more = (one._replace(part=first + after, text=piece, dropped=0) for after, piece in enumerate(pieces[1:], 1))
         return one, *more
 
     def _forget_first(self, size: int, count: int) -> None:

@@ -127,7 +127,7 @@ def recheck(session: Session, job_ids: Iterable[int], now: int) -> None:
 
 def _locked(session: Session, job_ids: Iterable[int]) -> list[Row]:
     """The rows of these jobs, locked: else two transactions that meet the last two rows might each miss the other."""
-    sql = _WAITING.format(session.dialect.by_key)
+    sql = _WAITING.format(session.dialect.primary_key_hint)
     return session.rows_where_in(sql, "job_id", sorted(set(job_ids)), lock=True)
 
 

@@ -60,7 +60,7 @@ class Dialect:
     begin_reading = ""  # begins a transaction for reads, if their settings need one
     for_update: str  # appended to a SELECT that locks the rows it reads
     skip_locked: str
-    by_key = ""  # after a table's name: use its primary key, so that no other rows are locked
+    primary_key_hint = ""  # after a table's name: use its primary key, so that no other rows are locked
     placeholder: str
 
     def connect(self, target: Target, create: bool, read_only: bool = False) -> Any:
@@ -117,26 +117,34 @@ class Dialect:
         raise NotImplementedError
 
     def delete(
-        self, session: "Session", table: str, keys: Sequence[Sequence[int]], columns: Sequence[str], also: str = ""
+        self,
+        session: "Session",
+        table: str,
+        keys: Sequence[Sequence[int]],
+        columns: Sequence[str],
+        extra: str = "",
     ) -> None:
-        """Delete the rows whose `columns`, the first ones of an index, are one of `keys`, and lock no others."""
+        """Delete the rows whose `columns`, the first ones of an index, are one of `keys`, and lock no others.
+
+        `extra` is a further condition: " AND …".
+        """
         if len(columns) == 1:
             condition, values = self.where_in(columns[0]), self.where_in_values([key for (key,) in keys])
         else:
             one = " AND ".join(f"{column} = ?" for column in columns)
             condition, values = " OR ".join([f"({one})"] * len(keys)), [value for key in keys for value in key]
-        session.execute(f"DELETE FROM {table} WHERE ({condition}){also}", values)
+        session.execute(f"DELETE FROM {table} WHERE ({condition}){extra}", values)
 
     def all_rows(self, session: "Executor", sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """The rows that a SELECT returns, optimised for many rows."""
         return session.rows(sql, parameters)
 
     def claim(
-        self, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, but: str = ""
+        self, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, excluding: str = ""
     ) -> list[int]:
         """Claim up to `limit` jobs of `pool` with this priority, ready by `until` (µs), oldest first; their ids.
 
-        `but` is one more condition (" AND …").
+        `excluding` is one more condition (" AND …").
         """
         raise NotImplementedError
 

@@ -114,7 +114,7 @@ class Mysql(Dialect):
     _set: tuple[Any, ...]  # its result after the session was set up
     for_update = " FOR UPDATE"
     skip_locked = " FOR UPDATE SKIP LOCKED"
-    by_key = " FORCE INDEX (PRIMARY)"  # otherwise a statement for half of a table reads and locks all of it
+    primary_key_hint = " FORCE INDEX (PRIMARY)"  # otherwise a statement for half of a table reads and locks all of it
     placeholder = "%s"
     sealed = False  # changes of `job` are detected with seals, otherwise with triggers
     _garbled = False  # the server cannot send the rows as JSON
@@ -237,7 +237,12 @@ class Mysql(Dialect):
         return [list(ids)]
 
     def delete(
-        self, session: "Session", table: str, keys: Sequence[Sequence[int]], columns: Sequence[str], also: str = ""
+        self,
+        session: "Session",
+        table: str,
+        keys: Sequence[Sequence[int]],
+        columns: Sequence[str],
+        extra: str = "",
     ) -> None:
         # A join, because with IN or OR the server may read and lock all of a small table, even with FORCE INDEX.
         named = ", ".join(f"{column} BIGINT PATH '$[{place}]'" for place, column in enumerate(columns))
@@ -245,7 +250,7 @@ class Mysql(Dialect):
         index = "job_change_job" if (table, *columns) == ("job_change", "job_id") else "PRIMARY"
         session.execute(
             f"DELETE {table} FROM JSON_TABLE(?, '$[*]' COLUMNS ({named})) AS named"
-            f" STRAIGHT_JOIN {table} FORCE INDEX ({index}) ON {same}{also}",
+            f" STRAIGHT_JOIN {table} FORCE INDEX ({index}) ON {same}{extra}",
             [json.dumps(keys)],
         )
 
@@ -265,12 +270,12 @@ class Mysql(Dialect):
             yield head + ", ".join([_values(row, texts) for row in rows[start : start + MAX_ROWS]]) + end, texts
 
     def claim(
-        self, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, but: str = ""
+        self, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, excluding: str = ""
     ) -> list[int]:
         cursor.execute(
             # served by the index schedule_claim
             "SELECT job_id FROM schedule FORCE INDEX (schedule_claim)"
-            f" WHERE pool = %s AND node_id = 0 AND priority = %s AND ready_time <= %s{but}"
+            f" WHERE pool = %s AND node_id = 0 AND priority = %s AND ready_time <= %s{excluding}"
             " ORDER BY ready_time LIMIT %s FOR UPDATE SKIP LOCKED",
             (pool, priority, until, limit),
         )

@@ -31,15 +31,15 @@ def without_text(parts: Sequence[OutputPart]) -> tuple[OutputPart, ...]:
     """`parts` without their text: one part that counts the dropped bytes."""
     if not parts:
         return ()
-    lost = sum(part.lost + len(part.text.encode("utf-8", "replace")) for part in parts)
+    size = sum(part.dropped + len(part.text.encode("utf-8", "replace")) for part in parts)
     # Their `keep_from` must still delete output that has already been written.
-    dropping = [part._replace(text="", lost=0) for part in parts[:-1] if part.keep_from]
-    return (*dropping, parts[-1]._replace(text="", lost=lost))
+    dropping = [part._replace(text="", dropped=0) for part in parts[:-1] if part.keep_from]
+    return (*dropping, parts[-1]._replace(text="", dropped=size))
 
 
 def save(session: Session, parts: Sequence[OutputPart]) -> None:
     """Write output. A part that exists from an earlier attempt of this transaction is replaced."""
-    for some in _groups([(*part[:4], part.shown()) for part in parts if part.text or part.lost]):
+    for some in _groups([(*part[:4], part.shown()) for part in parts if part.text or part.dropped]):
         session.write_rows("output", COLUMNS, some, key=COLUMNS[:4])
     for part in parts:
         if part.keep_from:

@@ -150,13 +150,13 @@ class Postgresql(Dialect):
             yield f'INSERT INTO "{table}" ({names}) {source}{end}', [document]
 
     def claim(
-        self, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, but: str = ""
+        self, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, excluding: str = ""
     ) -> list[int]:
         cursor.execute(
             # served by the index schedule_claim
             f"UPDATE schedule SET node_id = %s, token = {increment_or_restart('token', '%s')}, started_time = NULL"
             " WHERE job_id IN (SELECT job_id FROM schedule WHERE pool = %s AND node_id = 0 AND priority = %s"
-            f" AND ready_time <= %s{but} ORDER BY ready_time LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING job_id",
+            f" AND ready_time <= %s{excluding} ORDER BY ready_time LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING job_id",
             (node, until, pool, priority, until, limit),
         )
         return [job_id for (job_id,) in cursor.fetchall()]

@@ -21,7 +21,7 @@ def prune(session: Session, before: int, surplus: Mapping[int, int], limit: int)
         # served by the primary key
         condition = " OR ".join(["(job_id = ? AND number <= ?)"] * len(some))
         values = [value for pair in some for value in pair]
-        sql = f"SELECT job_id, number FROM run{session.dialect.by_key} WHERE {condition} LIMIT ?{skip}"
+        sql = f"SELECT job_id, number FROM run{session.dialect.primary_key_hint} WHERE {condition} LIMIT ?{skip}"
         if left:
             left -= _forget(session, session.rows(sql, (*values, left)))
     if left:

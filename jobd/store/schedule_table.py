@@ -147,9 +147,9 @@ def tokens_of(session: Session, node: int) -> dict[int, int]:
 def record(session: Session, updates: Sequence[ClaimUpdate]) -> set[int]:
     """Write the results of claims; the ids of the jobs whose claim was still valid. At most one update per job."""
     updates = sorted(updates, key=_job_of)  # the same order in all transactions prevents deadlocks
-    ids, by_key = [one.state.job_id for one in updates], session.dialect.by_key
+    ids, primary_key_hint = [one.state.job_id for one in updates], session.dialect.primary_key_hint
     found = session.rows_where_in(
-        f"SELECT job_id, node_id, token FROM schedule{by_key} WHERE ", "job_id", ids, lock=True
+        f"SELECT job_id, node_id, token FROM schedule{primary_key_hint} WHERE ", "job_id", ids, lock=True
     )
     held = set(found)
     good = [one for one in updates if (one.state.job_id, one.node, one.token) in held]
@@ -313,7 +313,7 @@ def states_for_update(session: Session, job_ids: Sequence[int]) -> dict[int, Job
     Raises Conflict if another transaction has written a state that this one read as absent: it may have read, without a
     lock, a definition that has been changed since.
     """
-    sql = f"SELECT {_STATE} FROM schedule{session.dialect.by_key} WHERE "
+    sql = f"SELECT {_STATE} FROM schedule{session.dialect.primary_key_hint} WHERE "
     found = {row[0]: rows.read_state(row) for row in session.rows_where_in(sql, "job_id", sorted(job_ids), lock=True)}
     if appeared := session.without_state.intersection(found):
         raise Conflict(f"job {min(appeared)} was changed at the same moment by another transaction")

@@ -184,14 +184,15 @@ class Sqlite(Dialect):
         return list(map(tuple, json.loads(text)))
 
     def claim(
-        self, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, but: str = ""
+        self, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, excluding: str = ""
     ) -> list[int]:
         import json
 
         cursor.execute(
             # served by the index schedule_claim; one row, for the reason given in all_rows
             "SELECT json_group_array(job_id) FROM (SELECT job_id FROM schedule"
-            f" WHERE node_id = 0 AND pool = ? AND priority = ? AND ready_time <= ?{but} ORDER BY ready_time LIMIT ?)",
+            f" WHERE node_id = 0 AND pool = ? AND priority = ? AND ready_time <= ?{excluding}"
+            " ORDER BY ready_time LIMIT ?)",
             (pool, priority, until, limit),
         )
         (ids,) = cursor.fetchone()

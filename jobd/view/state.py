@@ -46,7 +46,7 @@ def with_state(overview: JobOverview, now: int, zone: str) -> JobOverview:
     from jobd.lifecycle import after_change
 
     return overview._replace(
-        state=after_change(job, state, now, zone), lost=state is None and now - job.updated > MINUTE
+        state=after_change(job, state, now, zone), state_missing=state is None and now - job.updated > MINUTE
     )
 
 
@@ -173,7 +173,7 @@ def reason(overview: JobOverview, nodes: Sequence[NodeSummary], now: int) -> Why
         return Why("no node is running; `jobd start` starts one", True)
     if word == "queued":
         return Why("a node has claimed it and starts it when it is due and a worker is free", False)
-    if overview.lost:
+    if overview.state_missing:
         return Why("its row of the table `schedule` is gone; a node creates it again, which may take minutes", False)
     if state is None:
         return Why("it is new; a node picks it up at its next poll", False)

@@ -316,7 +316,7 @@ class NodeHarness:
             case StartRecorded(job_id=job_id, token=token, held=held):
                 self._processor.start_recorded(job_id, token, held)
             case ClaimVanished(job_id=job_id, token=token):
-                self._processor.drop(job_id, token, "its claim is gone")
+                self._processor.abandon(job_id, token, "its claim is gone")
                 if job_id not in self._processor._in_flight:
                     self._keeper.inbox.put(Abandoned({job_id: (token, None)}))
             case Refreshed(reply=reply):

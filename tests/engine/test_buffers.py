@@ -87,10 +87,10 @@ def test_waiting_outcomes_and_running_output_count_towards_one_limit() -> None:
 def test_dropped_output_is_logged_at_once_and_then_each_minute() -> None:
     budget = Budget()
     assert budget.dropped_notice(0) is None
-    budget.drop(1_000)
+    budget.count_dropped(1_000)
     assert str(budget.dropped_notice(5)).startswith("1,000 bytes of the output of runs were dropped")
-    budget.drop(500)
-    budget.drop(600)
+    budget.count_dropped(500)
+    budget.count_dropped(600)
     assert budget.dropped_notice(5 + MINUTE - 1) is None
     assert str(budget.dropped_notice(5 + MINUTE)).startswith("1,100 bytes")
     assert budget.dropped_notice(9 * MINUTE) is None
@@ -134,11 +134,11 @@ def test_without_room_the_last_lines_are_kept_and_the_dropped_bytes_are_counted(
         output.feed(b"line %d\n" % number)
     whole = sum(len(b"line %d\n" % number) for number in range(1_000))
     assert budget.printing <= MIN_TAIL
-    lost, text = output.lost, output.take()
+    lost, text = output.dropped, output.take()
     assert (text.splitlines()[0].split()[0], text.splitlines()[-1]) == ("line", "line 999")
     assert lost + len(text) == whole
     assert str(budget.dropped_notice(0)).startswith(f"{lost:,} bytes")
-    assert output.lost == 0
+    assert output.dropped == 0
 
 
 @pytest.mark.parametrize("pieces", [1, 8])
@@ -226,8 +226,8 @@ def test_attempts_without_end_take_no_more_than_one_job_may(tmp_path: Path) -> N
     first, *rest = one.output
     assert rest[-1].text == "é" * 10_000
     assert [each.attempt for each in rest] == list(range(first.attempt + 1, 1_000))
-    assert (first.text, first.lost) == ("", first.attempt * 20_000)
-    assert str(rig.budget.dropped_notice(0)).startswith(f"{first.lost:,} bytes of the output of runs were dropped")
+    assert (first.text, first.dropped) == ("", first.attempt * 20_000)
+    assert str(rig.budget.dropped_notice(0)).startswith(f"{first.dropped:,} bytes of the output of runs were dropped")
     assert first.shown().startswith(f"[jobd: {first.attempt * 20_000:,} bytes of output were dropped here")
     assert rig.budget.used == 0
 
@@ -235,8 +235,8 @@ def test_attempts_without_end_take_no_more_than_one_job_may(tmp_path: Path) -> N
 def test_the_last_attempt_loses_only_the_output_that_it_drops_itself() -> None:
     parts = [part(1, "a" * 100, 4, keep_from=3), part(2, "b" * 100), part(3, "c" * 100), part(3, "d" * 100, 1)]
     dropping, said, *rest = bounded(parts, 10)
-    assert (dropping.text, dropping.lost, dropping.keep_from) == ("", 0, 3)
-    assert (said.attempt, said.text, said.lost) == (2, "", 200)
+    assert (dropping.text, dropping.dropped, dropping.keep_from) == ("", 0, 3)
+    assert (said.attempt, said.text, said.dropped) == (2, "", 200)
     assert rest == parts[2:]
     assert bounded(parts, 10_000) == tuple(parts)
 
@@ -401,7 +401,7 @@ def test_output_beyond_the_room_of_the_spool_is_dropped_and_reported_once(
     rig.outcomes.keep(5)
     assert str(rig.budget.dropped_notice(0)).startswith("1,000 bytes")
     (one,) = rig.written()
-    assert (one.run, [(each.text, each.lost) for each in one.output]) == (over(1, "result").run, [("", 1_000)])
+    assert (one.run, [(each.text, each.dropped) for each in one.output]) == (over(1, "result").run, [("", 1_000)])
     assert rig.budget.used == 0
 
 
@@ -418,7 +418,7 @@ def test_the_spool_takes_output_up_to_a_bound_and_outcomes_beyond_it(
     assert [one.run for one in written] == [over(job, "result").run for job in range(400)]
     whole = [one for one in written if one.output[0].text]
     assert 90 < len(whole) < 120
-    assert all(one.output[0].lost == 10_000 for one in written[len(whole) :])
+    assert all(one.output[0].dropped == 10_000 for one in written[len(whole) :])
     assert str(rig.budget.dropped_notice(0)).startswith(f"{(400 - len(whole)) * 10_000:,} bytes")
 
 

@@ -181,12 +181,12 @@ def test_a_released_claim_is_not_waited_for_and_a_newer_one_stays() -> None:
     pools = Pools()
     pools.give(pools.first, 1)
     pools.give(pools.first, 2)
-    pools.first.drop(1, 2, "it is gone")
+    pools.first.abandon(1, 2, "it is gone")
     pools.end()
     assert pools.running() == []
     pools.give(pools.first, 3)
     pools.give(pools.first, 4)
-    pools.first.drop(1, 3, "it is gone")
+    pools.first.abandon(1, 3, "it is gone")
     assert pools.first.holding() == 1
 
 

@@ -53,10 +53,10 @@ _record = table.record
 
 
 def _claim_without_token(
-    self: Any, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, but: str = ""
+    self: Any, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, excluding: str = ""
 ) -> list[int]:
     """A claim does not change the token, so an old holder cannot be distinguished from the new one."""
-    ids = _claim(self, cursor, node, pool, priority, until, limit, but)
+    ids = _claim(self, cursor, node, pool, priority, until, limit, excluding)
     cursor.execute(f"UPDATE schedule SET token = 1 WHERE job_id IN ({','.join(map(str, ids))})")
     return ids
 
@@ -65,7 +65,7 @@ _claim = Sqlite.claim
 
 
 def _claim_unconditionally(
-    self: Any, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, but: str = ""
+    self: Any, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, excluding: str = ""
 ) -> list[int]:
     """The claim is not conditional."""
     cursor.execute(
@@ -309,9 +309,9 @@ _first_ready = table.first_ready
 
 def _shrink_silently(self: Output, most: int) -> None:
     """Output without room is dropped without a notice."""
-    lost = self.lost
+    dropped = self.dropped
     _shrink(self, most)
-    self.lost = lost
+    self.dropped = dropped
 
 
 _shrink = Output.shrink

@@ -39,8 +39,8 @@ def test_the_longest_output_of_an_attempt_is_taken(store: Store, letter: bytes) 
 def test_dropped_output_is_marked_in_its_place(store: Store) -> None:
     parts = [
         OutputPart(1, 1, 1, 0, "begin\n"),
-        OutputPart(1, 1, 1, 1, "end\n", lost=1_234),
-        OutputPart(1, 1, 2, 0, "", lost=5),
+        OutputPart(1, 1, 1, 1, "end\n", dropped=1_234),
+        OutputPart(1, 1, 2, 0, "", dropped=5),
     ]
     store.transact(lambda session: save(session, parts))
     rows = store.transact(lambda session: session.rows("SELECT text FROM output ORDER BY attempt, part"))
