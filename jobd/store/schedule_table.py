@@ -263,7 +263,8 @@ def taken_changes(session: Session, some: Sequence[Change]) -> set[int]:
     if not new:
         return set()
     dialect = session.dialect
-    sql = f"SELECT id FROM job_change{dialect.primary_key_hint} WHERE {dialect.where_in('id')} ORDER BY id{dialect.skip_locked}"
+    where = f"{dialect.primary_key_hint} WHERE {dialect.where_in('id')}"
+    sql = f"SELECT id FROM job_change{where} ORDER BY id{dialect.skip_locked}"
     locked = {change for (change,) in session.rows(sql, dialect.where_in_values([change.id for change in new]))}
     return {change.job_id for change in new if change.id not in locked}
 
