@@ -20,12 +20,12 @@ from jobd.daemon.control import ask
 from jobd.engine.buffers import LIMIT
 from jobd.engine.engine import MAX_REFRESHES
 from tests import servers
-from tests.faults.helpers import noted, notes
+from tests.faults.helpers import claimed, noted, notes
 from tests.installation import LONG_TIMEOUT, Installation, until
-from tests.processes import family
+from tests.processes import family, is_gone
 
 PLUGIN = """
-import os, sys
+import os, sys, time
 import jobd
 
 HOME = os.path.dirname(os.path.dirname(__file__))
@@ -61,6 +61,15 @@ def prints():
         sys.stdout.write(LINE)
 
 @jobd.task
+def prints_late():
+    "Prints when the file `open` is there."
+    note()
+    while not os.path.exists(HOME + "/open"):
+        time.sleep(0.01)
+    for _ in range(255):
+        sys.stdout.write(LINE)
+
+@jobd.task
 def returns():
     note()
     return "\\U0001f600" + "r" * 4_000
@@ -78,10 +87,12 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Installation]]:
     """Makes an installation with the jobs `job0`… of one definition."""
     with contextlib.ExitStack() as stack:
 
-        def made(url: str, workers: int, count: int, definition: str, tables: str = "") -> Installation:
+        def made(
+            url: str, workers: int, count: int, definition: str, tables: str = "", more: str = SLOW
+        ) -> Installation:
             installation = Installation(tmp_path / "home", url, PLUGIN)
             stack.callback(installation.close)
-            installation.configure(tables, workers, SLOW)
+            installation.configure(tables, workers, more)
             file = tmp_path / "jobs.toml"
             file.write_text("".join(f"[job.job{number}]\n{definition}\n" for number in range(count)))
             installation.foreground()
@@ -231,6 +242,40 @@ def test_jobs_claimed_ahead_run_and_are_recorded_later(make: Any, kind: str, fau
                 begun = len(attempts(installation))
             recorded(installation, begun)
             until(lambda: buffered(installation) < LIMIT // 4, "that to be written", LONG_TIMEOUT)
+
+
+def test_a_killed_daemon_has_kept_more_outcomes_than_wait_in_its_memory(make: Any) -> None:
+    """The next one records each of them once. Only runs whose outcome was not in the spool yet are recorded as lost."""
+    count, more, output = 140, 'poll = "5s"\nlease = "30s"\n', '[history]\noutput = "256KiB"\n'
+    installation = make("sqlite:///jobd.db", 2, count, 'task = "prints_late"\nrunonce = true', output, more)
+    until(lambda: len(claimed(installation)) == count, "all claims", LONG_TIMEOUT)
+    with locked(installation):
+        (installation.folder / "open").touch()
+        until(lambda: spooled(installation) > LIMIT * 0.6, "the spool to grow", LONG_TIMEOUT)
+        daemon = installation.processes[-1]
+        pids = family(daemon.pid)
+        daemon.kill()
+        until(lambda: all(map(is_gone, pids)), "the end of its processes")
+        begun, (spool,) = attempts(installation), installation.state.glob("spool-*")
+        kept = spool.read_bytes().count(b"\n")
+    installation.foreground()
+
+    def succeeded() -> list[str]:
+        return [one["job"] for one in installation.fine("history", "--json") if one["outcome"] == "succeeded"]
+
+    until(lambda: len(set(succeeded())) == count, "a success of each job", LONG_TIMEOUT)
+    assert len(succeeded()) == count
+    history = installation.fine("history", "--json")
+    lost = {one["job"] for one in history if one["outcome"] == "lost"}
+    assert len(lost) == len(begun) - kept == len(history) - count == len(notes(installation)) - count
+    assert not spool.exists()
+    for job in [job for job, _ in begun if job not in lost][:3]:
+        assert len(installation.fine("logs", job)) == 255 * 1024
+
+
+def spooled(installation: Installation) -> int:
+    """The bytes in the spool."""
+    return sum(file.stat().st_size for file in installation.state.glob("spool-*"))
 
 
 def test_commands_that_come_and_go_while_the_database_is_away_do_not_pile_up(installation: Installation) -> None:
