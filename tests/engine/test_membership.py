@@ -67,7 +67,7 @@ def test_a_node_that_is_dead_for_both_reasons_is_returned_once() -> None:
     assert membership.observe(LEASE, LEASE, [near]) == [DeadNode(near, "its node died")]
 
 
-def test_earlier_nodes_of_this_instance_are_dead_whatever_their_heartbeat() -> None:
+def test_earlier_nodes_of_this_instance_are_dead_despite_their_heartbeat() -> None:
     membership = member()
     before = row(6, instance="instance")
     assert membership.predecessors([before, row(7, instance="instance"), row(8)]) == [
