@@ -99,7 +99,7 @@ OPTIONS = (
         default_key=True,
     ),
     Option("backoff_max", Duration(), 1, "--backoff-max", "D", "The longest wait before a retry.", default_key=True),
-    Option("grace", Duration(), 1, "--grace", "D", "Skip a due time that has been missed by more than D.", True),
+    Option("grace", Duration(), 1, "--grace", "D", "Skip a due time that is more than D late.", True),
     Option(
         "jitter",
         Duration(),
