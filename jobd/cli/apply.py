@@ -69,7 +69,7 @@ def apply(context: Context, file: str, yes: bool, dry_run: bool, prune: bool, as
         if file == "-" or not sys.stdin.isatty():
             raise BadValue(
                 "nothing was changed: without a terminal there is no way to ask for confirmation",
-                "give --yes, or --dry-run to only look",
+                "give --yes, or --dry-run to see the changes",
             )
         be_patient()
         click.confirm("Apply these changes?", abort=True, err=True)

@@ -93,9 +93,9 @@ def cli(ctx: click.Context, config: str | None) -> None:
     """Run your Python functions on time, and remember what happened.
 
     \b
-      jobd init && jobd start          begin
+      jobd init && jobd start          write a configuration and start the daemon
       jobd add hello --every 10s       run the task `hello` every 10 seconds
-      jobd list                        look
+      jobd list                        show all jobs and their states
     """
     gc.enable()  # the command may run for a long time
     ctx.obj = Context(config)

@@ -85,7 +85,7 @@ def pause(context: Context, names: tuple[str, ...]) -> None:
 @_names
 @click.pass_obj
 def resume(context: Context, names: tuple[str, ...]) -> None:
-    """Resume paused jobs at their next due time. Due times that passed meanwhile are not made up.
+    """Resume paused jobs at their next due time. Due times that passed meanwhile are not run.
 
     \b
       jobd resume report ping

@@ -231,7 +231,7 @@ class Reloader:
             try:
                 self._take_up(outcome)
             except JobdError as error:
-                self._log_error_once(f"new plugins cannot be looked at: {error}")
+                self._log_error_once(f"new plugins cannot be checked: {error}")
 
     def _take_up(self, outcome: _Candidate | Exception) -> _Candidate:
         """Put the new plugins that a search found into effect. Raises JobdError."""

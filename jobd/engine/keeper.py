@@ -482,7 +482,7 @@ class Keeper:
         if losses is not None:
             self._timer.request(self._clock.monotonic())
             logs.log(
-                "warning", f"{what}: {losses.runs} of its runs were lost, {losses.waiting} of its jobs had not begun"
+                "warning", f"{what}: {losses.runs} of its runs were lost, {losses.waiting} of its jobs had not started"
             )
 
     def _restart_as_new_node(self) -> None:
