@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from jobd.store.reads import NodeSummary, Reader
     from jobd.store.store import Store
 
-ANSWER_TIMEOUT = 2.0  # seconds that a command waits until the daemon reports that a change is in effect
-NOTIFY_TIMEOUT = 0.5  # seconds that it waits for an answer which the daemon can give without the database
+ANSWER_TIMEOUT = 2.0  # seconds that a command waits for an answer, such as that a change is in effect
+STATUS_TIMEOUT = 0.5  # seconds for a warning about the database: a slow daemon must not delay the command further
 
 
 class Context:
@@ -103,7 +103,7 @@ class Context:
 
     def trouble(self) -> str | None:
         """The reason why the daemon of this machine cannot use its database; None: it can, or no daemon answers."""
-        return _trouble(self._ask({"do": "status"}, NOTIFY_TIMEOUT))
+        return _trouble(self._ask({"do": "status"}, STATUS_TIMEOUT))
 
     def _ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any] | None:
         if not os.path.exists(os.path.join(self.settings.state_dir, SOCKET_FILE)):

@@ -114,6 +114,7 @@ class ChangeApplier:
             self._states[change.job_id] = lifecycle.request(new, self._now)
         elif change.what == "cancel" and (state.attempt or state.losses) and state.due is not None:
             decision = lifecycle.after_cancel(with_defaults(job, self._defaults), state, self._now, self._zone)
+            # Node 0: no node has claimed the job; `load_for_update` holds its row.
             table.record(session, [ClaimUpdate(0, state.token, decision.state, decision.run, ())])
             self._states[change.job_id] = decision.state
 

@@ -32,7 +32,7 @@ DEFINITIONS = f"SELECT {_DEFINITION} FROM job LEFT JOIN job_options ON job_optio
 
 
 class Claimed(NamedTuple):
-    """A claimed job. `problem`: the reason why its definition is invalid."""
+    """A claimed job. If its definition is invalid, `problem` is the reason, and `job` is its readable part or None."""
 
     state: JobState
     job: Job | None
