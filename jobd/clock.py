@@ -58,3 +58,8 @@ def from_datetime(value: datetime) -> int:
 def iso(moment: int) -> str:
     """ISO 8601 in UTC with microseconds and `Z`: the form of every time in jobd's JSON documents."""
     return to_datetime(moment).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def doubled(pause: int, times: int, most: int) -> int:
+    """The pause of an exponential back-off: `pause` doubled `times` times, at most `most`."""
+    return min(pause << min(times, 40), most)

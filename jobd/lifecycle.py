@@ -16,7 +16,7 @@ new row of `schedule` and, when a run has ended, its row of `run`. Moments and d
 
 from typing import NamedTuple
 
-from jobd.clock import HOUR, MINUTE, SECOND
+from jobd.clock import HOUR, MINUTE, SECOND, doubled
 from jobd.definition import check, schedule_of
 from jobd.errors import BadValue
 from jobd.fingerprint import current_zone, fingerprint_of, with_moved_due_time
@@ -409,7 +409,7 @@ def _backoff(options: Options, attempts: int, random: float) -> int:
     if not options.backoff:
         return 0
     longest = options.backoff_max if options.backoff_max is not None else HOUR
-    delay = min(options.backoff << min(attempts - 1, 40), longest)
+    delay = doubled(options.backoff, attempts - 1, longest)
     return max(1, round(delay * (1 + BACKOFF_JITTER * (2 * random - 1))))
 
 

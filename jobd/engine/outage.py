@@ -1,6 +1,6 @@
 """A database outage as the keeper sees it: when to retry, and which errors to log. All moments are monotonic µs."""
 
-from jobd.clock import MILLISECOND, MINUTE, SECOND
+from jobd.clock import MILLISECOND, MINUTE, SECOND, doubled
 
 RETRY_FIRST, RETRY_LAST = 50 * MILLISECOND, 5 * SECOND  # shortest and longest pause between retries
 RETRY_ON_REQUEST = SECOND  # the longest pause after a failure if a command waits for a reply
@@ -19,7 +19,7 @@ class Outage:
 
     def failed(self, problem: str, now: int) -> bool:
         """Note a failure; return whether to log it. Each different error is logged at once and then once a minute."""
-        self.retry_at = now + min(RETRY_FIRST << min(self._failures, 10), RETRY_LAST)
+        self.retry_at = now + doubled(RETRY_FIRST, self._failures, RETRY_LAST)
         self._failed_at = now
         self._failures += 1
         self.problem = problem

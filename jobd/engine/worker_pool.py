@@ -6,7 +6,7 @@ The Processor gives them runs.
 from collections.abc import Iterator
 
 from jobd import logs
-from jobd.clock import MILLISECOND, SECOND, Clock
+from jobd.clock import MILLISECOND, SECOND, Clock, doubled
 from jobd.engine.buffers import Budget
 from jobd.engine.spawner import Spawner
 from jobd.engine.worker import Worker
@@ -149,7 +149,7 @@ class WorkerPool:
 
     def respawn_later(self, reason: str) -> None:
         """Log why a worker could not start, and delay the next start, longer after each failure."""
-        delay = min(RESPAWN_FIRST << min(self._failures, 10), RESPAWN_LAST)
+        delay = doubled(RESPAWN_FIRST, self._failures, RESPAWN_LAST)
         self._failures += 1
         self._spawn_at = self._clock.monotonic() + delay
         logs.log("error", f"{reason}; next try in {delay / SECOND:g} s")
