@@ -275,12 +275,15 @@ def _put(session: Session, loaded: Iterable[JobWithState], now: int, zone: str) 
         runs.append(lifecycle.superseded_run(one.state, free[-1], now))
         if one.job is not None and one.job.options.after_jobs:
             after.append(one.job_id)
+    forget_changes(session, [state.job_id for state in free])
     table.save_states(session, free, [run for run in runs if run is not None])
     dependencies.recheck(session, after, now)
-    forget_changes(session, [state.job_id for state in free])
 
 
 def forget_changes(session: Session, ids: Sequence[int]) -> None:
-    """Drop the recorded changes of these jobs, because they have just been planned."""
+    """Drop the recorded changes of these jobs, because this transaction plans them.
+
+    Call this before the states are written: a node too locks the changes of a new job first, and then writes its state.
+    """
     for start in range(0, len(ids), MAX_IDS):
         session.dialect.drop_seen_changes(session, ids[start : start + MAX_IDS])

@@ -31,8 +31,8 @@ def request_run(store: Store, name: str, now: int, zone: str) -> int:
             raise _invalid(name, new.error)
         run = lifecycle.superseded_run(state, new, now)
         state = lifecycle.request(new, now)
-        table.save_states(session, [state], [run] if run is not None else [])
         forget_changes(session, [job.id])
+        table.save_states(session, [state], [run] if run is not None else [])
         return state.number
 
     return store.transact(work)

@@ -71,12 +71,14 @@ def test_a_neighbour_starts_no_run_before_the_dead_daemons_runs_have_ended(two: 
     guardians = children(daemon.pid)
     for pid in guardians:
         os.kill(pid, signal.SIGSTOP)
-    daemon.kill()
-    daemon.wait()
-    time.sleep(2 * PROMISED)
-    assert not beginnings(two[1])
-    for pid in guardians:
-        os.kill(pid, signal.SIGCONT)
+    try:
+        daemon.kill()
+        daemon.wait()
+        time.sleep(2 * PROMISED)
+        assert not beginnings(two[1])
+    finally:
+        for pid in guardians:
+            os.kill(pid, signal.SIGCONT)
     freed = time.monotonic()
     until(lambda: beginnings(two[1]), "the run next door")
     assert time.monotonic() - freed < PROMISED

@@ -8,10 +8,11 @@ from jobd.claim import ClaimUpdate
 from jobd.clock import HOUR, MINUTE, SECOND, SystemClock
 from jobd.engine.changes import ChangeApplier
 from jobd.job import PLAIN, Job
-from jobd.store import definitions
+from jobd.store import definitions, dependencies
 from jobd.store import schedule_table as table
 from jobd.store.rows import read_time
 from jobd.store.store import Session, Store
+from tests.store.test_dependencies import beside
 from tests.store.test_hostile_rows import NOW
 
 OLD = "'2020-01-01 00:00:00.000000'"
@@ -187,3 +188,29 @@ def test_new_jobs_that_a_node_is_planning_are_left_to_it_without_a_wait_or_a_con
     sql = "SELECT job_id, manual FROM schedule ORDER BY job_id"
     assert store.transact(lambda session: session.rows(sql)) == [(1, 0), (2, 0 if sealed else 1), (3, 0)]
     assert changed(store) == []
+
+
+def test_a_change_of_a_new_job_and_its_planning_do_not_wait_for_each_other_in_a_circle(
+    store: Store, database: str, open_store: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user pauses it while a node sees it: in the middle of the pause, the node leaves it to the user."""
+    if store.dialect.name == "sqlite":
+        pytest.skip("only one can write at a time")
+    write(store, "INSERT INTO job (name, \"interval\") VALUES ('new', '1h')")
+    tries: list[str] = []
+
+    def plan(session: Session) -> None:
+        tries.append("plan")
+        ChangeApplier(1, NOW, "UTC", PLAIN).apply(session)
+
+    with beside(open_store(database), lambda other: other.transact(plan)) as meanwhile:
+
+        def between(*given: object) -> None:
+            tries.append("pause")
+            meanwhile()
+
+        monkeypatch.setattr(dependencies, "recheck", between)
+        definitions.set_paused(store, ["new"], True, NOW, "UTC")
+        monkeypatch.undo()
+    assert sorted(tries) == ["pause", "plan"]
+    assert store.transact(lambda session: session.rows("SELECT ready_time FROM schedule")) == [(None,)]
