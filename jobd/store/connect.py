@@ -9,14 +9,14 @@ from jobd.store.url import Target
 def dialect_of(target: Target) -> Dialect:
     """The dialect for the target's kind of database."""
     if target.kind == "sqlite":
-        from jobd.store.sqlite import Sqlite
+        from jobd.store.sqlite.dialect import Sqlite
 
         return Sqlite()
     if target.kind == "mysql":
-        from jobd.store.mysql import Mysql
+        from jobd.store.mysql.dialect import Mysql
 
         return Mysql()
-    from jobd.store.postgresql import Postgresql
+    from jobd.store.postgresql.dialect import Postgresql
 
     return Postgresql()
 

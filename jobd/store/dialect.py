@@ -1,13 +1,14 @@
 """The interface of all that differs between databases: connecting, a few statements, the meaning of errors."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from jobd.errors import DatabaseAltered, DatabaseUnavailable, StatementRefused
 from jobd.store.url import Target
 
 if TYPE_CHECKING:
+    from jobd.store.migrations import Step
     from jobd.store.store import Session
 
 # The kinds of errors. After any but a conflict or a refused statement the session is closed: it may be the cause.
@@ -17,6 +18,7 @@ BAD_SESSION = "session"  # this session has no right to do it, or has lost its s
 TABLES_ALTERED = "altered"  # a table or a column is not visible; jobd does not create it a second time
 UNAVAILABLE = "away"  # the database cannot be reached or written
 STATEMENT_REFUSED = "statement"  # the server refuses this statement, but accepts others
+LOCK_SECONDS = 30  # for which a process waits for another's upgrade
 MAX_COUNTER = 2**62  # a counter edited beyond this, or below 0, restarts instead of making every write fail
 
 
@@ -62,10 +64,35 @@ class Dialect:
     skip_locked: str
     primary_key_hint = ""  # after a table's name: use its primary key, so that no other rows are locked
     placeholder: str
+    has_version: str  # whether the table jobd_schema exists: a SELECT of 0 or 1
+    commits_each = False  # whether the database commits each statement that alters a table
+    driver = ""  # the module that peewee has to find
+    peewee_class: str
+    peewee_options: Mapping[str, Any] = {}
 
     def connect(self, target: Target, create: bool, read_only: bool = False) -> Any:
         """A DB-API connection in autocommit mode, its session set up and read back. Raises JobdError."""
         raise NotImplementedError
+
+    def migrations(self) -> Sequence["Step"]:
+        """The steps that made the tables, from the first version on; imported only for an upgrade."""
+        raise NotImplementedError
+
+    def migrate(self, cursor: Any, statement: str) -> None:
+        """Run a statement of a step. Raises ConfigError if an administrator has to change the server first."""
+        cursor.execute(statement)
+
+    def column(self, definition: str) -> str:
+        """The definition of a column of `job_options`, in the types of this database."""
+        return definition
+
+    def lock_upgrades(self, cursor: Any, label: str) -> None:
+        """Lock out other upgrades, and begin a transaction if it includes them. Raises DatabaseUnavailable."""
+        cursor.execute(self.begin)
+
+    def unlock_upgrades(self, cursor: Any, end: str) -> None:
+        """Unlock. `end`: COMMIT or ROLLBACK."""
+        cursor.execute(end)
 
     def check_place(self, target: Target) -> None:
         """Raise DatabaseUnavailable if the target now names another database than the one that is open."""

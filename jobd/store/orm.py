@@ -11,13 +11,12 @@ from typing import Any
 from jobd.store.dialect import Dialect
 from jobd.store.url import Target
 
-_NEEDED = {"sqlite": set[str](), "mysql": {"pymysql"}, "postgresql": {"psycopg"}}
 _DRIVERS = {"psycopg", "psycopg2", "psycopg2cffi", "pymysql", "MySQLdb", "pysqlite3"}
 
 
-def import_peewee(kind: str) -> Any:
-    """The module peewee, imported for this kind of database ("sqlite", "mysql" or "postgresql")."""
-    hidden = [name for name in _DRIVERS - _NEEDED[kind] if name not in sys.modules]
+def import_peewee(driver: str) -> Any:
+    """The module peewee, imported with this one of its drivers; "": with none but SQLite's."""
+    hidden = [name for name in _DRIVERS - {driver} if name not in sys.modules]
     for name in hidden:
         sys.modules[name] = None  # type: ignore[assignment]  # makes `import name` raise ImportError
     try:
@@ -29,9 +28,7 @@ def import_peewee(kind: str) -> Any:
 
 def open_database(target: Target, dialect: Dialect) -> Any:
     """An open peewee database that connects through `dialect`. Raises JobdError if it cannot connect."""
-    peewee = import_peewee(target.kind)
-    kinds = {"sqlite": peewee.SqliteDatabase, "mysql": peewee.MySQLDatabase, "postgresql": peewee.PostgresqlDatabase}
-    base: Any = kinds[target.kind]
+    base: Any = getattr(import_peewee(dialect.driver), dialect.peewee_class)
 
     class Database(base):  # type: ignore[misc]
         is_known = False
@@ -43,8 +40,7 @@ def open_database(target: Target, dialect: Dialect) -> Any:
             self.is_known = True
             return connection
 
-    extra = {"prefer_psycopg3": True} if target.kind == "postgresql" else {}
-    database = Database(target.path or target.database, autoconnect=False, **extra)
+    database = Database(target.path or target.database, autoconnect=False, **dialect.peewee_options)
     database.target = target
     database.connect()
     return database

@@ -4,18 +4,19 @@ Before, `job_options.after_jobs` contained names, which a rename broke. Each nam
 is none, in front of it (see jobd.dependency).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from jobd.dependency import Dependency
 from jobd.errors import BadValue
 from jobd.option_kinds import read_words, write_words
+from jobd.store.migrations import Step
 
 
-def fifth(kind: str) -> Sequence[str | Callable[[Any], None]]:
+def fifth(placeholder: str) -> Step:
     """The statement of the step, and a function for the change that needs more than a statement."""
-    return ["ALTER TABLE node ADD COLUMN pools TEXT NULL", partial(_identify, "?" if kind == "sqlite" else "%s")]
+    return ["ALTER TABLE node ADD COLUMN pools TEXT NULL", partial(_identify, placeholder)]
 
 
 def _identify(placeholder: str, cursor: Any) -> None:

@@ -1,333 +1,56 @@
-"""The tables and their migrations: numbered steps, each applied once, under a lock, by the first process that needs it.
+"""The version of the tables, and the upgrade to it.
+
+An upgrade is numbered steps, each applied once, under a lock, by the first process that needs it.
 
 `job` has exactly nine columns and is an interface: any program may INSERT and UPDATE it. So the database supplies the
 defaults and the two times (UTC, microseconds), and triggers record changes in `job_change` for the daemons; on MySQL
-(not MariaDB) seals replace the triggers (jobd.store.seal). `name` is text: see decision 1.
-
-A released step never changes: a new one is added. Steps are repeatable (IF NOT EXISTS), because MySQL commits each
-statement, and a process may die between two. Each table has a primary key: replication groups and many managed servers
-refuse a table without one, and PostgreSQL publishes no deletion from such a table.
+(not MariaDB) seals replace the triggers (jobd.store.mysql.seal). `name` is text: see decision 1. Each kind of database
+has its own steps (`Dialect.migrations`); a step also gets the columns of the options that came with it (jobd.options).
 """
 
 import contextlib
-import time
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
 from jobd.options import OPTIONS
-from jobd.store import seal
 from jobd.store.dialect import Dialect
-from jobd.store.references import fifth as _fifth
 from jobd.store.rows import JOB
-from jobd.store.strict import fourth as _fourth
-from jobd.store.strict import strict_column
 from jobd.store.url import Target
 
-LOCK_SECONDS = 30  # for which a process waits for another's upgrade
-_LOCK_NUMBER = 0x6A6F6264  # "jobd"
-
-_SQLITE_NOW = "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
-_CHANGED = " OR ".join(
-    f'OLD."{column}" {{differs}} NEW."{column}"'
-    for column in ("name", "retry_times", "runonce", "interval", "is_delete")
-)
-
-_SQLITE_JOB = [
-    f"""CREATE TABLE IF NOT EXISTS job (
-        id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
-        name VARCHAR(255) NOT NULL UNIQUE CHECK (typeof(name) = 'text' AND length(name) <= 255),
-        retry_times BIGINT NOT NULL DEFAULT 0 CHECK (typeof(retry_times) = 'integer'),
-        runonce TINYINT NOT NULL DEFAULT 0 CHECK (typeof(runonce) = 'integer'),
-        "interval" VARCHAR(255) NULL CHECK (typeof("interval") IN ('text', 'null') AND length("interval") <= 255),
-        created_time DATETIME NOT NULL DEFAULT {_SQLITE_NOW} CHECK (datetime(created_time) IS NOT NULL),
-        updated_time DATETIME NOT NULL DEFAULT {_SQLITE_NOW} CHECK (datetime(updated_time) IS NOT NULL),
-        "lastFinished_time" DATETIME NULL
-            CHECK ("lastFinished_time" IS NULL OR datetime("lastFinished_time") IS NOT NULL),
-        is_delete TINYINT NOT NULL DEFAULT 0 CHECK (typeof(is_delete) = 'integer')
-    )""",
-    """CREATE TRIGGER IF NOT EXISTS job_inserted AFTER INSERT ON job BEGIN
-        INSERT INTO job_change (job_id, what) VALUES (NEW.id, 'changed');
-    END""",
-    f"""CREATE TRIGGER IF NOT EXISTS job_updated
-        AFTER UPDATE OF name, retry_times, runonce, "interval", is_delete ON job
-        WHEN {_CHANGED.format(differs="IS NOT")} BEGIN
-        UPDATE job SET updated_time = {_SQLITE_NOW} WHERE id = NEW.id;
-        INSERT INTO job_change (job_id, what) VALUES (NEW.id, 'changed');
-    END""",
-    """CREATE TRIGGER IF NOT EXISTS job_removed AFTER DELETE ON job BEGIN
-        DELETE FROM schedule WHERE job_id = OLD.id;
-        DELETE FROM job_options WHERE job_id = OLD.id;
-        DELETE FROM job_change WHERE job_id = OLD.id;
-    END""",
-]
-
-_MYSQL_JOB = [
-    """CREATE TABLE IF NOT EXISTS job (
-        id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
-        name VARCHAR(255) NOT NULL UNIQUE,
-        retry_times BIGINT NOT NULL DEFAULT 0,
-        runonce TINYINT NOT NULL DEFAULT 0,
-        "interval" VARCHAR(255) NULL,
-        created_time DATETIME(6) NOT NULL DEFAULT (UTC_TIMESTAMP(6)),
-        updated_time DATETIME(6) NOT NULL DEFAULT (UTC_TIMESTAMP(6)),
-        "lastFinished_time" DATETIME(6) NULL,
-        is_delete TINYINT NOT NULL DEFAULT 0
-    ){table}""",
-    """CREATE TRIGGER IF NOT EXISTS job_inserted AFTER INSERT ON job FOR EACH ROW
-        INSERT INTO job_change (job_id, what) VALUES (NEW.id, 'changed')""",
-    f"""CREATE TRIGGER IF NOT EXISTS job_updating BEFORE UPDATE ON job FOR EACH ROW
-        SET NEW.updated_time = IF({_CHANGED.format(differs="<=> ").replace("OLD", "NOT OLD")},
-            UTC_TIMESTAMP(6), NEW.updated_time)""",
-    f"""CREATE TRIGGER IF NOT EXISTS job_updated AFTER UPDATE ON job FOR EACH ROW
-        INSERT INTO job_change (job_id, what) SELECT NEW.id, 'changed' FROM DUAL
-        WHERE {_CHANGED.format(differs="<=> ").replace("OLD", "NOT OLD")}""",
-    """CREATE TRIGGER IF NOT EXISTS job_removed AFTER DELETE ON job FOR EACH ROW BEGIN
-        DELETE FROM schedule WHERE job_id = OLD.id;
-        DELETE FROM job_options WHERE job_id = OLD.id;
-        DELETE FROM job_change WHERE job_id = OLD.id;
-    END""",
-]
-
-_POSTGRESQL_JOB = [
-    """CREATE TABLE IF NOT EXISTS job (
-        id BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
-        name VARCHAR(255) COLLATE "C" NOT NULL UNIQUE,
-        retry_times BIGINT NOT NULL DEFAULT 0,
-        runonce SMALLINT NOT NULL DEFAULT 0,
-        "interval" VARCHAR(255) NULL,
-        created_time TIMESTAMP(6) NOT NULL DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'),
-        updated_time TIMESTAMP(6) NOT NULL DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'),
-        "lastFinished_time" TIMESTAMP(6) NULL,
-        is_delete SMALLINT NOT NULL DEFAULT 0
-    )""",
-    """CREATE OR REPLACE FUNCTION jobd_job_updating() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        NEW.updated_time := clock_timestamp() AT TIME ZONE 'UTC'; RETURN NEW; END $$""",
-    """CREATE OR REPLACE FUNCTION jobd_job_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO job_change (job_id, what) VALUES (NEW.id, 'changed'); RETURN NULL; END $$""",
-    """CREATE OR REPLACE FUNCTION jobd_job_removed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        DELETE FROM schedule WHERE job_id = OLD.id;
-        DELETE FROM job_options WHERE job_id = OLD.id;
-        DELETE FROM job_change WHERE job_id = OLD.id; RETURN NULL; END $$""",
-    """CREATE OR REPLACE TRIGGER job_inserted AFTER INSERT ON job FOR EACH ROW EXECUTE FUNCTION jobd_job_changed()""",
-    f"""CREATE OR REPLACE TRIGGER job_updating BEFORE UPDATE ON job FOR EACH ROW
-        WHEN ({_CHANGED.format(differs="IS DISTINCT FROM")}) EXECUTE FUNCTION jobd_job_updating()""",
-    f"""CREATE OR REPLACE TRIGGER job_updated AFTER UPDATE ON job FOR EACH ROW
-        WHEN ({_CHANGED.format(differs="IS DISTINCT FROM")}) EXECUTE FUNCTION jobd_job_changed()""",
-    """CREATE OR REPLACE TRIGGER job_removed AFTER DELETE ON job FOR EACH ROW EXECUTE FUNCTION jobd_job_removed()""",
-]
-
-_COMPANIONS = [
-    """CREATE TABLE IF NOT EXISTS job_options (
-        job_id BIGINT NOT NULL PRIMARY KEY, task VARCHAR(255) NULL, command {text} NULL, args {text} NULL,
-        secrets {text} NULL, timezone VARCHAR(64) NULL, timeout BIGINT NULL, backoff BIGINT NULL,
-        backoff_max BIGINT NULL, catch_up VARCHAR(8) NULL, grace BIGINT NULL, pool VARCHAR(64) NULL,
-        priority INT NOT NULL DEFAULT 0, on_lost VARCHAR(8) NULL, isolation VARCHAR(8) NULL,
-        paused SMALLINT NOT NULL DEFAULT 0
-    ){table}""",
-    """CREATE TABLE IF NOT EXISTS schedule (
-        job_id BIGINT NOT NULL PRIMARY KEY, due_time BIGINT NULL, ready_time BIGINT NULL,
-        attempt BIGINT NOT NULL DEFAULT 0, losses BIGINT NOT NULL DEFAULT 0, number BIGINT NOT NULL DEFAULT 1,
-        anchor BIGINT NULL, resume_time BIGINT NULL, manual SMALLINT NOT NULL DEFAULT 0,
-        pool VARCHAR(64) NOT NULL DEFAULT 'default', missed BIGINT NOT NULL DEFAULT 0,
-        basis VARCHAR(600) NOT NULL DEFAULT '', error VARCHAR(500) NULL, guarded SMALLINT NOT NULL DEFAULT 0,
-        node_id BIGINT NOT NULL DEFAULT 0, token BIGINT NOT NULL DEFAULT 0, started_time BIGINT NULL
-    ){table}""",
-    "CREATE INDEX {if_not_exists} schedule_ready ON schedule (pool, node_id, ready_time, job_id)",
-    "CREATE INDEX {if_not_exists} schedule_node ON schedule (node_id)",
-    """CREATE TABLE IF NOT EXISTS run (
-        job_id BIGINT NOT NULL, number BIGINT NOT NULL, due_time BIGINT NOT NULL, started_time BIGINT NULL,
-        finished_time BIGINT NOT NULL, attempts BIGINT NOT NULL, outcome VARCHAR(10) NOT NULL, node_id BIGINT NOT NULL,
-        error {text} NULL, result {text} NULL, missed BIGINT NOT NULL DEFAULT 0, PRIMARY KEY (job_id, number)
-    ){clustered}{table}""",
-    "CREATE INDEX {if_not_exists} run_finished ON run (finished_time)",
-    """CREATE TABLE IF NOT EXISTS output (
-        job_id BIGINT NOT NULL, number BIGINT NOT NULL, attempt BIGINT NOT NULL, part BIGINT NOT NULL,
-        text {long_text} NOT NULL, PRIMARY KEY (job_id, number, attempt, part)
-    ){table}""",
-    """CREATE TABLE IF NOT EXISTS node (
-        id {generated}, host VARCHAR(255) NOT NULL, pid BIGINT NOT NULL, version VARCHAR(64) NOT NULL,
-        instance VARCHAR(64) NOT NULL, started_time BIGINT NOT NULL, heartbeat BIGINT NOT NULL DEFAULT 0,
-        stopped_time BIGINT NULL
-    ){table}""",
-    "CREATE INDEX {if_not_exists} node_stopped ON node (stopped_time)",
-    """CREATE TABLE IF NOT EXISTS job_change (
-        id {generated}, job_id BIGINT NOT NULL, what VARCHAR(8) NOT NULL
-    ){table}""",
-    "CREATE INDEX {if_not_exists} job_change_job ON job_change (job_id)",
-]
-
-_WORDS = {
-    "sqlite": {
-        "text": "TEXT", "long_text": "TEXT", "table": "", "clustered": " WITHOUT ROWID",
-        "generated": "INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL", "if_not_exists": "IF NOT EXISTS",
-    },
-    "mysql": {
-        "text": "TEXT", "long_text": "MEDIUMTEXT",
-        "table": " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin", "clustered": "",
-        "generated": "BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY", "if_not_exists": "",
-    },
-    "postgresql": {
-        "text": "TEXT", "long_text": "TEXT", "table": "", "clustered": "",
-        "generated": "BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY", "if_not_exists": "IF NOT EXISTS",
-    },
-}  # fmt: skip
-_JOB = {"sqlite": _SQLITE_JOB, "mysql": _MYSQL_JOB, "postgresql": _POSTGRESQL_JOB}
-
-
-def _first(kind: str) -> list[str]:
-    words = _WORDS[kind]
-    table, *triggers = _JOB[kind]
-    return [
-        table.replace("{table}", words["table"]),
-        *(statement.format(**words) for statement in _COMPANIONS),
-        *triggers,
-    ]
-
-
-def _second(kind: str) -> list[str]:
-    """Jitter, the window, the dates to skip, and jobs that run after other jobs."""
-    words = _WORDS[kind]
-    columns = ["jitter BIGINT", "starts BIGINT", "ends BIGINT", "instead VARCHAR(8)"]
-    columns += [f"{name} {words['text']}" for name in ("skip_dates", "after_jobs")]
-    return [
-        *(f"ALTER TABLE job_options ADD COLUMN {column} NULL" for column in columns),
-        f"""CREATE TABLE IF NOT EXISTS job_dependency (
-            job_id BIGINT NOT NULL, on_job_id BIGINT NOT NULL, any_outcome SMALLINT NOT NULL DEFAULT 0,
-            met SMALLINT NOT NULL DEFAULT 0, PRIMARY KEY (job_id, on_job_id)
-        ){words["clustered"]}{words["table"]}""",
-        f"CREATE INDEX {words['if_not_exists']} job_dependency_on ON job_dependency (on_job_id)",
-    ]
-
-
-def _third(kind: str) -> list[str]:
-    """One index instead of two, because every run changes it twice; on MySQL one trigger, without effect on runs."""
-    words = _WORDS[kind]
-    on = " ON schedule" if kind == "mysql" else ""
-    if_exists = "" if kind == "mysql" else "IF EXISTS "
-    steps = [
-        f"CREATE INDEX {words['if_not_exists']} schedule_claim ON schedule (node_id, pool, ready_time, job_id)",
-        *(f"DROP INDEX {if_exists}{name}{on}" for name in ("schedule_ready", "schedule_node")),
-    ]
-    if kind == "mysql":
-        changed = _CHANGED.format(differs="<=> ").replace("OLD", "NOT OLD")
-        steps += [
-            f"""CREATE TRIGGER IF NOT EXISTS job_changing BEFORE UPDATE ON job FOR EACH ROW BEGIN
-                IF {changed} THEN
-                    SET NEW.updated_time = UTC_TIMESTAMP(6);
-                    INSERT INTO job_change (job_id, what) VALUES (NEW.id, 'changed');
-                END IF;
-            END""",
-            "DROP TRIGGER IF EXISTS job_updated",
-            "DROP TRIGGER IF EXISTS job_updating",
-        ]
-    return steps
-
-
-def _sixth(kind: str) -> list[str]:
-    """The name of the lock that a node holds on its machine."""
-    return [f"ALTER TABLE node ADD COLUMN lock_name {_WORDS[kind]['text']} NULL"]
-
-
-def _seventh(kind: str) -> list[str]:
-    """Settings shared by all nodes: the time zone of jobs that name none, and the version of the zone rules."""
-    table = _WORDS[kind]["table"] or (" STRICT" if kind == "sqlite" else "")
-    text = "TEXT" if kind == "sqlite" else "VARCHAR(255)"
-    number = "INTEGER" if kind == "sqlite" else "BIGINT"
-    name = "TEXT" if kind == "sqlite" else "VARCHAR(64)"
-    rows = [
-        f"INSERT INTO installation (name, value) SELECT '{row}', ''"
-        f" WHERE NOT EXISTS (SELECT 1 FROM installation WHERE name = '{row}')"
-        for row in ("timezone", "zone_rules")
-    ]
-    return [
-        f"""CREATE TABLE IF NOT EXISTS installation (
-            name {name} NOT NULL PRIMARY KEY, value {text} NOT NULL, node_id {number} NOT NULL DEFAULT 0
-        ){table}""",
-        *rows,
-    ]
-
-
-def _eighth(kind: str) -> Sequence[str | Callable[[Any], None]]:
-    """On MySQL (not MariaDB), seals instead of triggers."""
-    return [_seal] if kind == "mysql" else []
-
-
-def _seal(cursor: Any) -> None:
-    if _is_mysql_proper(cursor):
-        for statement in seal.STATEMENTS:
-            _execute(cursor, "mysql", statement)
-        seal.drop_triggers(cursor)
-
-
-def _ninth(kind: str) -> Sequence[str | Callable[[Any], None]]:
-    """The priority of each job in its state, and in the index that serves claims."""
-    columns = "(node_id, pool, priority, ready_time, job_id)"
-    fill = (
-        "UPDATE schedule SET priority = (SELECT priority FROM job_options WHERE job_options.job_id = schedule.job_id)"
-        " WHERE job_id IN (SELECT job_id FROM job_options WHERE job_options.priority <> 0)"
-    )
-    add = f"ALTER TABLE schedule ADD COLUMN priority {'INTEGER' if kind == 'sqlite' else 'INT'} NOT NULL DEFAULT 0"
-    if kind == "mysql":
-        return [add, partial(_index_priority, columns), fill]
-    index = f"CREATE INDEX schedule_claim ON schedule {columns}"
-    return [add, "DROP INDEX schedule_claim", index, fill]
-
-
-def _index_priority(columns: str, cursor: Any) -> None:
-    """One statement, so that the table is never without the index; only once, because a large table takes long."""
-    cursor.execute("SHOW INDEX FROM schedule WHERE Key_name = 'schedule_claim' AND Column_name = 'priority'")
-    if not cursor.fetchall():
-        cursor.execute(f"ALTER TABLE schedule DROP INDEX schedule_claim, ADD INDEX schedule_claim {columns}")
-
-
-Step = Callable[[str], Sequence[str | Callable[[Any], None]]]
-_WRITTEN: list[Step] = [
-    _first,
-    _second,
-    _third,
-    _fourth,
-    _fifth,
-    _sixth,
-    _seventh,
-    _eighth,
-    _ninth,
-]
+WRITTEN = 9  # steps that each dialect has; more may come from jobd.options
 _OWN_COLUMNS = 2  # the steps up to this one name the columns of their options themselves
+VERSION = max(WRITTEN, *(option.since for option in OPTIONS))
 
 
-def _step(number: int, kind: str) -> Sequence[str | Callable[[Any], None]]:
+def step(dialect: Dialect, number: int) -> list[Any]:
     """The written step of this number, if there is one; then the columns of the options that came with it."""
-    written = _WRITTEN[number - 1](kind) if number <= len(_WRITTEN) else []
     new = [option for option in OPTIONS if option.since == number > _OWN_COLUMNS]
-    columns = [f"{option.name} {strict_column(kind, option.kind.column)}" for option in new]
-    return [*written, *(f"ALTER TABLE job_options ADD COLUMN {column}" for column in columns)]
-
-
-VERSION = max(len(_WRITTEN), *(option.since for option in OPTIONS))
-MIGRATIONS: list[Step] = [partial(_step, number) for number in range(1, VERSION + 1)]
+    columns = [f"{option.name} {dialect.column(option.kind.column)}" for option in new]
+    return [
+        *(dialect.migrations()[number - 1] if number <= WRITTEN else ()),
+        *(f"ALTER TABLE job_options ADD COLUMN {column}" for column in columns),
+    ]
 
 
 def upgrade(connection: Any, dialect: Dialect, target: Target) -> None:
     """Migrate the database to VERSION.
 
     Raises ConfigError if the database is newer than this jobd, or if `job` is a table of another program, and
-    DatabaseUnavailable if another process holds the lock for LOCK_SECONDS.
+    DatabaseUnavailable if another process holds the lock for LOCK_SECONDS (jobd.store.dialect).
     """
-    cursor, kind, label = connection.cursor(), target.kind, target.label
+    cursor, label = connection.cursor(), target.label
     with dialect.reading(cursor):
-        version = _version(cursor, kind, label)
+        version = _version(cursor, dialect, label)
     if version == VERSION:
         return
-    _lock(cursor, dialect, label)
+    dialect.lock_upgrades(cursor, label)
     try:
-        version = _version(cursor, kind, label)
+        version = _version(cursor, dialect, label)
         cursor.execute("CREATE TABLE IF NOT EXISTS jobd_schema (version BIGINT NOT NULL PRIMARY KEY)")
-        for number, step in enumerate(MIGRATIONS[version:], version + 1):
-            for statement in step(kind):
+        for number in range(version + 1, VERSION + 1):
+            for statement in step(dialect, number):
                 if isinstance(statement, str):
-                    _execute(cursor, kind, statement)
+                    dialect.migrate(cursor, statement)
                 else:
                     statement(cursor)
             cursor.execute("DELETE FROM jobd_schema")
@@ -335,50 +58,19 @@ def upgrade(connection: Any, dialect: Dialect, target: Target) -> None:
         _check_columns(cursor, label)
     except BaseException:
         with contextlib.suppress(Exception):  # a broken connection cannot roll back; the first error is raised
-            _unlock(cursor, kind, "ROLLBACK")
+            dialect.unlock_upgrades(cursor, "ROLLBACK")
         raise
-    _unlock(cursor, kind, "COMMIT")
+    dialect.unlock_upgrades(cursor, "COMMIT")
 
 
-def _execute(cursor: Any, kind: str, statement: str) -> None:
-    """Run one statement of a step. MySQL commits each, so an interrupted upgrade may have run it: that is no error."""
-    if kind == "mysql" and " TRIGGER " in statement and _is_mysql_proper(cursor):
-        return  # most users of MySQL may not create triggers, and seals replace them
-    try:
-        cursor.execute(statement)
-    except Exception as error:
-        number = error.args[0] if error.args else None
-        if kind == "mysql" and number in (1060, 1061, 1091, 1826):
-            return
-        if kind == "mysql" and number == 1419:
-            raise ConfigError(
-                "the database server keeps a binary log and lets only administrators create triggers (error 1419)",
-                "as an administrator: SET GLOBAL log_bin_trust_function_creators = 1, start jobd, set it back",
-            ) from None
-        raise
-
-
-def _is_mysql_proper(cursor: Any) -> bool:
-    from jobd.store.mysql import is_maria
-
-    cursor.execute("SELECT version()")
-    return not is_maria(str(cursor.fetchone()[0]))
-
-
-def _version(cursor: Any, kind: str, label: str) -> int:
-    exists = {
-        "sqlite": "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'jobd_schema'",
-        "mysql": "SELECT count(*) FROM information_schema.tables"
-        " WHERE table_schema = DATABASE() AND table_name = 'jobd_schema'",
-        "postgresql": "SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('jobd_schema')",
-    }
-    cursor.execute(exists[kind])
+def _version(cursor: Any, dialect: Dialect, label: str) -> int:
+    cursor.execute(dialect.has_version)
     if not cursor.fetchone()[0]:
         return 0
     cursor.execute("SELECT version FROM jobd_schema")
     found = [version for (version,) in cursor.fetchall()]
-    if not found and kind == "mysql":
-        return 0  # each statement is committed, and the first upgrade was interrupted before the INSERT
+    if not found and dialect.commits_each:
+        return 0  # the first upgrade was interrupted before the INSERT
     if len(found) != 1 or type(found[0]) is not int or found[0] < 1:
         raise ConfigError(
             f"the table jobd_schema in {label} holds {ascii(found)[:80]}, not the number of the schema's version",
@@ -399,7 +91,7 @@ def check_version(cursor: Any, dialect: Dialect, target: Target) -> None:
     """
     label = target.label
     with dialect.reading(cursor):
-        version = _version(cursor, target.kind, label)
+        version = _version(cursor, dialect, label)
     if version < VERSION:
         raise DatabaseUnavailable(f"{label} has no jobd tables of this version yet", "`jobd start` makes them")
 
@@ -410,32 +102,3 @@ def _check_columns(cursor: Any, label: str) -> None:
     missing = [column for column in JOB if column not in found]
     if missing:
         raise ConfigError(f"the table job in {label} has no column {missing[0]!r}", "it is not a table of jobd's")
-
-
-def _lock(cursor: Any, dialect: Dialect, label: str) -> None:
-    """Lock out other upgrades. Raises DatabaseUnavailable.
-
-    On SQLite and PostgreSQL this begins the transaction that holds the lock, because a pooler of PostgreSQL may not
-    keep the session.
-    """
-    if dialect.name == "mysql":
-        cursor.execute("SELECT GET_LOCK(CONCAT('jobd.', DATABASE()), %s)", (LOCK_SECONDS,))
-        if cursor.fetchone()[0] != 1:
-            raise DatabaseUnavailable(f"{label} is being upgraded by another process for {LOCK_SECONDS} s", "try again")
-        return
-    cursor.execute(dialect.begin)
-    if dialect.name == "postgresql":
-        deadline = time.monotonic() + LOCK_SECONDS
-        while not cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK_NUMBER,)).fetchone()[0]:
-            if time.monotonic() > deadline:
-                cursor.execute("ROLLBACK")
-                raise DatabaseUnavailable(f"{label} is being upgraded by another process", "try again")
-            time.sleep(0.05)  # noqa: TID251 - no loop turns yet
-
-
-def _unlock(cursor: Any, kind: str, end: str) -> None:
-    if kind != "mysql":
-        cursor.execute(end)
-    else:
-        cursor.execute("SELECT RELEASE_LOCK(CONCAT('jobd.', DATABASE()))")
-        cursor.fetchone()

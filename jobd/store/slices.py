@@ -87,7 +87,7 @@ def jobs_with_outdated_schedule(session: Session, after: int, until: int, zone: 
     """The ids of the unclaimed jobs of a slice whose state was computed from another definition or installation zone.
 
     This happens if rows were written without a recorded change: a dump was restored while triggers were off, or (on
-    MySQL, see jobd.store.seal) with valid seals.
+    MySQL, see jobd.store.mysql.seal) with valid seals.
     """
     # served by the primary keys, and job_change_job
     sql = (

@@ -142,7 +142,7 @@ FAULTS = {
     "13.11 statements are prepared": Fault(
         ("quiet", "answers", "play"),
         ("mixed",),
-        (Edit("store/postgresql.py", "prepare_threshold=None", "prepare_threshold=5"),),
+        (Edit("store/postgresql/dialect.py", "prepare_threshold=None", "prepare_threshold=5"),),
         "pgbouncer",
     ),
     "13.12 what a failed import prints is kept with a run": Fault(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from jobd.store.pgconnection import DEADLINE
+from jobd.store.postgresql.connection import DEADLINE
 from tests import servers
 from tests.faults.helpers import noted, notes
 from tests.installation import Installation, until

@@ -26,7 +26,7 @@ from jobd.errors import OutcomeUnknown
 from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.schedule_table import NOTHING
-from jobd.store.sqlite import Sqlite
+from jobd.store.sqlite.dialect import Sqlite
 from tests.simulation.fake_workers import FakeWorker
 from tests.simulation.node import MemorySpool, MemoryStartJournal, Node
 

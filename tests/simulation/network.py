@@ -12,7 +12,7 @@ from jobd.clock import MILLISECOND, SECOND
 from jobd.store import schema
 from jobd.store.dialect import CONFLICT, CONNECTION_LOST, UNAVAILABLE
 from jobd.store.orm import open_database
-from jobd.store.sqlite import Sqlite
+from jobd.store.sqlite.dialect import Sqlite
 from jobd.store.store import Store
 from jobd.store.url import Target
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jobd.store import mysql, sqlite
-from jobd.store.postgresql import Postgresql
+from jobd.store.mysql import dialect as mysql
+from jobd.store.postgresql.dialect import Postgresql
+from jobd.store.sqlite import dialect as sqlite
 from tests import servers
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from jobd.claim import ClaimUpdate
 from jobd.job import JobState, Run
-from jobd.store import dependencies, mysql, prune
+from jobd.store import dependencies, prune
 from jobd.store import schedule_table as table
-from jobd.store.postgresql import Postgresql
+from jobd.store.mysql import dialect as mysql
+from jobd.store.postgresql.dialect import Postgresql
 from jobd.store.store import Session, Store
 from tests.store import filling
 

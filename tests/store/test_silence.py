@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from jobd.errors import DatabaseUnavailable, OutcomeUnknown
-from jobd.store import mysql, pgconnection, postgresql
+from jobd.store.mysql import dialect as mysql
+from jobd.store.postgresql import connection as pgconnection
+from jobd.store.postgresql import dialect as postgresql
 from jobd.store.reads import Reader
 from jobd.store.store import RETRY_TIMEOUT, Session, Store
 from jobd.store.url import parse_url

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.store import seal
 from jobd.store.dialect import (
     BAD_SESSION,
     CONFLICT,
     CONNECTION_LOST,
+    LOCK_SECONDS,
     NO_HOST,
     STATEMENT_REFUSED,
     TABLES_ALTERED,
@@ -30,9 +30,11 @@ from jobd.store.dialect import (
     quoted_list,
     split_select,
 )
+from jobd.store.mysql import seal
 from jobd.store.url import Target
 
 if TYPE_CHECKING:
+    from jobd.store.migrations import Step
     from jobd.store.store import Session
 
 MAX_ROWS = 500  # in one statement
@@ -116,6 +118,12 @@ class Mysql(Dialect):
     skip_locked = " FOR UPDATE SKIP LOCKED"
     primary_key_hint = " FORCE INDEX (PRIMARY)"  # otherwise a statement for half of a table reads and locks all of it
     placeholder = "%s"
+    has_version = (
+        "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'jobd_schema'"
+    )
+    commits_each = True
+    driver = "pymysql"
+    peewee_class = "MySQLDatabase"
     sealed = False  # changes of `job` are detected with seals, otherwise with triggers
     _garbled = False  # the server cannot send the rows as JSON
 
@@ -153,6 +161,25 @@ class Mysql(Dialect):
             if connection is not None:
                 connection.close()
             raise DatabaseUnavailable(*self.explain(error, target)) from None
+
+    def migrations(self) -> Sequence["Step"]:
+        from jobd.store.mysql.schema import MIGRATIONS
+
+        return MIGRATIONS
+
+    def migrate(self, cursor: Any, statement: str) -> None:
+        from jobd.store.mysql.schema import execute
+
+        execute(cursor, statement)
+
+    def lock_upgrades(self, cursor: Any, label: str) -> None:
+        cursor.execute("SELECT GET_LOCK(CONCAT('jobd.', DATABASE()), %s)", (LOCK_SECONDS,))
+        if cursor.fetchone()[0] != 1:
+            raise DatabaseUnavailable(f"{label} is being upgraded by another process for {LOCK_SECONDS} s", "try again")
+
+    def unlock_upgrades(self, cursor: Any, end: str) -> None:
+        cursor.execute("SELECT RELEASE_LOCK(CONCAT('jobd.', DATABASE()))")
+        cursor.fetchone()
 
     def _set_up(self, cursor: Any, read_only: bool) -> None:
         cursor.execute(

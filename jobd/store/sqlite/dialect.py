@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from operator import methodcaller
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobd.errors import ConfigError, DatabaseUnavailable
 from jobd.store.dialect import (
@@ -29,6 +29,9 @@ from jobd.store.dialect import (
     split_select,
 )
 from jobd.store.url import Target
+
+if TYPE_CHECKING:
+    from jobd.store.migrations import Step
 
 Row = TypeVar("Row")
 BUSY_SECONDS = 5.0  # to wait for the lock of another process
@@ -55,6 +58,8 @@ class Sqlite(Dialect):
     for_update = ""
     skip_locked = ""
     placeholder = "?"
+    has_version = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'jobd_schema'"
+    peewee_class = "SqliteDatabase"
     _file: tuple[int, int] | None = None  # device and inode of the file that was opened first
 
     def connect(self, target: Target, create: bool, read_only: bool = False) -> sqlite3.Connection:
@@ -83,6 +88,16 @@ class Sqlite(Dialect):
             if connection is not None:
                 connection.close()
             raise DatabaseUnavailable(*self.explain(error, target)) from None
+
+    def migrations(self) -> Sequence["Step"]:
+        from jobd.store.sqlite.schema import MIGRATIONS
+
+        return MIGRATIONS
+
+    def column(self, definition: str) -> str:
+        from jobd.store.sqlite.strict import strict_types
+
+        return strict_types(definition)
 
     def check_place(self, target: Target) -> None:
         # SQLite continues to write to a file that was moved or deleted, where no other process sees the changes.

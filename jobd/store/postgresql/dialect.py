@@ -5,14 +5,16 @@ pooler may give each transaction another session, as pgbouncer with pool_mode = 
 """
 
 import json
+import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
 from jobd.store.dialect import (
     BAD_SESSION,
     CONFLICT,
     CONNECTION_LOST,
+    LOCK_SECONDS,
     NO_HOST,
     STATEMENT_REFUSED,
     TABLES_ALTERED,
@@ -25,8 +27,12 @@ from jobd.store.dialect import (
 )
 from jobd.store.url import Target
 
+if TYPE_CHECKING:
+    from jobd.store.migrations import Step
+
+_LOCK_NUMBER = 0x6A6F6264  # "jobd"
 MAX_ROWS = 2_000  # in one statement
-DEADLINE = 10  # seconds for a statement, set on the server; the client's own deadline is in jobd.store.pgconnection
+DEADLINE = 10  # seconds for a statement, set on the server; the client's own is in jobd.store.postgresql.connection
 LOCK_WAIT = 5  # seconds to wait for a row that another transaction has locked
 IDLE = 4  # seconds between statements of a transaction: a frozen node loses its locks before others find it dead
 _SETTINGS = (
@@ -59,12 +65,16 @@ class Postgresql(Dialect):
     for_update = " FOR UPDATE"
     skip_locked = " FOR UPDATE SKIP LOCKED"
     placeholder = "%s"
+    has_version = "SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('jobd_schema')"
+    driver = "psycopg"
+    peewee_class = "PostgresqlDatabase"
+    peewee_options = {"prefer_psycopg3": True}  # noqa: RUF012
 
     def connect(self, target: Target, create: bool, read_only: bool = False) -> Any:
         try:
             import psycopg
 
-            from jobd.store.pgconnection import Connection
+            from jobd.store.postgresql.connection import Connection
         except ImportError:
             raise ConfigError("the driver for PostgreSQL is missing", "pip install 'jobd[postgresql]'") from None
         given: dict[str, Any] = {
@@ -100,6 +110,21 @@ class Postgresql(Dialect):
             if connection is not None:
                 connection.close()
             raise DatabaseUnavailable(*self.explain(error, target)) from None
+
+    def migrations(self) -> Sequence["Step"]:
+        from jobd.store.postgresql.schema import MIGRATIONS
+
+        return MIGRATIONS
+
+    def lock_upgrades(self, cursor: Any, label: str) -> None:
+        # The transaction holds the lock, because a pooler may not keep the session.
+        cursor.execute(self.begin)
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK_NUMBER,)).fetchone()[0]:
+            if time.monotonic() > deadline:
+                cursor.execute("ROLLBACK")
+                raise DatabaseUnavailable(f"{label} is being upgraded by another process", "try again")
+            time.sleep(0.05)  # noqa: TID251 - no loop turns yet
 
     def classify(self, error: Exception) -> str | None:
         state = getattr(error, "sqlstate", None)

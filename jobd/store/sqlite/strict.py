@@ -1,48 +1,20 @@
-"""The fourth migration: SQLite checks the types in jobd's tables, and a job's row may be deleted during its run.
+"""STRICT tables, in which SQLite checks the types of jobd's values (a part of the fourth migration).
 
 SQLite accepts any type in a column, even text for a number, unless the table is STRICT. (`job` cannot be STRICT,
 because its column types are an interface. It has CHECKs.) The other databases check types by default.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 TABLES = ("job_options", "schedule", "run", "output", "node", "job_change", "job_dependency")
-# A claimed row of `schedule` stays until its node gives the claim up. If the job is inserted again under its id before
-# that, the claim still holds, so no second run starts, and its tokens continue.
-_REMOVED = """
-        DELETE FROM schedule WHERE job_id = OLD.id AND node_id = 0;
-        DELETE FROM job_options WHERE job_id = OLD.id;
-        DELETE FROM job_change WHERE job_id = OLD.id;"""
-_TRIGGERS = {
-    "sqlite": [
-        "DROP TRIGGER IF EXISTS job_removed",
-        f"CREATE TRIGGER job_removed AFTER DELETE ON job BEGIN{_REMOVED}\n    END",
-    ],
-    "mysql": [
-        "DROP TRIGGER IF EXISTS job_removed",
-        f"CREATE TRIGGER job_removed AFTER DELETE ON job FOR EACH ROW BEGIN{_REMOVED}\n    END",
-    ],
-    "postgresql": [
-        "CREATE OR REPLACE FUNCTION jobd_job_removed() RETURNS trigger LANGUAGE plpgsql AS"
-        f" $$ BEGIN{_REMOVED} RETURN NULL; END $$",
-    ],
-}
 _KINDS = {"BIGINT": "INTEGER", "SMALLINT": "INTEGER", "INT": "INTEGER", "VARCHAR": "TEXT"}
 _KIND = re.compile(rf"\b({'|'.join(_KINDS)})\b(\(\d+\))?")
 
 
-def fourth(kind: str) -> Sequence[str | Callable[[Any], None]]:
-    """The statements of the step, and functions for work that needs more than a statement."""
-    rebuilt = [partial(make_strict, table) for table in TABLES] if kind == "sqlite" else []
-    return [*_TRIGGERS[kind], *rebuilt]
-
-
-def strict_column(kind: str, definition: str) -> str:
-    """The definition of columns, for this `kind` of database. A STRICT table of SQLite has fewer types than others."""
-    return _KIND.sub(lambda found: _KINDS[found[1]], definition) if kind == "sqlite" else definition
+def strict_types(definition: str) -> str:
+    """The definition of columns with the types of a STRICT table, which are fewer."""
+    return _KIND.sub(lambda found: _KINDS[found[1]], definition)
 
 
 def make_strict(table: str, cursor: Any) -> None:
@@ -50,7 +22,7 @@ def make_strict(table: str, cursor: Any) -> None:
     definition, indexes = _definition(cursor, table)
     if definition.endswith("STRICT"):
         return
-    definition = strict_column("sqlite", definition)
+    definition = strict_types(definition)
     definition += ", STRICT" if definition.endswith("ROWID") else " STRICT"
     columns = cursor.execute(f"PRAGMA table_info({table})").fetchall()
     sound = " AND ".join(

@@ -1,0 +1,1 @@
+"""MariaDB and MySQL: their statements, their tables and the migrations of them."""

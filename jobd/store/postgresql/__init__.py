@@ -1,0 +1,1 @@
+"""PostgreSQL: its statements, its tables and their migrations."""

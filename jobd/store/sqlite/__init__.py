@@ -1,0 +1,1 @@
+"""SQLite: its statements, its tables and their migrations."""
