@@ -21,7 +21,7 @@ class Words(NamedTuple):
     if_not_exists: str = "IF NOT EXISTS"
 
 
-# The condition that a program has changed a row of `job`; {differs} compares values of which any may be NULL.
+# The condition that a program has changed a row of `job`; {differs} compares values, and any may be NULL.
 CHANGED = " OR ".join(
     f'OLD."{column}" {{differs}} NEW."{column}"'
     for column in ("name", "retry_times", "runonce", "interval", "is_delete")
