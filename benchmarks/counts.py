@@ -95,7 +95,7 @@ def database() -> dict[str, float]:
 
         def settle(session: Session) -> set[int]:
             counters.append(Counter(session))
-            settled = schedule_table.record(session, [_settlement(one.state) for one in claimed])
+            settled = schedule_table.record(session, [_settlement(one.state) for one in claimed], 30)
             counters[-1].close()
             return settled
 

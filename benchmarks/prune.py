@@ -94,7 +94,7 @@ def one_turn(store: Store) -> list[Run]:
         run = Run(state.job_id, state.number, NOW, NOW, NOW, 1, "succeeded", LIVE)
         free = state._replace(node=0, ready=NOW + DAY, due=NOW + DAY, number=state.number + 1)
         ends.append(ClaimUpdate(LIVE, state.token, free, run, ()))
-    store.transact(lambda session: table.record(session, ends))
+    store.transact(lambda session: table.record(session, ends, NOW))
     return [one.run for one in ends if one.run is not None]
 
 

@@ -46,6 +46,7 @@ class ChangeApplier:
         self._done: list[int] = []
         self._states: dict[int, JobState] = {}
         self._given_up: list[Run] = []
+        self._cancelled: dict[int, ClaimUpdate] = {}
 
     def apply(self, session: Session) -> AppliedChanges:
         """Apply up to MAX_CHANGES changes to unclaimed jobs; report those that concern this node's claims."""
@@ -80,12 +81,16 @@ class ChangeApplier:
                 self._apply_to_claimed(change, one.state)
             else:
                 self._apply_to_unclaimed(session, change, one)
-        if self._states:
-            table.save_states(session, list(self._states.values()), self._given_up)
-            after = [one.job_id for one in loaded.values() if one.job is not None and one.job.options.after_jobs]
-            dependencies.recheck(session, after, self._now)
-            self._states.clear()
-            self._given_up.clear()
+        self._save(session, [one.job_id for one in loaded.values() if one.job and one.job.options.after_jobs])
+
+    def _save(self, session: Session, after_others: list[int]) -> None:
+        """Write the new states, and make the jobs due that wait for nothing more."""
+        table.save_states(session, list(self._states.values()), self._given_up)
+        # The end of a run can make any job due, even its own. So no state that was read before is written after this.
+        table.record(session, list(self._cancelled.values()), self._now)
+        dependencies.recheck(session, after_others, self._now)
+        for waiting in (self._states, self._given_up, self._cancelled):
+            waiting.clear()
 
     def _apply_to_claimed(self, change: table.Change, state: JobState) -> None:
         if state.node != self._node:
@@ -115,8 +120,7 @@ class ChangeApplier:
         elif change.what == "cancel" and (state.attempt or state.losses) and state.due is not None:
             decision = lifecycle.after_cancel(with_defaults(job, self._defaults), state, self._now, self._zone)
             # Node 0: no node has claimed the job; `load_for_update` holds its row.
-            table.record(session, [ClaimUpdate(0, state.token, decision.state, decision.run, ())])
-            self._states[change.job_id] = decision.state
+            self._cancelled[change.job_id] = ClaimUpdate(0, state.token, decision.state, decision.run, ())
 
     def _replan(self, old: JobState, new: JobState) -> None:
         """Save `new`, and record the pending retry that it supersedes, if there is one."""

@@ -129,7 +129,7 @@ def run_cycle(session: Session, work: CycleInput, settings: Settings) -> CycleRe
         }
         output.save(session, [part for part in work.printed if held.get(part.job_id) == part.token])
     if work.updates:
-        result.accepted = table.record(session, work.updates)
+        result.accepted = table.record(session, work.updates, work.wall)
         _refresh_moved(session, work.updates, settings.timezone)
     if work.beat:
         _compare_claims(session, work, settings, result)
@@ -271,7 +271,7 @@ def _accept_claims(
         if decision != lifecycle.Decision(one.state):
             corrections.append(ClaimUpdate(work.node, one.state.token, decision.state, decision.run, ()))
     if corrections:
-        table.record(session, corrections)
+        table.record(session, corrections, work.wall)
 
 
 def _decide_start(job: Job | None, one: Claimed, wall: int, zone: str, result: CycleResult) -> lifecycle.Decision:

@@ -20,6 +20,7 @@ def record_one_by_one(
     store: Store,
     outcomes: Outcomes,
     updates: Sequence[ClaimUpdate],
+    now: int,
     recorded: Callable[[ClaimUpdate, bool], None],
     refused: Callable[[ClaimUpdate], None],
 ) -> bool:
@@ -27,13 +28,13 @@ def record_one_by_one(
 
     A job whose outcome is refused is stopped. Returns whether any was refused: that means a bug in jobd or a damaged
     table, and affects only the job itself. After each, calls `recorded` with whether its claim was still valid, or
-    `refused`. Raises JobdError.
+    `refused`. `now` is wall-clock µs. Raises JobdError.
     """
     any_refused = False
     for one in updates:
         job_id = one.state.job_id
         try:
-            accepted = store.transact(partial(_record_one, one))
+            accepted = store.transact(partial(_record_one, one, now))
         except Exception as error:
             if not may_be_one_outcome(error):
                 raise
@@ -51,38 +52,39 @@ def record_one_by_one(
 def deliver_spool(
     store: Store,
     outcomes: Outcomes,
+    now: int,
     recorded: Callable[[ClaimUpdate, bool], None],
     refused: Callable[[ClaimUpdate], None],
 ) -> None:
     """Write the outcomes that the previous daemon left in the spool. Claims taken over since then are refused.
 
-    `recorded` and `refused`: see record_one_by_one. Raises JobdError.
+    `now`, `recorded` and `refused`: see record_one_by_one. Raises JobdError.
     """
     count = written = 0
     for updates in outcomes.load_spooled():
         count += len(updates)
         try:
-            written += len(store.transact(partial(_record_and_refresh, updates)))
+            written += len(store.transact(partial(_record_and_refresh, updates, now)))
         except Exception as error:
             if not may_be_one_outcome(error):
                 raise
             # A bad spool must not keep this daemon from starting.
-            if not record_one_by_one(store, outcomes, updates, recorded, refused):
+            if not record_one_by_one(store, outcomes, updates, now, recorded, refused):
                 logs.log("error", f"the outcomes in the spool cannot be written: {error}")
     if count:
         logs.log("info", f"recovered {written} of {count} outcomes from the spool")
     outcomes.empty_spool()  # also removes a half-written line, which would hide later entries
 
 
-def _record_and_refresh(updates: Sequence[ClaimUpdate], session: Session) -> set[int]:
+def _record_and_refresh(updates: Sequence[ClaimUpdate], now: int, session: Session) -> set[int]:
     """Record outcomes from the spool, and have their jobs re-planned: an older jobd may have written the states."""
-    accepted = table.record(session, updates)
+    accepted = table.record(session, updates, now)
     table.record_changes(session, sorted(accepted), "changed")
     return accepted
 
 
-def _record_one(one: ClaimUpdate, session: Session) -> set[int]:
-    return table.record(session, [one])
+def _record_one(one: ClaimUpdate, now: int, session: Session) -> set[int]:
+    return table.record(session, [one], now)
 
 
 def _block_one(one: ClaimUpdate, reason: str, session: Session) -> None:

@@ -188,7 +188,7 @@ class Keeper:
         self._store = self._open_store()
         self._store.runs_recorded.append(lambda runs: self._pruner.runs_ended(runs, self._settings.history))
         self._register()
-        deliver_spool(self._store, self._outcomes, self._recorded, self._refused)
+        deliver_spool(self._store, self._outcomes, self._clock.wall(), self._recorded, self._refused)
         for one in self.membership.unregistered_predecessors(self._store.transact(unregistered_nodes)):
             self._take_over_unregistered(one)
         for dead in self.membership.predecessors(self._store.transact(nodes.live)):
@@ -442,7 +442,8 @@ class Keeper:
 
     def _record_one_by_one(self, updates: Sequence[ClaimUpdate]) -> bool:
         """Write these outcomes in a transaction each, after one for all has failed; whether any was refused."""
-        return record_one_by_one(self._store, self._outcomes, updates, self._recorded, self._refused)
+        now = self._clock.wall()
+        return record_one_by_one(self._store, self._outcomes, updates, now, self._recorded, self._refused)
 
     def _announce(self, result: CycleResult) -> None:
         for claim in result.claims:
@@ -544,6 +545,7 @@ class Keeper:
                         ClaimUpdate(self.membership.node, state.token, lifecycle.give_back(state), None, ())
                         for state in left
                     ],
+                    self._clock.wall(),
                 )
         nodes.leave(session, self.membership.node, self._clock.wall())
 

@@ -96,6 +96,6 @@ def release_claims(
         runs += decision.run is not None
         updates.append(ClaimUpdate(node, state.token, decision.state, decision.run, ()))
     if updates:
-        table.record(session, updates)
+        table.record(session, updates, now)
     table.drop_jobless(session, node)
     return Losses(runs, len(updates) - runs)

@@ -4,19 +4,28 @@ The dependencies are part of a job's definition, by id, in `job_options.after_jo
 them: `job_id` waits until a run of `on_job_id` succeeds, or (`any_outcome`) ends in any way. `met`: that has happened
 since its last run. When all rows of a job are met, and it is not running, paused or deleted, it is due. A row that is
 met meanwhile stays met, and counts as soon as the job can be due again.
+
+The due time is the end of the last of these runs, which is not always the one that is recorded last: a node may record
+an end late. So no run counts for a due time before its own end.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from jobd.dependency import Dependency
 from jobd.errors import BadValue
 from jobd.job import LOST, SKIPPED, SUCCEEDED, Job, JobState, Run
+from jobd.lifecycle import MAX_CLOCK_LAG
 from jobd.store import parents
 from jobd.store.parents import Row
 from jobd.store.store import Session
 
 COLUMNS = ("job_id", "on_job_id", "any_outcome", "met")
 _WAITING = "SELECT job_id, on_job_id, any_outcome, met FROM job_dependency{} WHERE "
+# served by the primary keys
+_LAST_ENDS = (
+    "SELECT schedule.job_id, run.finished_time FROM schedule JOIN run ON run.job_id = schedule.job_id"
+    " AND run.number = CASE WHEN schedule.number > 0 THEN schedule.number - 1 END WHERE "
+)
 
 
 def resolved(jobs: Sequence[Job], find: Callable[[list[str]], Mapping[str, int]]) -> list[Job]:
@@ -88,15 +97,18 @@ def write(session: Session, jobs: Sequence[Job]) -> None:
         _refuse_circle(session, {job.id: job.name for job in jobs})
 
 
-def ended(session: Session, ends: Iterable[tuple[JobState, Run]]) -> None:
-    """Process runs that have ended, with the states after them: jobs that waited only for these runs are now due."""
+def ended(session: Session, ends: Iterable[tuple[JobState, Run]], now: int) -> None:
+    """Process runs that have ended, with the states after them: jobs that waited only for these runs are now due.
+
+    The states and the runs must have been written. `now` is wall-clock µs.
+    """
     final: dict[int, Run] = {}
-    idle: dict[int, Run] = {}  # jobs that may be due themselves, if all they wait for was met during their run
+    idle: set[int] = set()  # jobs that may be due themselves, if all they wait for was met during their run
     for state, run in ends:
         if run.outcome != SKIPPED and not (run.outcome == LOST and state.losses):  # a lost run is run again
             final[run.job_id] = run
         if state.due is None:
-            idle[run.job_id] = run
+            idle.add(run.job_id)
     ids = sorted(final)
     if not (ids or idle) or not session.rows("SELECT 1 FROM job_dependency LIMIT 1"):
         return
@@ -112,17 +124,17 @@ def ended(session: Session, ends: Iterable[tuple[JobState, Run]]) -> None:
     ]
     for pair in now_met:
         session.execute("UPDATE job_dependency SET met = 1 WHERE job_id = ? AND on_job_id = ?", pair)
-    unmet = {job_id for job_id, on, _, met in rows if not met and (job_id, on) not in now_met}
-    for job_id in sorted({job_id for job_id, *_ in rows} - unmet):
-        _make_due(session, job_id, max(run.finished for run in (final | idle).values()))
+    waits = {job_id for job_id, on, _, met in rows if not met and (job_id, on) not in now_met}
+    for job_id, last in _last_ends(session, rows, waits, now):
+        _make_due(session, job_id, last)
 
 
 def recheck(session: Session, job_ids: Iterable[int], now: int) -> None:
     """Make those of these jobs due that wait for nothing more: they may have been restored, resumed or corrected."""
     rows = _locked(session, job_ids)
-    unmet = {job_id for job_id, _, _, met in rows if not met}
-    for job_id in sorted({job_id for job_id, *_ in rows} - unmet):
-        _make_due(session, job_id, now)
+    waits = {job_id for job_id, _, _, met in rows if not met}
+    for job_id, last in _last_ends(session, rows, waits, now):
+        _make_due(session, job_id, max(now, last))
 
 
 def _locked(session: Session, job_ids: Iterable[int]) -> list[Row]:
@@ -131,13 +143,33 @@ def _locked(session: Session, job_ids: Iterable[int]) -> list[Row]:
     return session.rows_where_in(sql, "job_id", sorted(set(job_ids)), lock=True)
 
 
+def _last_ends(session: Session, rows: Sequence[Row], waits: Collection[int], now: int) -> list[tuple[int, int]]:
+    """The jobs of `rows` outside of `waits`, each with the end (µs) of the last run of it and of those it runs after.
+
+    A transaction that had to wait for a lock may be older than such an end. An end long after `now` is ignored, because
+    the clock was wrong.
+    """
+    concerned: dict[int, set[int]] = {}
+    for job_id, on, *_ in rows:
+        if job_id not in waits:
+            concerned.setdefault(job_id, {job_id}).add(on)
+    ids = sorted(set().union(*concerned.values()))
+    found = session.rows_where_in(_LAST_ENDS, "schedule.job_id", ids) if ids else []
+    ends = {job_id: end for job_id, end in found if 0 <= end < now + MAX_CLOCK_LAG}
+    return [
+        (job_id, max((ends[one] for one in its if one in ends), default=now))
+        for job_id, its in sorted(concerned.items())
+    ]
+
+
 def _make_due(session: Session, job_id: int, at: int) -> None:
     """Make a job due at `at` (µs) that waits for nothing, unless it is claimed, due, invalid, paused or deleted."""
     changed = session.execute(
+        # served by the primary keys
         "UPDATE schedule SET due_time = ?, ready_time = ? WHERE job_id = ? AND node_id = 0 AND due_time IS NULL"
-        " AND error IS NULL AND job_id NOT IN (SELECT job_id FROM job_options WHERE paused <> 0)"
-        " AND job_id IN (SELECT id FROM job WHERE is_delete = 0)",
-        (at, at, job_id),
+        " AND error IS NULL AND NOT EXISTS (SELECT 1 FROM job_options WHERE job_id = ? AND paused <> 0)"
+        " AND EXISTS (SELECT 1 FROM job WHERE id = ? AND is_delete = 0)",
+        (at, at, job_id, job_id, job_id),
     ).rowcount
     if changed:
         session.execute("UPDATE job_dependency SET met = 0 WHERE job_id = ?", (job_id,))

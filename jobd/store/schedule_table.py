@@ -144,8 +144,11 @@ def tokens_of(session: Session, node: int) -> dict[int, int]:
     return dict(session.rows("SELECT job_id, token FROM schedule WHERE node_id = ?", (node,)))
 
 
-def record(session: Session, updates: Sequence[ClaimUpdate]) -> set[int]:
-    """Write the results of claims; the ids of the jobs whose claim was still valid. At most one update per job."""
+def record(session: Session, updates: Sequence[ClaimUpdate], now: int) -> set[int]:
+    """Write the results of claims; the ids of the jobs whose claim was still valid. At most one update per job.
+
+    `now` is wall-clock µs.
+    """
     updates = sorted(updates, key=_job_of)  # the same order in all transactions prevents deadlocks
     ids, primary_key_hint = [one.state.job_id for one in updates], session.dialect.primary_key_hint
     found = session.rows_where_in(
@@ -165,7 +168,7 @@ def record(session: Session, updates: Sequence[ClaimUpdate]) -> set[int]:
             others.append(one.state)
     session.write_rows("schedule", rows.ADVANCING, advanced, key=("job_id",), cleared=rows.RESET_ON_SUCCESS)
     _write_states(session, others)
-    _publish_ends(session, [(one.state, one.run) for one in good if one.run is not None])
+    _publish_ends(session, [(one.state, one.run) for one in good if one.run is not None], now)
     accepted = {one.state.job_id for one in good}
     if len(accepted) < len(updates):
         accepted |= _recorded_before(session, [one for one in updates if one.state.job_id not in accepted])
@@ -356,13 +359,14 @@ def save_states(session: Session, changed: Sequence[JobState], given_up: Sequenc
     if given_up:
         session.write_rows("run", rows.RUN, [rows.run_row(run) for run in given_up], key=("job_id", "number"))
         states = {state.job_id: state for state in changed}
-        _publish_ends(session, [(states[run.job_id], run) for run in given_up])
+        now = max(run.finished for run in given_up)  # they end when they are given up
+        _publish_ends(session, [(states[run.job_id], run) for run in given_up], now)
 
 
-def _publish_ends(session: Session, ends: Sequence[tuple[JobState, Run]]) -> None:
-    """Update the jobs that wait for these runs, and `lastFinished_time`. The states must have been written."""
+def _publish_ends(session: Session, ends: Sequence[tuple[JobState, Run]], now: int) -> None:
+    """Update the jobs that wait for these runs, and `lastFinished_time`. States and runs must have been written."""
     session.ended_runs += [run for _, run in ends]
-    dependencies.ended(session, ends)
+    dependencies.ended(session, ends, now)
     finished = [(run.job_id, rows.write_time(run.finished)) for _, run in ends if run.outcome != SKIPPED]
     if finished:
         session.dialect.stamp_finished(session.cursor, finished)

@@ -37,7 +37,7 @@ def _instead(owner: Any, name: str, replacement: Any) -> Mutant:
     return lambda: mock.patch.object(owner, name, replacement)
 
 
-def _record_unfenced(session: Any, updates: Any) -> set[int]:
+def _record_unfenced(session: Any, updates: Any, now: int) -> set[int]:
     """A result with any token is accepted."""
     current = {
         state.job_id: state
@@ -46,7 +46,7 @@ def _record_unfenced(session: Any, updates: Any) -> set[int]:
     taken = [
         one._replace(node=current[one.state.job_id].node, token=current[one.state.job_id].token) for one in updates
     ]
-    return _record(session, taken)
+    return _record(session, taken, now)
 
 
 _record = table.record

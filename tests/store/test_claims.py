@@ -54,7 +54,7 @@ def run_of(state: JobState, outcome: str = "succeeded") -> Run:
 def finish(store: Store, state: JobState, /, **change: Any) -> set[int]:
     done = state._replace(node=0, due=None, ready=None, number=state.number + 1)
     update = ClaimUpdate(state.node, state.token, done, run_of(state), ())._replace(**change)
-    return store.transact(lambda session: table.record(session, [update]))
+    return store.transact(lambda session: table.record(session, [update], SOON))
 
 
 def after_change(store: Store, job_id: int) -> JobState:
@@ -277,7 +277,7 @@ def test_all_consequences_of_a_run_are_written(store: Store, after: JobState) ->
     (one,) = store.transact(lambda session: table.claim(session, 1, "odd", SOON, 1))
     following = after._replace(job_id=job_id, token=one.state.token)
     update = ClaimUpdate(1, one.state.token, following, run_of(one.state), ())
-    assert store.transact(lambda session: table.record(session, [update])) == {job_id}
+    assert store.transact(lambda session: table.record(session, [update], SOON)) == {job_id}
     assert after_change(store, job_id) == following
 
 
@@ -296,7 +296,7 @@ def test_any_text_passes_through_a_claim_and_a_claim_update_unchanged(store: Sto
     run = run_of(one.state)._replace(error=ODD_TEXT, result=ODD_TEXT)
     following = one.state._replace(node=0, number=2, error=ODD_TEXT[::-1])
     update = ClaimUpdate(1, one.state.token, following, run, (OutputPart(job_id, 1, 1, 0, ODD_TEXT),))
-    assert store.transact(lambda session: table.record(session, [update])) == {job_id}
+    assert store.transact(lambda session: table.record(session, [update], SOON)) == {job_id}
     assert after_change(store, job_id) == following
     assert store.transact(lambda s: s.rows("SELECT error, result FROM run")) == [(ODD_TEXT, ODD_TEXT)]
     assert store.transact(lambda s: s.rows("SELECT text FROM output")) == [(ODD_TEXT,)]
@@ -329,7 +329,7 @@ def test_large_batches_are_recorded_like_small_ones(store: Store) -> None:
         ClaimUpdate(1, one.state.token, one.state._replace(node=0, ready=None, number=2), run_of(one.state), ())
         for one in claimed
     ]
-    assert store.transact(lambda s: table.record(s, updates)) == set(ids)
+    assert store.transact(lambda s: table.record(s, updates, SOON)) == set(ids)
     assert store.transact(lambda s: s.rows("SELECT count(*) FROM run"))[0] == (1_100,)
 
 
@@ -449,7 +449,9 @@ def test_nodes_that_record_at_once_do_not_wait_for_each_other(
 
     def settled(session: Session, claimed: list[Claimed]) -> set[int]:
         done = [(one.state, one.state._replace(node=0, ready=None, number=2)) for one in claimed]
-        return table.record(session, [ClaimUpdate(was.node, was.token, now, run_of(was), ()) for was, now in done])
+        return table.record(
+            session, [ClaimUpdate(was.node, was.token, now, run_of(was), ()) for was, now in done], SOON
+        )
 
     def both(session: Session) -> set[int]:
         return settled(session, mine) | other.transact(lambda s: settled(s, others))
@@ -549,7 +551,7 @@ def test_a_run_of_a_transaction_that_is_not_committed_is_not_announced(store: St
     update = ClaimUpdate(state.node, state.token, done, run_of(state), ())
 
     def fail(session: Session) -> None:
-        table.record(session, [update])
+        table.record(session, [update], SOON)
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError):

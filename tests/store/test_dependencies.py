@@ -45,11 +45,14 @@ def run(store: Store, name: str, outcome: str = "succeeded", losses: int = 0) ->
     store.transact(lambda session: end_run(session, job_id, outcome, losses))
 
 
-def end_run(session: Session, job_id: int, outcome: str, losses: int = 0) -> None:
+def end_run(
+    session: Session, job_id: int, outcome: str = "succeeded", losses: int = 0, finished: int = NOW + 5, late: int = 0
+) -> None:
+    """A run of the job ends, and a node records that `late` µs later."""
     state = table.states_for_update(session, [job_id])[job_id]
-    done = state._replace(due=None, ready=None, number=state.number + 1, losses=losses)
-    ended = Run(job_id, state.number, NOW, NOW, NOW + 5, 1, outcome, 0)
-    assert table.record(session, [ClaimUpdate(state.node, state.token, done, ended, ())]) == {job_id}
+    done = state._replace(due=None, ready=None, attempt=0, number=state.number + 1, losses=losses)
+    ended = Run(job_id, state.number, NOW, NOW, finished, 1, outcome, 0)
+    assert table.record(session, [ClaimUpdate(state.node, state.token, done, ended, ())], finished + late) == {job_id}
 
 
 def change(store: Store, name: str, **fields: Any) -> None:
@@ -122,6 +125,7 @@ def test_an_upstream_run_that_ends_during_the_run_counts_for_the_next_one(store:
                     (),
                 )
             ],
+            NOW + 9,
         )
     )
     assert due(store) == {"b"}

@@ -40,7 +40,7 @@ def settle(session: Session, ids: list[int]) -> None:
     states = [JobState(n, due=10, anchor=10, number=4) for n in ids]
     runs = [Run(n, 3, 10, 11, 12, 1, "failed", 1) for n in ids]
     done = [ClaimUpdate(1 + state.job_id % 2, 1, state, run, ()) for state, run in zip(states, runs, strict=True)]
-    assert table.record(session, done) == set(ids)
+    assert table.record(session, done, 12) == set(ids)
 
 
 def settle_and_claim(session: Session, ids: list[int]) -> None:

@@ -103,7 +103,7 @@ def test_a_paused_and_a_finished_job_have_correct_states(store: Store) -> None:
         job, claimed.state, lifecycle.Ended("succeeded", NOW, NOW + SECOND), "UTC", 0.5
     )[:2]
     update = ClaimUpdate(1, claimed.state.token, state, run, ())
-    assert store.transact(lambda session: table.record(session, [update])) == {job.id}
+    assert store.transact(lambda session: table.record(session, [update], NOW + SECOND)) == {job.id}
     assert jobs_with_outdated_schedule(store) == []
 
 

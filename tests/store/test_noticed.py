@@ -150,7 +150,7 @@ def test_a_job_inserted_under_the_id_of_one_that_was_removed_is_a_new_job(store:
     definitions.add(store, [Job("once", runonce=True)], NOW, "UTC")
     (claimed,) = store.transact(lambda s: table.claim(s, 1, "default", NOW, 10))
     done = claimed.state._replace(node=0, due=None, ready=None, number=2)
-    store.transact(lambda s: table.record(s, [ClaimUpdate(1, claimed.state.token, done, None, ())]))
+    store.transact(lambda s: table.record(s, [ClaimUpdate(1, claimed.state.token, done, None, ())], NOW))
     write(store, "DELETE FROM job", "INSERT INTO job (id, name, runonce) VALUES (1, 'once', 1)")
     look(store, NOW + HOUR)
     (again,) = store.transact(lambda s: table.claim(s, 1, "default", NOW + HOUR + SECOND, 10))

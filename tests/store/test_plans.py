@@ -102,7 +102,7 @@ def a_daemons_life(store: Store) -> None:
             )
             for state in states
         ]
-        assert len(store.transact(partial(table.record, updates=ends))) == CLAIMS
+        assert len(store.transact(partial(table.record, updates=ends, now=NOW))) == CLAIMS
         store.transact(partial(table.block, one=ends[0], reason="bad"))
     store.transact(lambda s: nodes.leave(s, LIVE, NOW))
 
@@ -114,10 +114,20 @@ def housekeeping(store: Store) -> None:
         assert store.transact(partial(prune.prune, before=filling.when(SIZE, 0, 1), surplus=surplus, limit=400)) == 400
 
 
+def others_become_due(session: Session, after: int, due: int) -> None:
+    """A run ends that another job waits for."""
+    state = table.states_for_update(session, [after])[after]
+    run = Run(after, state.number, NOW, NOW, NOW, 1, "succeeded", LIVE)
+    done = state._replace(number=state.number + 1)
+    assert table.record(session, [ClaimUpdate(0, state.token, done, run, ())], NOW) == {after}
+    assert table.states_for_update(session, [due])[due].due == NOW
+
+
 def a_persons_day(store: Store) -> None:
     """All that the command line changes."""
-    new = [Job("new", "1h"), Job("other", "1h", options=PLAIN._replace(task="noop", after_jobs=(Dependency("new"),)))]
-    definitions.add(store, new, NOW, "UTC")
+    new = [Job("new", "1h"), Job("other", options=PLAIN._replace(task="noop", after_jobs=(Dependency("new"),)))]
+    ids = definitions.add(store, new, NOW, "UTC")
+    store.transact(partial(others_become_due, after=ids[0], due=ids[1]))
     definitions.change(store, "77", lambda job: job._replace(interval="2h"), NOW, "UTC")
     definitions.set_paused(store, ["78"], True, NOW, "UTC")
     definitions.delete(store, ["78"], NOW, "UTC")

@@ -40,7 +40,9 @@ def look(store: Store, node: int, now: int = NOW) -> None:
 
 def finish(store: Store, one: Claimed) -> set[int]:
     done = one.state._replace(node=0, due=NOW + SECOND, ready=NOW + SECOND)
-    return store.transact(lambda s: table.record(s, [ClaimUpdate(one.state.node, one.state.token, done, None, ())]))
+    return store.transact(
+        lambda s: table.record(s, [ClaimUpdate(one.state.node, one.state.token, done, None, ())], NOW)
+    )
 
 
 def count(store: Store) -> int:
