@@ -33,7 +33,7 @@ help:
 	@echo 'make combine-each   one seed of each situation and a fresh one, on four databases; four minutes'
 	@echo 'make combine-planted see that it finds each of the known faults, planted one at a time'
 	@echo 'make chaos          break real daemons, servers, disks and clocks for some minutes'
-	@echo 'make check          lint, format, types, and imports that point down the floors'
+	@echo 'make check          lint, format, types, imports that point down the floors, and plain words'
 	@echo 'make format         put the format right'
 	@echo 'make docs           write the reference pages, and the site to build/site; broken links are errors'
 	@echo 'make bench          run the benchmarks, a quarter of an hour or more'
@@ -115,6 +115,7 @@ check: $(VENV)/dev
 	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/pytest tests/test_words.py
 
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
