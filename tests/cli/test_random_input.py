@@ -224,6 +224,7 @@ def spoil(folder: Path, changes: list[tuple[tuple[str, str], object]]) -> None:
 
 
 SPOILT = [
+    example(changes=[(("job", "retry_times"), float("inf"))]),
     example(changes=[(("job_options", "timeout"), "soon")]),
     example(changes=[(("job", "name"), b"\x00")]),
     example(changes=[(("job_options", "task"), b"\xff\x00")]),

@@ -196,7 +196,10 @@ class Sqlite(Dialect):
             if "BLOB" not in str(error):  # "BLOB": another program has stored bytes instead of text or a number
                 raise
             return session.rows(sql, parameters)
-        return list(map(tuple, json.loads(text)))
+        try:
+            return list(map(tuple, json.loads(text)))
+        except ValueError:  # infinity, which another program has stored, has no form in JSON
+            return session.rows(sql, parameters)
 
     def claim(
         self, cursor: Any, node: int, pool: str, priority: int, until: int, limit: int, excluding: str = ""
