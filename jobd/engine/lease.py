@@ -81,7 +81,7 @@ class Watch:
         return [node for node, (_, since) in seen.items() if asked - since >= self._lease]
 
     def alone(self) -> bool:
-        """Whether the last observation contained no other node. Any thread may call this."""
+        """Whether the last observation contained no other node."""
         return not self._seen
 
 

@@ -171,7 +171,9 @@ def record(session: Session, updates: Sequence[ClaimUpdate], now: int) -> set[in
     _publish_ends(session, [(one.state, one.run) for one in good if one.run is not None], now)
     accepted = {one.state.job_id for one in good}
     if len(accepted) < len(updates):
-        accepted |= _recorded_before(session, [one for one in updates if one.state.job_id not in accepted])
+        before = _recorded_before(session, [one for one in updates if one.state.job_id not in accepted])
+        session.ended_runs += before  # it was unknown then whether they were committed
+        accepted |= {run.job_id for run in before}
     return accepted
 
 
@@ -386,19 +388,19 @@ def _write_states(session: Session, changed: Iterable[JobState]) -> None:
     session.without_state.difference_update(state.job_id for state in new)
 
 
-def _recorded_before(session: Session, rest: Sequence[ClaimUpdate]) -> set[int]:
-    """The ids of updates that no longer match a claim because an earlier attempt of this transaction wrote them.
+def _recorded_before(session: Session, rest: Sequence[ClaimUpdate]) -> list[Run]:
+    """The runs of updates that no longer match a claim because an earlier attempt of this transaction wrote them.
 
     (That commit may succeed long after jobd gave it up, for example when the standby that it waits for returns.)
     """
-    known = set()
+    known = []
     for one in rest:
         run = one.run
         if run is not None and session.rows(
             "SELECT 1 FROM run WHERE job_id = ? AND number = ? AND node_id = ? AND finished_time = ?",
             (run.job_id, run.number, run.node, run.finished),
         ):
-            known.add(run.job_id)
+            known.append(run)
     return known
 
 

@@ -33,7 +33,7 @@ from jobd.store.orm import open_database
 from jobd.store.url import Target, parse_url
 
 Result = TypeVar("Result")
-RunsRecorded: TypeAlias = Callable[[Sequence[Run]], None]  # must neither raise nor wait
+RunsRecorded: TypeAlias = Callable[[Sequence[Run]], None]  # must not wait
 TRIES = 6  # attempts of a transaction that conflicts with others
 PAUSE = 0.02  # seconds before the second try; each further pause is twice as long
 RETRY_TIMEOUT = 5.0  # seconds after which there is no further attempt
@@ -116,7 +116,7 @@ class Store:
                 self._sleep(PAUSE * 2**attempt)
             proven = self._proven and not self._database.is_closed()
             try:
-                return self._once(work)
+                result, ended = self._once(work)
             except JobdError:
                 raise
             except Exception as error:
@@ -126,6 +126,9 @@ class Store:
                 again = kind in (CONFLICT, CONNECTION_LOST) or (kind in (BAD_SESSION, TABLES_ALTERED) and proven)
                 if not again or attempt == TRIES - 1 or self._monotonic() > retry_until:
                     raise self._unavailable(error) from None
+            else:
+                self._announce(ended)
+                return result
         raise DatabaseUnavailable(f"{self.target.label}: the transaction could not be done in {TRIES} tries")
 
     def changed(self) -> bool:
@@ -149,7 +152,18 @@ class Store:
         """Close the connection."""
         self._database.close()
 
-    def _once(self, work: Callable[[Session], Result]) -> Result:
+    def _announce(self, ended: Sequence[Run]) -> None:
+        """Call the listeners. The transaction is committed, so an error of theirs must not look like one of it."""
+        for listener in self.runs_recorded if ended else ():
+            try:
+                listener(ended)
+            except Exception as error:  # noqa: BLE001 - a bug in a listener must not cost the keeper its cycle
+                from jobd import logs  # here, because commands have no log
+
+                logs.log("error", f"recorded runs could not be announced: {type(error).__name__}: {error}")
+
+    def _once(self, work: Callable[[Session], Result]) -> tuple[Result, Sequence[Run]]:
+        """The result of `work` after its commit, and the runs that it has recorded."""
         connection = self._connection()
         self.dialect.check_place(self.target)
         try:
@@ -178,10 +192,7 @@ class Store:
                 ) from None
             raise
         self._proven = True
-        if session.ended_runs:
-            for listener in self.runs_recorded:
-                listener(session.ended_runs)
-        return result
+        return result, session.ended_runs
 
     def _connection(self) -> Any:
         if self._database.is_closed():
