@@ -36,7 +36,7 @@ class WithCommand(click.Command):
             args = args[:cut]
         options, _, given = self.make_parser(ctx).parse_args(args=list(args))
         command, named = ctx.params["command"], isinstance(options.get("name"), str)
-        if self.name == "set" and command is not None and not named:
+        if self.name == "set" and command and command[0].startswith("-") and not named:
             # The name follows `--`, because it begins with `-`; a command may follow another `--`.
             cut = command.index("--") if "--" in command else len(command)
             args = [*args, "--", *command[:cut]]

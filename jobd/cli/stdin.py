@@ -31,7 +31,11 @@ class _Patient(io.RawIOBase):
                 select([0], [], [])
 
 
+class _PatientText(io.TextIOWrapper):
+    """Descriptor 0 as text. It may have read more than was asked for, so there is only one."""
+
+
 def be_patient() -> None:
-    """Have reads of `sys.stdin` wait for input. A command calls this before it reads or asks."""
-    if not os.get_blocking(0):
-        sys.stdin = io.TextIOWrapper(io.BufferedReader(_Patient()), encoding=sys.stdin.encoding)
+    """Have reads of `sys.stdin` wait for input. A command calls this before each time that it reads or asks."""
+    if not os.get_blocking(0) and not isinstance(sys.stdin, _PatientText):
+        sys.stdin = _PatientText(io.BufferedReader(_Patient()), encoding=sys.stdin.encoding)

@@ -150,7 +150,8 @@ class Engine:
 
     def step(self, ready: Collection[int]) -> None:
         """Handle the descriptors in `ready` and do the work that is due. Raises the error that ended the keeper."""
-        if self._inbox.descriptor in ready:
+        # A renewal may have arrived since `ready` was found.
+        if self._inbox.descriptor in ready or self._lease.expired(self._clock.monotonic()):
             self._read_inbox()
         self._check_lease()  # first, so that no run starts after the end of the lease
         if self.pools.handle(ready):

@@ -146,8 +146,8 @@ def _locked(session: Session, job_ids: Iterable[int]) -> list[Row]:
 def _last_ends(session: Session, rows: Sequence[Row], waits: Collection[int], now: int) -> list[tuple[int, int]]:
     """The jobs of `rows` outside of `waits`, each with the end (µs) of the last run of it and of those it runs after.
 
-    A transaction that had to wait for a lock may be older than such an end. An end long after `now` is ignored, because
-    the clock was wrong.
+    A transaction that had to wait for a lock may be older than such an end. An end long after `now` counts as `now`,
+    because the clock was wrong.
     """
     concerned: dict[int, set[int]] = {}
     for job_id, on, *_ in rows:
@@ -155,7 +155,7 @@ def _last_ends(session: Session, rows: Sequence[Row], waits: Collection[int], no
             concerned.setdefault(job_id, {job_id}).add(on)
     ids = sorted(set().union(*concerned.values()))
     found = session.rows_where_in(_LAST_ENDS, "schedule.job_id", ids) if ids else []
-    ends = {job_id: end for job_id, end in found if 0 <= end < now + MAX_CLOCK_LAG}
+    ends = {job_id: end if 0 <= end < now + MAX_CLOCK_LAG else now for job_id, end in found}
     return [
         (job_id, max((ends[one] for one in its if one in ends), default=now))
         for job_id, its in sorted(concerned.items())

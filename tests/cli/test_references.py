@@ -153,8 +153,9 @@ def test_a_job_with_a_name_that_jobd_would_refuse_can_be_named(
     jobd.fine("add", "hello", "--every", "1h")
     jobd.sql("INSERT INTO job (name, \"interval\") VALUES (?, '1h')", name)
     assert "invalid" in jobd.fine("show", "--", name).out
-    jobd.fine("set", "--retry", "3", "--", name)
-    jobd.fine("set", "--force", "--", name, "--", "/bin/true", "--", "-v")
+    named = ["--", name] if name.startswith("-") else [name]
+    jobd.fine("set", "--retry", "3", *named)
+    jobd.fine("set", "--force", *named, "--", "/bin/true", "--", "-v")
     assert jobd.fine("show", "--json", "--", name).json["command"] == ["/bin/true", "--", "-v"]
     assert "cannot run" in refused("run", "--", name, code=1)
     assert "is not running" in refused("cancel", "--", name, code=1)

@@ -121,6 +121,13 @@ def test_a_program_that_is_not_there_is_warned_of(jobd: Cli) -> None:
         assert jobd.fine("set", "x", "--", word, "a;b", "*").err == ""
 
 
+def test_a_program_is_not_taken_for_the_name_that_was_forgotten(jobd: Cli) -> None:
+    jobd.fine("add", "hello", "--every", "1h")
+    answer = jobd("set", "--every", "2h", "--", "hello")
+    assert (answer.code, "missing argument 'NAME'" in answer.err) == (2, True), answer.err
+    assert jobd.sql('SELECT "interval" FROM job') == [("1h",)]
+
+
 # As the daemon sees it
 
 OURS = "import os, jobd\nopen('marker')\nos.environ['API_KEY']\n@jobd.task\ndef ours(n=1): pass\n"

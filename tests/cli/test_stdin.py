@@ -66,6 +66,17 @@ def test_a_secret_that_comes_late_is_taken(jobd: Cli) -> None:
     assert jobd.sql("SELECT args FROM job_options") == [('{"token": "s3cret"}',)]
 
 
+def test_secrets_that_come_together_are_all_taken(jobd: Cli) -> None:
+    reader, writer = os.pipe()
+    words = ("add", "hello", "--every", "1h", "--secret-arg", "token", "--secret-arg", "key")
+    with typing(jobd, reader, *words) as process:
+        os.write(writer, b"one\ntwo\n")
+        _, err = process.communicate(timeout=60)
+    os.close(writer)
+    assert (process.returncode, err) == (0, b"")
+    assert jobd.sql("SELECT args FROM job_options") == [('{"token": "one", "key": "two"}',)]
+
+
 def test_an_answer_that_is_typed_late_is_taken(jobd: Cli) -> None:
     jobd.fine("add", "hello", "--every", "1h")
     jobd.fine("add", "report", "--after-job", "hello")

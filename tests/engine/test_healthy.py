@@ -10,7 +10,7 @@ import pytest
 
 from jobd.clock import MINUTE, SECOND, SystemClock
 from jobd.engine.engine import KEEPER_TIMEOUT, Engine
-from jobd.engine.messages import SignOff
+from jobd.engine.messages import LeaseRenewed, OtherNodes, SignOff
 from jobd.engine.nodelock import NodeLock
 from jobd.errors import DatabaseUnavailable
 from jobd.store.store import Store
@@ -133,3 +133,26 @@ def test_a_dead_keeper_is_unhealthy(tmp_path: Path) -> None:
         rig.engine.step(rig.engine.readers())
     rig.engine.close()
     rig.lock._held.close()
+
+
+def test_a_renewal_that_has_arrived_counts_before_the_end_of_the_lease_does(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The descriptors were found ready before the renewal came."""
+    engine = rig.engine
+    abandoned: list[str] = []
+    monkeypatch.setattr(engine.pools, "abandon_all", abandoned.append)
+    rig.instead = rig.hang
+    rig.look()
+    until(lambda: rig.hangs)
+    engine._inbox.put(OtherNodes(True))
+    engine.step(engine.readers())
+    assert not abandoned
+    length = engine._lease.length
+    rig.clock.by += length
+    engine._inbox.put(LeaseRenewed(rig.clock.monotonic(), length))
+    engine.step([])
+    assert not abandoned
+    rig.clock.by += length
+    engine.step([])
+    assert len(abandoned) == 1

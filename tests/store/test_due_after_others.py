@@ -63,6 +63,13 @@ def test_a_run_by_a_clock_that_was_hours_ahead_delays_nothing(store: Store) -> N
     assert due_time(store, "both") == NOW + 100
 
 
+def test_a_run_by_a_clock_that_was_ahead_makes_no_due_time_in_the_past(store: Store) -> None:
+    add(store, Job("a", "1h"), after("b", "a"))
+    end(store, "b", NOW - HOUR)
+    end(store, "a", NOW + 5 * MINUTE, late=-5 * MINUTE)  # the clock was set back before this was recorded
+    assert due_time(store, "b") == NOW
+
+
 @pytest.mark.parametrize("ended", [NOW - MINUTE, NOW + SECOND])
 def test_a_job_that_is_resumed_is_due_at_once_but_not_before_the_others_ended(store: Store, ended: int) -> None:
     """The command may have waited for the transaction that recorded the end."""
