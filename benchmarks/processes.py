@@ -1,5 +1,6 @@
 """The cost of processes as the kernel counts it: processor time in nanoseconds, memory, and the time of a command."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -26,8 +27,9 @@ def family(pid: int) -> list[int]:
     """A process and all that descends from it."""
     found = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += family(int(child))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            for child in (task / "children").read_text().split():
+                found += family(int(child))
     return found
 
 
