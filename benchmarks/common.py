@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from jobd.store.connect import connect
+from jobd.store.connect import dialect_of
 from jobd.store.url import parse_url
 from tests.servers import KINDS, Server, running, sqlite_url
 
@@ -82,7 +82,9 @@ class Installation:
 
     def rows(self, sql: str) -> list[tuple[int, ...]]:
         """Ask the database, by a connection of its own."""
-        with closing(connect(parse_url(self.url), read_only=True)) as connection, closing(connection.cursor()) as asked:
+        target = parse_url(self.url)
+        opened = dialect_of(target).connect(target, create=False, read_only=True)
+        with closing(opened) as connection, closing(connection.cursor()) as asked:
             asked.execute(sql)
             return [tuple(row) for row in asked.fetchall()]
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from benchmarks.common import FINISHED, Installation, arguments, at, figure, installations, ratio
 from benchmarks.processes import processor_seconds, resident
-from jobd.store.connect import connect
+from jobd.store.connect import dialect_of
 from jobd.store.url import parse_url
 
 DUE = 5_000
@@ -30,7 +30,10 @@ def multiply(jobd: Installation, like: str, interval: str, count: int) -> None:
     """Store so many further jobs of the same definition and plan as the job called `like`, as fast as can be."""
     target = parse_url(jobd.url)
     mark = "?" if target.kind == "sqlite" else "%s"
-    with closing(connect(target)) as connection, closing(connection.cursor()) as cursor:
+    with (
+        closing(dialect_of(target).connect(target, create=False)) as connection,
+        closing(connection.cursor()) as cursor,
+    ):
         cursor.execute("BEGIN")
         for start in range(0, count, AT_ONCE):
             some = [(f"{like}/{number}", interval) for number in range(start, min(count, start + AT_ONCE))]

@@ -16,6 +16,7 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 WEEK = 7 * DAY
 
+MAX_DURATION = 3_650 * DAY  # ten years
 EARLIEST = 86_400 * SECOND  # 1970-01-02
 LATEST = 253_370_764_800 * SECOND  # 9999-01-01: a time zone may add a day, and datetime ends with the year 9999
 

@@ -126,7 +126,6 @@ class _Reading:
             password=password,
             plugins=self._path(get("plugins")),
             state_dir=self._state_dir(),
-            workers=self._pools[DEFAULT_POOL],
             timezone=get("timezone") or "",
             commands=database.startswith("sqlite:") if commands is None else commands,
             poll=get("poll"),

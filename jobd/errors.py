@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterable
 from typing import Self
 
+MAX_ERROR = 2_000  # characters of the error that is kept with a run
+
 
 class JobdError(Exception):
     """An operation failed. `str()` is one line with the problem and its place; `hint` says what to do."""

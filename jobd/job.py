@@ -14,9 +14,11 @@ from jobd.errors import BadValue
 from jobd.option_kinds import short
 from jobd.options import OPTIONS, Option
 
-MAX_BIGINT = 2**63 - 1
+LOWEST_ID, MAX_BIGINT = -(2**63), 2**63 - 1
+MAX_COUNTER = 2**62  # of tokens, run numbers and attempts; a value edited beyond it, or below 0, restarts
 MAX_NAME = 255  # characters: the width of the columns `name` and `task`
 MAX_RETRIES = MAX_BIGINT
+MAX_STATE_ERROR = 500  # characters: the width of the column `error` of `schedule`
 DEFAULT_POOL = "default"
 
 SUCCEEDED, FAILED, TIMED_OUT, LOST, CANCELLED, SKIPPED, SUPERSEDED = OUTCOMES = (

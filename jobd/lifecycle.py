@@ -25,6 +25,8 @@ from jobd.job import (
     DEFAULT_POOL,
     FAILED,
     LOST,
+    MAX_COUNTER,
+    MAX_STATE_ERROR,
     SKIPPED,
     SUPERSEDED,
     TIMED_OUT,
@@ -37,7 +39,6 @@ from jobd.job import (
 )
 from jobd.schedule import Schedule
 
-MAX_TOKEN = 2**62
 MAX_LOSSES = 3  # a run that was lost this often may have killed its nodes, so it is not retried
 MAX_CATCH_UP = 1_000  # missed due times that catch_up = "all" runs: the newest ones
 UNRESOLVED_PAUSE = 30 * SECOND  # before a job that this node cannot run is offered again: another node may be able to
@@ -86,7 +87,7 @@ def after_change(job: Job, old: JobState | None, now: int, zone: str) -> JobStat
         guarded=job.options.on_lost == "fail",
         error=None,
         # A deleted row may be created again. Its tokens start at the time in µs, which is above all earlier tokens.
-        token=old.token if 0 < old.token <= MAX_TOKEN else now,
+        token=old.token if 0 < old.token <= MAX_COUNTER else now,
     )
     try:
         schedule = check(job, zone)
@@ -206,9 +207,9 @@ def after_claim(job: Job, claimed: JobState, now: int, zone: str) -> Decision:
     try:
         schedule = _current_schedule(job, claimed, zone)
     except BadValue as error:
-        return Decision(_give_back(claimed)._replace(ready=None, error=_one_line(error)))
+        return Decision(give_back(claimed)._replace(ready=None, error=_one_line(error)))
     if job.deleted:  # A requested run is dropped here, because the job may be restored before the change is processed.
-        free = _give_back(_without_request(claimed))._replace(ready=None)
+        free = give_back(_without_request(claimed))._replace(ready=None)
         return Decision(free, superseded_run(claimed, free, now))
     if claimed.due is None:
         return Decision(repair(job, claimed, now, zone))
@@ -233,23 +234,23 @@ def after_attempt(job: Job, current: JobState, ended: Ended, zone: str, random: 
     if ended.outcome in (FAILED, TIMED_OUT) and attempts <= job.retry_times:
         delay = _backoff(job.options, attempts, random)
         again = current._replace(attempt=attempts, ready=ended.finished + delay, started=_first_start(current, ended))
-        return Decision(again if not delay else _give_back(again))
+        return Decision(again if not delay else give_back(again))
     return _end_run(job, current, zone, ended, ended.started, attempts)
 
 
 def repair(job: Job, claimed: JobState, now: int, zone: str) -> JobState:
     """The state of a claimed job whose row was invalid: unclaimed, and planned like a new job."""
-    return after_change(job, _give_back(claimed)._replace(fingerprint=""), now, zone)
+    return after_change(job, give_back(claimed)._replace(fingerprint=""), now, zone)
 
 
 def unresolved(current: JobState, reason: str, now: int) -> JobState:
     """The state of a job that this node cannot run, for `reason`: unclaimed, and ready again after UNRESOLVED_PAUSE."""
-    return _give_back(current)._replace(error=reason[:500], ready=now + UNRESOLVED_PAUSE)
+    return give_back(current)._replace(error=reason[:MAX_STATE_ERROR], ready=now + UNRESOLVED_PAUSE)
 
 
 def give_back(current: JobState) -> JobState:
-    """The state of a claimed job that was not started: any node may claim it."""
-    return _give_back(current)
+    """The state without its claim: any node may claim the job."""
+    return current._replace(node=0, started=None)
 
 
 def after_loss(job: Job, current: JobState, now: int, zone: str, reason: str) -> Decision:
@@ -261,14 +262,14 @@ def after_loss(job: Job, current: JobState, now: int, zone: str, reason: str) ->
     if current.due is None:
         return Decision(repair(job, current, now, zone))
     if current.started is None:
-        return Decision(_give_back(current)._replace(guarded=True))
+        return Decision(give_back(current)._replace(guarded=True))
     unknown = current.guarded and not current.losses and job.options.on_lost != "fail"
     losses = current.losses + (2 if unknown else 1)
     ended = Ended(LOST, current.started, now, reason)
     if losses >= MAX_LOSSES:
         ended = ended._replace(outcome=FAILED, error=f"{reason}; it was lost {losses} times and is not tried again")
     elif job.options.on_lost != "fail" and not job.deleted:
-        again = _give_back(current)._replace(number=current.number + 1, losses=losses, ready=now, guarded=True)
+        again = give_back(current)._replace(number=current.number + 1, losses=losses, ready=now, guarded=True)
         return Decision(again, _record(current, ended, current.attempt + 1))
     return _end_run(job, current, zone, ended, current.started, current.attempt + 1)
 
@@ -356,7 +357,7 @@ def _skip(job: Job, claimed: JobState, schedule: Schedule, now: int, reason: str
     due, anchor = _due(claimed), claimed.anchor or _due(claimed)
     following = None if job.runonce else schedule.after(max(due, now), anchor)
     passed = 0 if following is None else schedule.count(due, following - 1, anchor)
-    free = _give_back(claimed)._replace(
+    free = give_back(claimed)._replace(
         due=following, ready=following, number=claimed.number + 1, missed=claimed.missed + passed + 1
     )
     record = _record(claimed, Ended(SKIPPED, now, now, reason), 0)
@@ -401,10 +402,6 @@ def _resting(current: JobState, job: Job) -> JobState:
     return current._replace(ready=None) if job.deleted or job.options.paused else current
 
 
-def _give_back(current: JobState) -> JobState:
-    return current._replace(node=0, started=None)
-
-
 def _backoff(options: Options, attempts: int, random: float) -> int:
     if not options.backoff:
         return 0
@@ -441,4 +438,4 @@ def _due(current: JobState) -> int:
 
 
 def _one_line(error: BadValue) -> str:
-    return " ".join(f"{error}; {error.hint}".strip("; ").split())[:500]
+    return " ".join(f"{error}; {error.hint}".strip("; ").split())[:MAX_STATE_ERROR]

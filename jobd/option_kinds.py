@@ -7,11 +7,10 @@ A kind checks a value, converts it from and to its column of `job_options`, and 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jobd.clock import DAY, EARLIEST, LATEST, iso
+from jobd.clock import EARLIEST, LATEST, MAX_DURATION, iso
 from jobd.dependency import parse_dependencies, read_dependency
 from jobd.errors import BadValue
 
-MAX_DURATION = 3_650 * DAY
 MAX_ARGS = 64 * 1024  # bytes of JSON
 MAX_DEPTH = 32  # levels of nested arguments
 

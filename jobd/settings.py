@@ -35,7 +35,6 @@ class Settings(NamedTuple):
     password: str | None
     plugins: str
     state_dir: str
-    workers: int
     timezone: str  # for schedules that name none; empty: the machine's zone (see jobd.localzone)
     commands: bool
     poll: int

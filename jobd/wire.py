@@ -25,9 +25,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from jobd.errors import MAX_ERROR
+
 VERSION = 4
 TOKEN = b"."  # the byte that announces a packet
-MAX_ERROR = 2_000  # characters
 MAX_RESULT = 4 * 1024  # characters
 LEVEL_MARK = "\x1e"
 LEVELS = ("debug", "info", "warning", "error")

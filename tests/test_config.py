@@ -32,7 +32,7 @@ def test_an_empty_file_is_a_working_configuration(tmp_path: Path) -> None:
     assert settings.database == f"sqlite:///{tmp_path}/jobd.db"
     assert settings.plugins == f"{tmp_path}/plugins"
     assert settings.state_dir == f"{tmp_path}/state"
-    assert 2 <= settings.workers == settings.pools["default"] <= MAX_WORKERS
+    assert 2 <= settings.pools["default"] <= MAX_WORKERS
     assert (settings.poll, settings.lease, settings.stop_timeout) == (SECOND, 30 * SECOND, 60 * SECOND)
     assert settings.commands is True
     assert settings.history.keep == 30 * DAY

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from jobd import lifecycle
 from jobd.clock import SECOND, Clock
 from jobd.fingerprint import follows_another
+from jobd.job import LOWEST_ID
 from jobd.schedule import is_at_start
 from jobd.schedule.zone import MAX_CLOCK_CORRECTION, rules_version
 from jobd.store import installation, slices
@@ -17,7 +18,6 @@ from jobd.store.store import Session
 
 JOBS_PER_SLICE = 2_000  # so that each slice delays its cycle only a little
 CLOCK_TOLERANCE = SECOND  # smaller differences are NTP corrections
-_LOWEST_ID = -(2**63)
 
 
 class FullPass(NamedTuple):
@@ -28,7 +28,7 @@ class FullPass(NamedTuple):
     zones: bool = False  # re-plan jobs that follow another zone than the installation's, or older zone rules
     all_zones: bool = False  # the zone rules have changed, so check the jobs of every zone
     put_back: int = 0  # re-plan jobs that wait for a time which the clock, set back by this many µs, will reach again
-    after: int = _LOWEST_ID  # the jobs up to this id are done
+    after: int = LOWEST_ID  # the jobs up to this id are done
 
 
 class FullPasses:
@@ -76,7 +76,7 @@ class FullPasses:
 
 def run_slice(session: Session, work: FullPass, now: int, zone: str) -> FullPass | None:
     """Do the next slice of a pass; the rest of the pass, or None at its end. `now` is wall-clock µs."""
-    if work.zones and work.after == _LOWEST_ID:
+    if work.zones and work.after == LOWEST_ID:
         work = _with_zone_checks(session, work, zone)
     until, more = slices.slice_end(session, work.after, JOBS_PER_SLICE)
     if work.wake:

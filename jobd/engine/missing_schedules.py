@@ -9,13 +9,13 @@ has noticed the loss of its claim and has killed the run.
 from jobd import logs
 from jobd.clock import SECOND, Clock
 from jobd.engine.lease import Watch
+from jobd.job import LOWEST_ID, MAX_BIGINT
 from jobd.store import schedule_table as table
 from jobd.store import slices
 from jobd.store.store import Session, Store
 
 JOBS_PER_SLICE = 5_000  # so that one scan stays short
 SCAN_INTERVAL = 30 * SECOND  # between slices
-LOWEST_ID, HIGHEST_ID = -(2**63), 2**63 - 1
 
 
 class MissingScheduleScan:
@@ -52,7 +52,7 @@ class MissingScheduleScan:
 
     def _scan(self, session: Session, zone: str) -> tuple[int, bool, list[int]]:
         until, more = slices.slice_end(session, self._after, JOBS_PER_SLICE)
-        slices.drop_jobless(session, self._after, until if more else HIGHEST_ID, JOBS_PER_SLICE)
+        slices.drop_jobless(session, self._after, until if more else MAX_BIGINT, JOBS_PER_SLICE)
         suspects = slices.jobs_without_schedule(session, self._after, until) + slices.jobs_with_outdated_schedule(
             session, self._after, until, zone
         )

@@ -21,7 +21,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 from weakref import WeakSet
 
-from jobd import ring, umask
+from jobd import linux, ring, umask
 from jobd.clock import SECOND
 from jobd.plugins.environment import command_line
 from jobd.plugins.snapshot import Snapshot
@@ -247,7 +247,7 @@ class ProcessSpawner:
         return len(self._children) > 0
 
     def kill_escaped(self, known: Collection[int]) -> None:
-        for pid in _children():
+        for pid in linux.children():
             if pid not in known and _descends_from_worker(pid):
                 with contextlib.suppress(ProcessLookupError, ChildProcessError):
                     os.kill(pid, signal.SIGKILL)
@@ -256,14 +256,6 @@ class ProcessSpawner:
 
 def _numbers(**descriptors: int) -> list[str]:
     return [word for name, number in descriptors.items() for word in (f"--{name}", str(number))]
-
-
-def _children() -> list[int]:
-    found: list[int] = []
-    for task in os.listdir("/proc/self/task"):
-        with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/children") as file:
-            found.extend(map(int, file.read().split()))
-    return found
 
 
 def _descends_from_worker(pid: int) -> bool:

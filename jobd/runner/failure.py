@@ -7,8 +7,8 @@ nothing else changes.
 import os
 import traceback
 
+from jobd.errors import MAX_ERROR
 from jobd.plugins.snapshot import show_source_of
-from jobd.wire import MAX_ERROR
 
 MAX_TEXT = 64 * 1024  # characters of an error that are read
 MAX_TRACEBACK = 16 * 1024  # characters

@@ -17,6 +17,7 @@ from typing import Any
 from jobd import linux
 from jobd.api import CurrentRun, enter_run
 from jobd.clock import iso
+from jobd.errors import MAX_ERROR
 from jobd.exits import describe, signal_name
 from jobd.plugins.catalogue import Catalogue, Unresolved
 from jobd.plugins.function import Unrunnable
@@ -29,7 +30,6 @@ from jobd.runner.helpers import end_children
 from jobd.runner.output import Output, draw_secret
 from jobd.runner.reset import CHILDREN_EXIT_TIMEOUT, State
 from jobd.wire import (
-    MAX_ERROR,
     MAX_RESULT,
     TOKEN,
     UNRESOLVED,

@@ -6,10 +6,9 @@ are refused because they have no fixed length, and so is a number without a unit
 
 from collections.abc import Mapping
 
-from jobd.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND, WEEK
+from jobd.clock import DAY, HOUR, MAX_DURATION, MILLISECOND, MINUTE, SECOND, WEEK
 from jobd.schedule.base import Flaw
 
-MAX_DURATION = 3_650 * DAY
 MAX_LENGTH = 64  # characters
 _UNITS = {"w": WEEK, "d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": MILLISECOND, "us": 1}
 _ISO_DATE = {"W": WEEK, "D": DAY}

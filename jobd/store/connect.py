@@ -1,6 +1,4 @@
-"""From a target to a connection, without the ORM: used by the store and by the command line's quick reads."""
-
-from typing import Any
+"""From a target to the dialect that connects to it. The others are not imported, because a command starts quickly."""
 
 from jobd.store.dialect import Dialect
 from jobd.store.url import Target
@@ -19,11 +17,3 @@ def dialect_of(target: Target) -> Dialect:
     from jobd.store.postgresql.dialect import Postgresql
 
     return Postgresql()
-
-
-def connect(target: Target, *, create: bool = False, read_only: bool = False) -> Any:
-    """A DB-API connection in autocommit mode with its session set up. Raises JobdError.
-
-    `create`: create a missing SQLite file. `read_only`: write nothing, not even for the set-up.
-    """
-    return dialect_of(target).connect(target, create, read_only)

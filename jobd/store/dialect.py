@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from jobd.errors import DatabaseAltered, DatabaseUnavailable, StatementRefused
+from jobd.job import MAX_COUNTER
 from jobd.store.url import Target
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ TABLES_ALTERED = "altered"  # a table or a column is not visible; jobd does not 
 UNAVAILABLE = "away"  # the database cannot be reached or written
 STATEMENT_REFUSED = "statement"  # the server refuses this statement, but accepts others
 LOCK_SECONDS = 30  # for which a process waits for another's upgrade
-MAX_COUNTER = 2**62  # a counter edited beyond this, or below 0, restarts instead of making every write fail
 
 
 class Executor(Protocol):
@@ -141,7 +141,7 @@ class Dialect:
 
     def where_in_values(self, ids: Sequence[int]) -> list[Any]:
         """The parameters of `where_in`."""
-        raise NotImplementedError
+        return [list(ids)]
 
     def delete(
         self,
@@ -197,7 +197,7 @@ class Dialect:
 
 
 def increment_or_restart(counter: str, restart_at: str) -> str:
-    """The expression that adds one to a counter, or restarts a counter that is out of range."""
+    """The expression that adds one to a counter, or restarts one that is out of range: else every write would fail."""
     return f"CASE WHEN {counter} >= 0 AND {counter} < {MAX_COUNTER} THEN {counter} + 1 ELSE {restart_at} END"
 
 

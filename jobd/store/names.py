@@ -1,9 +1,11 @@
-"""The error for a name that no stored job has."""
+"""The names of jobs, and the error for a name that no job has."""
 
 from collections.abc import Iterable
 
 from jobd.errors import JobdError
 from jobd.job import check_name
+
+LIVE_NAMES = "SELECT name FROM job WHERE is_delete = 0 LIMIT 10000"  # enough for a hint
 
 
 def no_such_job(name: str, names: Iterable[str]) -> JobdError:

@@ -13,7 +13,7 @@ from jobd.job import MAX_BIGINT, Job, JobState, Run
 from jobd.store import parents, rows, schema
 from jobd.store.connect import dialect_of
 from jobd.store.dialect import BAD_SESSION, CONNECTION_LOST, TABLES_ALTERED
-from jobd.store.names import no_such_job
+from jobd.store.names import LIVE_NAMES, no_such_job
 from jobd.store.parents import Parent
 from jobd.store.rows import read_pools
 from jobd.store.url import Target, parse_url
@@ -82,7 +82,7 @@ class Reader:
         self._dialect = dialect_of(target)
         self._connect()
         try:
-            self._guarded(partial(schema.check_version, self._cursor, self._dialect, target))
+            self._in_working_session(partial(schema.check_version, self._cursor, self._dialect, target))
         except BaseException:
             self.close()
             raise
@@ -198,7 +198,7 @@ class Reader:
         return [_with_parents(overview, found.get(overview.job.id, {})) for overview in page]
 
     def _no_such_job(self, name: str) -> JobdError:
-        names = self._rows("SELECT name FROM job WHERE is_delete = 0 LIMIT 10000")
+        names = self._rows(LIVE_NAMES)
         return no_such_job(name, (found for (found,) in names))
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -207,14 +207,14 @@ class Reader:
                 self._cursor.execute(sql.replace("?", self._dialect.placeholder), parameters)
                 return list(self._cursor.fetchall())
 
-        return self._guarded(ask)
+        return self._in_working_session(ask)
 
     def _connect(self) -> None:
         self._connection = self._dialect.connect(self._target, create=False, read_only=True)
         self._cursor = self._connection.cursor()
         self._proven = False  # a read has succeeded in this session
 
-    def _guarded(self, ask: Callable[[], Result]) -> Result:
+    def _in_working_session(self, ask: Callable[[], Result]) -> Result:
         """The result of `ask`. A session that worked before and has become unusable is replaced."""
         try:
             found = ask()
@@ -231,7 +231,7 @@ class Reader:
             return found
         self.close()
         self._connect()
-        return self._guarded(ask)
+        return self._in_working_session(ask)
 
 
 def open_reader(settings: "Settings") -> Reader:

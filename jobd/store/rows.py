@@ -10,10 +10,12 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from jobd.clock import LATEST, SECOND, from_datetime, to_datetime
-from jobd.errors import BadValue
+from jobd.errors import MAX_ERROR, BadValue
 from jobd.job import (
     DEFAULT_POOL,
     MAX_BIGINT,
+    MAX_COUNTER,
+    MAX_STATE_ERROR,
     PLAIN,
     Job,
     JobState,
@@ -56,15 +58,12 @@ RUN = (
 _MOMENT_NAMES = ("due_time", "ready_time", "anchor", "resume_time", "started_time")
 _moments = itemgetter(*(SCHEDULE.index(name) for name in _MOMENT_NAMES))
 _TEXTS = {"pool", "basis", "error"}
-MAX_NUMBER = 2**62
 UNREADABLE = (
     "unsound"  # fingerprint of a state whose row was invalid (it is re-planned as soon as possible); outcome of a run
 )
 _FIRST = from_datetime(datetime(1, 1, 3, tzinfo=UTC))  # from here to _LAST, every time zone has a datetime
 _LAST = from_datetime(datetime(9999, 12, 29, tzinfo=UTC))
 CACHED = 256  # entries per cache: long lists repeat the same values
-MAX_STATE_ERROR = 500  # characters: the width of the column
-MAX_ERROR = 2_000  # characters
 
 
 def columns(table: str, names: Sequence[str]) -> str:
@@ -202,11 +201,12 @@ def _flaw(row: Sequence[Any], state: JobState) -> str | None:
     for moment in _moments(row):
         if moment is not None and not 0 <= moment <= LATEST:
             return f"{_MOMENT_NAMES[_moments(row).index(moment)]} is {moment}"
-    if not 1 <= state.number <= MAX_NUMBER:
+    if not 1 <= state.number <= MAX_COUNTER:
         return f"number is {state.number}"
-    if not (0 <= state.attempt <= MAX_NUMBER and 0 <= state.losses <= MAX_NUMBER and 0 <= state.missed <= MAX_NUMBER):
-        return "a count is negative, or beyond all counting"
-    if not 0 <= state.token <= MAX_NUMBER:
+    attempt, losses, missed = state.attempt, state.losses, state.missed
+    if not (0 <= attempt <= MAX_COUNTER and 0 <= losses <= MAX_COUNTER and 0 <= missed <= MAX_COUNTER):
+        return "a count is negative or too large"
+    if not 0 <= state.token <= MAX_COUNTER:
         return f"token is {state.token}"
     if state.due is None and (state.ready is not None or state.started is not None):
         return "due_time is missing"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from jobd.claim import ClaimUpdate
 from jobd.clock import LATEST
-from jobd.job import SKIPPED, Job, JobState, Run
+from jobd.job import LOWEST_ID, MAX_STATE_ERROR, SKIPPED, Job, JobState, Run
 from jobd.options import MAX_PRIORITY
 from jobd.store import dependencies, output, rows
 from jobd.store.dialect import Conflict
@@ -128,7 +128,7 @@ def claims_of(session: Session, node: int) -> list[Claimed]:
 def orphans(session: Session) -> list[int]:
     """The nodes that have claims and are not alive. jobd leaves no such claims; manual edits of the tables can."""
     alive = {0, *(node for (node,) in session.rows("SELECT id FROM node WHERE stopped_time IS NULL"))}
-    found, last = [], -(2**63)
+    found, last = [], LOWEST_ID
     # served by the index schedule_claim, one step per node: DISTINCT would read the entries of all jobs
     next_node = "SELECT node_id FROM schedule WHERE node_id > ? ORDER BY node_id LIMIT 1"
     while row := session.rows(next_node, (last,)):
@@ -195,7 +195,7 @@ def block(session: Session, one: ClaimUpdate, reason: str) -> None:
     session.execute(
         "UPDATE schedule SET node_id = 0, started_time = NULL, ready_time = NULL, error = ?"
         " WHERE job_id = ? AND node_id = ? AND token = ?",
-        (reason[: rows.MAX_STATE_ERROR], one.state.job_id, one.node, one.token),
+        (reason[:MAX_STATE_ERROR], one.state.job_id, one.node, one.token),
     )
 
 

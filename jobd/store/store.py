@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
 
+from jobd.clock import MILLISECOND, SECOND, doubled
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
 from jobd.job import Run
 from jobd.settings import Settings
@@ -35,7 +36,8 @@ from jobd.store.url import Target, parse_url
 Result = TypeVar("Result")
 RunsRecorded: TypeAlias = Callable[[Sequence[Run]], None]  # must not wait
 TRIES = 6  # attempts of a transaction that conflicts with others
-PAUSE = 0.02  # seconds before the second try; each further pause is twice as long
+PAUSE = 40 * MILLISECOND  # before the second try; each further pause is twice as long
+MAX_PAUSE = SECOND
 RETRY_TIMEOUT = 5.0  # seconds after which there is no further attempt
 
 
@@ -103,7 +105,7 @@ class Store:
         self._monotonic: Callable[[], float] = time.monotonic
         self._seen: object = None
         self._database = open_database(target, self.dialect)
-        self._guarded(lambda: schema.upgrade(self._database.connection(), self.dialect, target))
+        self._with_retries(lambda: schema.upgrade(self._database.connection(), self.dialect, target))
 
     def transact(self, work: Callable[[Session], Result]) -> Result:
         """Run `work` in one transaction. It may run again after a conflict, so it must have no effect outside of it.
@@ -113,7 +115,7 @@ class Store:
         retry_until = self._monotonic() + RETRY_TIMEOUT
         for attempt in range(TRIES):
             if attempt:
-                self._sleep(PAUSE * 2**attempt)
+                self._pause(attempt)
             proven = self._proven and not self._database.is_closed()
             try:
                 result, ended = self._once(work)
@@ -220,7 +222,10 @@ class Store:
         except Exception:  # noqa: BLE001 - a broken connection may refuse even to be closed
             self._database._state.reset()  # noqa: SLF001 - peewee has no public method for it
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def _pause(self, failures: int) -> None:
+        self._sleep(doubled(PAUSE, failures - 1, MAX_PAUSE) / SECOND)
+
+    def _with_retries(self, work: Callable[[], None]) -> None:
         retry_until = self._monotonic() + RETRY_TIMEOUT
         for attempt in range(TRIES):
             try:
@@ -233,7 +238,7 @@ class Store:
                 if not again or attempt == TRIES - 1 or self._monotonic() > retry_until:
                     self._discard()
                     raise self._unavailable(error) from None
-                self._sleep(PAUSE * 2**attempt)
+                self._pause(attempt + 1)
         return None
 
     def _kind(self, error: Exception) -> str | None:

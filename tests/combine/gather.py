@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jobd.store.connect import connect
+from jobd.store.connect import dialect_of
 from jobd.store.url import parse_url
 
 
@@ -24,7 +24,7 @@ class Database:
             connection: Any = sqlite3.connect(self._target.path, timeout=30, isolation_level=None)
             mark = "?"
         else:
-            connection, mark = connect(self._target), "%s"
+            connection, mark = dialect_of(self._target).connect(self._target, create=False), "%s"
         try:
             yield connection.cursor(), mark
         finally:

@@ -343,7 +343,6 @@ def settings(folder: Path, poll: int) -> Settings:
         password=None,
         plugins=str(folder),
         state_dir=str(folder),
-        workers=8,
         timezone="UTC",
         commands=False,
         poll=poll,

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobd.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND, WEEK
+from jobd.clock import DAY, HOUR, MAX_DURATION, MILLISECOND, MINUTE, SECOND, WEEK
 from jobd.schedule.base import Flaw
-from jobd.schedule.duration import MAX_DURATION, format_duration, parse_duration
+from jobd.schedule.duration import format_duration, parse_duration
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from jobd.clock import MILLISECOND, SECOND
 from jobd.engine.buffers import weight, weight_of
 from jobd.engine.engine import Engine
 from jobd.engine.messages import OutputPrinted, Unresolved
-from jobd.job import FAILED, LOST, SUCCEEDED
-from jobd.lifecycle import MAX_LOSSES, MAX_TOKEN, UNRESOLVED_PAUSE
+from jobd.job import FAILED, LOST, MAX_COUNTER, SUCCEEDED
+from jobd.lifecycle import MAX_LOSSES, UNRESOLVED_PAUSE
 from jobd.wire import Order
 from tests.simulation.events import Violation
 from tests.simulation.fake_workers import KILL_TAKES, FakeWorker
@@ -146,7 +146,7 @@ class Checks:
             self.priorities.committed(by)
         sql = "SELECT job_id, token, node_id, stopped_time FROM schedule LEFT JOIN node ON node.id = node_id"
         for job_id, token, node, stopped in self._cluster.database.rows(sql):
-            if token > MAX_TOKEN:  # a manual edit has written that
+            if token > MAX_COUNTER:  # a manual edit has written that
                 self._tokens.pop(job_id, None)
                 self._newest.clear()
                 continue

@@ -381,7 +381,6 @@ def _settings(chance: random.Random) -> Settings:
         password=None,
         plugins="/plugins",
         state_dir=str(Path("/nowhere")),
-        workers=2,
         timezone="UTC",
         commands=False,
         poll=POLL,

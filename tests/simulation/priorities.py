@@ -12,8 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jobd.clock import SECOND
-from jobd.job import DEFAULT_POOL
-from jobd.lifecycle import MAX_TOKEN
+from jobd.job import DEFAULT_POOL, MAX_COUNTER
 from jobd.options import MAX_PRIORITY
 from jobd.wire import Order
 from tests.simulation.events import Violation
@@ -45,7 +44,7 @@ class Priorities:
         sql = "SELECT job_id, token, priority FROM schedule WHERE node_id = ? AND node_id <> 0 AND token <= ?"
         held = {
             (job_id, token): priority
-            for job_id, token, priority in self._cluster.database.rows(sql, (number, MAX_TOKEN))
+            for job_id, token, priority in self._cluster.database.rows(sql, (number, MAX_COUNTER))
         }
         claimed = {key: priority for key, priority in held.items() if key not in self._claims}
         if not claimed:

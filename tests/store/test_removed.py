@@ -6,8 +6,7 @@ from jobd.claim import ClaimUpdate
 from jobd.clock import SECOND
 from jobd.engine.changes import ChangeApplier
 from jobd.engine.takeover import release_claims
-from jobd.job import PLAIN, Job
-from jobd.lifecycle import MAX_TOKEN
+from jobd.job import MAX_COUNTER, PLAIN, Job
 from jobd.store import definitions, nodes
 from jobd.store import schedule_table as table
 from jobd.store.schedule_table import Claimed
@@ -102,7 +101,7 @@ def test_a_token_at_its_maximum_restarts_and_does_no_harm(store: Store) -> None:
     claimed = claim(store, 1)
     assert sorted(one.job.name for one in claimed if one.job) == ["good", "slow"]
     for one in claimed:
-        assert 0 < one.state.token <= MAX_TOKEN
+        assert 0 < one.state.token <= MAX_COUNTER
         assert one.state.error is None
         assert finish(store, one) != set()
     write(store, f"UPDATE schedule SET token = {2**63 - 1}, node_id = 7")

@@ -260,9 +260,6 @@ class Mysql(Dialect):
     def where_in(self, column: str) -> str:
         return f"{column} IN ?"
 
-    def where_in_values(self, ids: Sequence[int]) -> list[Any]:
-        return [list(ids)]
-
     def delete(
         self,
         session: "Session",

@@ -161,9 +161,6 @@ class Postgresql(Dialect):
     def where_in(self, column: str) -> str:
         return f"{column} = ANY(?)"
 
-    def where_in_values(self, ids: Sequence[int]) -> list[Any]:
-        return [list(ids)]
-
     def writes(self, into: Upsert, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
         # One parameter for all rows: psycopg parses a statement with thousands of placeholders on each call, which
         # took longer than the rest of a write.
