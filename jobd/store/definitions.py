@@ -148,14 +148,15 @@ def find(session: Session, names: Sequence[str]) -> dict[str, tuple[int, bool]]:
 
 
 def load_named(session: Session, names: Sequence[str]) -> list[JobWithState]:
-    """The live jobs of these names, locked. Raises JobdError if one does not exist or is deleted."""
+    """The live jobs of these names, with their rows locked. Raises JobdError if one does not exist or is deleted."""
     found = find(session, names)
     for name in names:
         if name not in found:
             raise no_such_job(name, some_names(session))
         if found[name][1]:
             raise JobdError(f"the job {name!r} is deleted", f"`jobd restore {spelt(name)}` brings it back")
-    return table.load_for_update(session, [found[name][0] for name in dict.fromkeys(names)])
+    ids = [found[name][0] for name in dict.fromkeys(names)]
+    return table.load_for_update(session, ids, definitions_too=True)
 
 
 def defined(loaded: JobWithState) -> Job:
@@ -281,7 +282,7 @@ def _put(session: Session, loaded: Iterable[JobWithState], now: int, zone: str) 
 
 
 def forget_changes(session: Session, ids: Sequence[int]) -> None:
-    """Drop the recorded changes of these jobs, because this transaction plans them.
+    """Drop the recorded changes of these jobs, because this transaction plans them. It must have locked their rows.
 
     Call this before the states are written: a node too locks the changes of a new job first, and then writes its state.
     """

@@ -302,9 +302,16 @@ def notify_claim_holder(session: Session, job_id: int, what: str) -> None:
     session.execute("INSERT INTO job_change (job_id, what) VALUES (?, ?)", (job_id, what))
 
 
-def load_for_update(session: Session, job_ids: Sequence[int]) -> list[JobWithState]:
-    """Definitions and states of these jobs. The states are locked until the transaction ends."""
+def load_for_update(session: Session, job_ids: Sequence[int], definitions_too: bool = False) -> list[JobWithState]:
+    """Definitions and states of these jobs. The states are locked until the transaction ends.
+
+    `definitions_too`: so are the rows of `job`. A command that removes their recorded changes needs that: otherwise a
+    program's change that is committed after this read would be removed too.
+    """
     known = states_for_update(session, job_ids)
+    if definitions_too:  # after the states, as in `record`
+        sql = f"SELECT id FROM job{session.dialect.primary_key_hint} WHERE "
+        session.rows_where_in(sql, "id", sorted(job_ids), lock=True)
     loaded = []
     for row in session.rows_where_in(DEFINITIONS + " WHERE ", "job.id", job_ids):
         job, problem = rows.read_job(row)

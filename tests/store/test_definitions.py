@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -14,6 +15,7 @@ from jobd.store.reads import Reader
 from jobd.store.rows import RUN, run_row
 from jobd.store.store import Store
 from jobd.store.url import parse_url
+from tests.store.test_dependencies import beside
 
 NOW = 1_800_000_000 * SECOND
 STRANGE = [
@@ -174,16 +176,14 @@ def test_a_pause_beside_a_change_of_a_job_that_no_node_has_seen_stays(
     if store.dialect.name == "sqlite":
         pytest.skip("only one can write at a time")
     store.transact(lambda session: session.execute("INSERT INTO job (name, \"interval\") VALUES ('new', '1h')"))
-    other = open_store(database)
-    paused: list[bool] = []
+    pause = partial(definitions.set_paused, names=["new"], paused=True, now=NOW, zone="UTC")
+    with beside(open_store(database), pause) as meanwhile:
 
-    def edit(job: Job) -> Job:
-        if not paused:  # else the transaction is repeated
-            paused.append(True)
-            definitions.set_paused(other, ["new"], True, NOW, "UTC")
-        return job._replace(retry_times=3)
+        def edit(job: Job) -> Job:
+            meanwhile()
+            return job._replace(retry_times=3)
 
-    definitions.change(store, "new", edit, NOW, "UTC")
+        definitions.change(store, "new", edit, NOW, "UTC")
     (job,) = apply.all_jobs(store)
     assert job.options.paused
     assert job.retry_times == 3

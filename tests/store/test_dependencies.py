@@ -69,6 +69,8 @@ def beside(other: Store, work: Callable[[Store], None]) -> Iterator[Callable[[],
             work(other)
         except BaseException as error:
             failures.append(error)
+        finally:
+            other.close()  # this thread's connection
 
     thread = threading.Thread(target=do)
 

@@ -1,14 +1,16 @@
 """Every change that a program writes to `job` is noticed by the next poll after its commit."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from jobd import lifecycle
 from jobd.claim import ClaimUpdate
 from jobd.clock import HOUR, MINUTE, SECOND, SystemClock
 from jobd.engine.changes import ChangeApplier
 from jobd.job import PLAIN, Job
-from jobd.store import definitions, dependencies
+from jobd.store import apply, definitions, dependencies, requests
 from jobd.store import schedule_table as table
 from jobd.store.rows import read_time
 from jobd.store.store import Session, Store
@@ -144,6 +146,45 @@ def test_nodes_that_poll_at_once_notice_a_change_once(
     store.transact(both)
     assert seen == [1]
     assert len(changed(other)) == 1
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("command", ["run", "set", "pause"])
+def test_a_change_that_a_program_commits_during_a_command_is_kept_and_noticed(
+    store: Store, database: str, open_store: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Between the command's read of the definition and its removal of the recorded changes."""
+    if store.dialect.name == "sqlite":
+        pytest.skip("only one can write at a time")
+    definitions.add(store, [Job("one", "10s")], NOW, "UTC")
+    after_change = lifecycle.after_change
+
+    with beside(open_store(database), lambda other: write(other, "UPDATE job SET \"interval\" = '20s'")) as meanwhile:
+
+        def edit(job: Job) -> Job:
+            meanwhile()
+            return job._replace(retry_times=3)
+
+        def planned(*values: Any) -> Any:
+            meanwhile()
+            return after_change(*values)
+
+        if command == "set":
+            definitions.change(store, "one", edit, NOW, "UTC")
+        else:
+            monkeypatch.setattr(lifecycle, "after_change", planned)
+            if command == "run":
+                requests.request_run(store, "one", NOW, "UTC")
+            else:
+                definitions.set_paused(store, ["one"], True, NOW, "UTC")
+            monkeypatch.undo()
+    assert changed(store) == [1]
+    (job,) = apply.all_jobs(store)
+    assert (job.interval, job.retry_times, job.options.paused) == (
+        "20s",
+        3 if command == "set" else 0,
+        command == "pause",
+    )
 
 
 def test_a_job_inserted_under_the_id_of_one_that_was_removed_is_a_new_job(store: Store) -> None:
