@@ -3,7 +3,7 @@
 The loop waits in one place, for workers, keeper, signals, control socket and the results of background work. A signal
 arrives as a byte on a socket, so it is handled between two steps and never in the middle of one.
 
-    SIGTERM, SIGINT   drain; the second one aborts       SIGHUP    reload
+    SIGTERM, SIGINT   drain; the second signal aborts      SIGHUP    reload
     SIGUSR1           log the status
 """
 
@@ -196,6 +196,7 @@ class _Service:
         self._interval = watchdog_interval()
         self._alive_at = self._next_check_at = 0.0
         self._stopping = False
+        self._signalled = False  # to stop; the next such signal aborts
 
     def run(self, up: Callable[[], None]) -> None:
         """Start, call `up`, and run the loop until the engine has finished. Raises JobdError."""
@@ -287,7 +288,9 @@ class _Service:
 
     def _receive(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
-            self._stop(now=self._stopping)
+            # A late answer to `jobd stop` makes it send SIGTERM too: that is not a second request to stop.
+            self._stop(now=self._signalled)
+            self._signalled = True
         elif number == signal.SIGHUP:
             self._reload(_ignore_reply)
         elif number == signal.SIGUSR1:

@@ -160,6 +160,20 @@ def test_sigterm_ends_it_with_0(installation: Installation) -> None:
     assert not (installation.state / "jobd.sock").exists()
 
 
+def test_a_signal_after_a_command_to_stop_lets_runs_finish(installation: Installation) -> None:
+    """systemd sends one, and `jobd stop` if the answer is late. Only a second signal ends the runs."""
+    process = installation.foreground()
+    loop = f"touch {installation.folder}/begun; while [ ! -e {installation.folder}/go ]; do sleep 0.05; done"
+    installation.fine("add", "long", "--once", "--", "sh", "-c", loop)
+    until((installation.folder / "begun").exists, "its begin")
+    assert ask(str(installation.state), {"do": "stop"}, 20)
+    process.send_signal(signal.SIGTERM)
+    ask(str(installation.state), {"do": "status"}, 20)  # the signal has been handled before this answer
+    (installation.folder / "go").touch()
+    assert process.wait(20) == 0
+    assert "succeeded" in installation.fine("history", "long")
+
+
 def test_ctrl_c_ends_it_with_0(installation: Installation) -> None:
     process = installation.foreground()
     process.send_signal(signal.SIGINT)
