@@ -236,7 +236,10 @@ def _silent(context: Context) -> JobdError:
         return JobdError(f"jobd (pid {pid}) has been stopped by a signal", f"`kill -CONT {pid}` resumes it")
     path = os.path.join(context.settings.state_dir, SOCKET_FILE)
     if not os.path.exists(path):
-        return JobdError(f"jobd is running (pid {pid}), but its socket {path} is gone", "it comes back within a lease")
+        return JobdError(
+            f"jobd is running (pid {pid}) but has no socket {path}",
+            "it is starting or stopping; if the socket was removed, jobd creates it again within a lease",
+        )
     return JobdError(f"jobd is running (pid {pid}) but does not answer", "see its log")
 
 

@@ -482,6 +482,15 @@ def test_plugins_that_were_not_accepted_are_found() -> None:
     assert any(text.startswith("versions:") for text in judge(record))
 
 
+@pytest.mark.parametrize("why", ["but has no socket /state/jobd.sock", "but does not answer"])
+def test_a_reload_that_reaches_no_daemon_accepts_no_plugins(why: str) -> None:
+    record = plugins_of_before(clean())
+    for at, one in enumerate(record.commands):
+        if one.what == "reload":
+            record.commands[at] = one._replace(code=1, errors=f"jobd: error: jobd is running (pid 7) {why}; wait\n")
+    assert judge(record) == []
+
+
 def test_a_person_may_ask_for_a_run_of_a_paused_job() -> None:
     record = a_run_of_a_paused_job(clean())
     record.commands.append(command("run", "a", 8.5))
