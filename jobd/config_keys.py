@@ -12,7 +12,7 @@ from jobd import option_kinds
 from jobd.clock import DAY, SECOND
 from jobd.errors import BadValue
 from jobd.job import MAX_BIGINT, MAX_RETRIES
-from jobd.options import OPTIONS
+from jobd.options import OPTION_TABLE
 from jobd.schedule.base import NO_ZONES
 from jobd.schedule.duration import parse_duration
 
@@ -176,6 +176,6 @@ KEYS: dict[str, Key] = {
     "history.keep_per_job": Key(_whole(1, 1_000_000), 1_000, literal=True),
     "history.output": Key(_output, 64 * 1024),
     "defaults.retry_times": Key(_whole(0, MAX_RETRIES), 0, literal=True),
-    **{f"defaults.{option.name}": _default(option.kind) for option in OPTIONS if option.default_key},
+    **{f"defaults.{option.name}": _default(option.kind) for option in OPTION_TABLE if option.default_key},
 }
-DEFAULTS = tuple(option.name for option in OPTIONS if option.default_key)
+DEFAULTS = tuple(option.name for option in OPTION_TABLE if option.default_key)

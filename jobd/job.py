@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from jobd.dependency import Dependency
 from jobd.errors import BadValue
 from jobd.option_kinds import short
-from jobd.options import OPTIONS, Option
+from jobd.options import OPTION_TABLE, Option
 
 LOWEST_ID, MAX_BIGINT = -(2**63), 2**63 - 1
 MAX_COUNTER = 2**62  # of tokens, run numbers and attempts; a value edited beyond it, or below 0, restarts
@@ -203,7 +203,7 @@ def check_retry_times(value: object) -> int:
 
 def options_set(options: Options) -> Iterable[tuple[Option, Any]]:
     """The options that are set, with their values."""
-    return compress(zip(OPTIONS, options, strict=True), map(ne, options, PLAIN))  # quick: most are not set
+    return compress(zip(OPTION_TABLE, options, strict=True), map(ne, options, PLAIN))  # quick: most are not set
 
 
 def check_options(options: Options) -> Options:

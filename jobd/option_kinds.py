@@ -172,7 +172,7 @@ class Flag(Kind):
         return typed(name, value, bool, "true or false")
 
 
-class Words(Kind):
+class Texts(Kind):
     """Several texts, stored as a JSON array; none if it is not set."""
 
     def from_column(self, name: str, value: Any) -> Any:
@@ -193,7 +193,7 @@ class Words(Kind):
         return list(value)
 
 
-class Program(Words):
+class Program(Texts):
     """A program and its arguments."""
 
     def check(self, name: str, value: Any) -> None:
@@ -207,11 +207,11 @@ class Program(Words):
             raise BadValue(f"the {name} takes {size} bytes", f"at most {MAX_ARGS}")
 
 
-class Dates(Words):
+class Dates(Texts):
     """Days, each as jobd.schedule.days reads it. The command line names a calendar or a file of them."""
 
 
-class Dependencies(Words):
+class Dependencies(Texts):
     """The jobs after which a job runs."""
 
     def from_column(self, name: str, value: Any) -> Any:

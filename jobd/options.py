@@ -19,7 +19,7 @@ from jobd.option_kinds import (
     Moment,
     Program,
     Text,
-    Words,
+    Texts,
 )
 
 MAX_PRIORITY = 100  # the lowest is -100
@@ -42,7 +42,7 @@ class Option(NamedTuple):
     default_key: bool = False
 
 
-OPTIONS = (
+OPTION_TABLE = (
     Option("task", Text("the task name", 255), 1),
     Option("timezone", Text("the time zone", 64), 1, "--tz", "ZONE", "The time zone of the schedule: Europe/Berlin."),
     Option(
@@ -79,7 +79,7 @@ OPTIONS = (
     ),
     Option("command", Program(), 1),
     Option("args", Arguments(), 1),
-    Option("secrets", Words(), 1),
+    Option("secrets", Texts(), 1),
     Option(
         "timeout",
         Duration(none=True),
@@ -129,5 +129,5 @@ OPTIONS = (
     ),
     Option("paused", Flag(), 1),
 )
-BY_NAME = {option.name: option for option in OPTIONS}
-WITH_FLAG = tuple(option for option in OPTIONS if option.flag is not None)
+BY_NAME = {option.name: option for option in OPTION_TABLE}
+WITH_FLAG = tuple(option for option in OPTION_TABLE if option.flag is not None)

@@ -13,7 +13,7 @@ from jobd.options import WITH_FLAG, Option
 from jobd.schedule.base import Flaw, ScheduleError
 
 WHEN = ("every", "after", "cron", "calendar", "at", "in_", "interval")
-NOTHING: Mapping[str, Any] = {
+NONE_GIVEN: Mapping[str, Any] = {
     **dict.fromkeys(("task", "retry_times", *WHEN)),
     **dict.fromkeys(option.name for option in WITH_FLAG),
     **dict.fromkeys(("args", "secret_args", "no_args", "after_jobs"), ()),

@@ -10,7 +10,7 @@ import click
 from jobd.cli import print_remark
 from jobd.cli.context import Context
 from jobd.cli.date_files import read_days
-from jobd.cli.edit import NOTHING, WHEN_OPTIONS, edited, moment_given
+from jobd.cli.edit import NONE_GIVEN, WHEN_OPTIONS, edited, moment_given
 from jobd.cli.job_table import outcome_style, print_jobs, schedule_text
 from jobd.cli.options import EXISTING, json_option, schedule_options
 from jobd.cli.terminal import Cell, print_array, print_json, print_table
@@ -111,7 +111,7 @@ def _print_schedule(context: Context, given: dict[str, Any], now: int, count: in
     """Print the due times of a schedule that is given by options and not stored."""
     zone = context.zone
     given["skip_dates"] = read_days(context, given["skip_dates"])
-    job = edited(Job(""), {**NOTHING, **given}, None, now, zone)
+    job = edited(Job(""), {**NONE_GIVEN, **given}, None, now, zone)
     if job.interval is None and not job.runonce and not job.options.after_jobs:
         raise BadValue("no schedule is given", f"give {WHEN_OPTIONS}")
     schedule = schedule_of(job, zone)

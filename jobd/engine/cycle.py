@@ -20,7 +20,7 @@ from jobd.settings import Settings
 from jobd.store import installation, nodes, output
 from jobd.store import schedule_table as table
 from jobd.store.installation import ProposedZone
-from jobd.store.schedule_table import NOTHING, Claimed, Without
+from jobd.store.schedule_table import NONE_EXCLUDED, Claimed, Excluded
 from jobd.store.store import Session
 
 MAX_CLAIMS = 4_000  # per pool, while no other node exists
@@ -76,7 +76,7 @@ class CycleInput(NamedTuple):
     shares: Mapping[str, Share | None]  # by pool, as of the last cycle that read the peers
     priorities: Mapping[str, Sequence[int]]  # by pool: the last known priorities of its unclaimed jobs
     proposed_zone: ProposedZone | None = None  # this node's zone, after a start or a reload, for the nodes to agree on
-    without: Without = NOTHING
+    without: Excluded = NONE_EXCLUDED
 
 
 class CycleResult:

@@ -68,7 +68,7 @@ from jobd.settings import Settings
 from jobd.store import nodes
 from jobd.store import schedule_table as table
 from jobd.store.installation import ProposedZone
-from jobd.store.schedule_table import NOTHING
+from jobd.store.schedule_table import NONE_EXCLUDED
 from jobd.store.store import Session, Store
 
 SIGN_OFF_TIMEOUT = 10 * SECOND  # a stopping daemon stops writing outcomes after this time
@@ -397,7 +397,7 @@ class Keeper:
             capacities={} if self._draining else self._capacities(updates),
             shares=self._sharing.shares,
             priorities=self._priorities,
-            without=NOTHING if alone else self._sharing.without_unknown(wall),
+            without=NONE_EXCLUDED if alone else self._sharing.without_unknown(wall),
         )
 
     def _lose_unreadable(self) -> None:

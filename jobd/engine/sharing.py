@@ -10,7 +10,7 @@ from jobd.engine.claims import HeldClaims
 from jobd.engine.cycle import CycleInput, CycleResult
 from jobd.engine.share import Share, eager_poll, last_call, recheck_at
 from jobd.lifecycle import UNRESOLVED_PAUSE
-from jobd.store.schedule_table import Without
+from jobd.store.schedule_table import Excluded
 
 MAX_UNKNOWN_TASKS = 1_000  # remembered jobs; limits memory
 
@@ -75,6 +75,6 @@ class Sharing:
             for job_id in job_ids:
                 self.unknown_tasks.pop(job_id, None)
 
-    def without_unknown(self, wall: int) -> Without:
+    def without_unknown(self, wall: int) -> Excluded:
         """The jobs not to claim, unless they have been ready for long."""
-        return Without(dict(self.unknown_tasks), wall - UNRESOLVED_PAUSE)
+        return Excluded(dict(self.unknown_tasks), wall - UNRESOLVED_PAUSE)

@@ -11,6 +11,7 @@ where the daemon can revoke them. A Worker knows its process and its protocol; t
 from collections import deque
 
 from jobd.claim import Claim, OutputPart
+from jobd.clock import MILLISECOND, SECOND
 from jobd.engine.buffers import Budget
 from jobd.engine.output import MIN_TAIL, Lines, Output
 from jobd.engine.spawner import CHUNK, Child
@@ -20,12 +21,12 @@ from jobd.store.output import MAX_PART
 from jobd.wire import Done, Order, WireError, decode, decode_done, decode_ready, encode_order, end_mark
 
 MAX_CHUNKS = 8  # of CHUNK bytes, per read, so that a run that prints a lot does not delay the others
-TERM_GRACE = 5_000_000  # µs from SIGTERM until the guardian kills the process tree
+TERM_GRACE = 5 * SECOND  # from SIGTERM until the guardian kills the process tree
 NO_END = "[jobd: a task has read the end of this run's output from its pipe]"
 DOUBTFUL = "[jobd: {:,} bytes were dropped here: they may be the output of another run]"
 STRAY = "[jobd: what worker {} prints outside of a run is dropped, {:,} bytes so far]"
-KILL_GRACE = 1_000_000  # µs from then until the daemon sends SIGKILL, in case the guardian hangs
-MAX_PREFETCH_WAIT = 2_000  # µs; if a run takes longer, the runs prefetched behind it are revoked
+KILL_GRACE = SECOND  # from then until the daemon sends SIGKILL, in case the guardian hangs
+MAX_PREFETCH_WAIT = 2 * MILLISECOND  # if a run takes longer, the runs prefetched behind it are revoked
 
 
 class Execution:

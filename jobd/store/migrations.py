@@ -1,8 +1,9 @@
 """The parts of the migrations that all kinds of database share. Each kind has its steps in its `schema.py`.
 
-A released step never changes: a new one is added. Steps are repeatable (IF NOT EXISTS), because MySQL commits each
-statement, and a process may die between two. Each table has a primary key: replication groups and many managed servers
-refuse a table without one, and PostgreSQL publishes no deletion from such a table.
+A released step never changes: a new one is added. MySQL commits each statement, and a process may die between two, so a
+step may be repeated there: a statement says IF NOT EXISTS, or jobd.store.mysql.schema ignores its error. Each table has
+a primary key: replication groups and many managed servers refuse a table without one, and PostgreSQL publishes no
+deletion from such a table.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,8 +12,8 @@ from typing import Any, NamedTuple
 Step = Sequence[str | Callable[[Any], None]]  # statements, and functions of a cursor for more than a statement
 
 
-class Words(NamedTuple):
-    """The words of a kind of database in the statements below."""
+class Spelling(NamedTuple):
+    """How a kind of database spells parts of the statements below."""
 
     long_text: str = "TEXT"
     table: str = ""  # after the columns of a table
@@ -78,17 +79,17 @@ _COMPANIONS = [
 ]
 
 
-def first(job: Sequence[str], words: Words) -> Step:
+def create_tables(job: Sequence[str], spelling: Spelling) -> Step:
     """The tables. `job`: the statements that make the table `job`, and its triggers."""
     table, *triggers = job
     return [
-        table.replace("{table}", words.table),
-        *(statement.format(**words._asdict()) for statement in _COMPANIONS),
+        table.replace("{table}", spelling.table),
+        *(statement.format(**spelling._asdict()) for statement in _COMPANIONS),
         *triggers,
     ]
 
 
-def second(words: Words) -> Step:
+def add_dates_and_dependencies(spelling: Spelling) -> Step:
     """Jitter, the window, the dates to skip, and jobs that run after other jobs."""
     columns = ["jitter BIGINT", "starts BIGINT", "ends BIGINT", "instead VARCHAR(8)", "skip_dates TEXT"]
     columns += ["after_jobs TEXT"]
@@ -97,23 +98,25 @@ def second(words: Words) -> Step:
         f"""CREATE TABLE IF NOT EXISTS job_dependency (
             job_id BIGINT NOT NULL, on_job_id BIGINT NOT NULL, any_outcome SMALLINT NOT NULL DEFAULT 0,
             met SMALLINT NOT NULL DEFAULT 0, PRIMARY KEY (job_id, on_job_id)
-        ){words.clustered}{words.table}""",
-        f"CREATE INDEX {words.if_not_exists} job_dependency_on ON job_dependency (on_job_id)",
+        ){spelling.clustered}{spelling.table}""",
+        f"CREATE INDEX {spelling.if_not_exists} job_dependency_on ON job_dependency (on_job_id)",
     ]
 
 
-def third(words: Words, drop: str = "DROP INDEX IF EXISTS {}") -> Step:
+def merge_claim_indexes(spelling: Spelling, drop: str = "DROP INDEX IF EXISTS {}") -> Step:
     """One index instead of two, because every run changes it twice. `drop`: the statement that drops an index."""
     return [
-        f"CREATE INDEX {words.if_not_exists} schedule_claim ON schedule (node_id, pool, ready_time, job_id)",
+        f"CREATE INDEX {spelling.if_not_exists} schedule_claim ON schedule (node_id, pool, ready_time, job_id)",
         *(drop.format(name) for name in ("schedule_ready", "schedule_node")),
     ]
 
 
-SIXTH: Step = ["ALTER TABLE node ADD COLUMN lock_name TEXT NULL"]  # the lock that a node holds on its machine
+ADD_NODE_LOCK: Step = ["ALTER TABLE node ADD COLUMN lock_name TEXT NULL"]  # the lock that a node holds on its machine
 
 
-def seventh(table: str, name: str = "VARCHAR(64)", value: str = "VARCHAR(255)", number: str = "BIGINT") -> Step:
+def create_installation(
+    table: str, name: str = "VARCHAR(64)", value: str = "VARCHAR(255)", number: str = "BIGINT"
+) -> Step:
     """Settings shared by all nodes: the time zone of jobs that name none, and the version of the zone rules."""
     rows = [
         f"INSERT INTO installation (name, value) SELECT '{row}', ''"

@@ -1,4 +1,4 @@
-"""The fifth step of the schema: references between jobs are stored by id, and nodes store the sizes of their pools.
+"""A step of the schema, the fifth: references between jobs are stored by id, and nodes store the sizes of their pools.
 
 Before, `job_options.after_jobs` contained names, which a rename broke. Each name gets the id of its job, or 0 if there
 is none, in front of it (see jobd.dependency).
@@ -14,7 +14,7 @@ from jobd.option_kinds import read_words, write_words
 from jobd.store.migrations import Step
 
 
-def fifth(placeholder: str) -> Step:
+def store_references_by_id(placeholder: str) -> Step:
     """The statement of the step, and a function for the change that needs more than a statement."""
     return ["ALTER TABLE node ADD COLUMN pools TEXT NULL", partial(_identify, placeholder)]
 

@@ -27,8 +27,7 @@ from jobd.job import (
     options_set,
 )
 from jobd.option_kinds import read_json
-from jobd.options import OPTIONS as OPTION_TABLE
-from jobd.options import Option
+from jobd.options import OPTION_TABLE, Option
 
 JOB = (
     "id",
@@ -57,12 +56,15 @@ RUN = (
 )  # fmt: skip
 _MOMENT_NAMES = ("due_time", "ready_time", "anchor", "resume_time", "started_time")
 _moments = itemgetter(*(SCHEDULE.index(name) for name in _MOMENT_NAMES))
+_MANUAL_AT, _GUARDED_AT = SCHEDULE.index("manual"), SCHEDULE.index("guarded")
+_BASIS_AT, _ERROR_AT = SCHEDULE.index("basis"), SCHEDULE.index("error")
 _TEXTS = {"pool", "basis", "error"}
 UNREADABLE = (
     "unsound"  # fingerprint of a state whose row was invalid (it is re-planned as soon as possible); outcome of a run
 )
 _FIRST = from_datetime(datetime(1, 1, 3, tzinfo=UTC))  # from here to _LAST, every time zone has a datetime
 _LAST = from_datetime(datetime(9999, 12, 29, tzinfo=UTC))
+MAX_BASIS = 600  # characters: the width of the column
 CACHED = 256  # entries per cache: long lists repeat the same values
 
 
@@ -76,7 +78,7 @@ def read_job(row: Sequence[Any]) -> tuple[Job | None, str | None]:
     job_id, name, retry_times, runonce, interval, created, updated, finished, is_delete = row[: len(JOB)]
     if not isinstance(name, str):
         return None, "name is not text"
-    kind, problem = _read_kind(retry_times, runonce, interval, is_delete, *row[len(JOB) :])
+    common, problem = _read_common(retry_times, runonce, interval, is_delete, *row[len(JOB) :])
     try:
         if check_name(name) != name:
             raise BadValue("the name is not in Unicode's normal form NFC")
@@ -86,13 +88,13 @@ def read_job(row: Sequence[Any]) -> tuple[Job | None, str | None]:
     if created is not None or updated is not None or finished is not None:
         times = (_time(created), _time(updated), _time(finished))
     job = Job(
-        name, kind.interval, kind.runonce, kind.retry_times, kind.options, job_id, times[0] or 0, times[1] or 0,
-        times[2], kind.deleted,
+        name, common.interval, common.runonce, common.retry_times, common.options, job_id, times[0] or 0,
+        times[1] or 0, times[2], common.deleted,
     )  # fmt: skip
     return job, problem
 
 
-class _Kind(NamedTuple):
+class _Common(NamedTuple):
     """The parts of a definition other than its name, id and times."""
 
     retry_times: int
@@ -104,9 +106,9 @@ class _Kind(NamedTuple):
 
 # Many jobs are alike: their common part is read and checked once, and they share the object.
 @lru_cache(maxsize=CACHED, typed=True)
-def _read_kind(
+def _read_common(
     retry_times: Any, runonce: Any, interval: Any, is_delete: Any, *options: Any
-) -> tuple[_Kind, str | None]:
+) -> tuple[_Common, str | None]:
     read, problem = _read_options(options)
     try:
         check_retry_times(retry_times)
@@ -117,14 +119,14 @@ def _read_kind(
             raise BadValue("interval is not text")
     except BadValue as error:
         problem = str(error)
-    kind = _Kind(
+    common = _Common(
         retry_times if isinstance(retry_times, int) else 0,
         runonce == 1,
         interval if isinstance(interval, str) else None,
         is_delete == 1,
         read,
     )
-    return kind, problem
+    return common, problem
 
 
 def _read_options(row: Sequence[Any]) -> tuple[Options, str | None]:
@@ -175,7 +177,9 @@ def options_row(options: Options) -> tuple[Any, ...]:
 
 def read_state(row: Sequence[Any]) -> JobState:
     """The state, from the SCHEDULE columns. For an invalid row: a state with its claim and an error, UNREADABLE."""
-    state = JobState._make((*row[:8], bool(row[8]), *row[9:13], bool(row[13]), *row[14:]))
+    values = list(row)
+    values[_MANUAL_AT], values[_GUARDED_AT] = bool(row[_MANUAL_AT]), bool(row[_GUARDED_AT])
+    state = JobState._make(values)
     flaw = _flaw(row, state)
     if flaw is None:
         return state
@@ -219,17 +223,11 @@ _shapes: set[tuple[type, ...]] = set()  # the column types of valid rows, to ski
 
 def state_row(state: JobState) -> tuple[Any, ...]:
     """The values of the SCHEDULE columns."""
-    error = state.error and state.error[:MAX_STATE_ERROR]
-    return (
-        *state[:8],
-        int(state.manual),
-        state.pool,
-        state.missed,
-        state.fingerprint[:600],
-        error,
-        int(state.guarded),
-        *state[14:],
-    )
+    values: list[Any] = list(state)
+    values[_MANUAL_AT], values[_GUARDED_AT] = int(state.manual), int(state.guarded)
+    values[_BASIS_AT] = state.fingerprint[:MAX_BASIS]
+    values[_ERROR_AT] = state.error and state.error[:MAX_STATE_ERROR]
+    return tuple(values)
 
 
 def only_advanced(state: JobState) -> bool:
@@ -249,7 +247,7 @@ def advancing_row(state: JobState) -> tuple[Any, ...]:
 
 def run_row(run: Run) -> tuple[Any, ...]:
     """The values of the RUN columns."""
-    return (*run[:8], run.error and run.error[:MAX_ERROR].replace("\0", "\ufffd"), run.result, run.missed)
+    return tuple(run if run.error is None else run._replace(error=run.error[:MAX_ERROR].replace("\0", "\ufffd")))
 
 
 def read_run(row: Sequence[Any]) -> Run:

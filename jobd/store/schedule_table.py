@@ -56,7 +56,7 @@ class Change(NamedTuple):
     what: str
 
 
-class Without(NamedTuple):
+class Excluded(NamedTuple):
     """Jobs that a claim excludes, unless they have been ready since `before` (µs).
 
     `jobs` has the token under which each was given back with an error. If the error is cleared and no node has claimed
@@ -80,7 +80,7 @@ class Without(NamedTuple):
         return f" AND (ready_time <= {self.before} OR job_id NOT IN ({ids}) OR ({changed}))"
 
 
-NOTHING = Without()
+NONE_EXCLUDED = Excluded()
 
 
 def claim(
@@ -89,7 +89,7 @@ def claim(
     pool: str,
     until: int,
     limit: int,
-    without: Without = NOTHING,
+    excluded: Excluded = NONE_EXCLUDED,
     firsts: Mapping[int, int | None] | None = None,
 ) -> list[Claimed]:
     """Claim up to `limit` jobs of `pool` that are ready by `until` (µs): the highest priority first, then the oldest.
@@ -97,10 +97,10 @@ def claim(
     `firsts` is the result of `first_ready` in this transaction; None: it is called here.
     """
     ids: list[int] = []
-    for priority, ready in (first_ready(session, pool, without=without) if firsts is None else firsts).items():
+    for priority, ready in (first_ready(session, pool, excluded=excluded) if firsts is None else firsts).items():
         if ready is not None and ready <= until and len(ids) < limit:
             left = limit - len(ids)
-            ids += session.dialect.claim(session.cursor, node, pool, priority, until, left, without.condition())
+            ids += session.dialect.claim(session.cursor, node, pool, priority, until, left, excluded.condition())
     claimed = _numbered(session, [_claimed(row) for row in session.rows_where_in(_JOINED, "schedule.job_id", ids)])
     if len(claimed) < len(ids):
         _drop(session, sorted({*ids} - {one.state.job_id for one in claimed}))
@@ -200,7 +200,7 @@ def block(session: Session, one: ClaimUpdate, reason: str) -> None:
 
 
 def first_ready(
-    session: Session, pool: str, known: Sequence[int] = (0,), without: Without = NOTHING
+    session: Session, pool: str, known: Sequence[int] = (0,), excluded: Excluded = NONE_EXCLUDED
 ) -> dict[int, int | None]:
     """The first ready time (µs) of unclaimed jobs of `pool`, by priority, the highest first; None: there is none.
 
@@ -210,7 +210,7 @@ def first_ready(
     free = "FROM schedule WHERE node_id = 0 AND pool = ?"
     highest = f"(SELECT max(priority) {free} AND priority >= {-MAX_PRIORITY} AND priority <= {MAX_PRIORITY})"
     below = f"(SELECT max(priority) {free} AND priority >= {-MAX_PRIORITY} AND priority < ?)"
-    first = f"(SELECT min(ready_time) {free} AND priority = ?{without.condition()})"
+    first = f"(SELECT min(ready_time) {free} AND priority = ?{excluded.condition()})"
     while True:
         parts = [highest, *[below] * len(known), *[first] * len(known)]
         values = [value for priority in (*known, *known) for value in (pool, priority)]

@@ -12,19 +12,19 @@ import contextlib
 from typing import Any
 
 from jobd.errors import ConfigError, DatabaseUnavailable
-from jobd.options import OPTIONS
+from jobd.options import OPTION_TABLE
 from jobd.store.dialect import Dialect
 from jobd.store.rows import JOB
 from jobd.store.url import Target
 
 WRITTEN = 9  # steps that each dialect has; more may come from jobd.options
 _OWN_COLUMNS = 2  # the steps up to this one name the columns of their options themselves
-VERSION = max(WRITTEN, *(option.since for option in OPTIONS))
+VERSION = max(WRITTEN, *(option.since for option in OPTION_TABLE))
 
 
 def step(dialect: Dialect, number: int) -> list[Any]:
     """The written step of this number, if there is one; then the columns of the options that came with it."""
-    new = [option for option in OPTIONS if option.since == number > _OWN_COLUMNS]
+    new = [option for option in OPTION_TABLE if option.since == number > _OWN_COLUMNS]
     columns = [f"{option.name} {dialect.column(option.kind.column)}" for option in new]
     return [
         *(dialect.migrations()[number - 1] if number <= WRITTEN else ()),

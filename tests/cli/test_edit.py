@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from jobd.cli.edit import NOTHING, edited
+from jobd.cli.edit import NONE_GIVEN, edited
 from jobd.cli.options import CLEARED, Argument, Assignment
 from jobd.clock import MINUTE, SECOND
 from jobd.errors import BadValue
@@ -15,7 +15,7 @@ OLD = Job("j", "10s", False, 3, Options(task="t", timeout=5 * SECOND, args={"a":
 
 
 def change(job: Job = OLD, command: tuple[str, ...] | None = None, **given: Any) -> Job:
-    return edited(job, {**NOTHING, **given}, command, NOW, "UTC")
+    return edited(job, {**NONE_GIVEN, **given}, command, NOW, "UTC")
 
 
 def test_an_option_that_is_not_given_stays() -> None:

@@ -10,7 +10,7 @@ import pytest
 from jobd import option_kinds
 from jobd.cli.apply import apply
 from jobd.job import PLAIN, Options, check_options
-from jobd.options import OPTIONS
+from jobd.options import OPTION_TABLE
 from jobd.store import rows, schema
 from tests.cli.conftest import ROOT, Cli
 
@@ -21,7 +21,7 @@ ROWS = """
     Option("mood", Choice("good", "bad"), 10, "--mood", help="How it feels.", default_key=True),
     Option("until", Moment(), 10, "--until", "TIME", "When it ends."),
     Option("loud", Flag(), 10, "--loud", help="Whether it is heard."),
-    Option("tags", Words(), 10),
+    Option("tags", Texts(), 10),
 """.replace("10", str(schema.VERSION + 1))
 FIELDS = """
     weight: int = 0
@@ -120,11 +120,11 @@ def test_a_new_option_may_have_a_default_in_the_configuration(extended: Cli) -> 
 
 
 def test_the_fields_of_a_job_are_the_rows_of_the_table() -> None:
-    assert Options._fields == tuple(option.name for option in OPTIONS)
+    assert Options._fields == tuple(option.name for option in OPTION_TABLE)
 
 
 def test_each_default_that_is_configured_is_an_option_that_may_be_unset() -> None:
-    for option in OPTIONS:
+    for option in OPTION_TABLE:
         assert not option.default_key or getattr(PLAIN, option.name) is None, option
         if isinstance(option.kind, option_kinds.Choice):
             assert all(len(word) <= 8 for word in option.kind.words), option
@@ -132,7 +132,7 @@ def test_each_default_that_is_configured_is_an_option_that_may_be_unset() -> Non
 
 def test_the_help_of_apply_names_every_key() -> None:
     assert apply.epilog is not None
-    assert all(option.name in apply.epilog for option in OPTIONS)
+    assert all(option.name in apply.epilog for option in OPTION_TABLE)
 
 
 def test_options_survive_their_row() -> None:

@@ -34,7 +34,7 @@ CANCEL = "            self._cancel.add(change.job_id)\n"
 WAITS_FOR_RETRY = "(state.attempt or state.losses) and state.due is not None:"
 TIMERS = "        signal.setitimer(signal.ITIMER_VIRTUAL, 0)\n        signal.setitimer(signal.ITIMER_PROF, 0)\n"
 ALARM = "        signal.alarm(0)  # the same timer as ITIMER_REAL\n"
-FIRSTS = "(first_ready(session, pool, without=without) if firsts is None else firsts).items()"
+FIRSTS = "(first_ready(session, pool, excluded=excluded) if firsts is None else firsts).items()"
 MET = 'session.execute("UPDATE job_dependency SET met = 1 WHERE job_id = ? AND on_job_id = ?", pair)'
 MET_AT_WORK = (
     'session.execute("UPDATE job_dependency SET met = 1 WHERE job_id = ? AND on_job_id = ?"'

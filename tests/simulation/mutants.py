@@ -25,7 +25,7 @@ from jobd.engine.worker import Execution, Worker
 from jobd.errors import OutcomeUnknown
 from jobd.store import nodes
 from jobd.store import schedule_table as table
-from jobd.store.schedule_table import NOTHING
+from jobd.store.schedule_table import NONE_EXCLUDED
 from jobd.store.sqlite.dialect import Sqlite
 from tests.simulation.fake_workers import FakeWorker
 from tests.simulation.node import MemorySpool, MemoryStartJournal, Node
@@ -273,10 +273,10 @@ def _spool_and_forget(self: Outcomes, job_id: int, one: Any) -> ClaimUpdate | No
 
 
 def _claim_the_lowest_first(
-    session: Any, node: int, pool: str, until: int, limit: int, without: Any, firsts: dict[int, int | None]
+    session: Any, node: int, pool: str, until: int, limit: int, excluded: Any, firsts: dict[int, int | None]
 ) -> list[Any]:
     """A node claims the jobs of the lowest priority first."""
-    return _claim_all(session, node, pool, until, limit, without, dict(reversed(firsts.items())))
+    return _claim_all(session, node, pool, until, limit, excluded, dict(reversed(firsts.items())))
 
 
 _claim_all = table.claim
@@ -299,9 +299,13 @@ def _overtake_by_a_hundred(session: Any, work: Any, settings: Any, pool: str, wa
 _overtake = cycle._claim_higher
 
 
-def _find_those_above_0(session: Any, pool: str, known: Any = (0,), without: Any = NOTHING) -> dict[int, int | None]:
+def _find_those_above_0(
+    session: Any, pool: str, known: Any = (0,), excluded: Any = NONE_EXCLUDED
+) -> dict[int, int | None]:
     """Priorities below 0 are not found."""
-    return {priority: first for priority, first in _first_ready(session, pool, known, without).items() if priority >= 0}
+    return {
+        priority: first for priority, first in _first_ready(session, pool, known, excluded).items() if priority >= 0
+    }
 
 
 _first_ready = table.first_ready

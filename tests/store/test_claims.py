@@ -42,8 +42,8 @@ def claim(store: Store, node: int = 1, limit: int = 100, until: int = SOON) -> l
     return store.transact(lambda session: table.claim(session, node, "default", until, limit))
 
 
-def earliest(session: Session, pool: str = "default", without: table.Without = table.NOTHING) -> int | None:
-    firsts = table.first_ready(session, pool, without=without).values()
+def earliest(session: Session, pool: str = "default", excluded: table.Excluded = table.NONE_EXCLUDED) -> int | None:
+    firsts = table.first_ready(session, pool, excluded=excluded).values()
     return min((moment for moment in firsts if moment is not None), default=None)
 
 
@@ -155,9 +155,9 @@ def test_a_claim_skips_jobs_that_this_node_leaves_to_others_until_no_node_takes_
     store.transact(lambda session: session.execute("UPDATE schedule SET error = 'unknown task'") and None)
 
     def work(session: Session) -> tuple[list[int], int | None]:
-        without = table.Without(dict.fromkeys(ids[:2], 1), before=9)
-        claimed = table.claim(session, 1, "default", SOON, 10, without)
-        return [one.state.job_id for one in claimed], earliest(session, without=without)
+        excluded = table.Excluded(dict.fromkeys(ids[:2], 1), before=9)
+        claimed = table.claim(session, 1, "default", SOON, 10, excluded)
+        return [one.state.job_id for one in claimed], earliest(session, excluded=excluded)
 
     assert store.transact(work) == ([ids[2]], None)
     sql = "UPDATE schedule SET ready_time = 9 WHERE job_id = ?"
@@ -175,7 +175,7 @@ def test_a_claim_takes_a_job_that_this_node_gave_back_when_its_error_has_ended_a
     store.transact(lambda session: session.execute(f"UPDATE schedule SET {unlike} WHERE job_id = {ids[1]}") and None)
 
     def work(session: Session) -> list[int]:
-        return [one.state.job_id for one in table.claim(session, 1, "default", SOON, 10, table.Without(first))]
+        return [one.state.job_id for one in table.claim(session, 1, "default", SOON, 10, table.Excluded(first))]
 
     assert sorted(store.transact(work)) == [ids[0], ids[2]]
 
@@ -183,10 +183,10 @@ def test_a_claim_takes_a_job_that_this_node_gave_back_when_its_error_has_ended_a
 @pytest.mark.parametrize("token", [1_800_000_000_000_000, 1, 2**63 - 1])
 def test_a_claim_takes_a_job_that_this_node_gave_back_when_its_row_was_recreated(store: Store, token: int) -> None:
     make_jobs(store, 1, token=5_000)
-    without = table.Without({one.state.job_id: one.state.token for one in claim(store, node=1)})
+    excluded = table.Excluded({one.state.job_id: one.state.token for one in claim(store, node=1)})
     sql = f"UPDATE schedule SET node_id = 0, token = {token}"
     store.transact(lambda session: session.execute(sql) and None)
-    assert len(store.transact(lambda session: table.claim(session, 1, "default", SOON, 10, without))) == 1
+    assert len(store.transact(lambda session: table.claim(session, 1, "default", SOON, 10, excluded))) == 1
 
 
 def test_a_claimed_job_is_claimed_by_no_other_node(store: Store) -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobd.cli import job_format
-from jobd.cli.edit import NOTHING, edited
+from jobd.cli.edit import NONE_GIVEN, edited
 from jobd.cli.portable import portable
 from jobd.clock import HOUR, SECOND
 from jobd.dependency import parse_dependencies, parse_dependency, read_dependency
@@ -150,7 +150,7 @@ def test_an_invalid_job_can_be_paused_removed_renamed_and_set(store: Store, what
     definitions.delete(store, ["c"], NOW, "UTC")
     definitions.restore(store, ["c"], NOW, "UTC")
     rename(store, "c", "d", NOW, "UTC")
-    given = {**NOTHING, "timeout": SECOND}
+    given = {**NONE_GIVEN, "timeout": SECOND}
     definitions.change(store, "d", lambda job: edited(job, given, None, NOW, "UTC"), NOW, "UTC")
     assert seen(store, "d")[0] == "invalid"
     assert sql(store, "SELECT args, after_jobs, pool FROM job_options WHERE task = 't'") == before

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobd.options import OPTIONS
+from jobd.options import OPTION_TABLE
 from jobd.store import schema
 from jobd.store.connect import dialect_of
 from jobd.store.store import Session, Store
@@ -130,7 +130,7 @@ def test_the_migrations_of_older_versions_are_unchanged(kind: str) -> None:
 def test_the_columns_of_job_options_are_those_of_the_table_of_options(store: Store) -> None:
     kind = store.dialect.name
     strict = " STRICT" if kind == "sqlite" else ""
-    columns = [f"{option.name} {option.kind.column}" for option in OPTIONS]
+    columns = [f"{option.name} {option.kind.column}" for option in OPTION_TABLE]
     listed = store.dialect.column(", ".join(["job_id BIGINT NOT NULL PRIMARY KEY", *columns]))
 
     def described_columns(session: Session, table: str) -> list[str]:
@@ -141,5 +141,5 @@ def test_the_columns_of_job_options_are_those_of_the_table_of_options(store: Sto
         return described_columns(session, "job_options"), described_columns(session, "as_listed")
 
     found, expected = store.transact(compare)
-    assert len(found) == len(OPTIONS) + 1
+    assert len(found) == len(OPTION_TABLE) + 1
     assert found == expected

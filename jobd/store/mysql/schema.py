@@ -6,24 +6,13 @@ On MySQL (not MariaDB) seals replace the triggers (jobd.store.mysql.seal).
 from typing import Any
 
 from jobd.errors import ConfigError
-from jobd.store.migrations import (
-    CHANGED,
-    CLAIM_INDEX,
-    FILL_PRIORITY,
-    REMOVED,
-    SIXTH,
-    Step,
-    Words,
-    first,
-    second,
-    seventh,
-    third,
-)
+from jobd.store import migrations
+from jobd.store.migrations import CHANGED, Spelling, Step
 from jobd.store.mysql import seal
 from jobd.store.mysql.dialect import is_maria
-from jobd.store.references import fifth
+from jobd.store.references import store_references_by_id
 
-_WORDS = Words(
+_SPELLING = Spelling(
     long_text="MEDIUMTEXT",
     table=" ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
     generated="BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY",
@@ -94,15 +83,17 @@ def _index_priority(cursor: Any) -> None:
     """One statement, so that the table is never without the index; only once, because a large table takes long."""
     cursor.execute("SHOW INDEX FROM schedule WHERE Key_name = 'schedule_claim' AND Column_name = 'priority'")
     if not cursor.fetchall():
-        cursor.execute(f"ALTER TABLE schedule DROP INDEX schedule_claim, ADD INDEX schedule_claim {CLAIM_INDEX}")
+        cursor.execute(
+            f"ALTER TABLE schedule DROP INDEX schedule_claim, ADD INDEX schedule_claim {migrations.CLAIM_INDEX}"
+        )
 
 
 MIGRATIONS: list[Step] = [
-    first(_JOB, _WORDS),
-    second(_WORDS),
+    migrations.create_tables(_JOB, _SPELLING),
+    migrations.add_dates_and_dependencies(_SPELLING),
     # One trigger, without effect on runs.
     [
-        *third(_WORDS, "DROP INDEX {} ON schedule"),
+        *migrations.merge_claim_indexes(_SPELLING, "DROP INDEX {} ON schedule"),
         f"""CREATE TRIGGER IF NOT EXISTS job_changing BEFORE UPDATE ON job FOR EACH ROW BEGIN
                 IF {CHANGED.format(differs="<=> ").replace("OLD", "NOT OLD")} THEN
                     SET NEW.updated_time = UTC_TIMESTAMP(6);
@@ -115,12 +106,12 @@ MIGRATIONS: list[Step] = [
     # A job's row may be deleted during its run.
     [
         "DROP TRIGGER IF EXISTS job_removed",
-        f"CREATE TRIGGER job_removed AFTER DELETE ON job FOR EACH ROW BEGIN{REMOVED}\n    END",
+        f"CREATE TRIGGER job_removed AFTER DELETE ON job FOR EACH ROW BEGIN{migrations.REMOVED}\n    END",
     ],
-    fifth("%s"),
-    SIXTH,
-    seventh(_WORDS.table),
+    store_references_by_id("%s"),
+    migrations.ADD_NODE_LOCK,
+    migrations.create_installation(_SPELLING.table),
     [_seal],
     # The priority of each job in its state, and in the index that serves claims.
-    ["ALTER TABLE schedule ADD COLUMN priority INT NOT NULL DEFAULT 0", _index_priority, FILL_PRIORITY],
+    ["ALTER TABLE schedule ADD COLUMN priority INT NOT NULL DEFAULT 0", _index_priority, migrations.FILL_PRIORITY],
 ]

@@ -2,23 +2,12 @@
 
 from functools import partial
 
-from jobd.store.migrations import (
-    CHANGED,
-    CLAIM_INDEX,
-    FILL_PRIORITY,
-    REMOVED,
-    SIXTH,
-    Step,
-    Words,
-    first,
-    second,
-    seventh,
-    third,
-)
-from jobd.store.references import fifth
+from jobd.store import migrations
+from jobd.store.migrations import CHANGED, Spelling, Step
+from jobd.store.references import store_references_by_id
 from jobd.store.sqlite.strict import TABLES, make_strict
 
-_WORDS = Words(clustered=" WITHOUT ROWID", generated="INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL")
+_SPELLING = Spelling(clustered=" WITHOUT ROWID", generated="INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL")
 _NOW = "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
 _JOB = [
     f"""CREATE TABLE IF NOT EXISTS job (
@@ -49,24 +38,24 @@ _JOB = [
     END""",
 ]
 MIGRATIONS: list[Step] = [
-    first(_JOB, _WORDS),
-    second(_WORDS),
-    third(_WORDS),
+    migrations.create_tables(_JOB, _SPELLING),
+    migrations.add_dates_and_dependencies(_SPELLING),
+    migrations.merge_claim_indexes(_SPELLING),
     # SQLite checks the types in jobd's own tables, and a job's row may be deleted during its run.
     [
         "DROP TRIGGER IF EXISTS job_removed",
-        f"CREATE TRIGGER job_removed AFTER DELETE ON job BEGIN{REMOVED}\n    END",
+        f"CREATE TRIGGER job_removed AFTER DELETE ON job BEGIN{migrations.REMOVED}\n    END",
         *(partial(make_strict, table) for table in TABLES),
     ],
-    fifth("?"),
-    SIXTH,
-    seventh(" STRICT", "TEXT", "TEXT", "INTEGER"),
+    store_references_by_id("?"),
+    migrations.ADD_NODE_LOCK,
+    migrations.create_installation(" STRICT", "TEXT", "TEXT", "INTEGER"),
     [],
     # The priority of each job in its state, and in the index that serves claims.
     [
         "ALTER TABLE schedule ADD COLUMN priority INTEGER NOT NULL DEFAULT 0",
         "DROP INDEX schedule_claim",
-        f"CREATE INDEX schedule_claim ON schedule {CLAIM_INDEX}",
-        FILL_PRIORITY,
+        f"CREATE INDEX schedule_claim ON schedule {migrations.CLAIM_INDEX}",
+        migrations.FILL_PRIORITY,
     ],
 ]

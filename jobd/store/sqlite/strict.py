@@ -1,4 +1,4 @@
-"""STRICT tables, in which SQLite checks the types of jobd's values (a part of the fourth migration).
+"""STRICT tables, in which SQLite checks the types of jobd's values (a part of the fourth step).
 
 SQLite accepts any type in a column, even text for a number, unless the table is STRICT. (`job` cannot be STRICT,
 because its column types are an interface. It has CHECKs.) The other databases check types by default.
