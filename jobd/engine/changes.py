@@ -80,7 +80,7 @@ class ChangeApplier:
             elif one.state is not None and one.state.node:
                 self._apply_to_claimed(change, one.state)
             else:
-                self._apply_to_unclaimed(session, change, one)
+                self._apply_to_unclaimed(change, one)
         self._save(session, [one.job_id for one in loaded.values() if one.job and one.job.options.after_jobs])
 
     def _save(self, session: Session, after_others: list[int]) -> None:
@@ -100,7 +100,7 @@ class ChangeApplier:
         else:
             self._recall.add(change.job_id)
 
-    def _apply_to_unclaimed(self, session: Session, change: table.Change, one: table.JobWithState) -> None:
+    def _apply_to_unclaimed(self, change: table.Change, one: table.JobWithState) -> None:
         self._done.append(change.id)
         state = self._states.get(change.job_id, one.state or JobState(change.job_id))
         job = one.job
