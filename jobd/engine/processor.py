@@ -17,6 +17,7 @@ from jobd.claim import Claim, ClaimUpdate, OutputPart
 from jobd.clock import MILLISECOND, SECOND, Clock
 from jobd.engine.buffers import Budget, weight, weight_of
 from jobd.engine.messages import Abandoned, OutputPrinted, RunStarted, ToKeeper, Unresolved
+from jobd.engine.orders import fits, forks, may_prefetch, needs_fresh, order_of, prefetch_limit
 from jobd.engine.output import Lines
 from jobd.engine.queue import WorkQueue
 from jobd.engine.run_log import log_attempt, log_output, log_run
@@ -27,14 +28,12 @@ from jobd.engine.worker_pool import WorkerPool
 from jobd.exits import describe
 from jobd.job import CANCELLED, FAILED, LOST, TIMED_OUT
 from jobd.lifecycle import Ended
-from jobd.wire import UNRESOLVED, Done, Order, WireError
+from jobd.wire import UNRESOLVED, Done, WireError
 
 OUTPUT_INTERVAL = SECOND  # between reports of a run's output, which `jobd logs -f` shows
 MAX_RUNS = 100_000  # runs after which a worker is replaced, so that a leak in a task stays small
 PACE_GUESS = 20 * MILLISECOND  # the assumed duration of a run before the first has been measured
 PACE_WEIGHT = 16  # the pace is a moving average; the newest run has the weight 1/16
-PREFETCH_WORK = 2 * MILLISECOND  # the expected duration of all orders that a worker has, including the current one
-MAX_PREFETCH = 32  # orders per worker, including the current one
 FULL_PAUSE = 20 * MILLISECOND  # between checks for free memory while the budget is full
 
 
@@ -353,7 +352,7 @@ class Processor:
             elif claim.state.guarded and claim.state.started is None:
                 self._guarded[claim.job.id] = claim
                 self._report(RunStarted(claim.job.id, claim.state.token, wall, before_start=True))
-            elif not _fits(worker, claim):
+            elif not fits(claim, worker.runs, worker.touched):
                 self._waiting_for_new[claim.job.id] = claim
                 self._replace_for_new(worker)
             elif not self._start(worker, claim, wall, monotonic):
@@ -384,21 +383,21 @@ class Processor:
         isolation = claim.job.options.isolation
         if (idle := self.workers.idle()) is not None:
             return idle if isolation == "warm" else self._fitting(claim) or idle
-        least = min(PREFETCH_WORK // max(self.pace, 1), MAX_PREFETCH) - 1
+        least = prefetch_limit(self.pace)
         best = None
         for worker in self.workers:
             run, length = worker.execution, len(worker.prefetched)
             if length >= least or run is None or worker.retiring or monotonic >= worker.prefetch_ends_at():
                 continue
-            if _may_prefetch(run.claim) and run.claim.job.options.isolation == isolation:
+            if may_prefetch(run.claim) and run.claim.job.options.isolation == isolation:
                 best, least = worker, length
-        return best if best is not None and _may_prefetch(claim) else None
+        return best if best is not None and may_prefetch(claim) else None
 
     def _fitting(self, claim: Claim) -> Worker | None:
         """An idle worker whose process is new enough for this claim's isolation, or None."""
-        if _needs_fresh(claim):
+        if needs_fresh(claim):
             return self.workers.unused()
-        return self.workers.untouched() if _forks(claim) else self.workers.idle()
+        return self.workers.untouched() if forks(claim) else self.workers.idle()
 
     def _start(self, worker: Worker, claim: Claim, wall: int, monotonic: int) -> bool:
         """Give a claim to a worker. False: the worker takes no orders; the claim is back in the queue."""
@@ -406,7 +405,7 @@ class Processor:
         self._record_start(claim.job.id, claim.state.token, wall)
         if worker.execution is None:
             self.workers.mark_busy(worker)
-        if worker.start(claim, _order(claim, self._serial, monotonic), wall, monotonic):
+        if worker.start(claim, order_of(claim, self._serial, monotonic), wall, monotonic):
             self._last_start_at = monotonic
             self._in_flight.add(claim.job.id)
             return True
@@ -443,7 +442,7 @@ class Processor:
             done.retire
             or execution.forced_outcome is not None
             or worker.runs >= MAX_RUNS
-            or _needs_fresh(execution.claim)
+            or needs_fresh(execution.claim)
         ):
             worker.retiring = True
         if worker.retiring:
@@ -608,47 +607,6 @@ class Processor:
 
 def _claim_update(claim: Claim, decision: lifecycle.Decision, parts: tuple[OutputPart, ...]) -> ClaimUpdate:
     return ClaimUpdate(claim.state.node, claim.state.token, decision.state, decision.run, parts)
-
-
-def _may_prefetch(claim: Claim) -> bool:
-    """Whether this claim may be prefetched. Programs, fresh processes and guarded runs may not.
-
-    Programs and fresh processes take long. A guarded run must not be started needlessly.
-    """
-    return claim.job.options.command is None and not _needs_fresh(claim) and not claim.state.guarded
-
-
-def _needs_fresh(claim: Claim) -> bool:
-    """Whether the run needs a worker process for itself alone."""
-    return claim.job.options.isolation == "fresh"
-
-
-def _forks(claim: Claim) -> bool:
-    """Whether the run is a child process of its worker. No task may have been called in that worker's own process."""
-    return claim.job.options.isolation == "fork" and claim.job.options.command is None
-
-
-def _fits(worker: Worker, claim: Claim) -> bool:
-    """Whether the process of a worker is new enough for this claim's isolation."""
-    return not ((worker.touched and _forks(claim)) or (worker.runs and _needs_fresh(claim)))
-
-
-def _order(claim: Claim, serial: int, monotonic: int) -> Order:
-    job, state = claim
-    options = job.options
-    return Order(
-        serial,
-        job.name,
-        state.number,
-        None if options.command else job.task,
-        options.command,
-        options.args,
-        state.due or 0,
-        state.attempt + 1,
-        (monotonic + options.timeout) / SECOND if options.timeout else None,
-        state.token,
-        _forks(claim),
-    )
 
 
 def _last_output_line(worker: Worker) -> str:

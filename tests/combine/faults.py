@@ -61,7 +61,7 @@ FAULTS = {
         ("fresh",),
         ("dirty", "mixed"),
         (
-            Edit("engine/processor.py", " or (worker.runs and _needs_fresh(claim)))", ")"),
+            Edit("engine/orders.py", " or (runs and needs_fresh(claim)))", ")"),
             Edit("engine/processor.py", "return self.workers.unused()", "return self.workers.idle()"),
         ),
     ),
@@ -71,7 +71,7 @@ FAULTS = {
         (
             Edit(
                 "engine/processor.py",
-                "            or worker.runs >= MAX_RUNS\n            or _needs_fresh(execution.claim)\n",
+                "            or worker.runs >= MAX_RUNS\n            or needs_fresh(execution.claim)\n",
             ),
         ),
     ),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from jobd import logs
 from jobd.clock import DAY, HOUR, MILLISECOND, SECOND
-from jobd.engine import missing_schedules, processor, worker
+from jobd.engine import missing_schedules, orders, worker
 from jobd.engine.messages import Refresh
 from jobd.errors import JobdError
 from jobd.job import DEFAULT_POOL, Job, Options
@@ -92,7 +92,7 @@ class SimCluster:
         self._done_once: set[str] = set()
         self.edits_tables = self._edit_random.random() < 0.25  # a user edits jobd's own tables
         # Whether long runs are prefetched too, and the time after which that is corrected.
-        self._line = self.random.choice([processor.PREFETCH_WORK, 100 * SECOND])
+        self._line = self.random.choice([orders.PREFETCH_WORK, 100 * SECOND])
         self._line_moves = self.random.choice([worker.MAX_PREFETCH_WAIT, SECOND // 3])
         self._ranks = random.Random(f"priority of {seed}")
         self.with_priorities = not conditions.equal and self._ranks.random() < 0.5  # jobs have priorities
@@ -116,9 +116,9 @@ class SimCluster:
         """Run the simulation. Raises Violation."""
         before = logs.log
         logs.log = self._log  # jobd's log is part of the trace
-        lines = processor.PREFETCH_WORK, worker.MAX_PREFETCH_WAIT
+        lines = orders.PREFETCH_WORK, worker.MAX_PREFETCH_WAIT
         every, missing_schedules.SCAN_INTERVAL = missing_schedules.SCAN_INTERVAL, 2 * SECOND
-        processor.PREFETCH_WORK, worker.MAX_PREFETCH_WAIT = self._line, self._line_moves
+        orders.PREFETCH_WORK, worker.MAX_PREFETCH_WAIT = self._line, self._line_moves
         try:
             self._add_jobs()
             for node in self.nodes:
@@ -134,7 +134,7 @@ class SimCluster:
             self.checks.at_rest()
         finally:
             logs.log = before
-            processor.PREFETCH_WORK, worker.MAX_PREFETCH_WAIT = lines
+            orders.PREFETCH_WORK, worker.MAX_PREFETCH_WAIT = lines
             missing_schedules.SCAN_INTERVAL = every
             for node in self.nodes:
                 if node.up:
