@@ -23,6 +23,7 @@ from jobd.engine.queue import WorkQueue
 from jobd.engine.run_log import log_attempt, log_output, log_run
 from jobd.engine.share import MAX_READY_WAIT, may_wait
 from jobd.engine.spawner import Spawner
+from jobd.engine.waiting import WaitingClaims
 from jobd.engine.worker import TERM_GRACE, Execution, Worker
 from jobd.engine.worker_pool import WorkerPool
 from jobd.exits import describe
@@ -99,12 +100,10 @@ class Processor:
         self._random = random
         self._report = report
         self._record_start = record_start
-        self._guarded: dict[int, Claim] = {}  # by job id; each starts after its start has been committed
         # The ids of the jobs that a worker has, until their process can no longer be running. Shared by all pools of
         # the node. A new claim on the same job (for example after a manual UPDATE) waits for that.
         self._in_flight = set() if in_flight is None else in_flight
-        self._waiting_for_previous: dict[int, Claim] = {}  # by job id
-        self._waiting_for_new: dict[int, Claim] = {}  # by job id; each starts in a new worker, which is being started
+        self._waiting = WaitingClaims()
         self._ended: list[EndedAttempt] = []  # not reported yet, so that workers are given new runs first
         self._recalled: set[int] = set()  # running jobs that were changed: the claim is given back before a retry
         self._serial = 0
@@ -132,8 +131,7 @@ class Processor:
 
         Running claims count too. Otherwise the daemon would keep asking for more while long runs occupy all workers.
         """
-        waiting = len(self.queue) + len(self._guarded) + len(self._waiting_for_previous) + len(self._waiting_for_new)
-        return waiting + self.workers.load() + len(self._ended)
+        return len(self.queue) + len(self._waiting) + self.workers.load() + len(self._ended)
 
     def wait_us(self) -> int | None:
         """Microseconds until `step` has timed work to do; None: it has none."""
@@ -145,9 +143,9 @@ class Processor:
             waits.append(max(following[0] - wall, pause))
         elif self.shared and (oldest := self.queue.oldest()) is not None:
             waits.append(max(oldest + MAX_READY_WAIT - wall, self._share_at - monotonic))
-        if not self._in_flight.issuperset(self._waiting_for_previous):
+        if self._waiting.previous_ended(self._in_flight):
             waits.append(0)
-        if any(map(self._fitting, self._waiting_for_new.values())):
+        if any(map(self._fitting, self._waiting.for_worker())):
             waits.append(pause)
         if (spawn_at := self._spawn_at()) is not None:
             waits.append(spawn_at - monotonic)
@@ -161,11 +159,11 @@ class Processor:
 
     def step(self) -> None:
         """Do the work that is due: start runs, finish ended attempts, enforce timeouts, replace workers."""
-        if self._waiting_for_previous:
-            self._requeue_waiting()
+        for claim in self._waiting.remove_startable(self._in_flight):
+            self._queue(claim)
         if self._budget.full:
             self._make_room()
-        if self._waiting_for_new:
+        if self._waiting.for_worker():
             self._start_in_new_processes()
         self._start_due()
         if self._ended:
@@ -252,7 +250,7 @@ class Processor:
         self._clear_prefetched_of(job_id)
         claim = self._remove_waiting(job_id)
         if claim is not None and claim.state.token != token:
-            self.queue.put(claim, claim.state.ready or 0)  # keep a newer claim
+            self._queue(claim)  # keep a newer claim
         for worker in self.workers.running():
             state = worker.execution and worker.execution.claim.state
             if state and state.job_id == job_id and state.token == token:
@@ -272,12 +270,9 @@ class Processor:
 
     def start_recorded(self, job_id: int, token: int, held: bool) -> None:
         """Let a guarded run start after the commit of its start, or drop it if its claim is no longer valid."""
-        claim = self._guarded.get(job_id)
-        if claim is not None and claim.state.token == token:
-            del self._guarded[job_id]
-            if held:
-                wall = self._clock.wall()
-                self.queue.put(Claim(claim.job, claim.state._replace(started=wall)), claim.state.ready or 0)
+        claim = self._waiting.start_recorded(job_id, token)
+        if claim is not None and held:
+            self._queue(Claim(claim.job, claim.state._replace(started=self._clock.wall())))
 
     # Internals
 
@@ -288,32 +283,19 @@ class Processor:
             log_run("error", execution.claim, f"{execution.claim.job.name}: {reason}")
         worker.end(self._clock.monotonic())
 
+    def _queue(self, claim: Claim) -> None:
+        self.queue.put(claim, claim.state.ready or 0)
+
     def _remove_waiting(self, job_id: int) -> Claim | None:
-        if (claim := self.queue.remove(job_id)) is not None:
-            return claim
-        return next((waiting.pop(job_id) for waiting in self._waiting() if job_id in waiting), None)
+        return self.queue.remove(job_id) or self._waiting.remove(job_id)
 
     def _remove_all_waiting(self) -> list[Claim]:
-        claims = [*self.queue.take_all()]
-        for waiting in self._waiting():
-            claims += waiting.values()
-            waiting.clear()
-        return claims
-
-    def _waiting(self) -> tuple[dict[int, Claim], ...]:
-        """The due claims that wait for something other than a free worker."""
-        return self._guarded, self._waiting_for_previous, self._waiting_for_new
-
-    def _requeue_waiting(self) -> None:
-        """Put claims back into the queue when the previous run of their job can no longer be running."""
-        for job_id in self._waiting_for_previous.keys() - self._in_flight:
-            claim = self._waiting_for_previous.pop(job_id)
-            self.queue.put(claim, claim.state.ready or 0)
+        return [*self.queue.take_all(), *self._waiting.remove_all()]
 
     def _start_in_new_processes(self) -> None:
         """Give the claims that need a new worker to the new workers that are ready, in order of arrival."""
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
-        for claim in [*self._waiting_for_new.values()]:
+        for claim in [*self._waiting.for_worker()]:
             if self._budget.full:
                 return
             worker = self._fitting(claim)
@@ -321,15 +303,15 @@ class Processor:
                 if (idle := self.workers.idle()) is not None:
                     self._replace_for_new(idle)
                 continue
-            del self._waiting_for_new[claim.job.id]
+            self._waiting.remove_for_worker(claim.job.id)
             if claim.job.id in self._in_flight:
-                self._waiting_for_previous[claim.job.id] = claim
+                self._waiting.wait_for_previous(claim)
             else:
                 self._start(worker, claim, wall, monotonic)
 
     def _replace_for_new(self, idle: Worker) -> None:
         """Replace an idle worker, unless a new worker is already coming for each claim that needs one."""
-        if self.workers.coming() < len(self._waiting_for_new):
+        if self.workers.coming() < len(self._waiting.for_worker()):
             self.workers.replace(idle)
 
     def _spawn_at(self) -> int | None:
@@ -345,15 +327,14 @@ class Processor:
             if worker is None:
                 return
             self.queue.pop(wall)
-            if self._waiting_for_new:
-                self._waiting_for_new.pop(claim.job.id, None)  # an older claim
+            self._waiting.remove_for_worker(claim.job.id)  # an older claim
             if claim.job.id in self._in_flight:
-                self._waiting_for_previous[claim.job.id] = claim
+                self._waiting.wait_for_previous(claim)
             elif claim.state.guarded and claim.state.started is None:
-                self._guarded[claim.job.id] = claim
+                self._waiting.wait_for_start(claim)
                 self._report(RunStarted(claim.job.id, claim.state.token, wall, before_start=True))
             elif not fits(claim, worker.runs, worker.touched):
-                self._waiting_for_new[claim.job.id] = claim
+                self._waiting.wait_for_worker(claim)
                 self._replace_for_new(worker)
             elif not self._start(worker, claim, wall, monotonic):
                 return
@@ -372,7 +353,7 @@ class Processor:
             return
         late = list(iter(lambda: self.queue.pop(patient), None))
         for claim in late[:allowed]:
-            self.queue.put(claim, claim.state.ready or 0)
+            self._queue(claim)
         for claim in late[allowed:]:
             self._report_update(claim, lifecycle.Decision(lifecycle.give_back(claim.state)))
         if not allowed:
@@ -411,7 +392,7 @@ class Processor:
             return True
         if worker.execution is None:
             worker.end(monotonic)
-        self.queue.put(claim, claim.state.ready or 0)
+        self._queue(claim)
         return False
 
     def _read_worker(self, worker: Worker) -> None:
@@ -455,7 +436,7 @@ class Processor:
         for claim in worker.revoke_prefetched(self._clock.wall(), self._clock.monotonic()):
             self._in_flight.discard(claim.job.id)
             if not self._has_newer(claim.job.id):
-                self.queue.put(claim, claim.state.ready or 0)
+                self._queue(claim)
 
     def _clear_prefetched(self, worker: Worker) -> None:
         """Revoke the worker's prefetched runs and read its messages. After this, any order it still has is running."""
@@ -515,7 +496,7 @@ class Processor:
 
     def _has_newer(self, job_id: int) -> bool:
         """Whether this pool has a newer claim of the job, so that the older one is not needed."""
-        return job_id in self._waiting_for_previous or job_id in self._waiting_for_new or job_id in self.queue
+        return self._waiting.has_newer(job_id) or job_id in self.queue
 
     def _decide(self, execution: Execution, done: Done, wall: int, outdated: bool) -> lifecycle.Decision:
         job, state = execution.claim
