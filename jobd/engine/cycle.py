@@ -10,6 +10,7 @@ from jobd import lifecycle
 from jobd.claim import Claim, ClaimUpdate, OutputPart
 from jobd.definition import with_defaults
 from jobd.engine.changes import AppliedChanges, ChangeApplier
+from jobd.engine.demand import MAX_SHARED_CLAIMS, Capacity
 from jobd.engine.full_pass import FullPass, run_slice
 from jobd.engine.messages import RunStarted
 from jobd.engine.share import Share, claims_to_add, share_of
@@ -22,32 +23,6 @@ from jobd.store import schedule_table as table
 from jobd.store.installation import ProposedZone
 from jobd.store.schedule_table import NONE_EXCLUDED, Claimed, Excluded
 from jobd.store.store import Session
-
-MAX_CLAIMS = 4_000  # per pool, while no other node exists
-MAX_SHARED_CLAIMS = 500  # per pool, while other nodes exist, so that work stays for all of them until it is finished
-
-
-class Capacity(NamedTuple):
-    """How many claims a pool can take: `room`, and at most `now` of ready jobs while other nodes serve the pool.
-
-    The pool held `before` claims when the cycle began, and holds `holding` after the releases of this cycle. Even
-    without `room` it can take `over` ready jobs with a priority above `above`.
-    """
-
-    room: int
-    now: int
-    holding: int
-    before: int
-    over: int = 0
-    above: int = 0
-
-
-NO_CAPACITY = Capacity(0, 0, 0, 0)
-
-
-def most_claims(alone: bool) -> int:
-    """The limit on the claims that a node holds per pool; `alone`: no other node exists."""
-    return MAX_CLAIMS if alone else MAX_SHARED_CLAIMS
 
 
 class CycleInput(NamedTuple):
@@ -147,7 +122,7 @@ def run_cycle(session: Session, work: CycleInput, settings: Settings) -> CycleRe
             _claim(session, work, settings, pool, capacity, shares.get(pool), result)
         else:
             result.more.add(pool)
-            if capacity.over > 0 and (
+            if capacity.overtaking > 0 and (
                 work.read_peers or result.changes.touched or len(_known_priorities(work, pool)) > 1
             ):
                 _claim_higher(session, work, settings, pool, capacity, result)
@@ -246,11 +221,11 @@ def _claim_higher(
     def higher(known: Sequence[int]) -> dict[int, int | None]:
         firsts = table.first_ready(session, pool, known, work.without)
         result.priorities[pool] = tuple(firsts)
-        return {priority: first for priority, first in firsts.items() if priority > capacity.above}
+        return {priority: first for priority, first in firsts.items() if priority > capacity.priority}
 
     firsts = higher(_known_priorities(work, pool))
     if (first := _earliest(firsts)) is not None and first <= work.call:
-        claimed = table.claim(session, work.node, pool, work.call, capacity.over, work.without, firsts)
+        claimed = table.claim(session, work.node, pool, work.call, capacity.overtaking, work.without, firsts)
         _accept_claims(session, work, settings, claimed, result)
         firsts = higher(result.priorities[pool])
     result.next_ready[pool] = _earliest(firsts)

@@ -11,7 +11,6 @@ from typing import Any, assert_never
 from jobd import logs
 from jobd.clock import SECOND, Clock, SystemClock, iso
 from jobd.engine.buffers import Budget
-from jobd.engine.cycle import most_claims
 from jobd.engine.keeper import Keeper
 from jobd.engine.lease import Lease
 from jobd.engine.mailbox import Mailbox
@@ -50,7 +49,6 @@ from jobd.errors import JobdError
 from jobd.settings import Settings
 from jobd.store.store import Store, open_store
 
-LOW_WATER_HORIZON = SECOND // 4  # request more claims when those held cover less than half of this horizon
 MAX_REFRESHES = 100  # unanswered requests; limits memory if many commands come while the keeper waits
 KEEPER_TIMEOUT = 60 * SECOND  # a keeper this late for its poll is considered hung
 
@@ -229,12 +227,12 @@ class Engine:
             "state": self._state,
             "node": self.node,
             "since": iso(self._since),
-            "workers": sum(processor.workers.ready() for processor in self.pools),
+            "workers": self.pools.ready_workers(),
             "running": len(running),
             "runs": [
                 {"job": run.claim.job.name, "run": run.claim.state.number, "since": iso(run.started)} for run in running
             ],
-            "queued": sum(len(processor.queue) for processor in self.pools),
+            "queued": self.pools.queued(),
             "database": self._database_problem or "ok",
             "log_failures": logs.failures(),
             "buffered": self.budget.used,
@@ -310,11 +308,7 @@ class Engine:
     def _request_claims(self) -> None:
         """Request more claims for each pool that runs low, if the keeper has reported more due jobs for it."""
         for pool in list(self._more):
-            processor = self.pools[pool]
-            demand = processor.demand(LOW_WATER_HORIZON)
-            if demand.now > 0 and processor.holding() * 2 <= min(
-                demand.most, most_claims(alone=not self._others_exist)
-            ):
+            if self.pools[pool].runs_low(alone=not self._others_exist):
                 self._more.discard(pool)
                 self.keeper.inbox.put(ClaimMore())
 

@@ -14,9 +14,10 @@ from jobd.claim import ClaimUpdate
 from jobd.clock import SECOND, Clock
 from jobd.engine.buffers import Budget
 from jobd.engine.claims import HeldClaims
-from jobd.engine.cycle import NO_CAPACITY, Capacity, CycleInput, CycleResult, most_claims, run_cycle
+from jobd.engine.cycle import CycleInput, CycleResult, run_cycle
 from jobd.engine.cycle_timer import BATCH_WINDOW_MIN, CLAIM_AHEAD, MAX_UPDATES, CycleTimer
 from jobd.engine.delivery import deliver_spool, may_be_one_outcome, record_one_by_one
+from jobd.engine.demand import NO_CAPACITY, Capacity, Demand, capacities
 from jobd.engine.full_pass import FullPass, FullPasses, clock_set_back_by
 from jobd.engine.mailbox import Mailbox
 from jobd.engine.membership import DeadNode, Membership
@@ -48,7 +49,6 @@ from jobd.engine.missing_schedules import MissingScheduleScan
 from jobd.engine.nodelock import Locks
 from jobd.engine.outage import Outage
 from jobd.engine.outcomes import Outcomes
-from jobd.engine.processor import Demand
 from jobd.engine.pruner import Pruner
 from jobd.engine.recalls import Recalls
 from jobd.engine.share import last_call
@@ -394,7 +394,7 @@ class Keeper:
             full_pass=self._full_passes.first(),
             pools=self._pools() if self._publish_pools else None,
             proposed_zone=self._proposed_zone,
-            capacities={} if self._draining else self._capacities(updates),
+            capacities=self._capacities(updates),
             shares=self._sharing.shares,
             priorities=self._priorities,
             without=NONE_EXCLUDED if alone else self._sharing.without_unknown(wall),
@@ -412,18 +412,12 @@ class Keeper:
 
     def _capacities(self, updates: list[ClaimUpdate]) -> dict[str, Capacity]:
         """The room for claims per pool."""
+        if self._draining:
+            return {}
+        if not self._budget.calm:  # the outcomes of further runs could exceed the memory budget
+            return dict.fromkeys(self._demands, NO_CAPACITY)
         released = {one.state.job_id for one in updates if not one.state.node}
-        capacities = {}
-        calm = self._budget.calm  # if not, the outcomes of further runs could exceed the memory budget
-        for pool, demand in self._demands.items():
-            before = self._held.count(pool)
-            holding = before - self._held.count_of(released, pool)
-            most, now, over, above = demand(self._horizon())
-            most = min(most, most_claims(self.membership.watch.alone()))
-            # Claim in batches: no more claims are needed while at least half of the demand is held.
-            room = most - holding if 2 * holding <= most else 0
-            capacities[pool] = Capacity(room, min(now, most), holding, before, over, above) if calm else NO_CAPACITY
-        return capacities
+        return capacities(self._demands, self._horizon(), self._held, released, self.membership.watch.alone())
 
     def _recorded(self, one: ClaimUpdate, accepted: bool) -> None:
         """Note a written outcome; `accepted`: its claim was still valid."""

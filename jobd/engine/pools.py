@@ -7,7 +7,8 @@ jobs in flight, and a message about a job goes to all of them.
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from jobd.claim import Claim
-from jobd.engine.processor import Demand, Processor, RunSettings
+from jobd.engine.demand import Demand
+from jobd.engine.processor import Processor, RunSettings
 from jobd.engine.spawner import Spawner
 from jobd.engine.worker import Execution, Worker
 
@@ -86,6 +87,10 @@ class Pools:
         for claim in claims:
             self._processors[claim.state.pool].queue.put(claim, claim.state.ready or 0)
 
+    def queued(self) -> int:
+        """The number of claims in the queues."""
+        return sum(len(processor.queue) for processor in self)
+
     def give_back_all(self) -> None:
         """Give back every claim that has not started."""
         for processor in self:
@@ -138,6 +143,10 @@ class Pools:
         """Let the workers run until `deadline` (monotonic µs), even if the daemon freezes."""
         for processor in self:
             processor.workers.trust_until(deadline)
+
+    def ready_workers(self) -> int:
+        """The number of workers that have finished starting."""
+        return sum(processor.workers.ready() for processor in self)
 
     def pids(self) -> list[int]:
         """The process ids of all workers."""

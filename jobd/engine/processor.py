@@ -12,29 +12,30 @@ given back if other nodes serve the pool.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from jobd import lifecycle, logs
-from jobd.claim import Claim, ClaimUpdate, OutputPart
+from jobd import lifecycle
+from jobd.claim import Claim
 from jobd.clock import MILLISECOND, SECOND, Clock
-from jobd.engine.buffers import Budget, weight, weight_of
-from jobd.engine.messages import Abandoned, OutputPrinted, RunStarted, ToKeeper, Unresolved
-from jobd.engine.orders import fits, forks, may_prefetch, needs_fresh, order_of, prefetch_limit
-from jobd.engine.output import Lines
+from jobd.engine.buffers import Budget
+from jobd.engine.demand import Demand
+from jobd.engine.ended import EndedAttempt
+from jobd.engine.messages import Abandoned, RunStarted, ToKeeper
+from jobd.engine.orders import fits, needs_fresh, order_of
+from jobd.engine.pace import Pace
 from jobd.engine.queue import WorkQueue
-from jobd.engine.run_log import log_attempt, log_output, log_run
-from jobd.engine.share import MAX_READY_WAIT, may_wait
+from jobd.engine.reports import Reports
+from jobd.engine.run_log import log_attempt, log_output
+from jobd.engine.share import MAX_READY_WAIT
 from jobd.engine.spawner import Spawner
 from jobd.engine.waiting import WaitingClaims
-from jobd.engine.worker import TERM_GRACE, Execution, Worker
+from jobd.engine.worker import TERM_GRACE, Worker
 from jobd.engine.worker_pool import WorkerPool
 from jobd.exits import describe
 from jobd.job import CANCELLED, FAILED, LOST, TIMED_OUT
-from jobd.lifecycle import Ended
 from jobd.wire import UNRESOLVED, Done, WireError
 
 OUTPUT_INTERVAL = SECOND  # between reports of a run's output, which `jobd logs -f` shows
 MAX_RUNS = 100_000  # runs after which a worker is replaced, so that a leak in a task stays small
-PACE_GUESS = 20 * MILLISECOND  # the assumed duration of a run before the first has been measured
-PACE_WEIGHT = 16  # the pace is a moving average; the newest run has the weight 1/16
+LOW_WATER_HORIZON = SECOND // 4  # a pool runs low when its claims cover less than half of this horizon
 FULL_PAUSE = 20 * MILLISECOND  # between checks for free memory while the budget is full
 
 
@@ -43,28 +44,6 @@ class RunSettings(NamedTuple):
 
     zone: str
     output: int  # bytes of a run's output that are kept
-
-
-class Demand(NamedTuple):
-    """How many claims a pool can use: at most `most` in all, and at most `now` more of jobs that are already ready.
-
-    It can also use `over` claims of ready jobs with a priority above `above`, because they start before jobs that wait.
-    """
-
-    most: int
-    now: int
-    over: int = 0
-    above: int = 0
-
-
-class EndedAttempt(NamedTuple):
-    """An attempt that has ended, with the time of its end in µs of both clocks."""
-
-    execution: Execution
-    done: Done
-    wall: int
-    monotonic: int
-    outdated: bool = False  # its worker used the plugins from before a reload
 
 
 class Processor:
@@ -89,16 +68,15 @@ class Processor:
         self._budget = budget  # shared by all pools of the node
         self.workers = WorkerPool(size, run_settings.output, spawner, clock, self._budget)
         self.queue = WorkQueue()
-        self.pace = PACE_GUESS  # moving average of run durations, µs
+        self.pace = Pace()
         self.draining = False
         self.shared = False  # other nodes serve this pool too
         self.has_unknown_task = False  # a worker has reported an unknown task
-        self._last_start_at = 0  # monotonic µs
         self._share_at = 0  # monotonic µs: the next check for claims that have waited too long
         self._run_settings = run_settings
         self._clock = clock
         self._random = random
-        self._report = report
+        self._reports = Reports(report, budget)
         self._record_start = record_start
         # The ids of the jobs that a worker has, until their process can no longer be running. Shared by all pools of
         # the node. A new claim on the same job (for example after a manual UPDATE) waits for that.
@@ -115,16 +93,21 @@ class Processor:
 
         Zero while all workers are in long runs and other nodes serve the pool. The keeper's thread calls this too.
         """
-        most = max(2 * self.workers.size, self.workers.size * horizon // max(self.pace, 1))
-        above, ahead = self.queue.overtaken(self.workers.size) or (0, self.workers.size)
-        over = self.workers.size - ahead
+        size = self.workers.size
+        most = self.pace.runs_within(horizon, size)
+        priority, ahead = self.queue.overtaken(size) or (0, size)
         if not self.shared:
-            return Demand(most, most, over, above)
+            return Demand(most, most, size - ahead, priority)
         idle, waiting = self.workers.idle_count(), self._may_wait()
         if not idle and not waiting:
             return Demand(0, 0)
         # Further claims would only be given back if none may wait.
-        return Demand(most, max(idle, self.workers.size + waiting - self.holding()), over if waiting else 0, above)
+        return Demand(most, max(idle, size + waiting - self.holding()), size - ahead if waiting else 0, priority)
+
+    def runs_low(self, alone: bool) -> bool:
+        """Whether more claims are needed soon; `alone`: no other node exists."""
+        demand = self.demand(LOW_WATER_HORIZON).bounded(alone)
+        return demand.now > 0 and demand.room(self.holding()) > 0
 
     def holding(self) -> int:
         """The number of claims held by this pool, waiting or running.
@@ -139,13 +122,13 @@ class Processor:
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
         pause = FULL_PAUSE if self._budget.full else 0
         following = self.queue.peek(wall)
-        if following is not None and self._worker_for(following[1], monotonic) is not None:
+        if following is not None and self.workers.worker_for(following[1], self.pace.run, monotonic) is not None:
             waits.append(max(following[0] - wall, pause))
         elif self.shared and (oldest := self.queue.oldest()) is not None:
             waits.append(max(oldest + MAX_READY_WAIT - wall, self._share_at - monotonic))
         if self._waiting.previous_ended(self._in_flight):
             waits.append(0)
-        if any(map(self._fitting, self._waiting.for_worker())):
+        if any(map(self.workers.fitting, self._waiting.for_worker())):
             waits.append(pause)
         if (spawn_at := self._spawn_at()) is not None:
             waits.append(spawn_at - monotonic)
@@ -199,7 +182,7 @@ class Processor:
         self._clear_prefetched_of(job_id)
         claim = self._remove_waiting(job_id)
         if claim is not None:
-            self._report_update(claim, lifecycle.Decision(lifecycle.give_back(claim.state)))
+            self._reports.give_back(claim)
         elif self._runs(job_id):
             self._recalled.add(job_id)
 
@@ -214,16 +197,16 @@ class Processor:
         if claim is not None:
             wall, state = self._clock.wall(), claim.state
             if state.attempt or state.losses or (state.due or 0) <= wall:
-                self._report_update(claim, lifecycle.after_cancel(claim.job, state, wall, self._run_settings.zone))
+                self._reports.update(claim, lifecycle.after_cancel(claim.job, state, wall, self._run_settings.zone))
             else:
-                self._report_update(claim, lifecycle.Decision(lifecycle.give_back(state)))
+                self._reports.give_back(claim)
 
     def give_back_all(self) -> None:
         """Give back all claims that have not started, and start no more runs."""
         self.draining = True
         self._clear_all_prefetched()
         for claim in self._remove_all_waiting():
-            self._report_update(claim, lifecycle.Decision(lifecycle.give_back(claim.state)))
+            self._reports.give_back(claim)
 
     def stop_runs(self, reason: str, grace: bool) -> None:
         """End every run in progress, with outcome lost. With `grace`, SIGTERM comes TERM_GRACE µs before SIGKILL."""
@@ -241,9 +224,9 @@ class Processor:
         self._finish_ended()
         waiting = {claim.job.id: (claim.state.token, claim.state.started) for claim in self._remove_all_waiting()}
         if waiting:
-            self._report(Abandoned(waiting))
+            self._reports.send(Abandoned(waiting))
         for worker in self.workers.running():
-            self._end_without_record(worker, reason)
+            worker.abandon(reason, self._clock.monotonic())
 
     def abandon(self, job_id: int, token: int, reason: str) -> None:
         """Abandon one claim that is no longer valid: remove it from the queue or kill its run, without a record."""
@@ -254,7 +237,7 @@ class Processor:
         for worker in self.workers.running():
             state = worker.execution and worker.execution.claim.state
             if state and state.job_id == job_id and state.token == token:
-                self._end_without_record(worker, reason)
+                worker.abandon(reason, self._clock.monotonic())
 
     def close(self) -> None:
         """End every worker process and wait for it."""
@@ -276,13 +259,6 @@ class Processor:
 
     # Internals
 
-    def _end_without_record(self, worker: Worker, reason: str) -> None:
-        execution = worker.abandoned = worker.execution
-        if execution is not None:
-            worker.execution = None
-            log_run("error", execution.claim, f"{execution.claim.job.name}: {reason}")
-        worker.end(self._clock.monotonic())
-
     def _queue(self, claim: Claim) -> None:
         self.queue.put(claim, claim.state.ready or 0)
 
@@ -298,7 +274,7 @@ class Processor:
         for claim in [*self._waiting.for_worker()]:
             if self._budget.full:
                 return
-            worker = self._fitting(claim)
+            worker = self.workers.fitting(claim)
             if worker is None:
                 if (idle := self.workers.idle()) is not None:
                     self._replace_for_new(idle)
@@ -323,7 +299,7 @@ class Processor:
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
         while (following := self.queue.peek(wall)) is not None and following[0] <= wall:
             claim = following[1]
-            worker = self._worker_for(claim, monotonic)
+            worker = self.workers.worker_for(claim, self.pace.run, monotonic)
             if worker is None:
                 return
             self.queue.pop(wall)
@@ -332,7 +308,7 @@ class Processor:
                 self._waiting.wait_for_previous(claim)
             elif claim.state.guarded and claim.state.started is None:
                 self._waiting.wait_for_start(claim)
-                self._report(RunStarted(claim.job.id, claim.state.token, wall, before_start=True))
+                self._reports.send(RunStarted(claim.job.id, claim.state.token, wall, before_start=True))
             elif not fits(claim, worker.runs, worker.touched):
                 self._waiting.wait_for_worker(claim)
                 self._replace_for_new(worker)
@@ -340,7 +316,7 @@ class Processor:
                 return
 
     def _may_wait(self) -> int:
-        return may_wait(self.workers.size, self.pace, self._clock.monotonic() - self._last_start_at)
+        return self.pace.may_wait(self.workers.size, self._clock.monotonic())
 
     def _give_back_waiting(self, monotonic: int) -> None:
         """Give back claims that have waited too long, except as many as may wait: other nodes may have free workers."""
@@ -355,30 +331,9 @@ class Processor:
         for claim in late[:allowed]:
             self._queue(claim)
         for claim in late[allowed:]:
-            self._report_update(claim, lifecycle.Decision(lifecycle.give_back(claim.state)))
+            self._reports.give_back(claim)
         if not allowed:
-            self.pace = max(self.pace, MAX_READY_WAIT)  # the runs in progress take at least this long
-
-    def _worker_for(self, claim: Claim, monotonic: int) -> Worker | None:
-        """The worker for this claim: an idle one, else the one with the fewest prefetched runs that may prefetch it."""
-        isolation = claim.job.options.isolation
-        if (idle := self.workers.idle()) is not None:
-            return idle if isolation == "warm" else self._fitting(claim) or idle
-        least = prefetch_limit(self.pace)
-        best = None
-        for worker in self.workers:
-            run, length = worker.execution, len(worker.prefetched)
-            if length >= least or run is None or worker.retiring or monotonic >= worker.prefetch_ends_at():
-                continue
-            if may_prefetch(run.claim) and run.claim.job.options.isolation == isolation:
-                best, least = worker, length
-        return best if best is not None and may_prefetch(claim) else None
-
-    def _fitting(self, claim: Claim) -> Worker | None:
-        """An idle worker whose process is new enough for this claim's isolation, or None."""
-        if needs_fresh(claim):
-            return self.workers.unused()
-        return self.workers.untouched() if forks(claim) else self.workers.idle()
+            self.pace.stands_still()
 
     def _start(self, worker: Worker, claim: Claim, wall: int, monotonic: int) -> bool:
         """Give a claim to a worker. False: the worker takes no orders; the claim is back in the queue."""
@@ -387,7 +342,7 @@ class Processor:
         if worker.execution is None:
             self.workers.mark_busy(worker)
         if worker.start(claim, order_of(claim, self._serial, monotonic), wall, monotonic):
-            self._last_start_at = monotonic
+            self.pace.started(monotonic)
             self._in_flight.add(claim.job.id)
             return True
         if worker.execution is None:
@@ -410,13 +365,13 @@ class Processor:
             worker.garbled = True
             self._revoke_prefetched(worker)
             worker.end(self._clock.monotonic(), f"the worker sent an invalid message: {error}")
-        self._log(worker, worker.output_so_far())
+        worker.log(worker.output_so_far())
         if worker.ready and not was_ready:
             self.workers.add_ready(worker)
 
     def _end_attempt(self, worker: Worker, done: Done, wall: int, monotonic: int) -> None:
         """Note the end of the run in progress of `worker`, which becomes free or starts its next prefetched run."""
-        self._log(worker, worker.rest_of_output(done))
+        worker.log(worker.rest_of_output(done))
         execution = worker.finish(wall, monotonic)
         self._ended.append(EndedAttempt(execution, done, wall, monotonic, worker.outdated))
         if (
@@ -458,33 +413,31 @@ class Processor:
                 self._clear_prefetched(worker)
 
     def _finish_ended(self) -> None:
-        over, self._ended = self._ended, []
-        for one in over:
-            self._finish(*one)
+        ended, self._ended = self._ended, []
+        for one in ended:
+            self._finish(one)
 
-    def _finish(self, execution: Execution, done: Done, wall: int, monotonic: int, outdated: bool) -> None:
+    def _finish(self, ended: EndedAttempt) -> None:
         """Decide what follows an attempt and report it to the keeper. Queue a retry that has no back-off."""
+        execution, done = ended.execution, ended.outcome()
         claim = execution.claim
         self._in_flight.discard(claim.job.id)
-        if execution.forced_outcome is not None:
-            done = Done(*execution.forced_outcome, None, True)
         log_output(claim, execution.last_lines())
-        self.pace += (monotonic - execution.started_at - self.pace) // PACE_WEIGHT
-        decision = self._decide(execution, done, wall, outdated)
+        self.pace.ended(ended.monotonic - execution.started_at)
+        decision = ended.decision(self._run_settings.zone, self._random)
         if done.outcome == UNRESOLVED:
             # The task was not called, so the next execution has the same run number: drop this one's stored output.
-            update = _claim_update(claim, decision, execution.retracted_parts())
-            self.has_unknown_task |= not outdated and claim.job.options.command is None
-            self._budget.add_waiting(weight(update))
-            self._report(update if outdated else Unresolved(update))
+            report = self._reports.update if ended.outdated else self._reports.unresolved
+            report(claim, decision, execution.retracted_parts())
+            self.has_unknown_task |= not ended.outdated and claim.job.options.command is None
         else:
-            self._report_update(claim, decision, execution.last_parts())
+            self._reports.update(claim, decision, execution.last_parts())
         execution.close()
-        log_attempt(claim, decision, done, wall)
+        log_attempt(claim, decision, done, ended.wall)
         if (retry_at := decision.retry_at) is not None:
             retry = Claim(claim.job, decision.state)
             if self.draining or claim.job.id in self._recalled:
-                self._report_update(retry, lifecycle.Decision(lifecycle.give_back(decision.state)))
+                self._reports.give_back(retry)
             elif not self._has_newer(claim.job.id):
                 self.queue.put(retry, retry_at)
         self._recalled.discard(claim.job.id)
@@ -498,39 +451,18 @@ class Processor:
         """Whether this pool has a newer claim of the job, so that the older one is not needed."""
         return self._waiting.has_newer(job_id) or job_id in self.queue
 
-    def _decide(self, execution: Execution, done: Done, wall: int, outdated: bool) -> lifecycle.Decision:
-        job, state = execution.claim
-        if done.outcome == UNRESOLVED and outdated:
-            return lifecycle.Decision(lifecycle.give_back(state))
-        if done.outcome == UNRESOLVED:
-            return lifecycle.Decision(lifecycle.unresolved(state, done.error or "unknown task", wall))
-        if done.outcome == LOST:
-            state = state._replace(started=execution.started)
-            return lifecycle.after_loss(job, state, wall, self._run_settings.zone, done.error or "lost")
-        ended = Ended(done.outcome, execution.started, wall, done.error, done.result)
-        return lifecycle.after_attempt(job, state, ended, self._run_settings.zone, self._random())
-
-    def _report_update(self, claim: Claim, decision: lifecycle.Decision, parts: tuple[OutputPart, ...] = ()) -> None:
-        update = _claim_update(claim, decision, parts)
-        self._budget.add_waiting(weight(update))
-        self._report(update)
-
     def _reap_worker(self, worker: Worker) -> None:
         """Handle the end of a worker's process: revoke its prefetched orders, end its run, plan its replacement."""
         wanted, worker.retiring = not worker.retiring, True
         self._clear_prefetched(worker)
-        self._log(worker, worker.last_output())
+        worker.log(worker.last_output())
         status = self.workers.reap(worker)
-        words = _last_output_line(worker)
-        worker.idle_output.close()
-        if worker.abandoned is not None:
-            # Runs are still prefetched if a message about them was invalid: they may have started.
-            for execution in (worker.abandoned, *worker.prefetched):
-                state, started = execution.claim.state, execution.started or self._clock.wall()
-                self._report(Abandoned({state.job_id: (state.token, started)}))
-                self._in_flight.discard(state.job_id)
-                execution.close()
-            worker.prefetched.clear()
+        words = worker.last_words()
+        for execution in worker.take_abandoned():
+            state, started = execution.claim.state, execution.started or self._clock.wall()
+            self._reports.send(Abandoned({state.job_id: (state.token, started)}))
+            self._in_flight.discard(state.job_id)
+            execution.close()
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
         if worker.execution is None and wanted and not (worker.ready or worker.child.lease_expired or self.draining):
             self.workers.respawn_later(f"a worker could not start: {describe(status)}{words}")
@@ -556,7 +488,7 @@ class Processor:
             limit = (run.expires_at - run.started_at) / SECOND
             worker.terminate_run(TIMED_OUT, f"it ran longer than its timeout of {limit:g} s", monotonic)
         if monotonic >= run.show_at:
-            self._show_running(run)
+            self._reports.running(run)
             run.show_at = monotonic + OUTPUT_INTERVAL
 
     def _make_room(self) -> None:
@@ -564,32 +496,3 @@ class Processor:
         for worker in self.workers.running():
             if worker.execution is not None:
                 worker.execution.shrink()
-
-    def _show_running(self, execution: Execution) -> None:
-        state = execution.claim.state
-        if not execution.shown:
-            execution.shown = True
-            self._report(RunStarted(state.job_id, state.token, execution.started))
-        if not self._budget.calm:
-            return  # the output stays with the run
-        for part in execution.next_parts():
-            self._budget.add_waiting(weight_of([part]))
-            self._report(OutputPrinted(part))
-
-    def _log(self, worker: Worker, lines: Lines) -> None:
-        if not lines:
-            return
-        if (execution := worker.in_progress()) is not None:
-            log_output(execution.claim, lines)
-        else:
-            for level, line in lines:
-                logs.log(level, line)
-
-
-def _claim_update(claim: Claim, decision: lifecycle.Decision, parts: tuple[OutputPart, ...]) -> ClaimUpdate:
-    return ClaimUpdate(claim.state.node, claim.state.token, decision.state, decision.run, parts)
-
-
-def _last_output_line(worker: Worker) -> str:
-    words = worker.idle_output.take().strip().splitlines()
-    return f": {words[-1][:300]}" if words else ""

@@ -10,10 +10,12 @@ where the daemon can revoke them. A Worker knows its process and its protocol; t
 
 from collections import deque
 
+from jobd import logs
 from jobd.claim import Claim, OutputPart
 from jobd.clock import MILLISECOND, SECOND
 from jobd.engine.buffers import Budget
 from jobd.engine.output import MIN_TAIL, Lines, Output
+from jobd.engine.run_log import log_output, log_run
 from jobd.engine.spawner import CHUNK, Child
 from jobd.engine.split import Chunk, Split
 from jobd.job import FAILED
@@ -22,6 +24,7 @@ from jobd.wire import Done, Order, WireError, decode, decode_done, decode_ready,
 
 MAX_CHUNKS = 8  # of CHUNK bytes, per read, so that a run that prints a lot does not delay the others
 TERM_GRACE = 5 * SECOND  # from SIGTERM until the guardian kills the process tree
+MAX_WORDS = 300  # characters of the last line of a worker that could not start
 NO_END = "[jobd: a task has read the end of this run's output from its pipe]"
 DOUBTFUL = "[jobd: {:,} bytes were dropped here: they may be the output of another run]"
 STRAY = "[jobd: what worker {} prints outside of a run is dropped, {:,} bytes so far]"
@@ -261,6 +264,20 @@ class Worker:
         self._doubt_if_garbled()
         return self._deliver(self._split.rest())
 
+    def log(self, lines: Lines) -> None:
+        """Log lines that the worker has printed, with its run in progress if there is one."""
+        if lines and (execution := self.in_progress()) is not None:
+            log_output(execution.claim, lines)
+        else:
+            for level, line in lines:
+                logs.log(level, line)
+
+    def last_words(self) -> str:
+        """The last line that was printed before the worker was ready, after ": "; empty if there is none."""
+        words = self.idle_output.take().strip().splitlines()
+        self.idle_output.close()
+        return f": {words[-1][:MAX_WORDS]}" if words else ""
+
     def _up_to(self, mark: bytes) -> Chunk | None:
         """The output before a marker that the worker has announced, and so has written. None: a task removed it."""
         share = self._split.end(mark)
@@ -333,6 +350,26 @@ class Worker:
         self._why = why
         self._stages = [now + grace, now + grace + KILL_GRACE]
         self.advance_shutdown(now)
+
+    def abandon(self, reason: str, now: int) -> None:
+        """End the process at once. A run in progress ends without a record, because its claim is no longer valid."""
+        execution = self.abandoned = self.execution
+        if execution is not None:
+            self.execution = None
+            log_run("error", execution.claim, f"{execution.claim.job.name}: {reason}")
+        self.end(now)
+
+    def take_abandoned(self) -> list[Execution]:
+        """Remove and return the abandoned run, and those behind it that were not revoked, after the process's end.
+
+        Some are left if a message about them was invalid: they may have started.
+        """
+        if self.abandoned is None:
+            return []
+        runs = [self.abandoned, *self.prefetched]
+        self.abandoned = None
+        self.prefetched.clear()
+        return runs
 
     def advance_shutdown(self, now: int) -> None:
         """Do the next stage of the termination, if it is due: kill the process tree, then SIGKILL."""

@@ -6,8 +6,10 @@ The Processor gives them runs.
 from collections.abc import Iterator
 
 from jobd import logs
+from jobd.claim import Claim
 from jobd.clock import MILLISECOND, SECOND, Clock, doubled
 from jobd.engine.buffers import Budget
+from jobd.engine.orders import forks, may_prefetch, needs_fresh, prefetch_limit
 from jobd.engine.spawner import Spawner
 from jobd.engine.worker import Worker
 
@@ -68,6 +70,30 @@ class WorkerPool:
     def idle(self) -> Worker | None:
         """An idle worker: preferably one in which a task was called, else one that ran other jobs, else a new one."""
         return self._idle[-1] if self._idle else None
+
+    def worker_for(self, claim: Claim, pace: int, now: int) -> Worker | None:
+        """The worker for a claim: an idle one, else the one with the fewest prefetched runs that may prefetch it.
+
+        If the idle one is not new enough for the claim's isolation, no worker is. Runs take about `pace` µs.
+        """
+        isolation = claim.job.options.isolation
+        if (idle := self.idle()) is not None:
+            return idle if isolation == "warm" else self.fitting(claim) or idle
+        least = prefetch_limit(pace)
+        best = None
+        for worker in self:
+            run, length = worker.execution, len(worker.prefetched)
+            if length >= least or run is None or worker.retiring or now >= worker.prefetch_ends_at():
+                continue
+            if may_prefetch(run.claim) and run.claim.job.options.isolation == isolation:
+                best, least = worker, length
+        return best if best is not None and may_prefetch(claim) else None
+
+    def fitting(self, claim: Claim) -> Worker | None:
+        """An idle worker whose process is new enough for this claim's isolation, or None."""
+        if needs_fresh(claim):
+            return self.unused()
+        return self.untouched() if forks(claim) else self.idle()
 
     def idle_count(self) -> int:
         """The number of idle workers."""

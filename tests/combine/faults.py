@@ -62,7 +62,7 @@ FAULTS = {
         ("dirty", "mixed"),
         (
             Edit("engine/orders.py", " or (runs and needs_fresh(claim)))", ")"),
-            Edit("engine/processor.py", "return self.workers.unused()", "return self.workers.idle()"),
+            Edit("engine/worker_pool.py", "return self.unused()", "return self.idle()"),
         ),
     ),
     "13.3 the process of a fresh run goes on": Fault(
@@ -131,7 +131,7 @@ FAULTS = {
         ("urgent",),
         (
             Edit("store/schedule_table.py", f"{FIRSTS}:", f"[*{FIRSTS}][::-1]:"),
-            Edit("engine/cycle.py", "if priority > capacity.above}", "if priority > capacity.above + 1000}"),
+            Edit("engine/cycle.py", "if priority > capacity.priority}", "if priority > capacity.priority + 1000}"),
         ),
     ),
     "13.10 a worker that begins later has what lies in the folder": Fault(

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from jobd.clock import DAY, HOUR, MILLISECOND, SECOND, iso
 from jobd.engine.buffers import Budget
+from jobd.engine.demand import Demand
 from jobd.engine.keeper import Keeper
 from jobd.engine.mailbox import Mailbox
 from jobd.engine.messages import (
@@ -27,7 +28,7 @@ from jobd.engine.messages import (
     ToDispatch,
     ToKeeper,
 )
-from jobd.engine.processor import Demand, Processor, RunSettings
+from jobd.engine.processor import Processor, RunSettings
 from jobd.engine.spool import FileSpool, open_spool
 from jobd.job import DEFAULT_POOL, Job, Options
 from jobd.settings import HistorySettings, LogSettings, Settings

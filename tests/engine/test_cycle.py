@@ -4,7 +4,8 @@ from pathlib import Path
 
 from jobd.claim import ClaimUpdate, OutputPart
 from jobd.clock import SECOND
-from jobd.engine.cycle import Capacity, CycleInput, run_cycle
+from jobd.engine.cycle import CycleInput, run_cycle
+from jobd.engine.demand import Capacity
 from jobd.engine.takeover import take_over
 from jobd.job import DEFAULT_POOL, Job, JobState, Run
 from jobd.store import definitions, nodes

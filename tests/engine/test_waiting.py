@@ -5,7 +5,8 @@ from collections.abc import Callable
 from jobd.claim import Claim, ClaimUpdate
 from jobd.clock import MILLISECOND, SECOND
 from jobd.engine.buffers import Budget
-from jobd.engine.processor import Demand, Processor, RunSettings
+from jobd.engine.demand import Demand
+from jobd.engine.processor import Processor, RunSettings
 from jobd.job import Job, JobState
 from jobd.wire import Order
 from tests.engine.harness import START, FakeSpawner, FakeWorker, ManualClock, Ran, forget, read_workers

@@ -293,7 +293,7 @@ _put = WorkQueue.put
 
 def _overtake_by_a_hundred(session: Any, work: Any, settings: Any, pool: str, want: Any, done: Any) -> None:
     """A waiting job is overtaken only by jobs of a much higher priority."""
-    _overtake(session, work, settings, pool, want._replace(above=want.above + 50), done)
+    _overtake(session, work, settings, pool, want._replace(priority=want.priority + 50), done)
 
 
 _overtake = cycle._claim_higher

@@ -11,7 +11,8 @@ from jobd.claim import ClaimUpdate, OutputPart
 from jobd.clock import DAY, HOUR, SECOND
 from jobd.dependency import Dependency
 from jobd.engine import changes, full_pass, missing_schedules, takeover
-from jobd.engine.cycle import Capacity, CycleInput, run_cycle
+from jobd.engine.cycle import CycleInput, run_cycle
+from jobd.engine.demand import Capacity
 from jobd.engine.full_pass import FullPass
 from jobd.engine.messages import RunStarted
 from jobd.job import PLAIN, Job, Run
@@ -78,7 +79,7 @@ def a_daemons_life(store: Store) -> None:
         end = at + missing_schedules.JOBS_PER_SLICE // SHARE
         assert store.transact(partial(slices.jobs_without_schedule, after=at, until=end)) == []
         assert store.transact(partial(slices.jobs_with_outdated_schedule, after=at, until=end, zone="UTC")) == []
-    urgent = Capacity(0, 0, CLAIMS, CLAIMS, over=5, above=-1)
+    urgent = Capacity(0, 0, CLAIMS, CLAIMS, overtaking=5, priority=-1)
     assert len(store.transact(lambda s: run_cycle(s, work(capacities={"default": urgent}), SETTINGS)).claims) == 5
     for _ in range(12):  # PostgreSQL plans a statement that it has seen so often without its parameters, if it likes
         done = store.transact(
