@@ -1,8 +1,8 @@
 """Clocks and units. A moment is an `int`: microseconds since 1970-01-01 UTC. A duration is an `int` of microseconds.
 
 Whole numbers neither drift nor round, compare the same in Python and in every database, and have no time zone. Only
-schedules and texts for users have zones. Pure code never asks for the time: the
-moment is an argument. The store alone asks below the engine, and only for monotonic time: the limits of its retries.
+schedules and texts for users have zones. Pure code never asks for the time: the moment is an argument. The store asks
+only for monotonic time, to limit its retries and waits.
 """
 
 import time

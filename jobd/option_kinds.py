@@ -26,7 +26,7 @@ class Kind:
         """Raise BadValue if the option `name` may not have this value."""
 
     def from_column(self, name: str, value: Any) -> Any:
-        """The value of the option `name` that its column has as `value`. Raises BadValue."""
+        """The value of the option `name` whose column contains `value`. Raises BadValue."""
         return value
 
     def to_column(self, value: Any) -> Any:
@@ -299,7 +299,7 @@ def write_words(words: Iterable[str]) -> str:
 
 
 def _check_text(name: str, text: str) -> None:
-    """Raise BadValue for text that databases or programs refuse: with NUL, or from bytes that were not UTF-8."""
+    """Raise BadValue for text that databases or programs refuse: it has a NUL, or is from bytes that are not UTF-8."""
     if "\0" in text:
         raise BadValue(f"{name} holds a NUL character")
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):

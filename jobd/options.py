@@ -1,8 +1,9 @@
-"""The table of the options of a job: the only place that knows all of them.
+"""The table of the options of a job.
 
-From it come the columns of `job_options`, the keys of job files, of JSON and of [defaults] in jobd.toml, and the flags
-of `add` and `set`. The order is that of the fields of `jobd.job.Options`, and of the keys in JSON and in job files. To
-add an option, add a row here and a field there; the next release of the schema makes the column.
+From it come the columns of `job_options`, the keys of job files, of JSON and of [defaults] in jobd.toml, and most flags
+of `add` and `set`. Its order is that of the fields of `jobd.job.Options`, and of the keys in JSON and in job files. To
+add an option, add a row here and a field there, with the same name (docs/architecture.md has the other places). The
+next step of the schema creates its column.
 """
 
 from typing import NamedTuple
@@ -75,7 +76,7 @@ OPTION_TABLE = (
         Choice("skip", "next"),
         2,
         "--instead",
-        help="Skip such a date, or move it to the next working day.",
+        help="Skip those dates, or move each to the next working day.",
     ),
     Option("command", Program(), 1),
     Option("args", Arguments(), 1),

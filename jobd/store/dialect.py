@@ -55,7 +55,7 @@ class Upsert(NamedTuple):
 
 
 class Dialect:
-    """One kind of database. Statements have `?` for their parameters and double quotes around names."""
+    """One kind of database. A Session gets statements with `?` for parameters, a cursor those with `placeholder`."""
 
     name: str
     begin: str

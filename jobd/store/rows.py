@@ -59,9 +59,8 @@ _moments = itemgetter(*(SCHEDULE.index(name) for name in _MOMENT_NAMES))
 _MANUAL_AT, _GUARDED_AT = SCHEDULE.index("manual"), SCHEDULE.index("guarded")
 _BASIS_AT, _ERROR_AT = SCHEDULE.index("basis"), SCHEDULE.index("error")
 _TEXTS = {"pool", "basis", "error"}
-UNREADABLE = (
-    "unsound"  # fingerprint of a state whose row was invalid (it is re-planned as soon as possible); outcome of a run
-)
+# The fingerprint of a state, or the outcome of a run, whose row is invalid. Such a state is planned again soon.
+UNREADABLE = "unsound"
 _FIRST = from_datetime(datetime(1, 1, 3, tzinfo=UTC))  # from here to _LAST, every time zone has a datetime
 _LAST = from_datetime(datetime(9999, 12, 29, tzinfo=UTC))
 MAX_BASIS = 600  # characters: the width of the column

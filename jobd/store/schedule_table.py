@@ -256,10 +256,10 @@ def changes(session: Session, limit: int) -> list[Change]:
 
 
 def taken_changes(session: Session, some: Sequence[Change]) -> set[int]:
-    """The jobs of these changes that have no state, and that another transaction is planning. Locks the other ones.
+    """The jobs of these changes that have no state and that another transaction plans now.
 
-    A job without a state has nothing to lock but its changes. Without that, all nodes would plan the same oldest jobs
-    that a program has inserted, and all but one would wait, or begin again.
+    It locks the changes of the other jobs without a state, which have no other row to lock. Without these locks, all
+    nodes would plan the same oldest jobs that a program has inserted, and all but one would wait or start over.
     """
     ids = sorted({change.job_id for change in some})
     # both served by the primary keys

@@ -1,6 +1,6 @@
 """The version of the tables, and the upgrade to it.
 
-An upgrade is numbered steps, each applied once, under a lock, by the first process that needs it.
+The first process that needs a newer version upgrades the tables, under a lock, by numbered steps.
 
 `job` has exactly nine columns and is an interface: any program may INSERT and UPDATE it. So the database supplies the
 defaults and the two times (UTC, microseconds), and triggers record changes in `job_change` for the daemons; on MySQL
@@ -79,7 +79,7 @@ def _version(cursor: Any, dialect: Dialect, label: str) -> int:
     (version,) = found
     if version > VERSION:
         raise ConfigError(
-            f"{label} has schema version {version}, this jobd knows {VERSION}", "upgrade jobd on this machine"
+            f"{label} has schema version {version}, and this jobd knows only {VERSION}", "upgrade jobd on this machine"
         )
     return int(version)
 
@@ -93,7 +93,7 @@ def check_version(cursor: Any, dialect: Dialect, target: Target) -> None:
     with dialect.reading(cursor):
         version = _version(cursor, dialect, label)
     if version < VERSION:
-        raise DatabaseUnavailable(f"{label} has no jobd tables of this version yet", "`jobd start` makes them")
+        raise DatabaseUnavailable(f"{label} has no tables of this version of jobd yet", "`jobd start` creates them")
 
 
 def _check_columns(cursor: Any, label: str) -> None:
@@ -101,4 +101,7 @@ def _check_columns(cursor: Any, label: str) -> None:
     found = {column[0] for column in cursor.description}
     missing = [column for column in JOB if column not in found]
     if missing:
-        raise ConfigError(f"the table job in {label} has no column {missing[0]!r}", "it is not a table of jobd's")
+        raise ConfigError(
+            f"the table job in {label} has no column {missing[0]!r}",
+            "another program has made this table: use another database",
+        )

@@ -165,7 +165,7 @@ def test_an_id_is_never_used_again(store: Store) -> None:
 
 def test_a_newer_schema_is_refused_with_one_clear_line(store: Store, database: str) -> None:
     write(store, "UPDATE jobd_schema SET version = 99")
-    with pytest.raises(ConfigError, match=f"schema version 99, this jobd knows {schema.VERSION}"):
+    with pytest.raises(ConfigError, match=f"schema version 99, and this jobd knows only {schema.VERSION}"):
         Store(parse_url(database))
 
 

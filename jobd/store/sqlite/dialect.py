@@ -127,12 +127,14 @@ class Sqlite(Dialect):
         connection.execute("PRAGMA synchronous=FULL")
         (level,) = connection.execute("PRAGMA synchronous").fetchone()
         if mode != "wal" or level != 2:
-            raise sqlite3.OperationalError(f"the file system allows neither WAL nor FULL (it has {mode}, {level})")
+            raise sqlite3.OperationalError(
+                f"journal_mode is {mode} and synchronous is {level}: this file system does not allow WAL and FULL"
+            )
 
     def _check_file(self, path: str, create: bool) -> None:
         folder = os.path.dirname(path)
         if os.path.islink(path):
-            raise ConfigError(f"{path} is a symbolic link", "write the path it leads to")
+            raise ConfigError(f"{path} is a symbolic link", "give the path of the file that it points to")
         if not os.path.exists(path):
             if not create:
                 raise DatabaseUnavailable(f"there is no database at {path}", "`jobd add` and `jobd start` create it")
@@ -165,7 +167,7 @@ class Sqlite(Dialect):
         path = target.path
         match code:
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                return f"{path} is locked by another program", f"it was waited for {BUSY_SECONDS:g} s; try again"
+                return f"{path} is locked by another program", f"jobd waited {BUSY_SECONDS:g} s for it; try again"
             case sqlite3.SQLITE_FULL:
                 return f"{path} cannot be written: the disk is full", "free some space"
             case sqlite3.SQLITE_READONLY:
