@@ -39,12 +39,10 @@ class HeldClaims:
         """The fencing token of each claimed job."""
         return {job_id: held.token for job_id, held in self._claims.items()}
 
-    def release(self, job_id: int, token: int) -> bool:
-        """Remove the job's claim if it has this token; return whether it had. A newer claim stays."""
-        if self.token(job_id) != token:
-            return False
-        del self._claims[job_id]
-        return True
+    def release(self, job_id: int, token: int) -> None:
+        """Remove the job's claim if it has this token. A newer claim stays."""
+        if self.token(job_id) == token:
+            del self._claims[job_id]
 
     def lose(self, job_id: int, token: int, started: int | None) -> None:
         """Release a claim whose run this node cannot record. The next comparison with the table records it as lost.
@@ -56,8 +54,13 @@ class HeldClaims:
             self.known_starts[job_id, token] = started
         self.uncertain = True
 
+    def doubt(self) -> None:
+        """Note that the table may have other claims of this node. The next cycle compares them."""
+        self.uncertain = True
+
     def compared(self) -> None:
         """Note that the claims have been compared with the table."""
+        self.uncertain = False
         self.known_starts.clear()
 
     def count(self, pool: str) -> int:

@@ -13,8 +13,9 @@ from jobd.engine.changes import AppliedChanges, ChangeApplier
 from jobd.engine.demand import MAX_SHARED_CLAIMS, Capacity
 from jobd.engine.full_pass import FullPass, run_slice
 from jobd.engine.messages import RunStarted
+from jobd.engine.release import KnownStarts, release_claims
 from jobd.engine.share import Share, claims_to_add, share_of
-from jobd.engine.takeover import KnownStarts, UnregisteredNode, release_claims, unregistered_nodes
+from jobd.engine.takeover import UnregisteredNode, unregistered_nodes
 from jobd.fingerprint import follows_another
 from jobd.job import Job
 from jobd.settings import Settings

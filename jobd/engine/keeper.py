@@ -9,7 +9,7 @@ keeper holds all unwritten outcomes and writes them when the database is back.
 from collections.abc import Callable, Mapping, Sequence
 from typing import assert_never
 
-from jobd import lifecycle, logs
+from jobd import logs
 from jobd.claim import ClaimUpdate
 from jobd.clock import SECOND, Clock
 from jobd.engine.buffers import Budget
@@ -20,7 +20,7 @@ from jobd.engine.delivery import deliver_spool, may_be_one_outcome, record_one_b
 from jobd.engine.demand import NO_CAPACITY, Capacity, Demand, capacities
 from jobd.engine.full_pass import FullPass, FullPasses, clock_set_back_by
 from jobd.engine.mailbox import Mailbox
-from jobd.engine.membership import DeadNode, Membership
+from jobd.engine.membership import Membership
 from jobd.engine.messages import (
     Abandoned,
     ClaimMore,
@@ -49,30 +49,24 @@ from jobd.engine.missing_schedules import MissingScheduleScan
 from jobd.engine.nodelock import Locks
 from jobd.engine.outage import Outage
 from jobd.engine.outcomes import Outcomes
+from jobd.engine.polling import Polling
+from jobd.engine.problems import LoggedProblems
 from jobd.engine.pruner import Pruner
 from jobd.engine.recalls import Recalls
+from jobd.engine.release import KnownStarts, give_back_unstarted
 from jobd.engine.share import last_call
 from jobd.engine.sharing import Sharing
 from jobd.engine.spool import Spool
-from jobd.engine.takeover import (
-    KnownStarts,
-    Losses,
-    UnregisteredNode,
-    take_over,
-    take_over_unregistered,
-    unregistered_nodes,
-)
+from jobd.engine.takeover import DeadNode, UnregisteredNode, take_over, unregistered_nodes
 from jobd.errors import DatabaseUnavailable, JobdError, OutcomeUnknown
 from jobd.schedule.zone import rules_version
 from jobd.settings import Settings
 from jobd.store import nodes
-from jobd.store import schedule_table as table
 from jobd.store.installation import ProposedZone
 from jobd.store.schedule_table import NONE_EXCLUDED
 from jobd.store.store import Session, Store
 
 SIGN_OFF_TIMEOUT = 10 * SECOND  # a stopping daemon stops writing outcomes after this time
-MAX_REMEMBERED_PROBLEMS = 1_000  # invalid jobs that have been logged; limits memory
 
 
 class Keeper:
@@ -114,15 +108,12 @@ class Keeper:
         self._recalls = Recalls()
         self._timer = CycleTimer()
         self._sharing = Sharing()
-        self._poll_at = self._peer_check_at = 0
-        self._next_ready: dict[str, int | None] = {}
-        self._priorities: dict[str, tuple[int, ...]] = {}  # by pool: priorities of its unclaimed jobs
-        self._left_over = True  # the table job_change may contain changes
+        self._polling = Polling()
         self._proposed_zone: ProposedZone | None = _proposed_zone(settings)  # not yet agreed on with the other nodes
         self._full_passes = FullPasses(FullPass(starting=True, wake=True, zones=True), clock)
         self._pruner = Pruner(clock)
         self._schedule_scan = MissingScheduleScan(clock, settings.lease)
-        self._reported: dict[tuple[str, str], None] = {}
+        self._problems = LoggedProblems()
         self._publish_pools = False  # the pool sizes in this node's row are outdated
         self._draining = False
         self._leave_by: int | None = None
@@ -158,7 +149,7 @@ class Keeper:
         if self._full_passes.check_clock(now):
             self._timer.request(now)
         if self.membership.neighbour_has_ended(now):  # at once, instead of at the next poll
-            self._peer_check_at = now
+            self._polling.check_peers(now)
             self._timer.request(now)
         if self.outage.problem is not None:
             self._outcomes.keep(now)
@@ -172,8 +163,8 @@ class Keeper:
             self._pruner.step(self._store, self._settings.history)
             self._schedule_scan.step(self._store, self._settings.timezone)
         except OutcomeUnknown as error:
-            self._held.uncertain = True
-            self._sharing.unknown_tasks.clear()  # if the commit claimed a job, its token is not the remembered one
+            self._held.doubt()
+            self._sharing.forget_all_unknown()  # if the commit claimed a job, its token is not the remembered one
             self._database_away(error, now)
         except DatabaseUnavailable as error:
             self._database_away(error, now)
@@ -189,10 +180,8 @@ class Keeper:
         self._store.runs_recorded.append(lambda runs: self._pruner.runs_ended(runs, self._settings.history))
         self._register()
         deliver_spool(self._store, self._outcomes, self._clock.wall(), self._recorded, self._refused)
-        for one in self.membership.unregistered_predecessors(self._store.transact(unregistered_nodes)):
-            self._take_over_unregistered(one)
-        for dead in self.membership.predecessors(self._store.transact(nodes.live)):
-            self._take_over(dead)
+        self._take_over(self.membership.unregistered_predecessors(self._store.transact(unregistered_nodes)))
+        self._take_over(self.membership.predecessors(self._store.transact(nodes.live)))
         self._held.compared()
         if put_back := self._store.transact(
             lambda session: clock_set_back_by(session, self._clock.wall, self._instance)
@@ -226,7 +215,8 @@ class Keeper:
                 self._timer.request_batched(now)
             case Recalled(job_id=job_id):
                 self._recalls.recalled(job_id)
-                self._held.uncertain |= job_id not in self._held  # the table shows a claim that is not held
+                if job_id not in self._held:  # and the table shows a claim
+                    self._held.doubt()
                 self._timer.request(now)
             case Refresh():
                 self._recalls.add(message)
@@ -247,7 +237,7 @@ class Keeper:
             case SettingsChanged(settings=settings):
                 self._settings, self._proposed_zone = settings, _proposed_zone(settings)
                 self._publish_pools = True
-                self._sharing.unknown_tasks.clear()
+                self._sharing.forget_all_unknown()
                 self._store.take_password(settings)
                 self._full_passes.add(FullPass(wake=True, zones=True))
                 self._timer.request(now)
@@ -258,16 +248,8 @@ class Keeper:
         moments = (self._timer.requested_at, self._sharing.last_call_at, self.membership.lease.renewal_due())
         if any(moment is not None and now >= moment for moment in moments):
             return True
-        if now < self._poll_at:
-            return False
-        self._poll_at = now + self._sharing.pause(self._settings.poll)
-        horizon = self._clock.wall() + self._horizon()
-        return (
-            self._left_over
-            or not self.membership.watch.alone()
-            or any(moment is not None and moment <= horizon for moment in self._next_ready.values())
-            or self._store.changed()
-        )
+        pause, until = self._sharing.pause(self._settings.poll), self._clock.wall() + self._horizon()
+        return self._polling.finds_work(now, pause, until, self.membership.watch.alone(), self._store.changed)
 
     def _wait(self) -> int:
         """Microseconds until the next timed work is due; 0 or less: now."""
@@ -276,7 +258,7 @@ class Keeper:
             self.membership.neighbour_check_at(),
             self._timer.requested_at,
             self._sharing.last_call_at,
-            self._poll_at,
+            self._polling.next_at,
             self._pruner.next_at,
             self._schedule_scan.next_at,
         )
@@ -302,17 +284,16 @@ class Keeper:
             self._restart_as_new_node()
             return
         answered = self._clock.monotonic()
-        self._held.uncertain = self._publish_pools = False
+        self._publish_pools = False
         if work.beat:
             self._held.compared()
             self.membership.lease.renewed(now)
             self._outbox.put(LeaseRenewed(now, self.membership.lease.length))
         self._note_written(work, result, now, answered)
-        self._announce(result)
+        self._apply_result(result)
         self._note_shares(work, result)
         if result.live is not None:
-            # Together: a poll shortly before a check would delay the check by another poll, and a takeover with it.
-            self._poll_at = self._peer_check_at = now + self._sharing.pause(self._settings.poll)
+            self._polling.peers_read(now, self._sharing.pause(self._settings.poll))
         if work.proposed_zone is not None and work.proposed_zone is self._proposed_zone:
             self._proposed_zone = None
         self._full_passes.slice_done(result.full_pass)
@@ -325,11 +306,9 @@ class Keeper:
             found_dead = self.membership.observe(now, answered, result.live)
             if (alone := self.membership.watch.alone()) != was_alone:
                 self._outbox.put(OtherNodes(not alone))
-            for dead in found_dead:
-                self._take_over(dead)
+            self._take_over(found_dead)
         if result.unregistered is not None:
-            for one in self.membership.observe_unregistered(now, answered, result.unregistered):
-                self._take_over_unregistered(one)
+            self._take_over(self.membership.observe_unregistered(now, answered, result.unregistered))
 
     def _note_written(self, work: CycleInput, result: CycleResult, now: int, answered: int) -> None:
         """Remove what the cycle has written from the keeper's state, and tell dispatch of starts and lost claims."""
@@ -370,18 +349,16 @@ class Keeper:
         beat = now >= self.membership.lease.renewal_due() or self._held.uncertain
         wall = self._clock.wall()
         until = wall + self._horizon()
-        # A few large batches of claims cost less than many small ones, but they would starve other nodes.
-        read_peers = beat or now >= self._peer_check_at
-        # A cycle that reads the peers counts as a poll, so the next poll comes later than `_poll_at` says.
+        read_peers = beat or self._polling.peers_due(now)
         alone = self.membership.watch.alone()
-        urgent = until
-        if alone and not read_peers:
-            urgent = wall + max(0, self._poll_at - now) + CLAIM_AHEAD
+        # A few large batches of claims cost less than many small ones, but they would starve other nodes. A cycle that
+        # reads the peers counts as a poll, so the next poll comes later than now planned.
+        can_wait = alone and not read_peers
         return CycleInput(
             node=self.membership.node,
             wall=wall,
             until=until,
-            urgent=urgent,
+            urgent=self._polling.urgent_by(now, wall) if can_wait else until,
             call=wall + last_call(self._timer.slowest),
             beat=beat,
             read_peers=read_peers,
@@ -396,15 +373,14 @@ class Keeper:
             proposed_zone=self._proposed_zone,
             capacities=self._capacities(updates),
             shares=self._sharing.shares,
-            priorities=self._priorities,
+            priorities=self._polling.priorities,
             without=NONE_EXCLUDED if alone else self._sharing.without_unknown(wall),
         )
 
     def _lose_unreadable(self) -> None:
         """Release claims whose outcomes cannot be read back from the spool. Their runs are recorded as lost."""
-        for job_id, one in self._outcomes.unreadable.items():
+        for job_id, one in self._outcomes.take_unreadable().items():
             self._held.lose(job_id, one.token, one.started)
-        self._outcomes.unreadable.clear()
 
     def _pools(self) -> Mapping[str, int]:
         """The number of workers per pool, for new claims; empty while draining."""
@@ -439,46 +415,24 @@ class Keeper:
         now = self._clock.wall()
         return record_one_by_one(self._store, self._outcomes, updates, now, self._recorded, self._refused)
 
-    def _announce(self, result: CycleResult) -> None:
+    def _apply_result(self, result: CycleResult) -> None:
         for claim in result.claims:
             self._held.add(claim.job.id, claim.state.token, claim.state.pool)
         if result.claims or result.more:
             self._outbox.put(NewClaims(result.claims, frozenset(result.more)))
-        self._next_ready.update(result.next_ready)
-        self._priorities.update(result.priorities)
-        self._left_over = result.changes.left_over
+        self._polling.cycle_ended(result.next_ready, result.priorities, result.changes.left_over)
         self._sharing.forget_unknown(result.claimed | result.changes.touched)
         for message in self._recalls.cycle_ended(result.changes.recall, result.changes.cancel, self._held):
             self._outbox.put(message)
         for name, problem in (*result.changes.errors, *result.errors):
-            self._report_invalid(name, problem)
-
-    def _report_invalid(self, name: str, problem: str) -> None:
-        if (name, problem) not in self._reported:
-            if len(self._reported) >= MAX_REMEMBERED_PROBLEMS:
-                self._reported.clear()
-            self._reported[name, problem] = None
-            logs.log("error", f"{name} is invalid and will not run: {problem}", job=name)
+            self._problems.log(name, problem)
 
     # Other nodes
 
-    def _take_over(self, dead: DeadNode) -> None:
-        wall, row = self._clock.wall(), dead.row
-        starts, settings = self._held.known_starts, self._settings
-        losses = self._store.transact(lambda s: take_over(s, row, starts, wall, settings, dead.reason))
-        self._log_takeover(losses, f"node {row.id} ({row.host}, process {row.pid}) is dead")
-
-    def _take_over_unregistered(self, one: UnregisteredNode) -> None:
-        wall, starts, settings = self._clock.wall(), self._held.known_starts, self._settings
-        losses = self._store.transact(lambda s: take_over_unregistered(s, one, starts, wall, settings))
-        self._log_takeover(losses, f"node {one.node}, which has claimed jobs, is not registered")
-
-    def _log_takeover(self, losses: Losses | None, what: str) -> None:
-        if losses is not None:
-            self._timer.request(self._clock.monotonic())
-            logs.log(
-                "warning", f"{what}: {losses.runs} of its runs were lost, {losses.waiting} of its jobs had not started"
-            )
+    def _take_over(self, dead: Sequence[DeadNode | UnregisteredNode]) -> None:
+        for one in dead:
+            if take_over(self._store, one, self._held.known_starts, self._clock.wall(), self._settings):
+                self._timer.request(self._clock.monotonic())
 
     def _restart_as_new_node(self) -> None:
         """Register as a new node after another node has declared this one dead. All claims are void."""
@@ -499,7 +453,7 @@ class Keeper:
             logs.log("error", f"{error}; retrying until it is back" + (f" ({error.hint})" if error.hint else ""))
         if self.outage.problem != before:
             self._outbox.put(DatabaseState(self.outage.problem))
-        self._left_over = True
+        self._polling.cycle_failed()
         self._timer.request(now)
         for answer in self._recalls.answers(self.outage.problem):
             self._outbox.put(answer)
@@ -522,26 +476,8 @@ class Keeper:
     def _leave(self, session: Session) -> None:
         node = self.membership.node
         if not self._outcomes:
-            # Give back jobs claimed while the dispatch loop was already stopping: none of their runs has started.
-            # (If a run has started and there was no time to report it, another node records it as lost. Unreadable
-            # rows are re-planned by another node.)
-            left = [
-                state
-                for state, *_ in table.claims_of(session, node)
-                if state.due is not None
-                and state.started is None
-                and (state.job_id, state.token) not in self._held.known_starts
-            ]
-            if left:
-                table.record(
-                    session,
-                    [
-                        ClaimUpdate(self.membership.node, state.token, lifecycle.give_back(state), None, ())
-                        for state in left
-                    ],
-                    self._clock.wall(),
-                )
-        nodes.leave(session, self.membership.node, self._clock.wall())
+            give_back_unstarted(session, node, self._held.known_starts, self._clock.wall())
+        nodes.leave(session, node, self._clock.wall())
 
 
 def _proposed_zone(settings: Settings) -> ProposedZone:

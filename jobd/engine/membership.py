@@ -5,24 +5,16 @@ All moments are monotonic µs.
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import jobd
 from jobd.clock import SECOND, Clock
 from jobd.engine.lease import Lease, Neighbours, Watch
 from jobd.engine.nodelock import Locks
-from jobd.engine.takeover import UnregisteredNode
+from jobd.engine.takeover import DeadNode, UnregisteredNode
 from jobd.store import nodes
 from jobd.store.store import Session
 
 LOCK_CHECK_INTERVAL = SECOND // 2  # between checks of the locks of the nodes on this machine
-
-
-class DeadNode(NamedTuple):
-    """A registered node that is dead; `reason` becomes the error of its runs."""
-
-    row: nodes.NodeRow
-    reason: str
 
 
 class Membership:

@@ -33,7 +33,7 @@ class Outcomes:
     """The outcomes that are not recorded yet, oldest first."""
 
     def __init__(self, spool: Spool, budget: Budget) -> None:
-        self.unreadable: dict[int, Spooled] = {}  # by job id: they could not be read back from the spool
+        self._unreadable: dict[int, Spooled] = {}  # by job id: they could not be read back from the spool
         self._waiting: dict[int, ClaimUpdate | Spooled] = {}  # by job id
         self._weights: dict[int, int] = {}  # bytes by job id, of outcomes in memory
         self._printed: dict[int, list[OutputPart]] = {}  # by job id, of runs in progress
@@ -209,8 +209,13 @@ class Outcomes:
         except (OSError, ValueError, TypeError, KeyError) as error:
             logs.log("error", f"an outcome of job {job_id} cannot be read back from the state directory: {error}")
             del self._waiting[job_id]
-            self.unreadable[job_id] = one
+            self._unreadable[job_id] = one
             return None
+
+    def take_unreadable(self) -> dict[int, Spooled]:
+        """Remove and return the outcomes, by job id, that could not be read back from the spool."""
+        unreadable, self._unreadable = self._unreadable, {}
+        return unreadable
 
     def kept(self) -> bool:
         """Whether the spool contains outcomes."""

@@ -75,6 +75,10 @@ class Sharing:
             for job_id in job_ids:
                 self.unknown_tasks.pop(job_id, None)
 
+    def forget_all_unknown(self) -> None:
+        """Any task may be known now, or the token of a released claim may be another one than is remembered."""
+        self.unknown_tasks.clear()
+
     def without_unknown(self, wall: int) -> Excluded:
         """The jobs not to claim, unless they have been ready for long."""
         return Excluded(dict(self.unknown_tasks), wall - UNRESOLVED_PAUSE)

@@ -4,37 +4,21 @@ The declaration is one conditional write, so of two nodes only one succeeds. Aft
 late write of the dead node to be refused.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
-from jobd import lifecycle
-from jobd.claim import ClaimUpdate
-from jobd.definition import with_defaults
+from jobd import logs
+from jobd.engine.release import KnownStarts, Losses, release_claims
 from jobd.settings import Settings
 from jobd.store import nodes
 from jobd.store import schedule_table as table
-from jobd.store.store import Session
-
-KnownStarts = Mapping[tuple[int, int], int]  # job id and fencing token → when its run started
+from jobd.store.store import Session, Store
 
 
-class Losses(NamedTuple):
-    """The numbers of lost runs, and of released jobs whose run had not started."""
+class DeadNode(NamedTuple):
+    """A registered node that is dead; `reason` becomes the error of its runs."""
 
-    runs: int
-    waiting: int
-
-
-def take_over(
-    session: Session, node: nodes.NodeRow, known_starts: KnownStarts, now: int, settings: Settings, reason: str
-) -> Losses | None:
-    """Declare `node` dead and release its claims. None: its heartbeat has advanced, or another node was first.
-
-    `now` is wall-clock µs. `reason` becomes the error of the lost runs.
-    """
-    if not nodes.declare_dead(session, node.id, node.heartbeat, now):
-        return None
-    return release_claims(session, node.id, {}, known_starts, now, settings, reason)
+    row: nodes.NodeRow
+    reason: str
 
 
 class UnregisteredNode(NamedTuple):
@@ -61,41 +45,35 @@ def unregistered_nodes(session: Session) -> list[UnregisteredNode]:
     ]
 
 
-def take_over_unregistered(
-    session: Session, seen: UnregisteredNode, known_starts: KnownStarts, now: int, settings: Settings
+def take_over(
+    store: Store, dead: DeadNode | UnregisteredNode, known_starts: KnownStarts, now: int, settings: Settings
+) -> bool:
+    """Release the claims of a dead node, and log how many. `now` is wall-clock µs. Raises JobdError.
+
+    False: it has shown a sign of life meanwhile, or another node was first.
+    """
+    losses = store.transact(lambda session: release_dead(session, dead, known_starts, now, settings))
+    if losses is None:
+        return False
+    if isinstance(dead, UnregisteredNode):
+        what = f"node {dead.node}, which has claimed jobs, is not registered"
+    else:
+        what = f"node {dead.row.id} ({dead.row.host}, process {dead.row.pid}) is dead"
+    logs.log("warning", f"{what}: {losses.runs} of its runs were lost, {losses.waiting} of its jobs had not started")
+    return True
+
+
+def release_dead(
+    session: Session, dead: DeadNode | UnregisteredNode, known_starts: KnownStarts, now: int, settings: Settings
 ) -> Losses | None:
-    """Release the claims of an unregistered node. None: its state has changed since it was `seen`."""
-    if seen not in unregistered_nodes(session):
+    """Declare a registered node dead, and release the claims of the dead node.
+
+    None: its heartbeat or its claims have changed since it was found dead, or another node was first.
+    """
+    if isinstance(dead, UnregisteredNode):
+        if dead not in unregistered_nodes(session):
+            return None
+        return release_claims(session, dead.node, {}, known_starts, now, settings, "its node is gone")
+    if not nodes.declare_dead(session, dead.row.id, dead.row.heartbeat, now):
         return None
-    return release_claims(session, seen.node, {}, known_starts, now, settings, "its node is gone")
-
-
-def release_claims(
-    session: Session,
-    node: int,
-    kept: Mapping[int, int],
-    known_starts: KnownStarts,
-    now: int,
-    settings: Settings,
-    reason: str,
-) -> Losses:
-    """Record the runs of `node` as lost and release its jobs, except those in `kept` (job id → fencing token)."""
-    updates = []
-    runs = 0
-    for one in table.claims_of(session, node):
-        state = one.state
-        if kept.get(state.job_id) == state.token:
-            continue
-        if state.started is None:
-            state = state._replace(started=known_starts.get((state.job_id, state.token)))
-        if one.job is None:
-            decision = lifecycle.Decision(state._replace(node=0, started=None, ready=None, error=one.problem))
-        else:
-            job = with_defaults(one.job, settings.defaults)
-            decision = lifecycle.after_loss(job, state, now, settings.timezone, reason)
-        runs += decision.run is not None
-        updates.append(ClaimUpdate(node, state.token, decision.state, decision.run, ()))
-    if updates:
-        table.record(session, updates, now)
-    table.drop_jobless(session, node)
-    return Losses(runs, len(updates) - runs)
+    return release_claims(session, dead.row.id, {}, known_starts, now, settings, dead.reason)

@@ -344,7 +344,8 @@ def test_an_outcome_that_cannot_be_read_back_is_logged(tmp_path: Path, monkeypat
     rig.outcomes.keep(0)
     rig.path.write_bytes(b"[" + rig.path.read_bytes()[1:].replace(b"\n", b"]", 1))
     assert rig.outcomes.first(10) == [over(2, "x" * 4_000)]
-    assert {job: (one.token, one.started) for job, one in rig.outcomes.unreadable.items()} == {1: (1, 5)}
+    assert {job: (one.token, one.started) for job, one in rig.outcomes.take_unreadable().items()} == {1: (1, 5)}
+    assert rig.outcomes.take_unreadable() == {}
     assert "an outcome of job 1 cannot be read back" in said[0]
 
 
@@ -463,7 +464,7 @@ def test_other_bytes_in_the_place_of_an_outcome_are_not_taken_for_it(
     rig.add(over(2, "y" * 4_000))
     rig.outcomes.keep(10 * SECOND)
     assert rig.outcomes.first(10) == [over(2, "y" * 4_000)]
-    assert list(rig.outcomes.unreadable) == [1]
+    assert list(rig.outcomes.take_unreadable()) == [1]
 
 
 # A node

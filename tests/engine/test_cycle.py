@@ -6,7 +6,7 @@ from jobd.claim import ClaimUpdate, OutputPart
 from jobd.clock import SECOND
 from jobd.engine.cycle import CycleInput, run_cycle
 from jobd.engine.demand import Capacity
-from jobd.engine.takeover import take_over
+from jobd.engine.takeover import DeadNode, release_dead
 from jobd.job import DEFAULT_POOL, Job, JobState, Run
 from jobd.store import definitions, nodes
 from jobd.store import schedule_table as table
@@ -58,7 +58,7 @@ def test_a_lost_run_is_recorded_with_the_due_time_that_its_task_received(tmp_pat
 
     def dies(session: Session) -> None:
         [row] = nodes.live(session)
-        take_over(session, row, begun, claimed_at + SECOND, chosen, "its node died")
+        release_dead(session, DeadNode(row, "its node died"), begun, claimed_at + SECOND, chosen)
 
     store.transact(dies)
     assert claim.state.due == claimed_at

@@ -1,8 +1,8 @@
 """Which nodes a node finds dead, by their rows, their locks and an injected clock: pure."""
 
 from jobd.clock import MILLISECOND, SECOND
-from jobd.engine.membership import LOCK_CHECK_INTERVAL, DeadNode, Membership
-from jobd.engine.takeover import UnregisteredNode
+from jobd.engine.membership import LOCK_CHECK_INTERVAL, Membership
+from jobd.engine.takeover import DeadNode, UnregisteredNode
 from jobd.store.nodes import NodeRow
 from tests.engine.harness import START, ManualClock
 

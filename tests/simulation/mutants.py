@@ -10,7 +10,7 @@ from unittest import mock
 
 from jobd import lifecycle
 from jobd.claim import ClaimUpdate
-from jobd.engine import cycle, keeper, sharing, takeover
+from jobd.engine import cycle, keeper, release, sharing, takeover
 from jobd.engine.engine import Engine
 from jobd.engine.keeper import Keeper
 from jobd.engine.lease import Lease, Neighbours, Watch
@@ -186,7 +186,7 @@ def _vanish_at_once(self: Keeper, done: Any) -> None:
     """A claim that has vanished is dropped at once, although its run is still being ended."""
     for job_id in done.vanished:
         self._held._claims.pop(job_id, None)
-    _announce(self, done)
+    _apply_result(self, done)
 
 
 def _survive(self: FakeWorker) -> None:
@@ -195,12 +195,12 @@ def _survive(self: FakeWorker) -> None:
 
 def _adopt_at_once(self: Keeper, done: Any) -> None:
     """Claims of unregistered nodes are taken over as soon as they are seen."""
-    _announce(self, done)
+    _apply_result(self, done)
     for one in done.unregistered or ():
-        self._take_over_unregistered(one)
+        self._take_over([one])
 
 
-_announce = Keeper._announce
+_apply_result = Keeper._apply_result
 
 
 def _start_beside_previous(self: Processor, worker: Any, claim: Any, wall: int, monotonic: int) -> bool:
@@ -340,21 +340,21 @@ MUTANTS: dict[str, Mutant] = {
     "claims above the share are released during their runs": _instead(cycle, "_share", _release_above_share),
     "a node is declared dead unconditionally": _instead(nodes, "declare_dead", _declare_dead_unconditionally),
     "a node that was declared dead claims": _instead(nodes, "is_registered", lambda session, node: True),
-    "a vanished claim is released before its run has ended": _instead(Keeper, "_announce", _vanish_at_once),
+    "a vanished claim is released before its run has ended": _instead(Keeper, "_apply_result", _vanish_at_once),
     "a run outlives its daemon": _instead(FakeWorker, "end", _survive),
     "later claims are released with those of ended runs": _instead(Keeper, "_receive", _release_the_rest),
     "a commit with an unknown outcome counts as done": _instead(Keeper, "_database_away", _outcome_is_known),
     "claims of a dead node are not released": _instead(
-        takeover, "release_claims", lambda *args: takeover.Losses(0, 0)
+        takeover, "release_claims", lambda *args: release.Losses(0, 0)
     ),
     "lost claims of the node itself are not released": _instead(
-        cycle, "release_claims", lambda *args: takeover.Losses(0, 0)
+        cycle, "release_claims", lambda *args: release.Losses(0, 0)
     ),
     "a lost run is not run again": _instead(lifecycle, "after_loss", _lose_silently),
     "a claim whose run was not started is kept": _instead(lifecycle, "give_back", _keep_claimed),
     "there is no start journal": _no_start_journal,
     "the spool keeps job states and no runs": _instead(MemorySpool, "read", _read_half),
-    "claims of unregistered nodes are taken over at once": _instead(Keeper, "_announce", _adopt_at_once),
+    "claims of unregistered nodes are taken over at once": _instead(Keeper, "_apply_result", _adopt_at_once),
     "a new claim starts during the job's previous run": _instead(Processor, "_start", _start_beside_previous),
     "revoked orders are dropped": _instead(Processor, "_revoke_prefetched", _drop_revoked),
     "revoked orders are run": _instead(FakeWorker, "revoke", _revoke_a_copy),

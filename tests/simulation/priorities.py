@@ -92,7 +92,7 @@ class Priorities:
         if not waiting:
             return []
         left_to_others = engine.keeper._sharing.unknown_tasks
-        several = len(engine.keeper._priorities.get(DEFAULT_POOL, ())) > 1
+        several = len(engine.keeper._polling.priorities.get(DEFAULT_POOL, ())) > 1
         return [
             one
             for one in self._free(wall if several else wall - PRIORITY_LAG)

@@ -3,7 +3,7 @@
 import pytest
 
 from jobd.clock import SECOND
-from jobd.engine.takeover import UnregisteredNode, take_over_unregistered, unregistered_nodes
+from jobd.engine.takeover import UnregisteredNode, release_dead, unregistered_nodes
 from jobd.job import Job
 from jobd.store import definitions, nodes
 from jobd.store import schedule_table as table
@@ -41,7 +41,7 @@ def test_claims_of_an_unregistered_node_are_found_and_released(store: Store, nod
     write(store, statement)
     (one,) = found(store)
     assert (one.heartbeat, one.instance) == (counter, instance)
-    losses = store.transact(lambda s: take_over_unregistered(s, one, {}, NOW, SETTINGS))
+    losses = store.transact(lambda s: release_dead(s, one, {}, NOW, SETTINGS))
     assert losses is not None
     assert losses.waiting == 1
     assert found(store) == []
@@ -53,7 +53,7 @@ def test_claims_that_have_changed_since_are_left_alone(store: Store, node: int) 
     (seen,) = found(store)
 
     def late(session: Session) -> object:
-        return take_over_unregistered(session, seen, {}, NOW, SETTINGS)
+        return release_dead(session, seen, {}, NOW, SETTINGS)
 
     write(store, "UPDATE node SET stopped_time = NULL")
     assert store.transact(late) is None

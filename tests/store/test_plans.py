@@ -68,10 +68,10 @@ def work(**more: Any) -> CycleInput:
 def a_daemons_life(store: Store) -> None:
     """All that a keeper does in the database."""
     store.transact(lambda s: nodes.register(s, "host", 1, "1", "instance", NOW))
-    (dead,) = [row for row in store.transact(nodes.live) if row.id == DEAD]
+    (dead,) = [takeover.DeadNode(row, "it died") for row in store.transact(nodes.live) if row.id == DEAD]
     (lost,) = store.transact(takeover.unregistered_nodes)
-    assert store.transact(lambda s: takeover.take_over_unregistered(s, lost, {}, NOW, SETTINGS)) is not None
-    assert store.transact(lambda s: takeover.take_over(s, dead, {}, NOW, SETTINGS, "it died")) is not None
+    assert store.transact(lambda s: takeover.release_dead(s, lost, {}, NOW, SETTINGS)) is not None
+    assert store.transact(lambda s: takeover.release_dead(s, dead, {}, NOW, SETTINGS)) is not None
     assert store.transact(lambda s: full_pass.clock_set_back_by(s, lambda: NOW, "instance")) == 0
     for at in (0, SIZE.jobs // 2, SIZE.jobs - 3 * CLAIMS):
         whole = FullPass(starting=True, wake=True, put_back=HOUR, after=at)

@@ -5,7 +5,7 @@ from pathlib import Path
 from jobd.claim import ClaimUpdate
 from jobd.clock import SECOND
 from jobd.engine.changes import ChangeApplier
-from jobd.engine.takeover import release_claims
+from jobd.engine.release import release_claims
 from jobd.job import MAX_COUNTER, PLAIN, Job
 from jobd.store import definitions, nodes
 from jobd.store import schedule_table as table
