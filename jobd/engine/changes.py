@@ -21,7 +21,7 @@ MAX_CHANGES = 500  # per cycle, so that it stays short
 
 
 class AppliedChanges(NamedTuple):
-    """The result of a step. `left_over`: rows of job_change are left. `more`: some of them can be processed now.
+    """The result of a step. `left_over`: rows of job_change may be left. `more`: the next step may process some.
 
     `touched`, `recall` and `cancel` are ids of jobs that have changes, must be recalled, and must be cancelled.
     `errors` are (job name, problem).

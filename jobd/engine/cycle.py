@@ -27,17 +27,17 @@ from jobd.store.store import Session
 
 
 class CycleInput(NamedTuple):
-    """The work of a cycle. `wall`, `until`, `urgent` and `call` are wall-clock µs.
+    """The work of a cycle. `wall`, `claim_by`, `urgent_by` and `last_call_by` are wall-clock µs.
 
-    `wall` is now. Jobs that are ready by `until` may be claimed. Jobs that are ready by `urgent` cannot wait for a
-    later cycle. Jobs that are ready by `call` may be claimed beyond this node's share.
+    `wall` is now. Jobs that are ready by `claim_by` may be claimed. Jobs that are ready by `urgent_by` cannot wait for
+    a later cycle. Jobs that are ready by `last_call_by` may be claimed beyond this node's share.
     """
 
     node: int
     wall: int
-    until: int
-    urgent: int
-    call: int
+    claim_by: int
+    urgent_by: int
+    last_call_by: int
     beat: bool  # advance the heartbeat, and compare the claims in the table with `held`
     read_peers: bool  # read the live nodes
     find_unregistered: bool  # read the nodes that have claims but are not registered
@@ -137,7 +137,7 @@ def _share(
     if not any(others):
         return None
     live_nodes, most = [row.id for row in live], MAX_SHARED_CLAIMS * len(live)
-    in_play = table.claimed_or_ready(session, pool, live_nodes, work.until, most, _known_priorities(work, pool))
+    in_play = table.claimed_or_ready(session, pool, live_nodes, work.claim_by, most, _known_priorities(work, pool))
     return share_of(in_play, settings.pools.get(pool, 0), others, work.shares.get(pool))
 
 
@@ -156,8 +156,8 @@ def _compare_claims(session: Session, work: CycleInput, settings: Settings, resu
     lease, if the database lost committed transactions, or if a user edited the table.
     """
     stored = table.tokens_of(session, work.node)
-    settled = {(one.state.job_id, one.token) for one in work.updates if not one.state.node}
-    held = {job_id: token for job_id, token in work.held.items() if (job_id, token) not in settled}
+    released = {(one.state.job_id, one.token) for one in work.updates if not one.state.node}
+    held = {job_id: token for job_id, token in work.held.items() if (job_id, token) not in released}
     # If a claim has another token, its run is killed first. The job is released after this node has abandoned it.
     kept = {job_id: token for job_id, token in stored.items() if job_id in held}
     if len(kept) < len(stored):
@@ -187,7 +187,7 @@ def _claim(
     firsts = table.first_ready(session, pool, _known_priorities(work, pool), work.without)
     result.priorities[pool] = tuple(firsts)
     first = _earliest(firsts)
-    if first is None or first > work.urgent:
+    if first is None or first > work.urgent_by:
         result.next_ready[pool] = first
         return
 
@@ -196,17 +196,18 @@ def _claim(
 
     if share is None:
         # A job that is ready soon must not delay a job that is ready sooner, even one of a lower priority.
-        claimed = claim(work.call, capacity.room) if len(firsts) > 1 else []
+        several = len(firsts) > 1
+        claimed = claim(work.last_call_by, capacity.room) if several else []
         if left := capacity.room - len(claimed):
-            several = len(firsts) > 1
-            claimed += claim(table.ready_by(session, pool, firsts, work.until, left) if several else work.until, left)
+            until = table.ready_by(session, pool, firsts, work.claim_by, left) if several else work.claim_by
+            claimed += claim(until, left)
         full = len(claimed) >= capacity.room
     else:
-        claimed = claim(work.call, capacity.now)
-        full = first <= work.call and len(claimed) >= capacity.now  # the rest is for other nodes
+        claimed = claim(work.last_call_by, capacity.now)
+        full = first <= work.last_call_by and len(claimed) >= capacity.now  # the rest is for other nodes
         more = min(claims_to_add(share, capacity.before, capacity.holding), capacity.room) - len(claimed)
         if more > 0 and not full:
-            claimed += claim(work.until, more)
+            claimed += claim(work.claim_by, more)
     _accept_claims(session, work, settings, claimed, result)
     if not full:
         result.next_ready[pool] = _earliest(table.first_ready(session, pool, tuple(firsts), work.without))
@@ -225,8 +226,8 @@ def _claim_higher(
         return {priority: first for priority, first in firsts.items() if priority > capacity.priority}
 
     firsts = higher(_known_priorities(work, pool))
-    if (first := _earliest(firsts)) is not None and first <= work.call:
-        claimed = table.claim(session, work.node, pool, work.call, capacity.overtaking, work.without, firsts)
+    if (first := _earliest(firsts)) is not None and first <= work.last_call_by:
+        claimed = table.claim(session, work.node, pool, work.last_call_by, capacity.overtaking, work.without, firsts)
         _accept_claims(session, work, settings, claimed, result)
         firsts = higher(result.priorities[pool])
     result.next_ready[pool] = _earliest(firsts)

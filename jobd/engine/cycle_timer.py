@@ -33,7 +33,7 @@ class CycleTimer:
     def cycle_ended(self, began: int, ended: int, more: bool, again: bool) -> None:
         """Note a cycle. `more`: there are more jobs to claim; `again`: a cycle is needed at once.
 
-        The window is minimal while there are more jobs to claim, because dispatch then waits for the keeper.
+        The window is minimal while there are more jobs to claim, because the dispatch loop then waits for the keeper.
         """
         took = ended - began
         self.requested_at = began if again else None

@@ -5,7 +5,7 @@ from functools import partial
 
 from jobd import logs
 from jobd.claim import ClaimUpdate
-from jobd.engine.outcomes import Outcomes
+from jobd.engine.pending_updates import PendingUpdates
 from jobd.errors import JobdError, StatementRefused
 from jobd.store import schedule_table as table
 from jobd.store.store import Session, Store
@@ -18,13 +18,13 @@ def may_be_one_outcome(error: Exception) -> bool:
 
 def record_one_by_one(
     store: Store,
-    outcomes: Outcomes,
+    pending: PendingUpdates,
     updates: Sequence[ClaimUpdate],
     now: int,
     recorded: Callable[[ClaimUpdate, bool], None],
     refused: Callable[[ClaimUpdate], None],
 ) -> bool:
-    """Write `updates`, each by itself, after a transaction failed because of its data, and drop them from `outcomes`.
+    """Write `updates`, each by itself, after a transaction failed because of its data, and drop them from `pending`.
 
     A job whose outcome is refused is stopped. Returns whether any was refused: that means a bug in jobd or a damaged
     table, and affects only the job itself. After each, calls `recorded` with whether its claim was still valid, or
@@ -45,13 +45,13 @@ def record_one_by_one(
             refused(one)
         else:
             recorded(one, job_id in accepted)
-        outcomes.drop([one])
+        pending.drop([one])
     return any_refused
 
 
 def deliver_spool(
     store: Store,
-    outcomes: Outcomes,
+    pending: PendingUpdates,
     now: int,
     recorded: Callable[[ClaimUpdate, bool], None],
     refused: Callable[[ClaimUpdate], None],
@@ -61,7 +61,7 @@ def deliver_spool(
     `now`, `recorded` and `refused`: see record_one_by_one. Raises JobdError.
     """
     count = written = 0
-    for updates in outcomes.load_spooled():
+    for updates in pending.load_spooled():
         count += len(updates)
         try:
             written += len(store.transact(partial(_record_and_refresh, updates, now)))
@@ -69,11 +69,11 @@ def deliver_spool(
             if not may_be_one_outcome(error):
                 raise
             # A bad spool must not keep this daemon from starting.
-            if not record_one_by_one(store, outcomes, updates, now, recorded, refused):
+            if not record_one_by_one(store, pending, updates, now, recorded, refused):
                 logs.log("error", f"the outcomes in the spool cannot be written: {error}")
     if count:
         logs.log("info", f"recovered {written} of {count} outcomes from the spool")
-    outcomes.empty_spool()  # also removes a half-written line, which would hide later entries
+    pending.empty_spool()  # also removes a half-written line, which would hide later entries
 
 
 def _record_and_refresh(updates: Sequence[ClaimUpdate], now: int, session: Session) -> set[int]:

@@ -10,7 +10,7 @@ from typing import Any, assert_never
 
 from jobd import logs
 from jobd.clock import SECOND, Clock, SystemClock, iso
-from jobd.engine.buffers import Budget
+from jobd.engine.budget import Budget
 from jobd.engine.keeper import Keeper
 from jobd.engine.lease import Lease
 from jobd.engine.mailbox import Mailbox

@@ -12,7 +12,7 @@ from typing import assert_never
 from jobd import logs
 from jobd.claim import ClaimUpdate
 from jobd.clock import SECOND, Clock
-from jobd.engine.buffers import Budget
+from jobd.engine.budget import Budget
 from jobd.engine.claims import HeldClaims
 from jobd.engine.cycle import CycleInput, CycleResult, run_cycle
 from jobd.engine.cycle_timer import BATCH_WINDOW_MIN, CLAIM_AHEAD, MAX_UPDATES, CycleTimer
@@ -48,7 +48,7 @@ from jobd.engine.messages import (
 from jobd.engine.missing_schedules import MissingScheduleScan
 from jobd.engine.nodelock import Locks
 from jobd.engine.outage import Outage
-from jobd.engine.outcomes import Outcomes
+from jobd.engine.pending_updates import PendingUpdates
 from jobd.engine.polling import Polling
 from jobd.engine.problems import LoggedProblems
 from jobd.engine.pruner import Pruner
@@ -103,7 +103,7 @@ class Keeper:
         self._outbox = outbox
         self._budget = budget
         self._held = HeldClaims(known_starts)
-        self._outcomes = Outcomes(spool, budget)
+        self._pending = PendingUpdates(spool, budget)
         self._starts_to_record: dict[int, RunStarted] = {}
         self._recalls = Recalls()
         self._timer = CycleTimer()
@@ -152,7 +152,7 @@ class Keeper:
             self._polling.check_peers(now)
             self._timer.request(now)
         if self.outage.problem is not None:
-            self._outcomes.keep(now)
+            self._pending.keep(now)
         if now < self.outage.retry_at:
             return
         try:
@@ -172,14 +172,14 @@ class Keeper:
             if self.outage.succeeded():
                 logs.log("info", "the database is back")
                 self._outbox.put(DatabaseState(None))
-            if self._outcomes.kept() and not self._outcomes:
-                self._outcomes.empty_spool()
+            if self._pending.kept() and not self._pending:
+                self._pending.empty_spool()
 
     def _open(self) -> None:
         self._store = self._open_store()
         self._store.runs_recorded.append(lambda runs: self._pruner.runs_ended(runs, self._settings.history))
         self._register()
-        deliver_spool(self._store, self._outcomes, self._clock.wall(), self._recorded, self._refused)
+        deliver_spool(self._store, self._pending, self._clock.wall(), self._recorded, self._refused)
         self._take_over(self.membership.unregistered_predecessors(self._store.transact(unregistered_nodes)))
         self._take_over(self.membership.predecessors(self._store.transact(nodes.live)))
         self._held.compared()
@@ -200,8 +200,8 @@ class Keeper:
         now = self._clock.monotonic()
         match message:
             case ClaimUpdate():
-                self._outcomes.add(message)
-                self._timer.request_for(message, len(self._outcomes), now, self._clock.wall())
+                self._pending.add(message)
+                self._timer.request_for(message, len(self._pending), now, self._clock.wall())
             case Unresolved(update=update):
                 self._receive(self._sharing.release_unresolved(update, self._clock.wall()))
             case RunStarted(job_id=job_id, before_start=before_start):
@@ -211,7 +211,7 @@ class Keeper:
                 else:
                     self._timer.request_batched(now)
             case OutputPrinted(part=part):
-                self._outcomes.add_printed(part)
+                self._pending.add_printed(part)
                 self._timer.request_batched(now)
             case Recalled(job_id=job_id):
                 self._recalls.recalled(job_id)
@@ -311,16 +311,16 @@ class Keeper:
             self._take_over(self.membership.observe_unregistered(now, answered, result.unregistered))
 
     def _note_written(self, work: CycleInput, result: CycleResult, now: int, answered: int) -> None:
-        """Remove what the cycle has written from the keeper's state, and tell dispatch of starts and lost claims."""
-        self._outcomes.drop(work.updates)
-        more_printed = self._outcomes.drop_printed(work.printed)
+        """Forget what the cycle has written, and report recorded starts and vanished claims."""
+        self._pending.drop(work.updates)
+        more_printed = self._pending.drop_printed(work.printed)
         for start in work.starts_to_record:
             if start.before_start:
                 self._outbox.put(StartRecorded(start.job_id, start.token, start.job_id in result.recorded_starts))
         self._starts_to_record.clear()
         for job_id, token in result.vanished.items():
             self._outbox.put(ClaimVanished(job_id, token))  # the claim stays in `_held` until Abandoned arrives
-        self._timer.cycle_ended(now, answered, more=bool(result.more), again=bool(self._outcomes) or more_printed)
+        self._timer.cycle_ended(now, answered, more=bool(result.more), again=bool(self._pending) or more_printed)
         for one in work.updates:
             self._recorded(one, one.state.job_id in result.accepted)
 
@@ -344,11 +344,11 @@ class Keeper:
 
     def _cycle_input(self, now: int) -> CycleInput:
         """Collect the work of one cycle. It is removed from the keeper's state only after the commit."""
-        updates = self._outcomes.first(MAX_UPDATES)
+        updates = self._pending.first(MAX_UPDATES)
         self._lose_unreadable()
         beat = now >= self.membership.lease.renewal_due() or self._held.uncertain
         wall = self._clock.wall()
-        until = wall + self._horizon()
+        claim_by = wall + self._horizon()
         read_peers = beat or self._polling.peers_due(now)
         alone = self.membership.watch.alone()
         # A few large batches of claims cost less than many small ones, but they would starve other nodes. A cycle that
@@ -357,15 +357,15 @@ class Keeper:
         return CycleInput(
             node=self.membership.node,
             wall=wall,
-            until=until,
-            urgent=self._polling.urgent_by(now, wall) if can_wait else until,
-            call=wall + last_call(self._timer.slowest),
+            claim_by=claim_by,
+            urgent_by=self._polling.urgent_by(now, wall) if can_wait else claim_by,
+            last_call_by=wall + last_call(self._timer.slowest),
             beat=beat,
             read_peers=read_peers,
             find_unregistered=beat or self.membership.knows_unregistered(),
             updates=updates,
             starts_to_record=list(self._starts_to_record.values()),
-            printed=self._outcomes.printed(),
+            printed=self._pending.printed(),
             held=self._held.tokens() if beat else {},
             known_starts=self._held.known_starts,
             full_pass=self._full_passes.first(),
@@ -379,7 +379,7 @@ class Keeper:
 
     def _lose_unreadable(self) -> None:
         """Release claims whose outcomes cannot be read back from the spool. Their runs are recorded as lost."""
-        for job_id, one in self._outcomes.take_unreadable().items():
+        for job_id, one in self._pending.take_unreadable().items():
             self._held.lose(job_id, one.token, one.started)
 
     def _pools(self) -> Mapping[str, int]:
@@ -413,7 +413,7 @@ class Keeper:
     def _record_one_by_one(self, updates: Sequence[ClaimUpdate]) -> bool:
         """Write these outcomes in a transaction each, after one for all has failed; whether any was refused."""
         now = self._clock.wall()
-        return record_one_by_one(self._store, self._outcomes, updates, now, self._recorded, self._refused)
+        return record_one_by_one(self._store, self._pending, updates, now, self._recorded, self._refused)
 
     def _apply_result(self, result: CycleResult) -> None:
         for claim in result.claims:
@@ -438,7 +438,7 @@ class Keeper:
         """Register as a new node after another node has declared this one dead. All claims are void."""
         logs.log("error", f"node {self.membership.node} was declared dead by another node; its runs are ended")
         self._held.clear()  # the other node may not have released the old claims yet
-        self._outcomes.clear()
+        self._pending.clear()
         self._starts_to_record.clear()
         self._recalls.clear()
         self._register()
@@ -459,14 +459,14 @@ class Keeper:
             self._outbox.put(answer)
 
     def _may_leave(self) -> bool:
-        written = not self._outcomes and self.outage.problem is None
+        written = not self._pending and self.outage.problem is None
         return written or (self._leave_by is not None and self._clock.monotonic() > self._leave_by)
 
     def _sign_off(self) -> None:
-        if self._outcomes:
-            self._outcomes.keep(self._clock.monotonic(), hurry=True)
-            kept = "they are kept for the next start" if self._outcomes.kept() else "they are lost"
-            logs.log("error", f"{len(self._outcomes)} outcomes could not be written, {kept}: {self.outage.problem}")
+        if self._pending:
+            self._pending.keep(self._clock.monotonic(), hurry=True)
+            kept = "they are kept for the next start" if self._pending.kept() else "they are lost"
+            logs.log("error", f"{len(self._pending)} outcomes could not be written, {kept}: {self.outage.problem}")
         try:
             self._store.transact(self._leave)
         except JobdError as error:
@@ -475,7 +475,7 @@ class Keeper:
 
     def _leave(self, session: Session) -> None:
         node = self.membership.node
-        if not self._outcomes:
+        if not self._pending:
             give_back_unstarted(session, node, self._held.known_starts, self._clock.wall())
         nodes.leave(session, node, self._clock.wall())
 

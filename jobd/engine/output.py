@@ -5,8 +5,8 @@ of the bytes cut before them; the log gets the first bytes, and then one warning
 memory budget; if that is crowded, the tail is cut to a few lines.
 """
 
-from jobd.engine.buffers import Budget
-from jobd.engine.records import Records
+from jobd.engine.budget import Budget
+from jobd.engine.log_records import Records
 from jobd.wire import LEVEL_MARK, MAX_RECORD_PIECE
 
 MAX_LINE = 16 * 1024  # bytes; longer lines are split in the log

@@ -76,7 +76,7 @@ class Pools:
         return any_ended
 
     def step(self) -> None:
-        """Do what is due."""
+        """Do the work that is due."""
         for processor in self:
             processor.step()
 
@@ -124,7 +124,7 @@ class Pools:
             processor.abandon(job_id, token, reason)
 
     def abandon_all(self, reason: str) -> None:
-        """End all runs and forget all claims."""
+        """End all runs and abandon all claims."""
         for processor in self:
             processor.abandon_all(reason)
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from jobd import lifecycle
 from jobd.claim import Claim
 from jobd.clock import MILLISECOND, SECOND, Clock
-from jobd.engine.buffers import Budget
+from jobd.engine.budget import Budget
 from jobd.engine.demand import Demand
 from jobd.engine.ended import EndedAttempt
 from jobd.engine.messages import Abandoned, RunStarted, ToKeeper

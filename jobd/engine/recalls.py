@@ -1,7 +1,7 @@
-"""The recalls and cancellations that dispatch has to put into effect, and the commands that wait until it has.
+"""The recalls and cancellations that the dispatch loop has to put into effect, and the commands that wait until it has.
 
-A command is answered when its change is in effect: after the cycle that read the change, and after dispatch has given
-back each claimed job that the change concerns.
+A command is answered when its change is in effect: after the cycle that read the change, and after the dispatch loop
+has given back each claimed job that the change concerns.
 """
 
 from collections.abc import Iterable, Iterator

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from jobd import lifecycle
 from jobd.claim import Claim, ClaimUpdate, OutputPart
-from jobd.engine.buffers import Budget, weight, weight_of
+from jobd.engine.budget import Budget, weight, weight_of
 from jobd.engine.messages import OutputPrinted, RunStarted, ToKeeper, Unresolved
 from jobd.engine.worker import Execution
 

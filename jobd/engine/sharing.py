@@ -49,7 +49,7 @@ class Sharing:
         left = [
             moment
             for pool, moment in result.next_ready.items()
-            if moment is not None and self.shares.get(pool) is not None and work.call < moment <= work.until
+            if moment is not None and self.shares.get(pool) is not None and work.last_call_by < moment <= work.claim_by
         ]
         self.last_call_at = recheck_at(min(left), last_call(slowest)) - ahead if left else None
 

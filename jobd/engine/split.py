@@ -37,10 +37,10 @@ class Split:
         at = self._read.find(mark)
         if at < 0:
             return None
-        share = self._take(at) if at else NOTHING
+        chunk = self._take(at) if at else NOTHING
         del self._read[: len(mark)]
         self._doubtful = 0
-        return share
+        return chunk
 
     def doubt(self) -> None:
         """Mark all bytes read so far as doubtful, because the marker of an ended run is lost."""
@@ -53,9 +53,9 @@ class Split:
     def rest(self) -> Chunk:
         """Take the last output of a process that has ended, without a marker that was not sent in a message."""
         at = len(self._read) - MARK_SIZE
-        share = self._take(at if at >= 0 and self._read.startswith(MARK_HEAD, at) else len(self._read))
+        chunk = self._take(at if at >= 0 and self._read.startswith(MARK_HEAD, at) else len(self._read))
         self._read.clear()
-        return share
+        return chunk
 
     def _take(self, count: int) -> Chunk:
         doubtful = min(self._doubtful, count)

@@ -13,7 +13,7 @@ from collections import deque
 from jobd import logs
 from jobd.claim import Claim, OutputPart
 from jobd.clock import MILLISECOND, SECOND
-from jobd.engine.buffers import Budget
+from jobd.engine.budget import Budget
 from jobd.engine.output import MIN_TAIL, Lines, Output
 from jobd.engine.run_log import log_output, log_run
 from jobd.engine.spawner import CHUNK, Child
@@ -280,24 +280,24 @@ class Worker:
 
     def _up_to(self, mark: bytes) -> Chunk | None:
         """The output before a marker that the worker has announced, and so has written. None: a task removed it."""
-        share = self._split.end(mark)
-        left = self.child.unread() if share is None else 0
-        while share is None and left > 0 and (size := self._read(CHUNK)):
+        chunk = self._split.end(mark)
+        left = self.child.unread() if chunk is None else 0
+        while chunk is None and left > 0 and (size := self._read(CHUNK)):
             left -= size
-            share = self._split.end(mark)
-        if share is None:
+            chunk = self._split.end(mark)
+        if chunk is None:
             self._split.doubt()
-        return share
+        return chunk
 
     def _doubt_if_garbled(self) -> None:
         if self.garbled and self.prefetched:
             self._split.doubt()
 
-    def _deliver(self, share: Chunk | None) -> Lines:
+    def _deliver(self, chunk: Chunk | None) -> Lines:
         """Add output to the run in progress, or to `idle_output` before the worker is ready. Returns lines to log."""
-        if share is None:
+        if chunk is None:
             return self._add_notice(NO_END)
-        data, dropped = share
+        data, dropped = chunk
         lines = self._add_notice(DOUBTFUL.format(dropped)) if dropped else []
         if not data:
             return lines

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from jobd import logs
 from jobd.claim import Claim
 from jobd.clock import MILLISECOND, SECOND, Clock, doubled
-from jobd.engine.buffers import Budget
+from jobd.engine.budget import Budget
 from jobd.engine.orders import forks, may_prefetch, needs_fresh, prefetch_limit
 from jobd.engine.spawner import Spawner
 from jobd.engine.worker import Worker

@@ -122,8 +122,8 @@ FAULTS = {
         ("quiet",),
         ("flood",),
         (
-            Edit("engine/buffers.py", "LIMIT = 32 * 2**20", "LIMIT = 2**40"),
-            Edit("engine/buffers.py", "MAX_RUN_WAITING = 2**20", "MAX_RUN_WAITING = 2**40"),
+            Edit("engine/budget.py", "LIMIT = 32 * 2**20", "LIMIT = 2**40"),
+            Edit("engine/budget.py", "MAX_RUN_WAITING = 2**20", "MAX_RUN_WAITING = 2**40"),
         ),
     ),
     "13.9 priority counts only within one claim": Fault(

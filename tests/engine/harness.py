@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jobd.clock import DAY, HOUR, MILLISECOND, SECOND, iso
-from jobd.engine.buffers import Budget
+from jobd.engine.budget import Budget
 from jobd.engine.demand import Demand
 from jobd.engine.keeper import Keeper
 from jobd.engine.mailbox import Mailbox

@@ -13,7 +13,7 @@ from jobd import lifecycle
 from jobd.claim import Claim, ClaimUpdate
 from jobd.clock import DAY, HOUR, MINUTE, SECOND, from_datetime, iso
 from jobd.definition import with_defaults
-from jobd.engine.buffers import Budget, weight
+from jobd.engine.budget import Budget, weight
 from jobd.engine.processor import Processor, RunSettings
 from jobd.job import PLAIN, Job, JobState, Options
 from jobd.schedule import parse

@@ -16,7 +16,7 @@ from tests import servers
 from tests.engine.harness import settings
 
 NOTHING_TO_DO = CycleInput(
-    node=0, wall=0, until=0, urgent=0, call=0, beat=False, read_peers=False, find_unregistered=False,
+    node=0, wall=0, claim_by=0, urgent_by=0, last_call_by=0, beat=False, read_peers=False, find_unregistered=False,
     updates=[], starts_to_record=[], printed=[], held={}, known_starts={}, full_pass=None, pools=None,
     capacities={}, shares={}, priorities={},
 )  # fmt: skip
@@ -37,7 +37,7 @@ def test_the_last_output_displaces_earlier_output_in_the_same_cycle(tmp_path: Pa
     after = state._replace(node=0, ready=None, number=2)
     end = ClaimUpdate(node, state.token, after, run, (OutputPart(1, 1, 1, 1, "the end", keep_from=1),))
     before = OutputPart(1, 1, 1, 0, "before", token=state.token)
-    work = NOTHING_TO_DO._replace(node=node, wall=40, until=50, updates=[end], printed=[before])
+    work = NOTHING_TO_DO._replace(node=node, wall=40, claim_by=50, updates=[end], printed=[before])
     store.transact(lambda session: run_cycle(session, work, settings(tmp_path, poll=1_000_000)))
     assert store.transact(lambda session: session.rows("SELECT text FROM output")) == [("the end",)]
     store.close()
@@ -50,7 +50,7 @@ def test_a_lost_run_is_recorded_with_the_due_time_that_its_task_received(tmp_pat
     definitions.add(store, [Job("ticks", interval="10s")], added, "UTC")
     node = store.transact(lambda session: nodes.register(session, "host", 1, "1", "here", 1))
     work = NOTHING_TO_DO._replace(
-        node=node, wall=claimed_at, until=claimed_at, urgent=claimed_at, call=claimed_at,
+        node=node, wall=claimed_at, claim_by=claimed_at, urgent_by=claimed_at, last_call_by=claimed_at,
         capacities={DEFAULT_POOL: Capacity(1, 1, 0, 0)},
     )  # fmt: skip
     [claim] = store.transact(lambda session: run_cycle(session, work, chosen)).claims

@@ -5,7 +5,7 @@ import pytest
 from jobd import lifecycle
 from jobd.claim import Claim
 from jobd.clock import SECOND
-from jobd.engine.buffers import Budget
+from jobd.engine.budget import Budget
 from jobd.engine.ended import EndedAttempt
 from jobd.engine.worker import Execution
 from jobd.job import CANCELLED, FAILED, LOST, SUCCEEDED, TIMED_OUT, Job, JobState, Options

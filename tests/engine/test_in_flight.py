@@ -7,7 +7,7 @@ import pytest
 
 from jobd.claim import Claim, ClaimUpdate
 from jobd.clock import SECOND
-from jobd.engine.buffers import Budget
+from jobd.engine.budget import Budget
 from jobd.engine.messages import Abandoned, Unresolved
 from jobd.engine.processor import Processor, RunSettings
 from jobd.job import Job, JobState, Options

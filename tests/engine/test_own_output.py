@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jobd.claim import Claim, ClaimUpdate
 from jobd.clock import SECOND
 from jobd.engine import worker as worker_module
-from jobd.engine.buffers import Budget
+from jobd.engine.budget import Budget
 from jobd.engine.output import Output
 from jobd.engine.processor import Processor, RunSettings
 from jobd.job import Job, JobState

@@ -6,7 +6,7 @@ from typing import Any
 
 from jobd.claim import Claim
 from jobd.clock import MILLISECOND, SECOND
-from jobd.engine.buffers import Budget
+from jobd.engine.budget import Budget
 from jobd.engine.orders import MAX_PREFETCH
 from jobd.engine.worker import Worker
 from jobd.job import Job, JobState, Options

@@ -16,7 +16,7 @@ SHARE = Share(least=2, most=3, now=2, credit=0)
 
 
 def work() -> Any:
-    return SimpleNamespace(call=WALL + CALL_MIN, until=WALL + SECOND)
+    return SimpleNamespace(last_call_by=WALL + CALL_MIN, claim_by=WALL + SECOND)
 
 
 def result(shares: Any = None, claims: int = 0, more: tuple[str, ...] = (), next_ready: Any = None) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from jobd.claim import Claim, ClaimUpdate
 from jobd.clock import MILLISECOND, SECOND
-from jobd.engine.buffers import Budget
+from jobd.engine.budget import Budget
 from jobd.engine.demand import Demand
 from jobd.engine.processor import Processor, RunSettings
 from jobd.job import Job, JobState

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jobd.engine.buffers import Budget
+from jobd.engine.budget import Budget
 from jobd.engine.worker_pool import WorkerPool
 from tests.engine.harness import FakeSpawner, ManualClock
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from jobd.daemon.control import ask
-from jobd.engine.buffers import LIMIT
+from jobd.engine.budget import LIMIT
 from jobd.engine.engine import MAX_REFRESHES
 from tests import servers
 from tests.faults.helpers import claimed, noted, notes

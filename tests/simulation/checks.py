@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from jobd.claim import DROPPED_NOTICE as DROPPED_HERE
 from jobd.claim import ClaimUpdate
 from jobd.clock import MILLISECOND, SECOND
-from jobd.engine.buffers import weight, weight_of
+from jobd.engine.budget import weight, weight_of
 from jobd.engine.engine import Engine
 from jobd.engine.messages import OutputPrinted, Unresolved
 from jobd.job import FAILED, LOST, MAX_COUNTER, SUCCEEDED
@@ -196,7 +196,7 @@ class Checks:
                 or any(run.execution.claim.job.id == job_id for run in processor.workers.running())
                 for processor in node.engine.pools
             )
-            or job_id in node.engine.keeper._outcomes
+            or job_id in node.engine.keeper._pending
         )
 
     def _history_is_whole(self) -> None:
@@ -315,7 +315,7 @@ def _ended(printed: str) -> str:
 
 def _held(engine: Engine) -> int:
     """Bytes of the outcomes and output that wait to be written."""
-    outcomes, size = engine.keeper._outcomes, 0
+    outcomes, size = engine.keeper._pending, 0
     for message in engine.keeper.inbox._messages:
         match message:
             case ClaimUpdate() | Unresolved(update=ClaimUpdate()):

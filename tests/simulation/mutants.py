@@ -15,8 +15,8 @@ from jobd.engine.engine import Engine
 from jobd.engine.keeper import Keeper
 from jobd.engine.lease import Lease, Neighbours, Watch
 from jobd.engine.messages import Abandoned, LeaseRenewed, ToKeeper
-from jobd.engine.outcomes import Outcomes
 from jobd.engine.output import Output
+from jobd.engine.pending_updates import PendingUpdates
 from jobd.engine.processor import Processor
 from jobd.engine.queue import WorkQueue
 from jobd.engine.split import Chunk, Split
@@ -154,7 +154,7 @@ _receive = Keeper._receive
 def _outcome_is_known(self: Keeper, error: Any, now: int) -> None:
     """After a commit with an unknown outcome the keeper continues as if it had succeeded."""
     if isinstance(error, OutcomeUnknown):
-        self._outcomes.clear()
+        self._pending.clear()
         self._held.uncertain = False
     _database_away(self, error, now)
 
@@ -244,8 +244,8 @@ _read = Worker.read
 
 def _assign_everything(self: Split, mark: bytes) -> Chunk | None:
     """A run that has ended gets all output that has been read."""
-    share = _end(self, mark)
-    return None if share is None else (share[0] + self.rest()[0], 0)
+    chunk = _end(self, mark)
+    return None if chunk is None else (chunk[0] + self.rest()[0], 0)
 
 
 _end = Split.end
@@ -256,17 +256,17 @@ def _read_half(self: MemorySpool, place: Place) -> ClaimUpdate:
     return self._kept[place.start]._replace(run=None)
 
 
-def _drop_and_count_on(self: Outcomes, updates: Any) -> None:
+def _drop_and_count_on(self: PendingUpdates, updates: Any) -> None:
     """Outcomes that have been written still count as waiting."""
     waiting = self._budget.waiting
     _drop_outcomes(self, updates)
     self._budget.waiting = waiting
 
 
-_drop_outcomes = Outcomes.drop
+_drop_outcomes = PendingUpdates.drop
 
 
-def _spool_and_forget(self: Outcomes, job_id: int, one: Any) -> ClaimUpdate | None:
+def _spool_and_forget(self: PendingUpdates, job_id: int, one: Any) -> ClaimUpdate | None:
     """An outcome that is only in the spool counts as unreadable, and nothing is logged."""
     del self._waiting[job_id]
     return None
@@ -361,8 +361,8 @@ MUTANTS: dict[str, Mutant] = {
     "output is assigned before messages are handled": _instead(Worker, "read", _assign_before_messages),
     "a run that has ended gets all output that was read": _instead(Split, "end", _assign_everything),
     "a revoked run keeps output": _instead(Execution, "retracted_parts", Execution.next_parts),
-    "written outcomes count as waiting": _instead(Outcomes, "drop", _drop_and_count_on),
-    "outcomes that are only in the spool are dropped": _instead(Outcomes, "_read", _spool_and_forget),
+    "written outcomes count as waiting": _instead(PendingUpdates, "drop", _drop_and_count_on),
+    "outcomes that are only in the spool are dropped": _instead(PendingUpdates, "_read", _spool_and_forget),
     "dropped output is not reported": _instead(Output, "shrink", _shrink_silently),
     "a claim takes the lowest priority first": _instead(table, "claim", _claim_the_lowest_first),
     "the queue returns the lowest priority first": _instead(WorkQueue, "put", _put_lowest_first),

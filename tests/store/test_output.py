@@ -3,7 +3,7 @@
 import pytest
 
 from jobd.claim import Claim, OutputPart
-from jobd.engine.buffers import Budget
+from jobd.engine.budget import Budget
 from jobd.engine.worker import Execution
 from jobd.job import Job, JobState
 from jobd.store.output import save

@@ -61,7 +61,7 @@ def work(**more: Any) -> CycleInput:
         "shares": {},
     }
     flags["priorities"] = {"default": (0,)}
-    moments = {"wall": NOW, "until": NOW + SECOND, "urgent": NOW + SECOND, "call": NOW}
+    moments = {"wall": NOW, "claim_by": NOW + SECOND, "urgent_by": NOW + SECOND, "last_call_by": NOW}
     return CycleInput(node=LIVE, **{**moments, **empty, **flags, **more})
 
 

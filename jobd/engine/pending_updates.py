@@ -11,7 +11,7 @@ from typing import NamedTuple
 from jobd import logs
 from jobd.claim import ClaimUpdate, OutputPart
 from jobd.clock import SECOND
-from jobd.engine.buffers import MAX_RUN_WAITING, OUTCOME_OVERHEAD, Budget, weight, weight_of
+from jobd.engine.budget import MAX_RUN_WAITING, OUTCOME_OVERHEAD, Budget, weight, weight_of
 from jobd.engine.spool import Place, Spool
 from jobd.store.output import bounded, kept_beside, without_text
 
@@ -29,7 +29,7 @@ class Spooled(NamedTuple):
     started: int | None
 
 
-class Outcomes:
+class PendingUpdates:
     """The outcomes that are not recorded yet, oldest first."""
 
     def __init__(self, spool: Spool, budget: Budget) -> None:
@@ -42,7 +42,7 @@ class Outcomes:
         self._places: dict[int, Place] = {}  # by job id, of waiting outcomes that are in the spool
         self._written = 0  # bytes in the spool
         self._keep_at = 0  # monotonic µs: the next write to the spool
-        self._trouble = False  # the last write to the spool failed
+        self._write_failed = False  # the last write to the spool failed
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -148,11 +148,11 @@ class Outcomes:
             try:
                 self._write(now)
             except OSError as error:
-                if not self._trouble:
+                if not self._write_failed:
                     logs.log("error", f"outcomes cannot be kept in the state directory, only in memory: {error}")
-                self._trouble = True
+                self._write_failed = True
             else:
-                self._trouble = False
+                self._write_failed = False
         self._make_room()
 
     def _write(self, now: int) -> None:

@@ -14,11 +14,11 @@ import pytest
 from jobd import logs
 from jobd.claim import Claim, ClaimUpdate, OutputPart
 from jobd.clock import MINUTE, SECOND
-from jobd.engine import outcomes
-from jobd.engine.buffers import LIMIT, MAX_RUN_WAITING, OUTCOME_OVERHEAD, Budget, weight, weight_of
+from jobd.engine import pending_updates
+from jobd.engine.budget import LIMIT, MAX_RUN_WAITING, OUTCOME_OVERHEAD, Budget, weight, weight_of
 from jobd.engine.full_pass import FullPass, FullPasses
-from jobd.engine.outcomes import MAX_TRANSACTION, SPOOL_RATE, Outcomes
 from jobd.engine.output import MIN_TAIL, Output
+from jobd.engine.pending_updates import MAX_TRANSACTION, SPOOL_RATE, PendingUpdates
 from jobd.engine.spool import FORMAT, FileSpool, Place
 from jobd.engine.worker import Execution
 from jobd.errors import DatabaseUnavailable
@@ -43,12 +43,12 @@ def retried(attempt: int, text: str) -> ClaimUpdate:
 
 
 class Rig:
-    """Outcomes, and the file that they are kept in."""
+    """Pending outcomes, and the file that they are kept in."""
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.budget = Budget(limit)
         self.path = folder / "spool"
-        self.outcomes = Outcomes(FileSpool(str(self.path)), self.budget)
+        self.outcomes = PendingUpdates(FileSpool(str(self.path)), self.budget)
 
     def add(self, one: ClaimUpdate) -> None:
         self.budget.add_waiting(weight(one))
@@ -295,7 +295,7 @@ def test_the_spool_stays_as_small_as_its_useful_part(tmp_path: Path) -> None:
         rig.outcomes.keep(now)
         largest = max(largest, rig.path.stat().st_size)
     assert largest < 12 * 2**20
-    left = [one for group in Outcomes(FileSpool(str(rig.path)), Budget()).load_spooled() for one in group]
+    left = [one for group in PendingUpdates(FileSpool(str(rig.path)), Budget()).load_spooled() for one in group]
     assert {one.state.job_id: one for one in left} == {1: rig.written()[-1], 2: over(2, "kept")}
 
 
@@ -386,7 +386,7 @@ def test_output_beyond_the_room_of_the_spool_is_dropped_and_reported_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "log", lambda *words: None)
-    monkeypatch.setattr(outcomes, "MAX_SPOOLED_OUTPUT", -1)
+    monkeypatch.setattr(pending_updates, "MAX_SPOOLED_OUTPUT", -1)
     rig = Rig(tmp_path, LIMIT)
     rig.add(over(1, "result", part(1, "x" * 1_000)))
     add = FileSpool.add
@@ -409,7 +409,7 @@ def test_output_beyond_the_room_of_the_spool_is_dropped_and_reported_once(
 def test_the_spool_takes_output_up_to_a_bound_and_outcomes_beyond_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcomes, "MAX_SPOOLED_OUTPUT", 2**20)
+    monkeypatch.setattr(pending_updates, "MAX_SPOOLED_OUTPUT", 2**20)
     rig = Rig(tmp_path, LIMIT)
     for job in range(400):
         rig.add(over(job, "result", part(1, "x" * 10_000, job=job)))
