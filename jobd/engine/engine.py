@@ -210,7 +210,7 @@ class Engine:
         The argument of `reply` is None, or the reason why the database cannot be used.
         """
         if self._refreshes >= MAX_REFRESHES:
-            reply(self._database_problem or "too many commands wait for it")
+            reply(self._database_problem or "too many commands wait for the daemon")
             return
         self._refreshes += 1
         self.keeper.inbox.put(Refresh(reply))
@@ -267,7 +267,7 @@ class Engine:
                 case StartRecorded(job_id=job_id, token=token, held=held):
                     self.pools.start_recorded(job_id, token, held)
                 case ClaimVanished(job_id=job_id, token=token):
-                    self.pools.abandon(job_id, token, "its claim is gone from the table; it was ended")
+                    self.pools.abandon(job_id, token, "its run was ended, because its claim is no longer in the table")
                     if not self.pools.is_in_flight(job_id):  # else Abandoned follows when its process has ended
                         self.keeper.inbox.put(Abandoned({job_id: (token, None)}))
                 case Refreshed(reply=reply):
@@ -279,7 +279,7 @@ class Engine:
                     self._note_state(message)
                 case DeclaredDead(node=node):
                     self.node = node
-                    self.pools.abandon_all("another node has taken it over; it was ended here")
+                    self.pools.abandon_all("its run was ended here, because another node has taken it over")
                 case KeeperEnded(error=error):
                     if error is not None:
                         raise error
@@ -324,7 +324,7 @@ class Engine:
             self.pools.trust_until(trusted)
         if bound and lease.expired(now):
             # This includes claims that arrived in this step: their commit was confirmed too late.
-            self.pools.abandon_all("the database is out of reach and the lease is over; it was ended")
+            self.pools.abandon_all("its run was ended, because the database is unavailable and the lease has expired")
 
     def _bound_by_lease(self) -> bool:
         """Whether runs must end when the lease does: `on_db_loss` says so, or another node may take them over."""

@@ -301,14 +301,7 @@ class Keeper:
         if self._full_passes or result.changes.more:
             # Leave the database to other clients for as long as this cycle took.
             self._timer.request(2 * answered - now)
-        if result.live is not None:
-            was_alone = self.membership.watch.alone()
-            found_dead = self.membership.observe(now, answered, result.live)
-            if (alone := self.membership.watch.alone()) != was_alone:
-                self._outbox.put(OtherNodes(not alone))
-            self._take_over(found_dead)
-        if result.unregistered is not None:
-            self._take_over(self.membership.observe_unregistered(now, answered, result.unregistered))
+        self._observe_nodes(result, now, answered)
 
     def _note_written(self, work: CycleInput, result: CycleResult, now: int, answered: int) -> None:
         """Forget what the cycle has written, and report recorded starts and vanished claims."""
@@ -334,7 +327,7 @@ class Keeper:
     def _follow_zone(self, zone: str | None) -> None:
         """Adopt the time zone that the nodes have agreed on."""
         if zone is not None and zone != self._settings.timezone:
-            logs.log("warning", f"jobs that name no time zone follow {zone}, as another node's jobd.toml has it")
+            logs.log("warning", f"jobs that name no time zone follow {zone}, the time zone of another node's jobd.toml")
             self._settings = self._settings._replace(timezone=zone)
             self._full_passes.add(FullPass(zones=True))
 
@@ -429,6 +422,17 @@ class Keeper:
 
     # Other nodes
 
+    def _observe_nodes(self, result: CycleResult, now: int, answered: int) -> None:
+        """Note the other nodes that a cycle has read between `now` and `answered`, and take over from the dead ones."""
+        if result.live is not None:
+            was_alone = self.membership.watch.alone()
+            found_dead = self.membership.observe(now, answered, result.live)
+            if (alone := self.membership.watch.alone()) != was_alone:
+                self._outbox.put(OtherNodes(not alone))
+            self._take_over(found_dead)
+        if result.unregistered is not None:
+            self._take_over(self.membership.observe_unregistered(now, answered, result.unregistered))
+
     def _take_over(self, dead: Sequence[DeadNode | UnregisteredNode]) -> None:
         for one in dead:
             if take_over(self._store, one, self._held.known_starts, self._clock.wall(), self._settings):
@@ -465,8 +469,8 @@ class Keeper:
     def _sign_off(self) -> None:
         if self._pending:
             self._pending.keep(self._clock.monotonic(), hurry=True)
-            kept = "they are kept for the next start" if self._pending.kept() else "they are lost"
-            logs.log("error", f"{len(self._pending)} outcomes could not be written, {kept}: {self.outage.problem}")
+            kept = "are kept for the next start" if self._pending.kept() else "are lost"
+            logs.log("error", f"{len(self._pending)} outcomes could not be written and {kept}: {self.outage.problem}")
         try:
             self._store.transact(self._leave)
         except JobdError as error:

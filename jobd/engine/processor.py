@@ -471,7 +471,7 @@ class Processor:
             if worker.child.lease_expired and (
                 execution.forced_outcome is None or execution.forced_outcome[0] == FAILED
             ):
-                execution.forced_outcome = (LOST, "the lease of its node was over")
+                execution.forced_outcome = (LOST, "the lease of its node has expired")
             self._ended.append(EndedAttempt(execution, Done(FAILED, describe(status), None, True), wall, monotonic))
 
     def _check_run(self, worker: Worker, monotonic: int) -> None:

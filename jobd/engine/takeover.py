@@ -73,7 +73,7 @@ def release_dead(
     if isinstance(dead, UnregisteredNode):
         if dead not in unregistered_nodes(session):
             return None
-        return release_claims(session, dead.node, {}, known_starts, now, settings, "its node is gone")
+        return release_claims(session, dead.node, {}, known_starts, now, settings, "its node is not registered")
     if not nodes.declare_dead(session, dead.row.id, dead.row.heartbeat, now):
         return None
     return release_claims(session, dead.row.id, {}, known_starts, now, settings, dead.reason)

@@ -288,7 +288,7 @@ def test_commands_that_come_and_go_while_the_database_is_away_do_not_pile_up(ins
         answer = ask(str(installation.state), {"do": "changed"}, 20)
         assert time.monotonic() - began < 2
         assert answer is not None
-        assert answer == {"database": "too many commands wait for it"}, "the keeper has not been heard yet"
+        assert answer == {"database": "too many commands wait for the daemon"}, "the keeper has not been heard yet"
     until(lambda: ask(str(installation.state), {"do": "changed"}, 20) == {"database": "ok"}, "an answer", LONG_TIMEOUT)
 
 
