@@ -81,7 +81,7 @@ class Counter:
 
 
 def database() -> dict[str, float]:
-    """What claiming and settling many jobs asks of SQLite, with more stored that are not due."""
+    """The work of SQLite to claim many jobs and to record their runs, with more stored that are not due."""
     with installation() as jobd:
         jobd.define(STORED, lambda number: later(number) if number >= CLAIMED else once(number))
         store = Store(parse_url(jobd.url))
@@ -93,24 +93,24 @@ def database() -> dict[str, float]:
             counters[-1].close()
             return claimed
 
-        def settle(session: Session) -> set[int]:
+        def record(session: Session) -> set[int]:
             counters.append(Counter(session))
-            settled = schedule_table.record(session, [_settlement(one.state) for one in claimed], 30)
+            recorded = schedule_table.record(session, [_end_of_run(one.state) for one in claimed], 30)
             counters[-1].close()
-            return settled
+            return recorded
 
         claimed = store.transact(claim)
-        if len(store.transact(settle)) != CLAIMED:
-            raise RuntimeError("the jobs were not claimed and settled")
+        if len(store.transact(record)) != CLAIMED:
+            raise RuntimeError("the jobs were not claimed and their runs not recorded")
         store.close()
     return {
         "SQLite instructions to claim a job": counters[0].steps / CLAIMED,
-        "SQLite instructions to settle a job": counters[1].steps / CLAIMED,
-        f"SQL statements to claim and settle {CLAIMED:,} jobs": sum(one.statements for one in counters),
+        "SQLite instructions to record a run": counters[1].steps / CLAIMED,
+        f"SQL statements to claim {CLAIMED:,} jobs and record their runs": sum(one.statements for one in counters),
     }
 
 
-def _settlement(state: JobState) -> ClaimUpdate:
+def _end_of_run(state: JobState) -> ClaimUpdate:
     done = state._replace(node=0, due=None, ready=None, number=state.number + 1)
     run = Run(state.job_id, state.number, state.due or 0, 20, 30, 1, "succeeded", state.node)
     return ClaimUpdate(state.node, state.token, done, run, ())

@@ -37,7 +37,7 @@ def printed(jobd: Installation, jobs: int) -> float:
 
 
 def measure_printed(fresh: Callable[[], AbstractContextManager[Installation]], jobs: int, rounds: int) -> None:
-    """Runs that print beside runs that do not, turn and turn about."""
+    """Runs that print and runs that do not, alternately."""
     silent, loud = [], []
     for _ in range(rounds):
         with fresh() as jobd:
@@ -49,7 +49,7 @@ def measure_printed(fresh: Callable[[], AbstractContextManager[Installation]], j
 
 
 def measure(kind: str, fresh: Callable[[], AbstractContextManager[Installation]], jobs: int, rounds: int) -> None:
-    """Drain and limit, turn and turn about."""
+    """Drain and limit, alternately."""
     rates, limits = [], []
     for _ in range(rounds):
         with fresh() as jobd:

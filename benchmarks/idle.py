@@ -1,7 +1,7 @@
 """Idle: the cost of the daemon and its workers while nothing is due. A round is some seconds of one daemon.
 
-The limit is nothing at all; what is printed beside is the least that a look at the database can cost: PRAGMA
-data_version of plain sqlite3, once a second.
+The limit is zero. The program also prints the lowest cost of a poll of the database: PRAGMA data_version with plain
+sqlite3, once a second.
 """
 
 import sqlite3
@@ -13,8 +13,8 @@ from benchmarks.common import arguments, at, figure, installations
 from benchmarks.processes import family, family_seconds
 
 
-def look(count: int = 10_000) -> float:
-    """Seconds of a minute that one look a second takes."""
+def poll_cost(count: int = 10_000) -> float:
+    """CPU seconds per minute of one poll per second."""
     with tempfile.TemporaryDirectory(prefix="jobd-bench-") as folder:
         database = sqlite3.connect(f"{folder}/raw.db")
         database.execute("PRAGMA journal_mode=WAL")
@@ -44,7 +44,8 @@ def main() -> None:
                 processes = len(family(process.pid))
         used = [60 * (after - before) / options.seconds for before, after in pairwise(marks)]
         figure(f"{kind}: {options.jobs:,} jobs due later, {processes} processes", used, "s a minute", 3)
-        figure("limit: one look at the database a second, plain sqlite3", [look() for _ in range(5)], "s a minute", 5)
+        costs = [poll_cost() for _ in range(5)]
+        figure("limit: one poll of the database a second, plain sqlite3", costs, "s a minute", 5)
 
 
 if __name__ == "__main__":

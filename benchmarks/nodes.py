@@ -1,6 +1,6 @@
 """Nodes: four daemons on one server against one: their rate in sum, how evenly they claim, what had to be repeated.
 
-All nodes are up before the jobs are due. The limit is the rate of one node, measured turn and turn about. Three rounds
+All nodes are up before the jobs are due. The limit is the rate of one node, measured alternately. Three rounds
 only, since each takes half a minute.
 """
 
@@ -39,7 +39,7 @@ def together(jobd: list[Installation], jobs: int, counters: str) -> tuple[float,
 
 
 def measure(found: Server, kind: str, nodes: int, jobs: int, rounds: int) -> None:
-    """One node and several, turn and turn about."""
+    """One node and several, alternately."""
     alone: list[float] = []
     several: list[float] = []
     uneven, repeated = [], []

@@ -1,6 +1,6 @@
-"""Pruning: 1,000 runs a second are recorded and as many forgotten, and how long claims have to wait for that.
+"""Pruning: 1,000 runs a second are recorded and as many deleted, and how long claims have to wait for that.
 
-Turns as the keeper's (claim, settle, forget a batch) follow each other every 10 ms on large tables, first without
+Cycles like the keeper's (claim, record, delete a batch) follow each other every 10 ms on large tables, first without
 pruning, then while it prunes surplus runs of jobs, then many old runs.
 
 python -m benchmarks.prune --kinds sqlite mariadb postgresql --jobs 1000000 --runs 10
@@ -31,15 +31,15 @@ from tests import servers
 from tests.store.filling import LIVE, NOW, Size, analyze, fill, when
 
 TICK = 10 * MILLISECOND
-EACH = 10  # runs in a turn: 1,000 a second
+EACH = 10  # runs in a cycle: 1,000 a second
 
 
-class Turns(NamedTuple):
-    """What a series of turns took, in milliseconds."""
+class Cycles(NamedTuple):
+    """The durations of a series of cycles, in milliseconds."""
 
-    late: list[float]  # how much later than it should a turn began
-    batches: list[float]  # that forgot something
-    forgotten: int
+    late: list[float]  # delays of the starts of cycles
+    batches: list[float]  # durations of those that deleted runs
+    deleted: int
     recorded: int
     seconds: float
 
@@ -51,20 +51,18 @@ class Years(SystemClock):
         return NOW
 
 
-class Counting(Store):
-    """A store that counts what is forgotten."""
-
-    forgotten = 0
+class Timed(Store):
+    """A store whose pruning is timed."""
 
     def prune(self, pruner: Pruner, history: HistorySettings) -> float:
-        """One step; the milliseconds that it took when it forgot something, else 0."""
+        """One step; the milliseconds that it took if it deleted runs, else 0."""
         began, at = time.perf_counter(), pruner.next_at
         pruner.step(self, history)
         return 1_000 * (time.perf_counter() - began) if pruner.next_at != at else 0.0
 
 
-def turns(store: Counting, seconds: int, pruner: Pruner, history: HistorySettings | None) -> Turns:
-    """Turns every 10 ms; with a `history` there is pruning."""
+def cycles(store: Timed, seconds: int, pruner: Pruner, history: HistorySettings | None) -> Cycles:
+    """Cycles every 10 ms; with a `history` there is pruning."""
     late, batches = [], []
     before = runs(store)
     began = time.perf_counter()
@@ -72,18 +70,18 @@ def turns(store: Counting, seconds: int, pruner: Pruner, history: HistorySetting
         due = began + tick * TICK / SECOND
         time.sleep(max(0.0, due - time.perf_counter()))
         late.append(1_000 * (time.perf_counter() - due))
-        ended = one_turn(store)
+        ended = one_cycle(store)
         if history is not None:
             pruner.runs_ended(ended, history)
             if took := store.prune(pruner, history):
                 batches.append(took)
     took = time.perf_counter() - began
     recorded = len(late) * EACH
-    return Turns(late, batches, before + recorded - runs(store), recorded, took)
+    return Cycles(late, batches, before + recorded - runs(store), recorded, took)
 
 
-def one_turn(store: Store) -> list[Run]:
-    """Claim, as if they had run, and settle; the runs."""
+def one_cycle(store: Store) -> list[Run]:
+    """Claim jobs, and record their runs; the runs."""
 
     def claim(session: Session) -> list[Claimed]:
         return table.claim(session, LIVE, "default", NOW + SECOND, EACH)
@@ -104,32 +102,32 @@ def runs(store: Store) -> int:
 
 
 @contextlib.contextmanager
-def filled(kind: str, size: Size) -> Iterator[Counting]:
+def filled(kind: str, size: Size) -> Iterator[Timed]:
     """A store on a throw-away database with large tables."""
     with contextlib.ExitStack() as stack:
         if kind == "sqlite":
             url = servers.sqlite_url(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jobd-bench-"))))
         else:
             url = stack.enter_context(servers.running(kind)).new_database()
-        store = stack.enter_context(contextlib.closing(Counting(parse_url(url))))
+        store = stack.enter_context(contextlib.closing(Timed(parse_url(url))))
         fill(store, size)
         if kind != "sqlite":
             analyze(store)
         yield store
 
 
-def measure(kind: str, store: Counting, size: Size, seconds: int) -> None:
+def measure(kind: str, store: Timed, size: Size, seconds: int) -> None:
     """Print the figures of one database."""
     clock = Years()
     everything = HistorySettings(keep=365 * DAY, keep_per_job=size.runs, output=0)
     oldest = HistorySettings(keep=NOW - when(size, 0, size.runs // 2), keep_per_job=10**6, output=0)
     for name, history in (("no pruning", None), ("by number", everything), ("by age", oldest)):
-        done = turns(store, seconds, Pruner(clock), history)
-        figure(f"{kind}, {name}: turns begin late by", done.late, "ms", 2)
+        done = cycles(store, seconds, Pruner(clock), history)
+        figure(f"{kind}, {name}: cycles begin late by", done.late, "ms", 2)
         if done.batches:
             figure(f"{kind}, {name}: a claim waits for a batch", done.batches, "ms", 2)
-            rates = [f"{count / done.seconds:,.0f} runs/s" for count in (done.recorded, done.forgotten)]
-            print(f"p99 {percentile(done.batches, 0.99):.2f} ms; recorded {rates[0]}, forgotten {rates[1]}")
+            rates = [f"{count / done.seconds:,.0f} runs/s" for count in (done.recorded, done.deleted)]
+            print(f"p99 {percentile(done.batches, 0.99):.2f} ms; recorded {rates[0]}, deleted {rates[1]}")
 
 
 def main() -> None:

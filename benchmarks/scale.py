@@ -1,6 +1,6 @@
 """Scale: few and a million stored jobs. The daemon's memory, its start to the first run, and what a claimed run costs.
 
-All three should be flat: the limit is the figure with few jobs, measured turn and turn about. Five rounds and no more,
+All three should be flat: the limit is the figure with few jobs, measured alternately. Five rounds and no more,
 as each takes some ten seconds.
 """
 

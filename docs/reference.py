@@ -84,9 +84,9 @@ def _fields(named_tuple: type[tuple[object, ...]]) -> Iterator[str]:
     yield "| field | type | meaning |"
     yield "| --- | --- | --- |"
     for name, kind in inspect.get_annotations(named_tuple).items():
-        told = re.search(rf'^    {name}:.*\n    """(.*)"""$', source, re.MULTILINE)
+        found = re.search(rf'^    {name}:.*\n    """(.*)"""$', source, re.MULTILINE)
         spelt = getattr(kind, "__name__", str(kind)) if inspect.isclass(kind) else str(kind)
-        yield f"| `{name}` | `{spelt.replace('|', chr(92) + '|')}` | {told.group(1) if told else ''} |"
+        yield f"| `{name}` | `{spelt.replace('|', chr(92) + '|')}` | {found.group(1) if found else ''} |"
     yield ""
 
 

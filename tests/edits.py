@@ -26,11 +26,11 @@ class Edit(NamedTuple):
     after: Jobs
 
 
-def edits(person: str, seed: int) -> Iterator[Edit]:
+def edits(author: str, seed: int) -> Iterator[Edit]:
     """What this person types, without end; the same for the same seed."""
-    random = Random(f"{seed} {person}")
+    random = Random(f"{seed} {author}")
     jobs: dict[str, Job] = {}
-    names = [f"{person}-{number}" for number in range(JOBS_EACH)]
+    names = [f"{author}-{number}" for number in range(JOBS_EACH)]
     words: tuple[str, ...]
     while True:
         live = [name for name in names if name in jobs and not jobs[name].deleted]
@@ -70,13 +70,13 @@ def stored(found: Iterable[tuple[Any, ...]]) -> dict[str, Job]:
     return jobs
 
 
-def judge(found: Jobs, person: str, seed: int, acknowledged: int) -> None:
+def judge(found: Jobs, author: str, seed: int, acknowledged: int) -> None:
     """So many edits were acknowledged: all of them are there, and of the next one all or nothing."""
-    ours = {name: job for name, job in found.items() if name.startswith(f"{person}-")}
+    ours = {name: job for name, job in found.items() if name.startswith(f"{author}-")}
     before: Jobs = {}
-    for number, edit in enumerate(edits(person, seed)):
+    for number, edit in enumerate(edits(author, seed)):
         if number == acknowledged:
-            assert ours in (before, edit.after), f"{person} after {acknowledged} edits, perhaps with {edit.words}"
+            assert ours in (before, edit.after), f"{author} after {acknowledged} edits, perhaps with {edit.words}"
             return
         before = edit.after
 

@@ -461,12 +461,12 @@ def test_no_due_time_runs_twice_and_no_number_is_used_twice_after_any_five_comma
             if command == "run" and not state.deleted:
                 current = lifecycle.request(lifecycle.after_change(state, current, now, "UTC"), now)
             elif command == "turn" or command.startswith("late"):
-                current = in_turn(state, current, now, runs)
+                current = after_cycle(state, current, now, runs)
             else:
                 current = lifecycle.after_change(state, current, now, "UTC")
         for _ in range(3):
             now = max(now + 1, current.ready or 0)
-            current = in_turn(state, current, now, runs)
+            current = after_cycle(state, current, now, runs)
         assert len({due for _, due in runs}) == len({number for number, _ in runs}) == len(runs), (commands, runs)
         assert runs == sorted(runs), (commands, runs)
 
@@ -479,7 +479,7 @@ def after_command(job: Job, command: str) -> Job:
     return job._replace(interval=interval, deleted=deleted, options=job.options._replace(paused=paused))
 
 
-def in_turn(job: Job, current: JobState, now: int, runs: list[tuple[int, int]]) -> JobState:
+def after_cycle(job: Job, current: JobState, now: int, runs: list[tuple[int, int]]) -> JobState:
     """The state when a node has looked at the job; the runs that are recorded, by number and due time, are added."""
     if current.ready is None or current.ready > now:
         return current

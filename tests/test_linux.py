@@ -11,14 +11,14 @@ from jobd import linux
 
 linux.adopt_orphans()
 for number in range(300):
-    ready, told = os.pipe()
+    ready, report = os.pipe()
     started, start = os.pipe()
     middle = os.fork()
     if not middle:
         child = os.fork()
         if not child:
             os.setpgid(0, 0)
-            os.write(told, str(os.getpid()).encode())
+            os.write(report, str(os.getpid()).encode())
             time.sleep(30)
             os._exit(0)
         os.read(started, 1)
@@ -32,7 +32,7 @@ for number in range(300):
     os.waitpid(middle, 0)
     signal.alarm(20)  # by then it has got the signal, or never will
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
-    for descriptor in (ready, told, started, start):
+    for descriptor in (ready, report, started, start):
         os.close(descriptor)
 """
 

@@ -99,14 +99,14 @@ def test_the_seed_case(folder: Path) -> None:
         daemon.type(b"\x03")
         assert daemon.end() == 0
         assert all(LINE.fullmatch(line) for line in daemon.lines), daemon.lines
-        told = [json.loads(line) for line in daemon.lines]
-        messages = [one["msg"] for one in told]
+        logged = [json.loads(line) for line in daemon.lines]
+        messages = [one["msg"] for one in logged]
         running = [message for message in messages if message.endswith(" running.....")]
         # A retry at once may come before the first run of a task that waits for its worker to import the plugins.
         at_once = ["task1 running.....", "task2 running.....", *["task3 running....."] * 4]
         assert sorted(running[:6]) == at_once
         assert running[6:] == ["task1 running....."] * 2
-        first = next(one["time"] for one in told if one["msg"] == "task1 running.....")
+        first = next(one["time"] for one in logged if one["msg"] == "task1 running.....")
         assert first.endswith("+08:00")
         assert abs((datetime.fromisoformat(first) - datetime.now().astimezone()).total_seconds()) < 60
         assert messages[-1] == "jobd has stopped"

@@ -1,4 +1,4 @@
-"""What people read is plain English: these words are kept out of documents, messages, help, comments and test names."""
+"""What people read is plain English: documents, messages, help, comments and names do without these words."""
 
 import ast
 import io
@@ -14,6 +14,12 @@ UNWANTED = re.compile(
     r"|bury|buried|doom|hungry|census|in company)\b",
     re.IGNORECASE,
 )
+# Words of names, for which the glossary or the field has another one: cycle, record, delete, log, report, user…
+UNWANTED_IN_NAMES = re.compile(
+    r"\b(anew|bury|buried|census|doom|doomed|forgets?|forgotten|hands|hungry|knock|nap|nemesis|persons?|rage|settle[ds]?"
+    r"|story|tells?|told|turns?|vain|whatever|whichever|whoever)\b"
+)
+ALLOWED_NAMES = {"forget_changes"}
 ALLOWED = 'Do not write "whoever", "whatever", "of which" or "anew".'  # the rule itself
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 SOURCES = sorted(ROOT.glob("jobd/**/*.py"))
@@ -48,6 +54,26 @@ def prose_of(source: str) -> list[tuple[int, str]]:
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     comments = [(token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT]
     return docstrings + names + comments
+
+
+def names_of(source: str) -> list[tuple[int, str]]:
+    """(line, name) of each class, function, parameter and variable, except tests, whose names are sentences."""
+    tree = ast.parse(source)
+    named = [(node.lineno, node.name) for node in _documented(tree) if not isinstance(node, ast.Module)]
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name():
+                named.append((node.lineno, node.id))
+            case ast.arg() | ast.keyword():
+                named.append((node.lineno, node.arg or ""))
+            case ast.Attribute():
+                named.append((node.lineno, node.attr))
+    return [(line, name) for line, name in named if not name.startswith("test_")]
+
+
+def spaced(name: str) -> str:
+    """The words of an identifier, in lower case."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().replace("_", " ")
 
 
 def _documented(tree: ast.Module) -> list[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -85,6 +111,17 @@ def test_docstrings_comments_and_test_names_are_in_plain_words() -> None:
     assert found == []
 
 
+@pytest.mark.parametrize("folder", ["jobd", "plugins", "tests", "benchmarks", "docs"])
+def test_names_are_in_plain_words(folder: str) -> None:
+    found = {
+        f"{program.relative_to(ROOT)}:{line}: {name}"
+        for program in ROOT.glob(f"{folder}/**/*.py")
+        for line, name in names_of(program.read_text())
+        if UNWANTED_IN_NAMES.search(spaced(name)) and name not in ALLOWED_NAMES
+    }
+    assert sorted(found) == []
+
+
 def test_an_unwanted_word_in_a_message_is_found() -> None:
     assert texts_of('x = f"{1} begins anew"\n') == [(1, " begins anew")]
 
@@ -96,3 +133,10 @@ def test_an_unwanted_word_in_a_docstring_a_comment_or_a_test_name_is_found() -> 
         "anew",
         "whoever",
     ]
+
+
+def test_an_unwanted_word_in_a_name_is_found() -> None:
+    source = "class Nemesis:\n    def _settle(self, told=1):\n        self.oneTurn = SETTLED = some(forget=told)\n"
+    names = [name for _, name in names_of(source) if UNWANTED_IN_NAMES.search(spaced(name))]
+    assert sorted(set(names)) == ["Nemesis", "SETTLED", "_settle", "forget", "oneTurn", "told"]
+    assert not UNWANTED_IN_NAMES.search(spaced("return_code"))

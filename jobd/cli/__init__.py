@@ -16,7 +16,7 @@ INTERRUPTED, READER_GONE = 130, 141
 
 def finish(work: Callable[[], int]) -> int:
     """Run `work`, show its error if there is one, and return the exit code."""
-    _mend_streams()
+    _open_closed_streams()
     try:
         code = work()
         sys.stdout.flush()
@@ -25,10 +25,10 @@ def finish(work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _forget(1)
+        _replace_by_null(1)
         return READER_GONE
     except OSError as error:
-        _forget(1)
+        _replace_by_null(1)
         what = f"cannot use {error.filename}" if error.filename else "cannot write the output"
         if isinstance(error, FileNotFoundError) and not error.filename:
             what = "the current folder cannot be used"
@@ -53,14 +53,14 @@ def print_done(text: str) -> None:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except OSError:
-        _forget(1)
+        _replace_by_null(1)
 
 
 def _print(line: str) -> None:
     try:
         print(line, file=sys.stderr)  # noqa: T201
     except OSError:
-        _forget(2)  # stderr cannot be written; the exit code still reports the error
+        _replace_by_null(2)  # stderr cannot be written; the exit code still reports the error
 
 
 def _print_error(error: JobdError) -> int:
@@ -77,21 +77,21 @@ def _print_error(error: JobdError) -> int:
     return error.exit_code
 
 
-def _mend_streams() -> None:
+def _open_closed_streams() -> None:
     """Open /dev/null in place of closed standard streams, so that no other file gets their descriptors.
 
     Output that cannot be written is an error, so stdout is opened for reading only.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            _forget(descriptor, os.O_RDONLY if descriptor == 1 else os.O_RDWR)
+            _replace_by_null(descriptor, os.O_RDONLY if descriptor == 1 else os.O_RDWR)
             setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a replacement by a test may have no such method
             stream.reconfigure(errors="backslashreplace")
 
 
-def _forget(descriptor: int, mode: int = os.O_RDWR) -> None:
+def _replace_by_null(descriptor: int, mode: int = os.O_RDWR) -> None:
     """Replace a descriptor by /dev/null: Python flushes its buffers at exit, and would report a closed pipe."""
     nowhere = os.open(os.devnull, mode)
     if nowhere != descriptor:

@@ -42,7 +42,7 @@ from jobd.engine.nodelock import NodeLock
 from jobd.engine.spawner import ProcessSpawner, Spawner
 from jobd.errors import JobdError
 from jobd.localzone import with_zone
-from jobd.schedule import forget_rules, load_kinds
+from jobd.schedule import discard_rules, load_kinds
 from jobd.settings import Settings
 
 CHECK_INTERVAL = 5.0  # seconds; an idle loop checks only when the keeper wakes it, at the next heartbeat
@@ -351,7 +351,7 @@ class _Service:
         before = self._code
         self._code = effect.code
         logs.setup(effect.settings.log)
-        forget_rules()
+        discard_rules()
         try:
             self._engine.reload(effect.settings)
         except JobdError:

@@ -164,7 +164,7 @@ class Keeper:
             self._schedule_scan.step(self._store, self._settings.timezone)
         except OutcomeUnknown as error:
             self._held.doubt()
-            self._sharing.forget_all_unknown()  # if the commit claimed a job, its token is not the remembered one
+            self._sharing.drop_all_unknown()  # if the commit claimed a job, its token is not the remembered one
             self._database_away(error, now)
         except DatabaseUnavailable as error:
             self._database_away(error, now)
@@ -237,7 +237,7 @@ class Keeper:
             case SettingsChanged(settings=settings):
                 self._settings, self._proposed_zone = settings, _proposed_zone(settings)
                 self._publish_pools = True
-                self._sharing.forget_all_unknown()
+                self._sharing.drop_all_unknown()
                 self._store.take_password(settings)
                 self._full_passes.add(FullPass(wake=True, zones=True))
                 self._timer.request(now)
@@ -414,7 +414,7 @@ class Keeper:
         if result.claims or result.more:
             self._outbox.put(NewClaims(result.claims, frozenset(result.more)))
         self._polling.cycle_ended(result.next_ready, result.priorities, result.changes.left_over)
-        self._sharing.forget_unknown(result.claimed | result.changes.touched)
+        self._sharing.drop_unknown(result.claimed | result.changes.touched)
         for message in self._recalls.cycle_ended(result.changes.recall, result.changes.cancel, self._held):
             self._outbox.put(message)
         for name, problem in (*result.changes.errors, *result.errors):

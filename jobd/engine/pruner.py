@@ -48,19 +48,19 @@ class Pruner:
         before = self._clock.wall() - history.keep
         some = dict(islice(self._surplus.items(), size))
         try:
-            forgotten = store.transact(lambda session: prune.prune(session, before, some, size))
+            deleted = store.transact(lambda session: prune.prune(session, before, some, size))
         except JobdError:
             self.next_at = self._refused_until = began + LONG_PAUSE
             raise
         ended = self._clock.monotonic()
         took = ended - began
-        if forgotten < size:  # else these jobs may have more surplus runs
+        if deleted < size:  # else these jobs may have more surplus runs
             for job_id, number in some.items():
                 if self._surplus[job_id] == number:
                     del self._surplus[job_id]
         if took > TARGET_BATCH_TIME:
             self._size = max(MIN_BATCH, size * TARGET_BATCH_TIME // took)
-        elif forgotten == size and 2 * took < TARGET_BATCH_TIME:
+        elif deleted == size and 2 * took < TARGET_BATCH_TIME:
             self._size = min(MAX_BATCH, 2 * size)
-        more = forgotten == size or bool(self._surplus)
+        more = deleted == size or bool(self._surplus)
         self.next_at = ended + (max(PAUSE_FACTOR * took, MILLISECOND) if more else LONG_PAUSE)

@@ -69,13 +69,13 @@ class Sharing:
             return update
         return update._replace(state=state._replace(ready=wall))
 
-    def forget_unknown(self, job_ids: Iterable[int]) -> None:
+    def drop_unknown(self, job_ids: Iterable[int]) -> None:
         """These jobs were changed, or claimed again: their task may be known now."""
         if self.unknown_tasks:
             for job_id in job_ids:
                 self.unknown_tasks.pop(job_id, None)
 
-    def forget_all_unknown(self) -> None:
+    def drop_all_unknown(self) -> None:
         """Any task may be known now, or the token of a released claim may be another one than is remembered."""
         self.unknown_tasks.clear()
 

@@ -81,7 +81,7 @@ class Execution:
             return ()
         pieces = [text[start : start + MAX_PART] for start in range(0, len(text) or 1, MAX_PART)]
         first, self._parts = self._parts, self._parts + len(pieces)
-        self._forget_first(len(text), len(pieces))
+        self._drop_first(len(text), len(pieces))
         state = self.claim.state
         one = OutputPart(
             state.job_id, state.number, state.attempt + 1, first, pieces[0], self._keep_from, state.token, dropped
@@ -91,7 +91,7 @@ class Execution:
         more = (one._replace(part=first + after, text=piece, dropped=0) for after, piece in enumerate(pieces[1:], 1))
         return one, *more
 
-    def _forget_first(self, size: int, count: int) -> None:
+    def _drop_first(self, size: int, count: int) -> None:
         """Add `size` characters in `count` parts to the kept ones; drop the oldest parts beyond the limit."""
         sizes = self._sizes = deque() if self._sizes is None else self._sizes
         sizes.append((size, count))

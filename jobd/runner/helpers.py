@@ -17,7 +17,7 @@ TRACKER_EXIT_TIMEOUT = 5.0  # seconds; a tracker is a Python process that may ju
 
 def end_children(seconds: float) -> bool:
     """Kill every descendant. Return whether they ended; each of two attempts may take `seconds`."""
-    forget_fork_server()
+    clear_fork_server()
     tracker = _tracker()
     pid = tracker._pid if tracker is not None else None
     if not linux.kill_descendants(seconds, spared=pid or 0):
@@ -34,7 +34,7 @@ def end_children(seconds: float) -> bool:
     return linux.kill_descendants(seconds)
 
 
-def forget_fork_server() -> None:
+def clear_fork_server() -> None:
     """Clear multiprocessing's reference to its fork server, so that the next run that needs one starts it."""
     module: Any = sys.modules.get("multiprocessing.forkserver")
     server = module and module._forkserver

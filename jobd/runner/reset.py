@@ -52,14 +52,14 @@ class State:
         self._modules = sys.modules
         self._memory = 0
         self._thorough_at = 0  # time.monotonic_ns()
-        self._settled = True  # nothing has run since the last thorough check
+        self._is_checked = True  # nothing has run since the last thorough check
         self._restored = True  # False: before an import, the changes of earlier runs could not be undone
         self._decimal: object = None
         self._remember_cheap()
 
     def await_import(self) -> None:
         """Undo changes of earlier runs before an import, so that `remember` does not accept them."""
-        self._restored = self.settle() and self._restored
+        self._restored = self.check_thoroughly() and self._restored
 
     def remember(self) -> None:
         """Accept the present state, after an import: its changes stay."""
@@ -83,7 +83,7 @@ class State:
     def restore(self) -> bool:
         """Restore the process after a run. False: that is not possible, and the process must not be used again."""
         try:
-            self._settled = False
+            self._is_checked = False
             self._kernel.free_output()
             intact = self._restore_objects() and self._restored
             self._output.restore()
@@ -93,10 +93,10 @@ class State:
         except BaseException:  # noqa: BLE001 - the task may have broken anything, and its outcome must be sent
             return False
 
-    def settle(self) -> bool:
+    def check_thoroughly(self) -> bool:
         """Check thoroughly, while no order waits. False: the process must not be used again."""
         try:
-            return self._settled or self._is_thoroughly_intact()
+            return self._is_checked or self._is_thoroughly_intact()
         except BaseException:  # noqa: BLE001 - the same
             return False
 
@@ -144,9 +144,9 @@ class State:
         self._logging.restore()
         intact = self._kernel.restore_rest() and self._functions.are_intact() and not self._has_grown()
         took = time.process_time_ns() - began
-        self._settled = intact and self._functions.learn()  # slow, but once for each module
+        self._is_checked = intact and self._functions.learn()  # slow, but once for each module
         self._thorough_at = time.monotonic_ns() + THOROUGH_SHARE * took
-        return self._settled
+        return self._is_checked
 
     def _has_grown(self) -> bool:
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -93,7 +93,7 @@ class Worker:
         """
         while True:
             if not self._line.poll(QUIET):
-                if not self._state.settle():
+                if not self._state.check_thoroughly():
                     return False
                 self._line.poll()
             with suppress(BlockingIOError):  # the daemon has revoked the order

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 
 from jobd.schedule.base import COUNT_LIMIT, SEPARATOR, Flaw, Schedule, ScheduleError
 
-__all__ = ["COUNT_LIMIT", "Schedule", "ScheduleError", "forget_rules", "is_at_start", "load_kinds", "parse"]
+__all__ = ["COUNT_LIMIT", "Schedule", "ScheduleError", "discard_rules", "is_at_start", "load_kinds", "parse"]
 
 MAX_LENGTH = 255  # characters: the width of the column `interval`
 
@@ -29,11 +29,11 @@ def load_kinds() -> None:
     from jobd.schedule import after, at, calendar, cron, days, every, once, reboot, union  # noqa: F401
 
 
-def forget_rules() -> None:
+def discard_rules() -> None:
     """Discard the cached rules of time zones and the schedules with them, because newer rules may be installed."""
     from jobd.schedule import zone
 
-    zone.forget_rules()
+    zone.discard_rules()
     _parse.cache_clear()
 
 

@@ -157,7 +157,7 @@ def _by_new_rules(schedule: Schedule, due: int, now: int) -> int | None:
     return sooner if sooner is None or sooner > now else due
 
 
-def forget_rules() -> None:
+def discard_rules() -> None:
     """Discard the cached rules of zones, because newer ones may be installed."""
     ZoneInfo.clear_cache()
     rules_version.cache_clear()

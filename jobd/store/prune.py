@@ -23,15 +23,15 @@ def prune(session: Session, before: int, surplus: Mapping[int, int], limit: int)
         values = [value for pair in some for value in pair]
         sql = f"SELECT job_id, number FROM run{session.dialect.primary_key_hint} WHERE {condition} LIMIT ?{skip}"
         if left:
-            left -= _forget(session, session.rows(sql, (*values, left)))
+            left -= _delete(session, session.rows(sql, (*values, left)))
     if left:
         # served by the index run_finished
         sql = f"SELECT job_id, number FROM run WHERE finished_time < ? ORDER BY finished_time LIMIT ?{skip}"
-        left -= _forget(session, session.rows(sql, (before, left)))
+        left -= _delete(session, session.rows(sql, (before, left)))
     return limit - left
 
 
-def _forget(session: Session, runs: Sequence[tuple[int, ...]]) -> int:
+def _delete(session: Session, runs: Sequence[tuple[int, ...]]) -> int:
     """Delete these runs, given by job and number, with their output; their number."""
     for start in range(0, len(runs), PAIRS):
         for table in ("run", "output"):

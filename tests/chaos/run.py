@@ -1,4 +1,4 @@
-"""One chaos run: three real daemons on one database, people who add and remove jobs, a nemesis, and then the judge."""
+"""One chaos run: three real daemons on one database, a client that adds and removes jobs, faults, then the judge."""
 
 import shutil
 import sys
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tests.chaos.checker import Acknowledged, judge
 from tests.chaos.cluster import cluster
-from tests.chaos.nemesis import Nemesis
+from tests.chaos.faults import Faults
 from tests.installation import Installation
 
 REST = 25  # seconds for everything to be made good when the faults are over
@@ -28,8 +28,8 @@ class Report(NamedTuple):
 
     def __str__(self) -> str:
         kinds = Counter(" ".join(word for word in line.split()[1:] if not word.isdigit()) for line in self.faults)
-        told = ", ".join(f"{count} × {kind}" for kind, count in kinds.items())
-        return f"{self.runs} executions, {self.acknowledged} acknowledged changes, {len(self.faults)} faults: {told}"
+        counted = ", ".join(f"{count} × {kind}" for kind, count in kinds.items())
+        return f"{self.runs} executions, {self.acknowledged} acknowledged changes, {len(self.faults)} faults: {counted}"
 
 
 def chaos(kind: str, seconds: float, seed: int, folder: Path, clocks: bool = False) -> Report:
@@ -37,16 +37,16 @@ def chaos(kind: str, seconds: float, seed: int, folder: Path, clocks: bool = Fal
     with cluster(kind, folder, clocks) as breakable:
         installation = breakable.installations[0]
         _define(installation)
-        person = _Person(breakable.installations)
-        nemesis = Nemesis(seed, breakable)
-        nemesis.rage(seconds)
-        person.rest()
+        client = _Client(breakable.installations)
+        faults = Faults(seed, breakable)
+        faults.run(seconds)
+        client.rest()
         time.sleep(REST)
         finished_at = time.monotonic()
-        history = _history(installation, person)
+        history = _history(installation, client)
         runs = breakable.executions()
-        wrong = judge(runs, person.acknowledged, nemesis.freezes, INTERVALS, history, finished_at, clocks)
-        return Report(nemesis.wrong + breakable.complaints() + wrong, nemesis.done, len(runs), len(person.acknowledged))
+        wrong = judge(runs, client.acknowledged, faults.freezes, INTERVALS, history, finished_at, clocks)
+        return Report(faults.wrong + breakable.complaints() + wrong, faults.done, len(runs), len(client.acknowledged))
 
 
 def _define(installation: Installation) -> None:
@@ -59,16 +59,16 @@ def _define(installation: Installation) -> None:
         )
 
 
-def _history(installation: Installation, person: "_Person") -> dict[str, list[tuple[str, str]]]:
+def _history(installation: Installation, client: "_Client") -> dict[str, list[tuple[str, str]]]:
     names = [*INTERVALS, *(f"lasting{number}" for number in range(3))]
-    names += [one.job for one in person.acknowledged if one.what == "add"][:40]
+    names += [one.job for one in client.acknowledged if one.what == "add"][:40]
     return {
         name: [(run["due_time"], run["outcome"]) for run in installation.fine("history", name, "-n", "10000", "--json")]
         for name in names
     }
 
 
-class _Person:
+class _Client:
     """Adds jobs to be run once, and removes some, and notes what was acknowledged."""
 
     def __init__(self, installations: list[Installation]) -> None:

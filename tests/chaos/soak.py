@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from tests.chaos.checker import judge
 from tests.chaos.cluster import Cluster, cluster
-from tests.chaos.nemesis import Nemesis
+from tests.chaos.faults import Faults
 from tests.processes import family
 
 JOBS = 200  # each runs once a second
@@ -90,16 +90,16 @@ def main() -> None:
         (folder / "jobs.toml").write_text(jobs)
         breakable.installations[0].fine("apply", str(folder / "jobs.toml"), "--yes")
         gauge = Gauge(breakable)
-        nemesis = Nemesis(seed, breakable, immortal=0)
-        nemesis.rage(60 * minutes, (20, 20))
+        faults = Faults(seed, breakable, immortal=0)
+        faults.run(60 * minutes, (20, 20))
         time.sleep(REST)
         finished_at = time.monotonic()
         gauge.stop()
         runs = breakable.executions()
         intervals = {f"soak{number}": 1.0 for number in range(JOBS)}
-        wrong = nemesis.wrong + breakable.complaints()
-        wrong += judge(runs, [], nemesis.freezes, intervals, {}, finished_at, False)
-    print(f"{kind}, {minutes:g} minutes, seed {seed}: {len(runs)} executions, {len(nemesis.done)} faults")
+        wrong = faults.wrong + breakable.complaints()
+        wrong += judge(runs, [], faults.freezes, intervals, {}, finished_at, False)
+    print(f"{kind}, {minutes:g} minutes, seed {seed}: {len(runs)} executions, {len(faults.done)} faults")
     samples = gauge.longest()
     tenth = max(1, len(samples) // 10)
     for name in Sample._fields:
@@ -115,7 +115,7 @@ def main() -> None:
         wrong.append("the WAL has become too long")
     print("\n".join(wrong[:50]) or "nothing lost, nothing twice, nothing grows")
     if wrong:
-        print("\n".join(nemesis.done), f"\n{folder} is kept")
+        print("\n".join(faults.done), f"\n{folder} is kept")
         sys.exit(1)
     shutil.rmtree(folder)
 

@@ -1,4 +1,4 @@
-"""Real daemons under a nemesis, on each kind of database. `python -m tests.chaos.run` does it for longer."""
+"""Real daemons under faults, on each kind of database. `python -m tests.chaos.run` does it for longer."""
 
 import os
 from pathlib import Path

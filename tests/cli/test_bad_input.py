@@ -17,7 +17,7 @@ def _a_job(jobd: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["lst"], "did you mean list"),
         (["list", "--jsn"], "did you mean --json"),
@@ -77,12 +77,12 @@ def _a_job(jobd: Cli) -> None:
         (["logs", "hello", "--run", "-1"], "-1"),
     ],
 )
-def test_wrong_usage_and_bad_values_are_reported_in_one_line(refused: Refuse, words: list[str], told: str) -> None:
-    assert told in refused(*words)
+def test_wrong_usage_and_bad_values_are_reported_in_one_line(refused: Refuse, words: list[str], message: str) -> None:
+    assert message in refused(*words)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["add", "hello", "--every", "10s"], "exists"),
         (["set", "helo", "--retry", "1"], "did you mean 'hello'"),
@@ -101,8 +101,8 @@ def test_wrong_usage_and_bad_values_are_reported_in_one_line(refused: Refuse, wo
         (["export", "-o", "/nosuch/folder/x"], "/nosuch/folder/x"),
     ],
 )
-def test_an_impossible_command_is_reported_in_one_line(refused: Refuse, words: list[str], told: str) -> None:
-    assert told in refused(*words, code=1)
+def test_an_impossible_command_is_reported_in_one_line(refused: Refuse, words: list[str], message: str) -> None:
+    assert message in refused(*words, code=1)
 
 
 def test_force_stores_a_job_whose_task_is_unknown(jobd: Cli) -> None:
@@ -120,20 +120,20 @@ def test_names_in_every_form_are_plain_text(jobd: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("databse = 'sqlite:///x.db'\n", "databse"),
         ("workers = 'two'\n", "workers"),
         ("workers = \n", "line 1"),
     ],
 )
-def test_a_bad_configuration_is_78_and_names_file_and_key(jobd: Cli, content: str, told: str) -> None:
+def test_a_bad_configuration_is_78_and_names_file_and_key(jobd: Cli, content: str, message: str) -> None:
     (jobd.folder / "jobd.toml").write_text(content)
     for words in (["list"], ["list", "-a", "--json", "x"], ["add", "x", "--every", "10s"], ["show", "hello"]):
         answer = jobd(*words)
         assert answer.code == 78, answer
         assert "jobd.toml" in answer.err
-        assert told in answer.err
+        assert message in answer.err
 
 
 def test_a_configuration_that_is_not_there_is_78(jobd: Cli) -> None:

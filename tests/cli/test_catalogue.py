@@ -66,10 +66,10 @@ def content(jobd: Cli) -> list[str]:
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     """A folder with a job, a deleted one and some odd files, which no test of this module changes."""
-    person = Cli(tmp_path_factory.mktemp("untouched"))
-    person.fine("add", "hello", "--every", "1h")
-    person.fine("add", "gone", "--task", "hello", "--every", "1h")
-    person.fine("rm", "gone")
+    cli = Cli(tmp_path_factory.mktemp("untouched"))
+    cli.fine("add", "hello", "--every", "1h")
+    cli.fine("add", "gone", "--task", "hello", "--every", "1h")
+    cli.fine("rm", "gone")
     files = {
         "empty.toml": b"",
         "bad.toml": b"\xff",
@@ -84,9 +84,9 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Cli:
         "dirt": b"\x00\x1b[2J\n",
     }
     for name, data in files.items():
-        (person.folder / name).write_bytes(data)
-    os.mkfifo(person.folder / "pipe")
-    return person
+        (cli.folder / name).write_bytes(data)
+    os.mkfifo(cli.folder / "pipe")
+    return cli
 
 
 REFUSED: list[tuple[str, tuple[str | bytes, ...], int, str]] = [

@@ -56,8 +56,8 @@ def die(database: str, folder: Path, seed: int, count: int) -> dict[str, int]:
 def check(rows: Rows, acknowledged: dict[str, int], seed: int) -> None:
     """Every acknowledged edit is there, each other one is there whole or not at all, and nothing else is there."""
     found = stored(rows(STORED))
-    for person, edits in acknowledged.items():
-        judge(found, person, seed, edits)
+    for author, edits in acknowledged.items():
+        judge(found, author, seed, edits)
     assert {name.split("-")[0] for name in found} <= set(acknowledged)
     for table in ("job_options", "schedule"):
         assert rows(f"SELECT job_id FROM {table} WHERE job_id NOT IN (SELECT id FROM job)") == []

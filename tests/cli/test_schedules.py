@@ -20,9 +20,9 @@ from tests.cli.conftest import Cli
 def test_the_parsed_schedule_is_stored_and_shown_with_the_next_times(
     jobd: Cli, words: list[str], interval: str
 ) -> None:
-    told = jobd.fine("add", "hello", *words).out
-    assert interval in told
-    assert told.count("+01:00") + told.count("+02:00") >= 2 or interval in ("@reboot", "10s; 0 3 * * *")
+    printed = jobd.fine("add", "hello", *words).out
+    assert interval in printed
+    assert printed.count("+01:00") + printed.count("+02:00") >= 2 or interval in ("@reboot", "10s; 0 3 * * *")
     assert jobd.fine("show", "hello", "--json").json["interval"] == interval
     (jobd.folder / "all.toml").write_text(jobd.fine("export").out)
     assert "nothing to do" in jobd.fine("apply", "all.toml", "--prune").out
@@ -92,9 +92,9 @@ def test_a_schedule_that_is_past_or_never_due_needs_force(jobd: Cli) -> None:
 def test_next_accepts_a_schedule_that_no_job_has(jobd: Cli) -> None:
     words = ["next", "--cron", "30 2 * * *", "--tz", "Europe/Berlin", "--from", "2027-03-27T12:00", "-n", "2"]
     assert [one["due"][:16] for one in jobd.fine(*words, "--json").json] == ["2027-03-28T01:00", "2027-03-29T00:30"]
-    told = jobd.fine(*words).out
-    assert "at 02:30 every day (Europe/Berlin)" in told
-    assert "note: 2027-03-28 02:30 is skipped by the clocks: it is due right after" in told
+    printed = jobd.fine(*words).out
+    assert "at 02:30 every day (Europe/Berlin)" in printed
+    assert "note: 2027-03-28 02:30 is skipped by the clocks: it is due right after" in printed
     assert "either matches" in jobd.fine("next", "--cron", "0 0 13 * FRI").out
     jobd.fine("add", "hello", "--cron", "30 2 * * *")
     assert "note" in jobd.fine("show", "hello").out

@@ -29,7 +29,7 @@ LONGEST = 0.03  # seconds that it may live after that: longer than an edit takes
 def main(config: str, seed: int, count: int, at_once: int) -> None:
     """Have `count` writers born and killed."""
     random = Random(seed)
-    heard, tell = os.pipe()
+    heard, report = os.pipe()
     answers = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     _warm_up()
@@ -40,7 +40,7 @@ def main(config: str, seed: int, count: int, at_once: int) -> None:
         if len(last_edit) < count and len(alive) < at_once:
             number = len(last_edit)
             last_edit[number] = random.randint(0, MOST_EDITS)
-            alive[number] = os.fork() or write(config, seed, number, tell)
+            alive[number] = os.fork() or write(config, seed, number, report)
             if not last_edit[number]:
                 ends[number] = time.monotonic() + random.uniform(0, LONGEST)
             continue
@@ -55,17 +55,17 @@ def main(config: str, seed: int, count: int, at_once: int) -> None:
             del ends[number]
             os.kill(alive[number], signal.SIGKILL)
             os.waitpid(alive.pop(number), 0)
-    os.close(tell)
+    os.close(report)
     while lines := os.read(heard, 65_536):
         os.write(answers, lines)
 
 
-def write(config: str, seed: int, number: int, tell: int) -> NoReturn:
+def write(config: str, seed: int, number: int, report: int) -> NoReturn:
     """Type until killed, or refused."""
     code = 0
     for done, edit in enumerate(edits(f"w{number}", seed), 1):
         code = finish(partial(run, ["--config", config, *edit.words]))
-        os.write(tell, f"{number} {done} {code}\n".encode())
+        os.write(report, f"{number} {done} {code}\n".encode())
         if code:
             break
     os._exit(code)

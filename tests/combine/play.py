@@ -23,7 +23,7 @@ from tests.installation import ROOT, Installation
 
 MORE = 'poll = "500ms"\nlease = "6s"\nstop_timeout = "5s"\n'
 TABLES = "[pool.second]\nworkers = 1\n[history]\nkeep_per_job = 1000000\n"
-SETTLE = 8.0  # seconds after the last step, within which all acknowledged requests must take effect
+EFFECT_TIME = 8.0  # seconds after the last step, within which all acknowledged requests must take effect
 FAULTS = ("kill", "restart", "down", "away")
 LATE = 5.0  # seconds; on a machine that is so late, only steps that undo another step are taken
 UNDOING = ("resume", "restore", "sql undelete", "new code")
@@ -109,8 +109,8 @@ class Player:
         )
 
     def _take_steps(self, begin: float) -> None:
-        """Add the jobs, take each step at its moment, and wait SETTLE seconds for the effects."""
-        self._until = begin + self._scenario.seconds + SETTLE
+        """Add the jobs, take each step at its moment, and wait EFFECT_TIME seconds for the effects."""
+        self._until = begin + self._scenario.seconds + EFFECT_TIME
         self._add_jobs()
         for step in self._scenario.steps:
             late = time.monotonic() - begin - step.at
@@ -121,7 +121,7 @@ class Player:
         for thread in self._threads:
             thread.join(2 * PATIENCE)
         back = max((one.answered for one in self._commands if one.what in FAULTS), default=0.0)
-        time.sleep(max(0.0, back + SETTLE - time.monotonic()))
+        time.sleep(max(0.0, back + EFFECT_TIME - time.monotonic()))
 
     # Jobs
 

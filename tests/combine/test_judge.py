@@ -186,7 +186,7 @@ def too_much_is_caught_up(record: Record) -> Record:
     return record
 
 
-def another_due_time_than_the_task_was_told(record: Record) -> Record:
+def another_due_time_than_the_task_got(record: Record) -> Record:
     record.history[0]["due_time"] = due(4)
     return record
 
@@ -410,7 +410,7 @@ def a_daemon_with_many_descriptors(record: Record) -> Record:
         (what_an_import_printed, "output"),
         (a_number_for_two_due_times, "once_each"),
         (an_attempt_twice, "once_each"),
-        (another_due_time_than_the_task_was_told, "once_each"),
+        (another_due_time_than_the_task_got, "once_each"),
         (an_overlap, "no_overlap"),
         (a_due_time_finished_twice, "due_times"),
         (a_due_time_that_goes_back, "due_times"),

@@ -38,7 +38,7 @@ def write(line: dict[str, Any]) -> None:
 
 
 def begin(mark: int) -> None:
-    note("begin", mark=mark, node=NODE, version=VERSION, born=born(), state=state(), settled=settled())
+    note("begin", mark=mark, node=NODE, version=VERSION, born=born(), state=state(), thorough_state=thorough_state())
 
 
 def born() -> int:
@@ -61,7 +61,7 @@ def state() -> dict[str, Any]:
     }
 
 
-def settled() -> dict[str, Any]:
+def thorough_state() -> dict[str, Any]:
     """The state of the process that is restored in a thorough check."""
     return {
         "timers": [signal.getitimer(which) != (0, 0) for which in (signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)],

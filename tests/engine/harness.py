@@ -207,7 +207,7 @@ class NodeHarness:
         self.budget = Budget()
         clock, report = self.clock, self._report
         self._processor = Processor(
-            self._workers, run_settings, spawner, clock, lambda: 0.5, report, forget, budget=self.budget
+            self._workers, run_settings, spawner, clock, lambda: 0.5, report, ignore_start, budget=self.budget
         )
         demands = {DEFAULT_POOL: lambda horizon: Demand(2_000, 2_000)}
         self._keeper = Keeper(
@@ -226,7 +226,7 @@ class NodeHarness:
         self._keeper._pruner.next_at = 2**62  # never: no run is pruned here
         self._keeper._schedule_scan.next_at = 2**62
         self._keeper._open()
-        self._turn()
+        self._handle_events()
 
     def is_held(self, name: str) -> bool:
         """Whether the lock of another node is held: there is none."""
@@ -252,17 +252,17 @@ class NodeHarness:
     def look(self) -> None:
         """Notify the daemon of a change in the database."""
         self._keeper.inbox.put(Refresh(lambda trouble: None))
-        self._turn()
+        self._handle_events()
 
     def pass_time(self, duration: int) -> None:
         """Let `duration` µs pass, one event after the other."""
         until = self.clock.passed + duration
         while True:
-            self._turn()
+            self._handle_events()
             following = self._next_event()
             if following > until:
                 self.clock.passed = until
-                self._turn()
+                self._handle_events()
                 return
             self.clock.passed = max(self.clock.passed, following)
 
@@ -288,7 +288,7 @@ class NodeHarness:
         waits.append(max(0, self._keeper._wait()))
         return now + max(1, min(waits))
 
-    def _turn(self) -> None:
+    def _handle_events(self) -> None:
         """Handle every event of the present moment."""
         for _ in range(20):
             for fake_worker in self.fake_workers:
@@ -326,7 +326,7 @@ class NodeHarness:
                 pass
 
 
-def forget(job_id: int, token: int, started: int) -> None:
+def ignore_start(job_id: int, token: int, started: int) -> None:
     """A start journal that records nothing for the next daemon."""
 
 

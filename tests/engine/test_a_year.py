@@ -25,7 +25,7 @@ from tests.engine.harness import (
     ManualClock,
     NodeHarness,
     Ran,
-    forget,
+    ignore_start,
     read_workers,
 )
 
@@ -63,9 +63,9 @@ class Calendar:
         ]
         heapq.heapify(self._waiting)
         self._budget = Budget()
-        run_settings, spawner, settle = RunSettings("UTC", 1024), FakeSpawner(self), self._settle
+        run_settings, spawner, report = RunSettings("UTC", 1024), FakeSpawner(self), self._report
         self._processor = Processor(
-            8, run_settings, spawner, self.clock, lambda: 0.5, settle, forget, budget=self._budget
+            8, run_settings, spawner, self.clock, lambda: 0.5, report, ignore_start, budget=self._budget
         )
 
     def takes(self, order: object) -> int:
@@ -99,7 +99,7 @@ class Calendar:
     def _claimable(self) -> bool:
         return bool(self._waiting) and self._waiting[0][0] <= self.clock.wall() + HOUR
 
-    def _settle(self, message: object) -> None:
+    def _report(self, message: object) -> None:
         assert isinstance(message, ClaimUpdate)
         self._budget.add_waiting(-weight(message))
         if message.state.ready is not None:

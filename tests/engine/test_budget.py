@@ -510,8 +510,8 @@ def test_a_run_whose_outcome_cannot_be_read_back_is_recorded_as_lost_and_run_aga
     harness.pass_time(10 * SECOND)
     assert len(harness.ran) == 2
     with contextlib.closing(sqlite3.connect(tmp_path / "jobd.db")) as database:
-        told = database.execute("SELECT number, outcome FROM run ORDER BY number").fetchall()
-        assert told == [(1, "lost"), (2, "succeeded")]
+        recorded = database.execute("SELECT number, outcome FROM run ORDER BY number").fetchall()
+        assert recorded == [(1, "lost"), (2, "succeeded")]
         assert database.execute("SELECT count(*) FROM schedule WHERE node_id <> 0").fetchone() == (0,)
     assert harness.budget.used == 0
 

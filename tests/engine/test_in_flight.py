@@ -13,7 +13,16 @@ from jobd.engine.processor import Processor, RunSettings
 from jobd.job import Job, JobState, Options
 from jobd.lifecycle import UNRESOLVED_PAUSE
 from jobd.wire import UNRESOLVED, Order
-from tests.engine.harness import START, FakeSpawner, FakeWorker, ManualClock, NodeHarness, Ran, forget, read_workers
+from tests.engine.harness import (
+    START,
+    FakeSpawner,
+    FakeWorker,
+    ManualClock,
+    NodeHarness,
+    Ran,
+    ignore_start,
+    read_workers,
+)
 
 TAKES = 3 * SECOND
 
@@ -93,7 +102,7 @@ class Pools:
                 self.clock,
                 lambda: 0.5,
                 self.reports.append,
-                forget,
+                ignore_start,
                 Budget(),
                 self.in_flight,
             )

@@ -42,16 +42,16 @@ def asked_elsewhere(lock: NodeLock, *before: str) -> str:
 
 
 def test_a_lock_is_held_as_long_as_its_process_lives(lock: NodeLock) -> None:
-    told = subprocess.Popen(
+    other = subprocess.Popen(
         [sys.executable, "-c", "from jobd.engine.nodelock import NodeLock\nlock = NodeLock()\n"
          "print(lock.name, flush=True)\ninput()"],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert told.stdout is not None
-    theirs = told.stdout.readline().strip()
+    assert other.stdout is not None
+    theirs = other.stdout.readline().strip()
     assert lock.is_held(theirs)
-    told.kill()
-    told.communicate()
+    other.kill()
+    other.communicate()
     assert not lock.is_held(theirs)
 
 

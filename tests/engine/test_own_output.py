@@ -19,7 +19,7 @@ from jobd.engine.output import Output
 from jobd.engine.processor import Processor, RunSettings
 from jobd.job import Job, JobState
 from jobd.wire import MARK_HEAD, VERSION, Order, decode, decode_order, encode, encode_done, end_mark
-from tests.engine.harness import ManualClock, forget
+from tests.engine.harness import ManualClock, ignore_start
 
 LIMIT = 1_000_000
 OWN = "<{}>"  # what only this job prints
@@ -47,13 +47,13 @@ class Process:
         self._said: list[bytes] = []
         self._left: list[bytes] = []  # to be printed by the run in progress
         self._secret = ""
-        self._tell = [encode("ready", VERSION, self._mark())]
+        self._to_send = [encode("ready", VERSION, self._mark())]
 
     def work(self) -> None:
         if self.dead:
             return
-        if self._tell:
-            self._said.append(self._tell.pop())
+        if self._to_send:
+            self._said.append(self._to_send.pop())
         elif self.running is None:
             self._begin()
         elif self._left:
@@ -61,7 +61,7 @@ class Process:
             self.pipe += text
             self._rig.printed[self.running.job] += text
         else:
-            self._tell.append(encode_done(self.running.serial, "succeeded", None, None, False, self._mark()))
+            self._to_send.append(encode_done(self.running.serial, "succeeded", None, None, False, self._mark()))
             self.running = None
 
     def _begin(self) -> None:
@@ -128,7 +128,7 @@ class OutputRig:
         self.processes: list[Process] = []
         self._clock = ManualClock(1_000)
         self.processor = Processor(
-            1, RunSettings("UTC", LIMIT), self, self._clock, lambda: 0.5, self._report, forget, Budget()  # type: ignore[arg-type]
+            1, RunSettings("UTC", LIMIT), self, self._clock, lambda: 0.5, self._report, ignore_start, Budget()  # type: ignore[arg-type]
         )  # fmt: skip
         self.processor.pace.run = 1
         for number in range(len(prints)):

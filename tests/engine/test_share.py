@@ -76,9 +76,9 @@ def test_a_node_takes_one_more_when_the_fractions_add_up_to_it() -> None:
     assert claims_to_add(Share(least=6, most=7, now=7, credit=0), 6, 6) == 1
 
 
-@pytest.mark.parametrize(("turn", "call"), [(0, 20), (5, 20), (25, 100), (50, 200), (1_000, 200)])
-def test_the_last_call_leaves_time_for_some_cycles(turn: int, call: int) -> None:
-    assert last_call(turn * MILLISECOND) == call * MILLISECOND
+@pytest.mark.parametrize(("cycle", "call"), [(0, 20), (5, 20), (25, 100), (50, 200), (1_000, 200)])
+def test_the_last_call_leaves_time_for_some_cycles(cycle: int, call: int) -> None:
+    assert last_call(cycle * MILLISECOND) == call * MILLISECOND
 
 
 def test_unclaimed_jobs_are_tried_again_after_their_last_call_and_before_they_are_ready() -> None:

@@ -78,7 +78,7 @@ def test_a_job_whose_task_is_unknown_here_is_ready_for_the_others_at_once() -> N
     assert sharing.release_unresolved(unresolved(), WALL).state.ready == WALL
     assert sharing.unknown_tasks == {1: 5}
     assert sharing.without_unknown(WALL).jobs == {1: 5}
-    sharing.forget_unknown({1, 2})
+    sharing.drop_unknown({1, 2})
     assert sharing.unknown_tasks == {}
 
 

@@ -92,7 +92,7 @@ def test_each_of_many_orders_is_run_in_order_or_revoked_and_its_slot_is_reused(
     child = spawner.start()
     select.select([child.messages], [], [])
     child.receive()
-    ran, told = [], 0
+    ran, reported = [], 0
 
     def send(numbers: range, waits: bool = False) -> None:
         for number in numbers:
@@ -100,12 +100,12 @@ def test_each_of_many_orders_is_run_in_order_or_revoked_and_its_slot_is_reused(
             child.send(encode_order(Order(number, "job", number, "mark", None, args, 0, 1, None, 1)))
 
     def hear(count: int) -> None:
-        nonlocal told
-        while told < count:
+        nonlocal reported
+        while reported < count:
             assert select.select([child.messages], [], [], 20)[0]
             for packet in child.receive():
                 ran.append(decode(packet)[1])
-                told += 1
+                reported += 1
 
     for first in range(0, 10 * SLOTS, SLOTS):  # so that all places are used, many times
         send(range(first, first + SLOTS))

@@ -9,7 +9,7 @@ from jobd.engine.demand import Demand
 from jobd.engine.processor import Processor, RunSettings
 from jobd.job import Job, JobState
 from jobd.wire import Order
-from tests.engine.harness import START, FakeSpawner, FakeWorker, ManualClock, Ran, forget, read_workers
+from tests.engine.harness import START, FakeSpawner, FakeWorker, ManualClock, Ran, ignore_start, read_workers
 
 POLL = SECOND
 LONG = 10 * SECOND
@@ -31,7 +31,7 @@ class Pool:
             self.clock,
             lambda: 0.5,
             self.reported.append,
-            forget,
+            ignore_start,
             Budget(),
         )
         self.processor.shared = shared

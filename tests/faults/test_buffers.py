@@ -167,8 +167,8 @@ def recorded(installation: Installation, least: int = 0) -> None:
     def missing() -> dict[tuple[str, int], int]:
         expected = list(attempts(installation).items())[: least or None]
         runs = installation.fine("history", "--json")
-        told = {(one["job"], one["run"]): one["attempts"] for one in runs if one["outcome"] == "succeeded"}
-        return {key: count for key, count in expected if told.get(key) != count}
+        reported = {(one["job"], one["run"]): one["attempts"] for one in runs if one["outcome"] == "succeeded"}
+        return {key: count for key, count in expected if reported.get(key) != count}
 
     until(lambda: not missing(), "the history of all runs", LONG_TIMEOUT)
 

@@ -241,15 +241,15 @@ def test_status_is_right_with_the_daemon_dead_or_the_database_down(
         server.kill()
         until(lambda: installation.status()["database"] != "ok", "the trouble to be noticed")
         began = time.monotonic()
-        told = installation.jobd("status")
+        answer = installation.jobd("status")
         assert time.monotonic() - began < 2
-        assert "cannot" in told.stdout or "refused" in told.stdout, told
+        assert "cannot" in answer.stdout or "refused" in answer.stdout, answer
         daemon.kill()
         ends(daemon)
         began = time.monotonic()
-        told = installation.jobd("status")
+        answer = installation.jobd("status")
         assert time.monotonic() - began < 2
-        assert (told.returncode, told.stderr) == (3, "jobd: error: jobd is not running\n")
+        assert (answer.returncode, answer.stderr) == (3, "jobd: error: jobd is not running\n")
 
 
 def test_a_database_that_is_away_keeps_the_log_short_and_the_daemon_calm(

@@ -191,9 +191,9 @@ def nothing_is_mixed(installation: Installation, kept: dict[str, str]) -> None:
     for who, text in kept.items():
         assert set(WHO.findall(text)) <= {who}, (who, text[-300:])
     for line in (installation.folder / "log").read_text().splitlines():
-        told = json.loads(line)
-        for who in WHO.findall(told["msg"]):
-            assert who.startswith(f"<{told.get('job')}#{told.get('run')}."), line
+        logged = json.loads(line)
+        for who in WHO.findall(logged["msg"]):
+            assert who.startswith(f"<{logged.get('job')}#{logged.get('run')}."), line
     marked = [text for who, text in kept.items() if "jobd " in text and not who.startswith("<binary")]
     assert marked == []
 

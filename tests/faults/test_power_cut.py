@@ -81,14 +81,14 @@ def opened(files: Files, folder: Path, sql: str) -> Rows:
 
 def test_acknowledged_changes_survive_a_power_cut(installation: Installation, tmp_path: Path) -> None:
     script = ""
-    for person in PEOPLE:
-        commands = [spelled(installation, *edit.words) for edit in islice(edits(person, SEED), EDITS)]
-        script += f"({' && '.join(f'{command} && echo {person} >> {SAID}' for command in commands)}) &\n"
+    for author in PEOPLE:
+        commands = [spelled(installation, *edit.words) for edit in islice(edits(author, SEED), EDITS)]
+        script += f"({' && '.join(f'{command} && echo {author} >> {SAID}' for command in commands)}) &\n"
     trace = watched(script + "wait", installation.folder, installation.environ)
     for said, files in cuts(trace, installation.folder):
         found = stored(opened(files, tmp_path, STORED))
-        for person in PEOPLE:
-            judge(found, person, SEED, said.count(person))
+        for author in PEOPLE:
+            judge(found, author, SEED, said.count(author))
     assert len(said) == EDITS * len(PEOPLE)
 
 

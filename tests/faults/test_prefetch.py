@@ -62,15 +62,15 @@ def jobs(installation: Installation, tasks: dict[str, str]) -> None:
 
 def outcomes(installation: Installation, count: int) -> dict[str, list[str]]:
     """The outcomes of each job, when there are `count` in all."""
-    found = until(
+    history = until(
         lambda: len(runs := installation.fine("history", "-n", "2000", "--json")) >= count and runs,
         "all runs",
         LONG_TIMEOUT,
     )
-    told: dict[str, list[str]] = {}
-    for run in found:
-        told.setdefault(run["job"], []).append(run["outcome"])
-    return told
+    found: dict[str, list[str]] = {}
+    for run in history:
+        found.setdefault(run["job"], []).append(run["outcome"])
+    return found
 
 
 def test_the_output_of_each_run_is_its_own(installation: Installation) -> None:
@@ -80,8 +80,8 @@ def test_the_output_of_each_run_is_its_own(installation: Installation) -> None:
     tasks |= {f"flood{number}": "floods" for number in range(3)}
     jobs(installation, tasks)
     installation.foreground()
-    told = outcomes(installation, len(tasks))
-    assert told == {name: ["succeeded"] for name in tasks}
+    found = outcomes(installation, len(tasks))
+    assert found == {name: ["succeeded"] for name in tasks}
     for name, task in [*tasks.items()][::4] + [*tasks.items()][MANY:]:
         printed = installation.fine("logs", name)
         expected = {"silent": "", "speaks": f"<{name}.>", "has_a_program_speak": name, "floods": name}[task]
@@ -100,8 +100,8 @@ def test_a_worker_that_dies_costs_only_the_run_that_it_was_in(installation: Inst
     tasks |= deadly
     jobs(installation, tasks)
     installation.foreground()
-    told = outcomes(installation, len(tasks))
-    assert told == {name: ["failed" if task == "dies" else "succeeded"] for name, task in tasks.items()}
+    found = outcomes(installation, len(tasks))
+    assert found == {name: ["failed" if task == "dies" else "succeeded"] for name, task in tasks.items()}
 
 
 def test_prefetched_runs_of_a_killed_daemon_are_all_completed(installation: Installation) -> None:

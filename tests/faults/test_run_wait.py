@@ -88,9 +88,9 @@ def test_run_wait_shows_why_a_run_cannot_start(installation: Installation, what:
     code, err = answer(waiting(installation, "x"))
     assert (code, why in err) == (1, True), err
     assert why in installation.fine("show", "x")
-    told = installation.jobd("run", "x")
-    assert why in told.stderr, told
-    assert told.returncode == (1 if what == "bad row" else 0)
+    done = installation.jobd("run", "x")
+    assert why in done.stderr, done
+    assert done.returncode == (1 if what == "bad row" else 0)
 
 
 def test_run_wait_reports_at_once_that_there_is_no_node_also_after_a_kill(installation: Installation) -> None:
@@ -202,9 +202,9 @@ def test_a_change_during_a_run_does_not_announce_that_run_as_the_next(
     if when == LATER:
         installation.fine("run", "gated")
     seen_running(installation, "gated")
-    told = installation.fine("set", "gated", "--grace", "default")
-    assert "a run is in progress, next due" in told
-    assert "due at once" not in told
+    printed = installation.fine("set", "gated", "--grace", "default")
+    assert "a run is in progress, next due" in printed
+    assert "due at once" not in printed
     assert "starts when the run in progress has ended" in installation.fine("set", "gated", "--every", "2h")
 
 

@@ -267,8 +267,8 @@ def test_a_configuration_that_another_user_has_put_into_a_shared_folder_is_not_t
     command = [sys.executable, "-m", "jobd", "tasks"]
     run: Callable[..., Any] = subprocess.run
     options = {"cwd": shared, "env": installation.environ, "capture_output": True, "text": True, "timeout": 60}
-    told = refused(run(command, **options), 78)
-    assert how == "link" or "belongs to another user" in told  # such a link the kernel may keep us from following
+    message = refused(run(command, **options), 78)
+    assert how == "link" or "belongs to another user" in message  # such a link the kernel may keep us from following
     os.chown(shared / "jobd.toml", 0, 0, follow_symlinks=False)
     assert run(command, **options).returncode == 0
 

@@ -46,9 +46,9 @@ def oracle(expressions: list[str], start: int) -> list[list[int]]:
     """
     base = f"{to_datetime(start):%Y-%m-%d %H:%M:%S} UTC"
     command = ["systemd-analyze", "calendar", f"--base-time={base}", f"--iterations={ITERATIONS}", *expressions]
-    told = subprocess.run(command, env={"TZ": "UTC", "PATH": "/usr/bin:/bin"}, capture_output=True, text=True).stdout
+    printed = subprocess.run(command, env={"TZ": "UTC", "PATH": "/usr/bin:/bin"}, capture_output=True, text=True).stdout
     found = []
-    for block in told.strip().split("\n\n"):
+    for block in printed.strip().split("\n\n"):
         stamps = re.findall(r"(?:Next elapse|Iter(?:\.|ation) #\d+): \w+ (\S+ \S+) UTC", block)
         clocks = [datetime.fromisoformat(stamp).replace(tzinfo=UTC) for stamp in stamps]
         found.append([int(clock.timestamp()) * SECOND for clock in clocks])
@@ -107,7 +107,7 @@ def test_durations_mean_the_same_as_in_systemd() -> None:
         some = sorted(rng.sample(units, rng.randint(1, 4)), key=units.index)
         texts.append("".join(f"{rng.randrange(1, 100)}{unit}" for unit in some))
     texts = sorted(set(texts))
-    told = subprocess.run(["systemd-analyze", "timespan", *texts], capture_output=True, text=True).stdout
-    expected = [int(number) for number in re.findall(r"μs: (\d+)", told)]
+    printed = subprocess.run(["systemd-analyze", "timespan", *texts], capture_output=True, text=True).stdout
+    expected = [int(number) for number in re.findall(r"μs: (\d+)", printed)]
     assert len(expected) == len(texts) > 500
     assert [parse_duration(text) for text in texts] == expected

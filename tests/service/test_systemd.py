@@ -152,9 +152,9 @@ def test_a_stop_with_a_longer_time_than_the_units_lets_a_run_finish(machine: Mac
 
 
 def test_the_journal_has_the_lines_of_a_run(machine: Machine) -> None:
-    story = machine.journal()
+    journal = machine.journal()
     for part in ("is up: node 1", "tick", "slow begins", "slow ends", "reloaded", "is stopping", "has stopped"):
-        assert part in story, story
+        assert part in journal, journal
 
 
 def test_installing_again_overwrites_nothing_of_the_user(installed: Path, tmp_path: Path) -> None:

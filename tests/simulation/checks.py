@@ -67,7 +67,7 @@ class Checks:
             return True
         return bool(node.suspended() or now - node.thawed_at <= THAW_GRACE)
 
-    def _began_anew(self) -> bool:
+    def _may_start_again(self) -> bool:
         """The documented exception: tokens that start again, after a clock was set back."""
         return bool(self._cluster.edits_tables and self._cluster.clocks_moved)
 
@@ -84,7 +84,11 @@ class Checks:
         for other, its in self._live[order.job]:
             if not self._excused(its) and not self._excused(fake_worker):
                 raise Violation(f"{began} overlaps {other}")
-        if order.token < self._newest.get(order.job, 0) and not self._excused(fake_worker) and not self._began_anew():
+        if (
+            order.token < self._newest.get(order.job, 0)
+            and not self._excused(fake_worker)
+            and not self._may_start_again()
+        ):
             raise Violation(f"{began} has an older token than a run before it")
         self._newest[order.job] = max(self._newest.get(order.job, 0), order.token)
         self._live[order.job].append((began, fake_worker))
@@ -150,7 +154,7 @@ class Checks:
                 self._tokens.pop(job_id, None)
                 self._newest.clear()
                 continue
-            if token < self._tokens.get(job_id, 0) and not self._began_anew():
+            if token < self._tokens.get(job_id, 0) and not self._may_start_again():
                 raise Violation(f"the token of job {job_id} went from {self._tokens[job_id]} to {token}")
             claimed = token > self._tokens.get(job_id, token)
             if claimed and stopped is not None and not self._cluster.edits_tables:

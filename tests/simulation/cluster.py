@@ -198,7 +198,7 @@ class SimCluster:
 
     def _add(self, *jobs: Job) -> None:
         definitions.add(self._store, jobs, EPOCH + self.events.now, "UTC")
-        self._knock()
+        self._notify_some()
 
     def _brief(self, order: Order) -> Act:
         return Act(self.delay(100 * MILLISECOND), "succeeded")
@@ -228,7 +228,7 @@ class SimCluster:
             node.crash(self.delay(2 * LEASE))
 
     # Users
-    def _knock(self) -> None:
+    def _notify_some(self) -> None:
         """Notify some daemons immediately; the others poll."""
         for node in self.nodes:
             if node.up and self.chance(0.5):
@@ -249,7 +249,7 @@ class SimCluster:
             self._do(what, name, now)
         except JobdError as error:
             self.trace(f"    answer: {error}")
-        self._knock()
+        self._notify_some()
 
     def _edit_tables(self) -> None:
         if self._quiet:

@@ -266,7 +266,7 @@ def _drop_and_count_on(self: PendingUpdates, updates: Any) -> None:
 _drop_outcomes = PendingUpdates.drop
 
 
-def _spool_and_forget(self: PendingUpdates, job_id: int, one: Any) -> ClaimUpdate | None:
+def _spool_only(self: PendingUpdates, job_id: int, one: Any) -> ClaimUpdate | None:
     """An outcome that is only in the spool counts as unreadable, and nothing is logged."""
     del self._waiting[job_id]
     return None
@@ -362,7 +362,7 @@ MUTANTS: dict[str, Mutant] = {
     "a run that has ended gets all output that was read": _instead(Split, "end", _assign_everything),
     "a revoked run keeps output": _instead(Execution, "retracted_parts", Execution.next_parts),
     "written outcomes count as waiting": _instead(PendingUpdates, "drop", _drop_and_count_on),
-    "outcomes that are only in the spool are dropped": _instead(PendingUpdates, "_read", _spool_and_forget),
+    "outcomes that are only in the spool are dropped": _instead(PendingUpdates, "_read", _spool_only),
     "dropped output is not reported": _instead(Output, "shrink", _shrink_silently),
     "a claim takes the lowest priority first": _instead(table, "claim", _claim_the_lowest_first),
     "the queue returns the lowest priority first": _instead(WorkQueue, "put", _put_lowest_first),

@@ -104,7 +104,7 @@ class Cursor:
         line = self._node.line
         self._take_time()
         if line.cut:
-            self._wait_in_vain()
+            self._wait_for_timeout()
         if line.full:
             raise Refused
 
@@ -112,7 +112,7 @@ class Cursor:
         cluster = self._node.cluster
         self._wait(cluster.delay(MILLISECOND) + cluster.delay(self._node.line.slow))
 
-    def _wait_in_vain(self) -> None:
+    def _wait_for_timeout(self) -> None:
         self._wait(self._node.cluster.delay(DEADLINE))
         raise Cut
 
@@ -135,10 +135,10 @@ class Cursor:
         cluster.checks.committed(node)
         node.effect("committed")
         if lost:
-            self._wait_in_vain()
+            self._wait_for_timeout()
         self._take_time()
         if line.cut:  # it was cut while the answer was on its way
-            self._wait_in_vain()
+            self._wait_for_timeout()
 
     def executemany(self, sql: str, parameters: Any) -> Any:
         self._effect(" ".join(sql.split()[:3]))

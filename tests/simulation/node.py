@@ -191,10 +191,10 @@ class Node:
         if self.cluster.small_buffers:
             self.engine.budget.limit = TIGHT
         keeper: Any = self.engine.keeper
-        keeper._run_cycle = partial(self.cluster.checks.priorities.turn, self, keeper._run_cycle)
+        keeper._run_cycle = partial(self.cluster.checks.priorities.cycle, self, keeper._run_cycle)
         inbox: Any = keeper.inbox
         outbox: Any = self.engine._inbox
-        inbox.wake, inbox.sleep, outbox.wake = self._wake_keeper, self._nap_until_mail, self.wake
+        inbox.wake, inbox.sleep, outbox.wake = self._wake_keeper, self._sleep_until_message, self.wake
         self._fiber = Fiber(self.engine.keeper.run)
         self._resume(self.life)
         self.wake()
@@ -340,7 +340,7 @@ class Node:
         named: list[int] = self.cluster.order.sample(sorted(ready), len(ready))
         return named
 
-    def _nap_until_mail(self, timeout: int | None) -> None:
+    def _sleep_until_message(self, timeout: int | None) -> None:
         assert timeout is not None
         self._sleeping = True
         if self.engine.keeper.inbox.pending() and not self.engine.keeper.inbox.patient:

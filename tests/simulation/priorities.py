@@ -35,7 +35,7 @@ class Priorities:
     def __init__(self, cluster: Any) -> None:
         self._cluster = cluster
         self._claims: dict[tuple[int, int], int] = {}  # by job and token, the priority
-        self._of_turn: dict[int, list[int]] = {}  # by machine, the priorities of the jobs claimed in its cycle
+        self._of_cycle: dict[int, list[int]] = {}  # by machine, the priorities of the jobs claimed in its cycle
 
     def committed(self, node: Any) -> None:
         """A node has committed a transaction."""
@@ -50,7 +50,7 @@ class Priorities:
         if not claimed:
             return
         self._claims |= claimed
-        self._of_turn.setdefault(node.number, []).extend(claimed.values())
+        self._of_cycle.setdefault(node.number, []).extend(claimed.values())
         took = node.clock.monotonic() - keeper.last_cycle_at
         if node.clock.set_at >= self._cluster.events.now - took:
             return  # it is unknown which jobs were ready
@@ -69,16 +69,16 @@ class Priorities:
             if item.state.priority > priority and (item.state.ready or 0) <= node.clock.wall():
                 raise Violation(f"{order.job} ({priority}) begins before {item.job.name} ({item.state.priority})")
 
-    def turn(self, node: Any, turn: Callable[[int], None], now: int) -> None:
+    def cycle(self, node: Any, cycle: Callable[[int], None], now: int) -> None:
         """Run a node's cycle and check it: no ready job may be left that must start before those that wait here."""
-        self._of_turn[node.number] = []
+        self._of_cycle[node.number] = []
         before, keeper = self._to_overtake(node), node.engine.keeper
         number = keeper.membership.node
-        turn(now)
+        cycle(now)
         if not before or keeper.membership.node != number or not _is_alone(node):
             return
         left = {*before} & {*self._free(node.clock.wall())}
-        most = max(self._of_turn[node.number], default=-MAX_PRIORITY - 1)
+        most = max(self._of_cycle[node.number], default=-MAX_PRIORITY - 1)
         if overlooked := [one for one in left if one.priority > most]:
             raise Violation(f"node {number} has left {overlooked}, which are to begin before what waits there")
 

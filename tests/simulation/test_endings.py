@@ -17,7 +17,7 @@ from tests.simulation.fake_workers import KILL_TAKES, Act
 from tests.simulation.node import Node
 
 JOINS = SECOND  # when the second node starts: the first has started all runs
-HANDS = 3 * SECOND  # when the manual edit is made
+EDIT_AT = 3 * SECOND  # when the manual edit is made
 KILLING = SECOND  # the time until a killed process is dead
 END = 120 * SECOND
 JOBS = ("rerun", "fail")  # the names of the jobs, and their `on_lost`
@@ -53,9 +53,9 @@ class Scenario(SimCluster):
 
     def beat(self) -> None:
         """Let the first node compare its claims with the table now."""
-        self.tell(Abandoned({}))
+        self.send(Abandoned({}))
 
-    def tell(self, message: ToKeeper) -> None:
+    def send(self, message: ToKeeper) -> None:
         """Send the keeper of the first node a message."""
         self.nodes[0].engine.keeper.inbox.put(message)
 
@@ -87,24 +87,24 @@ def _dying_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("token", [MOVED, UNSTARTED, UNSOUND])
 def test_a_run_that_is_being_ended_is_not_released_at_an_early_heartbeat(token: str) -> None:
     scenario = Scenario()
-    scenario.events.at(HANDS, lambda: scenario.write(token))
-    scenario.events.at(HANDS, lambda: scenario.tell(Drain()))  # so that the other node takes the job
+    scenario.events.at(EDIT_AT, lambda: scenario.write(token))
+    scenario.events.at(EDIT_AT, lambda: scenario.send(Drain()))  # so that the other node takes the job
     for step in range(40):
-        scenario.events.at(HANDS + step * SECOND // 20, scenario.beat)
+        scenario.events.at(EDIT_AT + step * SECOND // 20, scenario.beat)
     scenario.run()
     assert len(scenario.began("rerun")) == 2
-    assert all(at >= HANDS + KILLING for job in JOBS for at in scenario.began(job)[1:])
+    assert all(at >= EDIT_AT + KILLING for job in JOBS for at in scenario.began(job)[1:])
 
 
 @pytest.mark.parametrize("token", [MOVED, UNSTARTED, UNSOUND])
 def test_a_node_does_not_leave_while_its_runs_are_being_ended(token: str) -> None:
     scenario = Scenario()
-    scenario.events.at(HANDS, lambda: scenario.write(token))
-    scenario.events.at(HANDS, scenario.beat)
-    scenario.events.at(HANDS + SECOND // 10, lambda: scenario.nodes[0].stop(now=False))
+    scenario.events.at(EDIT_AT, lambda: scenario.write(token))
+    scenario.events.at(EDIT_AT, scenario.beat)
+    scenario.events.at(EDIT_AT + SECOND // 10, lambda: scenario.nodes[0].stop(now=False))
     scenario.run()
     assert len(scenario.began("rerun")) == 2
-    assert all(at >= HANDS + KILLING for job in JOBS for at in scenario.began(job)[1:])
+    assert all(at >= EDIT_AT + KILLING for job in JOBS for at in scenario.began(job)[1:])
 
 
 @pytest.mark.parametrize("back_at_the_end", [False, True])
@@ -115,10 +115,10 @@ def test_a_run_ended_with_the_lease_is_lost_also_when_its_node_leaves_at_that_mo
     scenario = Scenario()
     if back_at_the_end:  # the database is unavailable until the node stops waiting for it
         scenario.settings = scenario.settings._replace(lease=3 * SIGN_OFF_TIMEOUT)
-        scenario.events.at(HANDS, lambda: setattr(scenario.nodes[0].line, "cut", True))
+        scenario.events.at(EDIT_AT, lambda: setattr(scenario.nodes[0].line, "cut", True))
         monkeypatch.setattr(Keeper, "_sign_off", lambda its: scenario.sign_off(its))
-    scenario.events.at(HANDS, scenario.lease_ends)
-    scenario.events.at(HANDS, lambda: scenario.nodes[0].stop(now=False))
+    scenario.events.at(EDIT_AT, scenario.lease_ends)
+    scenario.events.at(EDIT_AT, lambda: scenario.nodes[0].stop(now=False))
     scenario.run()
     assert scenario.outcomes() == [("fail", "lost"), ("rerun", "lost")]
     assert [len(scenario.began(job)) for job in JOBS] == [2, 1]
@@ -126,12 +126,12 @@ def test_a_run_ended_with_the_lease_is_lost_also_when_its_node_leaves_at_that_mo
 
 @pytest.mark.parametrize("since", range(0, 2000, 200))
 def test_a_retry_whose_claim_has_passed_on_is_ended_before_another_node_runs_it(since: int) -> None:
-    """Its result is refused `since` ms after HANDS, at any point between two heartbeats; by then it runs again."""
-    moved = HANDS + since * MILLISECOND
+    """Its result is refused `since` ms after EDIT_AT, at any point between two heartbeats; by then it runs again."""
+    moved = EDIT_AT + since * MILLISECOND
     scenario = Scenario()
     scenario.acts = [Act(moved + SECOND // 20, "failed")]
     scenario.events.at(moved, lambda: scenario.write(MOVED))
-    scenario.events.at(moved + SECOND // 2, lambda: scenario.tell(Drain()))
+    scenario.events.at(moved + SECOND // 2, lambda: scenario.send(Drain()))
     scenario.run()
     assert len(scenario.began("rerun")) in (2, 3)
 

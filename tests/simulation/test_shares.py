@@ -18,8 +18,8 @@ from tests.simulation.fake_workers import Act
 from tests.simulation.node import EPOCH, Node
 
 JOIN = 3 * SECOND
-SETTLED = 5 * SECOND  # after the last node has joined
-END = JOIN + SETTLED + 12 * SECOND
+STEADY_AFTER = 5 * SECOND  # after the last node has joined
+END = JOIN + STEADY_AFTER + 12 * SECOND
 PUNCTUAL = MILLISECOND
 JOBS = 20
 
@@ -57,8 +57,8 @@ class Scenario(SimCluster):
         return Act(self.random.randrange(2 * MILLISECOND), "succeeded")
 
     def spread(self) -> Counter[int]:
-        """The number of runs that each node started after SETTLED."""
-        return Counter(began.node for began in self.checks.began if began.at >= JOIN + SETTLED)
+        """The number of runs that each node started after STEADY_AFTER."""
+        return Counter(began.node for began in self.checks.began if began.at >= JOIN + STEADY_AFTER)
 
     def late(self, since: int = SECOND) -> list[tuple[str, int, float]]:
         """The runs that started late, and by how many ms; a job that is due immediately is always a little late."""
@@ -118,7 +118,7 @@ def test_a_node_without_the_pool_has_no_share_in_it(interval: str) -> None:
 def test_other_nodes_run_the_share_of_a_frozen_node_in_time(interval: str) -> None:
     scenario = Scenario(1, interval)
     frozen = scenario.nodes[1]
-    at = JOIN + SETTLED
+    at = JOIN + STEADY_AFTER
     scenario.events.at(at, lambda: frozen.freeze(10**12, whole=True))
     scenario.run()
     rows = scenario.database.rows(
@@ -150,7 +150,7 @@ def test_a_node_leaves_jobs_without_a_task_to_the_others(interval: str, lacking:
 def test_a_job_without_a_task_on_any_node_is_tried_again_at_once_on_request(asked: str, row: str) -> None:
     scenario = Scenario(1, "1s", jobs=1)
     scenario.lacking = {1, 2, 3}
-    at = JOIN + SETTLED
+    at = JOIN + STEADY_AFTER
 
     def ask() -> None:
         if row == "made anew":  # a user has deleted the row
@@ -177,7 +177,7 @@ def test_claims_do_not_move_between_nodes_repeatedly(seed: int) -> None:
     scenario.run()
     nodes: dict[str, list[int]] = {}
     for began in scenario.checks.began:
-        if began.at >= JOIN + SETTLED:
+        if began.at >= JOIN + STEADY_AFTER:
             nodes.setdefault(began.job, []).append(began.node)
     changes = sum(a != b for its in nodes.values() for a, b in pairwise(its))
     assert changes <= 0.02 * sum(map(len, nodes.values()))

@@ -43,12 +43,12 @@ def test_dropped_output_is_reported_in_its_place() -> None:
 
 
 def test_a_seed_gives_the_same_events_each_time() -> None:
-    def told() -> list[str]:
+    def trace() -> list[str]:
         cluster = SimCluster(7)
         cluster.run()
         return [line for line in cluster.trace_lines if "process" not in line]
 
-    assert told() == told()
+    assert trace() == trace()
 
 
 @pytest.mark.timeout(600)

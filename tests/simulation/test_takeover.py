@@ -15,7 +15,7 @@ from jobd.job import Options
 from tests.simulation.cluster import SimCluster
 from tests.simulation.fake_workers import Act
 from tests.simulation.node import Node
-from tests.simulation.test_shares import JOIN, SETTLED
+from tests.simulation.test_shares import JOIN, STEADY_AFTER
 from tests.simulation.test_shares import Scenario as Shares
 
 JOINS = 12 * SECOND
@@ -41,7 +41,7 @@ class Scenario(SimCluster):
     def _add_long(self, name: str) -> None:
         self._add(self._job(name, None, Options(), lambda order: Act(10**9, "never"), runonce=True))
 
-    def _knock(self) -> None:
+    def _notify_some(self) -> None:
         """Notify the latest node first."""
         if self.nodes[1].up:
             self.nodes[1].engine.keeper.inbox.put(Refresh(lambda trouble: None))
@@ -69,5 +69,5 @@ def test_a_node_beside_others_checks_them_once_a_poll(seed: int, monkeypatch: py
     monkeypatch.setattr(Watch, "observe", noted)
     scenario.run()
     for node in scenario.nodes:
-        moments = [moment for moment in checks[node.engine.keeper.membership.watch] if moment > JOIN + SETTLED]
+        moments = [moment for moment in checks[node.engine.keeper.membership.watch] if moment > JOIN + STEADY_AFTER]
         assert max(b - a for a, b in pairwise(moments)) <= scenario.settings.poll + 20 * MILLISECOND

@@ -429,8 +429,8 @@ def test_nodes_that_prune_at_once_do_not_wait_for_each_other(
     other = open_store(database)
 
     def both(session: Session) -> tuple[int, int]:
-        forgotten = prune.prune(session, 1_000, {}, 10)
-        return forgotten, other.transact(lambda s: prune.prune(s, 1_000, {5: 1, 45: 1}, 30))
+        own = prune.prune(session, 1_000, {}, 10)
+        return own, other.transact(lambda s: prune.prune(s, 1_000, {5: 1, 45: 1}, 30))
 
     assert store.transact(both) == (10, 30)
     assert len(left(store)) == 260
@@ -447,14 +447,14 @@ def test_nodes_that_record_at_once_do_not_wait_for_each_other(
     mine, others = claim(store, node=1, limit=each), claim(store, node=2, limit=each)
     other = open_store(database)
 
-    def settled(session: Session, claimed: list[Claimed]) -> set[int]:
+    def recorded(session: Session, claimed: list[Claimed]) -> set[int]:
         done = [(one.state, one.state._replace(node=0, ready=None, number=2)) for one in claimed]
         return table.record(
             session, [ClaimUpdate(was.node, was.token, now, run_of(was), ()) for was, now in done], SOON
         )
 
     def both(session: Session) -> set[int]:
-        return settled(session, mine) | other.transact(lambda s: settled(s, others))
+        return recorded(session, mine) | other.transact(lambda s: recorded(s, others))
 
     assert store.transact(both) == {*ids}
 

@@ -129,15 +129,15 @@ def test_one_of_many_who_add_one_name_wins(
     """Each with a connection of its own, all at once."""
     stores = [store, *(open_store(database) for _ in range(others + 1))]
     ready = threading.Barrier(len(stores))
-    told: list[str] = []
+    results: list[str] = []
 
     def enter(one: Store, number: int) -> None:
         ready.wait()
         try:
             definitions.add(one, [Job("same", f"{number}h")], NOW, "UTC")
-            told.append("added")
+            results.append("added")
         except JobdError as error:
-            told.append(str(error))
+            results.append(str(error))
         finally:
             one.close()  # this thread's connection
 
@@ -146,7 +146,7 @@ def test_one_of_many_who_add_one_name_wins(
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(told) == ["a job named 'same' exists already"] * (len(stores) - 1) + ["added"]
+    assert sorted(results) == ["a job named 'same' exists already"] * (len(stores) - 1) + ["added"]
 
 
 @pytest.mark.usefixtures("patient")

@@ -36,14 +36,14 @@ def make_jobs(session: Session, count: int) -> None:
     table.record_changes(session, list(numbers), "run")
 
 
-def settle(session: Session, ids: list[int]) -> None:
+def write_outcomes(session: Session, ids: list[int]) -> None:
     states = [JobState(n, due=10, anchor=10, number=4) for n in ids]
     runs = [Run(n, 3, 10, 11, 12, 1, "failed", 1) for n in ids]
     done = [ClaimUpdate(1 + state.job_id % 2, 1, state, run, ()) for state, run in zip(states, runs, strict=True)]
     assert table.record(session, done, 12) == set(ids)
 
 
-def settle_and_claim(session: Session, ids: list[int]) -> None:
+def write_outcomes_and_claim(session: Session, ids: list[int]) -> None:
     """The end of runs, which are due again at once, and their claim."""
     for n in ids:
         session.execute("UPDATE schedule SET node_id = 0 WHERE job_id = ?", (n,))
@@ -68,11 +68,11 @@ def begin(session: Session, ids: list[int]) -> None:
     assert len(table.record_starts(session, 1 + ids[0] % 2, [(n, 1, 11) for n in ids])) == len(ids)
 
 
-def forget_runs(session: Session, ids: list[int]) -> None:
+def delete_runs(session: Session, ids: list[int]) -> None:
     assert prune.prune(session, 0, dict.fromkeys(ids, 2), 2 * len(ids)) == 2 * len(ids)
 
 
-WORK = [settle, settle_and_claim, replan, drop_changes, last_zone_check, begin, forget_runs]
+WORK = [write_outcomes, write_outcomes_and_claim, replan, drop_changes, last_zone_check, begin, delete_runs]
 
 
 @pytest.mark.usefixtures("patient")

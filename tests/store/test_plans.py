@@ -91,8 +91,8 @@ def a_daemons_life(store: Store) -> None:
         states = [claim.state for claim in done.claims]
         began = [RunStarted(state.job_id, state.token, NOW, before_start=False) for state in states]
         printed = [OutputPart(state.job_id, state.number, 1, 0, "x") for state in states]
-        told = work(starts_to_record=began, printed=printed)
-        store.transact(partial(run_cycle, work=told, settings=SETTINGS))
+        writes = work(starts_to_record=began, printed=printed)
+        store.transact(partial(run_cycle, work=writes, settings=SETTINGS))
         ends = [
             ClaimUpdate(
                 LIVE,
@@ -124,7 +124,7 @@ def others_become_due(session: Session, after: int, due: int) -> None:
     assert table.states_for_update(session, [due])[due].due == NOW
 
 
-def a_persons_day(store: Store) -> None:
+def commands_of_a_day(store: Store) -> None:
     """All that the command line changes."""
     new = [Job("new", "1h"), Job("other", options=PLAIN._replace(task="noop", after_jobs=(Dependency("new"),)))]
     ids = definitions.add(store, new, NOW, "UTC")
@@ -193,7 +193,7 @@ def test_no_statement_reads_a_whole_table(large: str, meters: list[Meter], monke
     looking(reader)
     a_daemons_life(store)
     housekeeping(store)
-    a_persons_day(store)
+    commands_of_a_day(store)
     reader.close()
     store.close()
     statements = [one for meter in meters for one in meter.statements]

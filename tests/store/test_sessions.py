@@ -110,9 +110,9 @@ def test_behind_a_pooler_each_transaction_may_have_another_session(
     with psycopg.connect(url, autocommit=True, prepare_threshold=None) as rude:
         for _ in range(6):
             rude.execute("SET statement_timeout = '77s'; SET datestyle = 'German'; SET lock_timeout = '66s'")
-    for turn in range(8):
+    for number in range(8):
         for one, store in enumerate(stores):
-            definitions.add(store, [Job(f"job{turn}-{one}", "1h")], NOW, "UTC")
+            definitions.add(store, [Job(f"job{number}-{one}", "1h")], NOW, "UTC")
             assert store.transact(lambda session: is_set_up(session.rows))
     assert len(stores[0].transact(read)) == 24
     with contextlib.closing(Reader(stores[0].target)) as reader:
@@ -125,8 +125,8 @@ def test_jobd_leaves_nothing_in_the_sessions_of_a_pool(
 ) -> None:
     url = pgbouncer.new_database()
     store = open_store(url)
-    for turn in range(8):
-        definitions.add(store, [Job(f"job{turn}", "1h")], NOW, "UTC")
+    for number in range(8):
+        definitions.add(store, [Job(f"job{number}", "1h")], NOW, "UTC")
     with contextlib.closing(Reader(store.target)) as reader:
         list(reader.jobs(deleted=False))
     left = (

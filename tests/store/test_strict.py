@@ -59,8 +59,8 @@ def test_text_where_a_number_belongs_is_refused_in_all_tables(store: Store, what
 
 
 def test_valid_values_of_an_older_sqlite_database_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(logs, "log", lambda level, message: told.append(message))
+    logged: list[str] = []
+    monkeypatch.setattr(logs, "log", lambda level, message: logged.append(message))
     url = sqlite_url(tmp_path)
     with monkeypatch.context() as older:
         older.setattr(schema, "VERSION", 3)
@@ -81,7 +81,7 @@ def test_valid_values_of_an_older_sqlite_database_are_kept(tmp_path: Path, monke
         assert store.transact(
             lambda s: s.rows("SELECT count(*) FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
         ) == [indexes]
-        assert any("2 rows of the table schedule were invalid and were dropped" in line for line in told), told
+        assert any("2 rows of the table schedule were invalid and were dropped" in line for line in logged), logged
         assert store.transact(lambda s: nodes.register(s, "host", 7, "1", "instance", 5)) == 10
         (claimed,) = store.transact(lambda session: table.claim(session, 1, "default", 5, 10))
         assert (claimed.job and claimed.job.options.timeout, claimed.state.token) == (7_000_000, 6)

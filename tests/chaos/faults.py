@@ -19,7 +19,7 @@ from tests.processes import children, family
 from tests.servers import Server
 
 
-class Nemesis:
+class Faults:
     """Breaks one thing after the other for a while: an installation has a disk, a way to the database, a clock."""
 
     def __init__(self, seed: int, cluster: Cluster, immortal: int | None = None) -> None:
@@ -41,7 +41,7 @@ class Nemesis:
         self._threads: list[threading.Thread] = []
         self._busy: set[int] = set()
 
-    def rage(self, seconds: float, pause: tuple[float, float] = (0.5, 5.0)) -> None:
+    def run(self, seconds: float, pause: tuple[float, float] = (0.5, 5.0)) -> None:
         """Break things for so long, with a pause of so many seconds in between; then put everything right."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
