@@ -15,7 +15,7 @@ from jobd.wire import MARK_HEAD, MARK_SIZE
 
 _FIRST = MARK_HEAD[:1]
 Chunk = tuple[bytes, int]  # bytes of one run, and the number of doubtful bytes dropped before them
-NOTHING: Chunk = (b"", 0)
+NO_OUTPUT: Chunk = (b"", 0)
 
 
 class Split:
@@ -37,7 +37,7 @@ class Split:
         at = self._read.find(mark)
         if at < 0:
             return None
-        chunk = self._take(at) if at else NOTHING
+        chunk = self._take(at) if at else NO_OUTPUT
         del self._read[: len(mark)]
         self._doubtful = 0
         return chunk

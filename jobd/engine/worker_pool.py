@@ -74,7 +74,8 @@ class WorkerPool:
     def worker_for(self, claim: Claim, pace: int, now: int) -> Worker | None:
         """The worker for a claim: an idle one, else the one with the fewest prefetched runs that may prefetch it.
 
-        If the idle one is not new enough for the claim's isolation, no worker is. Runs take about `pace` µs.
+        If no idle worker is new enough for the claim's isolation, it is one that a new one must replace. Runs take
+        about `pace` µs.
         """
         isolation = claim.job.options.isolation
         if (idle := self.idle()) is not None:
