@@ -252,7 +252,7 @@ class Arguments(Kind):
 
     def from_column(self, name: str, value: Any) -> Any:
         """The arguments of a JSON object. Raises BadValue."""
-        return read_json(value, name, dict)
+        return read_object(value, name)
 
     def to_column(self, value: Any) -> Any:
         """The arguments as a JSON object."""
@@ -265,30 +265,36 @@ class Arguments(Kind):
         return typed(name, value, dict, "a table")
 
 
-def typed(name: str, value: object, kind: type, wanted: str) -> Any:
-    """`value`, if it is of type `kind`. Raises BadValue that names the key otherwise."""
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+def typed(name: str, value: object, expected: type, wanted: str) -> Any:
+    """`value`, if it is of the type `expected`. Raises BadValue that names the key otherwise."""
+    if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
         raise BadValue(f"{name} is {ascii(value)[:80]}", f"give {wanted}")
     return value
 
 
-def read_json(text: Any, name: str, kind: type) -> Any:
-    """The JSON object (`kind` is dict) or array of strings (list) in a column. Raises BadValue."""
-    import json
-
-    try:
-        value = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        raise BadValue(f"{name} is not JSON") from None
-    if not isinstance(value, kind) or (isinstance(value, list) and not all(isinstance(word, str) for word in value)):
-        raise BadValue(f"{name} is not a JSON {'array of words' if kind is list else 'object'}")
+def read_object(text: Any, name: str) -> dict[str, Any]:
+    """The JSON object in a column. Raises BadValue."""
+    value = _from_json(text, name)
+    if not isinstance(value, dict):
+        raise BadValue(f"{name} is not a JSON object")
     return value
 
 
 def read_words(text: Any, name: str) -> list[str]:
-    """The strings of a JSON array. Raises BadValue."""
-    words: list[str] = read_json(text, name, list)
+    """The strings of a JSON array in a column. Raises BadValue."""
+    words = _from_json(text, name)
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise BadValue(f"{name} is not a JSON array of words")
     return words
+
+
+def _from_json(text: Any, name: str) -> Any:
+    import json
+
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        raise BadValue(f"{name} is not JSON") from None
 
 
 def write_words(words: Iterable[str]) -> str:

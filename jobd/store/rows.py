@@ -26,7 +26,7 @@ from jobd.job import (
     check_retry_times,
     options_set,
 )
-from jobd.option_kinds import read_json
+from jobd.option_kinds import read_object
 from jobd.options import OPTION_TABLE, Option
 
 JOB = (
@@ -160,7 +160,7 @@ def _read_option(option: Option, value: Any) -> Any:
 def read_pools(text: Any) -> Mapping[str, int]:
     """A node's number of workers by pool; empty if the column is NULL or invalid."""
     try:
-        sizes = read_json(text, "pools", dict) if text is not None else {}
+        sizes = read_object(text, "pools") if text is not None else {}
     except BadValue:
         return {}
     return {pool: size for pool, size in sizes.items() if type(size) is int}

@@ -144,7 +144,7 @@ class Node:
         self.settings: Settings | None = None  # its own; None: those of the simulation
         self.clock = NodeClock(cluster, cluster.random.randrange(10**9))
         self.line = Line()
-        self.marks, self.spool = MemoryStartJournal(self.effect), MemorySpool(self.effect)
+        self.start_journal, self.spool = MemoryStartJournal(self.effect), MemorySpool(self.effect)
         self.on_effect: Callable[[str], None] = lambda name: None
         self.fake_workers: list[FakeWorker] = []
         self.pids = number * 100_000
@@ -185,7 +185,7 @@ class Node:
             self.cluster.random.random,
             lambda settings: NodeStore(self),
             SimMailbox,
-            lambda settings: self.marks,
+            lambda settings: self.start_journal,
             lambda settings: self.spool,
         )
         if self.cluster.small_buffers:
