@@ -10,7 +10,7 @@ from jobd.cli.context import Context
 from jobd.cli.date_files import read_days
 from jobd.cli.edit import WHEN, WHEN_OPTIONS, edited
 from jobd.cli.job_table import schedule_text
-from jobd.cli.options import EXISTING, NAME, definition_options, json_option
+from jobd.cli.options import EXISTING, NAME, Cleared, definition_options, json_option
 from jobd.cli.programs import warn_of_program
 from jobd.cli.taskcheck import check_arguments, check_task
 from jobd.cli.terminal import print_json
@@ -84,9 +84,10 @@ def add(
 
     now = context.now()
     given["skip_dates"] = read_days(context, given["skip_dates"])
+    given["retry_times"] = _retries(context, given["retry_times"])
     job = edited(Job(name, retry_times=context.settings.retry_times), given, command, now, context.zone)
     job = job._replace(options=job.options._replace(paused=paused))
-    if job.interval is None and not job.runonce and not job.options.after_jobs:
+    if not job.has_schedule:
         raise BadValue(f"when is {escape(name)!r} to run?", f"give {WHEN_OPTIONS}")
     schedule = check(job, context.zone)
     if not force:
@@ -123,6 +124,7 @@ def set_(
     if command is None and all(value is None or value is False or value == () for value in given.values()):
         raise BadValue("nothing to change was given", "see `jobd set --help`")
     given["skip_dates"] = read_days(context, given["skip_dates"])
+    given["retry_times"] = _retries(context, given["retry_times"])
     now = context.now()
 
     def edit(job: Job) -> Job:
@@ -145,6 +147,11 @@ def set_(
     if command is not None:
         warn_of_program(context, edit(context.reader.job(name).job))
     _echo(context, "changed", name, as_json)
+
+
+def _retries(context: Context, given: int | Cleared | None) -> int | None:
+    """The value of --retry; None if it is not given. `default` means that of [defaults], which the job then has."""
+    return context.settings.retry_times if isinstance(given, Cleared) else given
 
 
 def _flaw(job: Job, zone: str) -> str | None:

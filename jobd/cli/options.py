@@ -118,18 +118,25 @@ def _is_stored(name: str, ctx: click.Context | None) -> bool:
         return False  # if the database cannot be read, the command reports it
 
 
-class Retries(click.ParamType[int]):
-    """A retry count: plain digits, 0 to 2^63-1."""
+class Number(click.ParamType[int | Cleared]):
+    """A whole number in plain digits, or `default`. `check` raises BadValue for one that is not allowed."""
 
     name = "number"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
+    def __init__(self, check: Callable[[int], object]) -> None:
+        self.check = check
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | Cleared:
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        if value == DEFAULT:
+            return CLEARED
         digits = value.removeprefix("-")
         if not (digits.isascii() and digits.isdecimal()) or len(digits) > 40:
-            raise BadValue(f"--retry is {ascii(value)[:80]}", "give a whole number, 0 or more")
-        return check_retry_times(int(value))
+            option = param.opts[0] if param is not None else "the number"
+            raise BadValue(f"{option} is {ascii(value)[:80]}", "give a whole number")
+        self.check(int(value))
+        return int(value)
 
 
 class Assignment(NamedTuple):
@@ -216,19 +223,20 @@ def _flag(option: Option) -> Callable[[_F], _F]:
     if isinstance(option.kind, option_kinds.Flag):
         both = f"{option.flag}/--no-{option.flag.removeprefix('--')}"
         return click.option(both, option.name, default=None, help=option.help)
-    values = _values(option.kind)
+    values = _values(option)
     return click.option(option.flag, option.name, metavar=option.metavar, type=values, help=option.help)
 
 
-def _values(kind: option_kinds.Kind) -> Any:
+def _values(option: Option) -> Any:
     """The type of the values of a flag."""
+    kind = option.kind
     match kind:
         case option_kinds.Duration():
             return Duration(kind.none)
         case option_kinds.Choice():
             return Choice(kind.words)
         case option_kinds.Count():
-            return int
+            return Number(lambda value: kind.check(option.name, value))
     return Text()  # jobd.cli.edit reads it
 
 
@@ -262,7 +270,7 @@ _DEFINITION = (
         "--retry",
         "retry_times",
         metavar="N",
-        type=Retries(),
+        type=Number(check_retry_times),
         help="Retry a failed run up to N times: 3 means at most 4 attempts.",
     ),
     *_of_table(*_OF_ATTEMPTS),

@@ -88,6 +88,23 @@ def test_a_zero_is_a_change(mailer: Cli, option: str) -> None:
     mailer.fine("set", "nothing", option, "0")
 
 
+@pytest.mark.parametrize(("option", "column"), [("--retry", "retry_times"), ("--priority", "priority")])
+def test_the_word_default_resets_a_number(mailer: Cli, option: str, column: str) -> None:
+    config = mailer.folder / "jobd.toml"
+    config.write_text(config.read_text() + "\n[defaults]\nretry_times = 2\n")
+    for verb in (("add", "nothing", "--every", "1h"), ("set", "nothing")):
+        mailer.fine(*verb, option, "default")
+        assert mailer.fine("show", "nothing", "--json").json.get(column) == (2 if option == "--retry" else None)
+        mailer.fine("set", "nothing", option, "7")
+
+
+@pytest.mark.parametrize("option", ["--retry", "--priority"])
+@pytest.mark.parametrize("value", ["x", "1.5", "", "1" * 5_000, "٣"])
+def test_what_is_no_number_is_refused_with_the_option(mailer: Cli, refused: Refused, option: str, value: str) -> None:
+    mailer.fine("add", "nothing", "--every", "1h")
+    assert option in refused("set", "nothing", option, value)
+
+
 # Programs
 
 SHELL = [
