@@ -84,6 +84,11 @@ class Job(NamedTuple):
         return self.options.task or self.name
 
     @property
+    def has_schedule(self) -> bool:
+        """Whether the definition says when the job is to run."""
+        return self.interval is not None or self.runonce or bool(self.options.after_jobs)
+
+    @property
     def fingerprint(self) -> str:
         """All parts of the definition on which the due times depend, except the time zone.
 

@@ -31,7 +31,7 @@ class Option(NamedTuple):
 
     `since`: the version of the schema that has its column. `flag`: its option on the command line, with the `metavar`
     and the `help` there; None if it has none, or one with its own rules, which jobd.cli.options writes out.
-    `default_key`: whether it may stand in [defaults] of jobd.toml.
+    `default_key`: whether it may stand in [defaults] of jobd.toml; only an option that is None if it is not set can.
     """
 
     name: str

@@ -112,7 +112,7 @@ def _print_schedule(context: Context, given: dict[str, Any], now: int, count: in
     zone = context.zone
     given["skip_dates"] = read_days(context, given["skip_dates"])
     job = edited(Job(""), {**NONE_GIVEN, **given}, None, now, zone)
-    if job.interval is None and not job.runonce and not job.options.after_jobs:
+    if not job.has_schedule:
         raise BadValue("no schedule is given", f"give {WHEN_OPTIONS}")
     schedule = schedule_of(job, zone)
     overview = JobOverview(job, after_change(job, None, now, zone))

@@ -20,13 +20,13 @@ from jobd.errors import BadValue
 from jobd.job import DEFAULT_POOL, Job, Options, check_name, check_options, check_retry_times
 from jobd.option_kinds import typed
 from jobd.options import BY_NAME
+from jobd.schedule import MAX_LENGTH
 from jobd.toml import parse_toml
 from jobd.view.documents import options_of
 
 COLUMNS = ("interval", "runonce", "retry_times")
 FLAGS = ("deleted", "invalid")
 KEYS = (*COLUMNS, *BY_NAME, *FLAGS)
-MAX_INTERVAL = 255  # characters, the size of the column
 MAX_ERRORS = 20  # errors shown of one file
 
 
@@ -123,7 +123,7 @@ def _job(name: str, table: object, zone: str, stored: Mapping[str, Job], retry_t
     job = Job(name, **columns, options=Options(**given), deleted=deleted)
     if deleted or invalid:
         return _storable(job)
-    if job.interval is None and not job.runonce and not job.options.after_jobs:
+    if not job.has_schedule:
         check_options(job.options)
         raise BadValue("it has neither `interval` nor `runonce` nor `after_jobs`", "say when it is to run")
     check(job, zone)
@@ -133,10 +133,8 @@ def _job(name: str, table: object, zone: str, stored: Mapping[str, Job], retry_t
 def _storable(job: Job) -> Job:
     """A job with an invalid definition, unchanged. Raises BadValue if no database can store it."""
     check_options(job.options)
-    if job.interval is not None and ("\0" in job.interval or len(job.interval) > MAX_INTERVAL):
-        raise BadValue(
-            f"the interval {ascii(job.interval)[:80]} cannot be stored", f"at most {MAX_INTERVAL} characters"
-        )
+    if job.interval is not None and ("\0" in job.interval or len(job.interval) > MAX_LENGTH):
+        raise BadValue(f"the interval {ascii(job.interval)[:80]} cannot be stored", f"at most {MAX_LENGTH} characters")
     return job
 
 

@@ -1,4 +1,4 @@
-"""What a worker is told to execute, and which worker may execute it: pure functions.
+"""The orders for workers, and which worker may execute it: pure functions.
 
     isolation   the run is                        its worker process has had
     warm        a call in the worker              anything before

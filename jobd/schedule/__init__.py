@@ -1,7 +1,8 @@
 """The meaning of a job's `interval`: `parse` turns the string into a Schedule, a pure value.
 
-Each kind of schedule has a file here and an entry in `_kind`. It is imported when a string needs it, because most
-commands need none, and some kinds import time zones or cronsim.
+Each kind that a string can name has a file here and an entry in `_kind`. It is imported when a string needs it, because
+most commands need none, and some kinds import time zones or cronsim. A job that runs once or after other jobs has no
+string: see jobd.definition.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The base class of schedules: immutable values that compute the first due time after a moment. No clock, no I/O."""
+"""The base class of schedules: immutable values that compute the first due time after a moment. They use no clock."""
 
 from collections import deque
 from typing import NamedTuple
