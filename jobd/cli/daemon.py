@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from jobd.daemon.pidfile import Process
 
 RELOAD_TIMEOUT = 120.0  # seconds; the daemon loads every plugin meanwhile
-AFTER_DRAIN = 30.0  # seconds that a stop may take beyond the time for runs in progress
 KILL_TIMEOUT = 15.0  # seconds from an abort to SIGKILL, and from that to the error that the daemon cannot be ended
 
 _timeout = click.option(
@@ -177,6 +176,7 @@ def _start(context: Context) -> None:
 
 def _stop(context: Context, now: bool, timeout: int | None) -> bool:
     """Stop the daemon and wait for its end. False: no daemon was running."""
+    from jobd.daemon.control import AFTER_DRAIN
     from jobd.daemon.pidfile import find
 
     process = find(context.settings.state_dir)
@@ -188,7 +188,7 @@ def _stop(context: Context, now: bool, timeout: int | None) -> bool:
             answer = None if now else _ask(context, {"do": "stop"}, ANSWER_TIMEOUT)
             if not answer or not answer.get("timeout"):
                 break
-            wait = answer["timeout"] / SECOND + AFTER_DRAIN  # another command has given it more time
+            wait = (answer["timeout"] + AFTER_DRAIN) / SECOND  # another command has given it more time
         else:
             return True
         if not now:
@@ -205,6 +205,8 @@ def _stop(context: Context, now: bool, timeout: int | None) -> bool:
 
 def _ask_to_stop(context: Context, process: "Process", now: bool, timeout: int | None) -> float:
     """Tell the daemon to stop; return the seconds that this may take."""
+    from jobd.daemon.control import AFTER_DRAIN
+
     answer = _ask(context, {"do": "stop", "now": now, "timeout": timeout}, ANSWER_TIMEOUT)
     drain = context.settings.stop_timeout
     if answer is None:
@@ -214,8 +216,8 @@ def _ask_to_stop(context: Context, process: "Process", now: bool, timeout: int |
     if now:
         return KILL_TIMEOUT if timeout is None else timeout / SECOND
     if answer is None and timeout is not None:
-        return min(timeout / SECOND, drain / SECOND + AFTER_DRAIN)
-    return int((answer or {}).get("timeout", drain)) / SECOND + AFTER_DRAIN
+        return min(timeout, drain + AFTER_DRAIN) / SECOND
+    return (int((answer or {}).get("timeout", drain)) + AFTER_DRAIN) / SECOND
 
 
 def _ask(context: Context, request: dict[str, Any], timeout: float) -> dict[str, Any] | None:

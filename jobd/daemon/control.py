@@ -11,9 +11,11 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from jobd.clock import SECOND
 from jobd.daemon.pidfile import not_its_owner
 from jobd.settings import SOCKET_FILE
 
+AFTER_DRAIN = 30 * SECOND  # that the daemon's end may take beyond the answer to a request to stop, in µs
 MAX_REQUEST = 64 * 1024  # bytes
 MAX_CLIENTS = 24
 MAX_ANSWER = 4 * 1024 * 1024  # bytes

@@ -24,7 +24,7 @@ from jobd import __version__, config, logs
 from jobd.clock import SECOND
 from jobd.daemon import pidfile
 from jobd.daemon.background import Background
-from jobd.daemon.control import Document, Reply, Server
+from jobd.daemon.control import AFTER_DRAIN, Document, Reply, Server
 from jobd.daemon.plugins import environment, has_program
 from jobd.daemon.prepare import (
     check_plugins,
@@ -48,7 +48,6 @@ from jobd.settings import Settings
 CHECK_INTERVAL = 5.0  # seconds; an idle loop checks only when the keeper wakes it, at the next heartbeat
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 LOG_FILE = "jobd.log"  # in the state directory; only a daemon in the background writes it
-AFTER_DRAIN = 30 * SECOND  # that a stop may take beyond the time for runs in progress
 SHORT_WAIT = 0.05  # seconds; longer waits are shortened
 SHORTENED_TO = 0.99  # by this factor
 

@@ -218,7 +218,7 @@ class Engine:
     def healthy(self) -> bool:
         """Whether the keeper thread is alive and cycling. A database outage does not count as unhealthy."""
         at_most = self._settings.poll + KEEPER_TIMEOUT
-        return self._thread.is_alive() and self._clock.monotonic() - self.keeper.last_cycle_at < at_most
+        return self._thread.is_alive() and self._clock.monotonic() - self.keeper.last_step_at < at_most
 
     def status(self) -> dict[str, object]:
         """The engine's part of `jobd status`."""

@@ -93,7 +93,7 @@ class Keeper:
         self.inbox = inbox
         self.membership = Membership(instance, locks, clock, settings.lease)
         self.outage = Outage()
-        self.last_cycle_at = clock.monotonic()  # the start of the loop's last iteration
+        self.last_step_at = clock.monotonic()  # the start of the last step
         self._settings = settings
         self._open_store = open_store
         self._store: Store
@@ -126,7 +126,7 @@ class Keeper:
             rules_version()  # slow at the first call, so call it outside of transactions
             self._open()
             while True:
-                self.last_cycle_at = self._clock.monotonic()
+                self.last_step_at = self._clock.monotonic()
                 self.step()
                 if self._leave_by is not None and self._may_leave():
                     break

@@ -15,7 +15,7 @@ from jobd.errors import BadValue, JobdError, spelt
 from jobd.job import PLAIN, Job, JobState
 from jobd.store import dependencies, rows
 from jobd.store import schedule_table as table
-from jobd.store.names import no_such_job
+from jobd.store.names import LIVE_NAMES, no_such_job
 from jobd.store.schedule_table import JobWithState
 from jobd.store.store import MAX_IDS, Session, Store
 
@@ -130,7 +130,7 @@ def set_paused(store: Store, names: Sequence[str], paused: bool, now: int, zone:
 
 def some_names(session: Session) -> list[str]:
     """Names of live jobs, to suggest one for an unknown name."""
-    return [name for (name,) in session.rows("SELECT name FROM job WHERE is_delete = 0 LIMIT 10000")]
+    return [name for (name,) in session.rows(LIVE_NAMES)]
 
 
 def find(session: Session, names: Sequence[str]) -> dict[str, tuple[int, bool]]:
@@ -276,12 +276,12 @@ def _put(session: Session, loaded: Iterable[JobWithState], now: int, zone: str) 
         runs.append(lifecycle.superseded_run(one.state, free[-1], now))
         if one.job is not None and one.job.options.after_jobs:
             after.append(one.job_id)
-    forget_changes(session, [state.job_id for state in free])
+    drop_seen_changes(session, [state.job_id for state in free])
     table.save_states(session, free, [run for run in runs if run is not None])
     dependencies.recheck(session, after, now)
 
 
-def forget_changes(session: Session, ids: Sequence[int]) -> None:
+def drop_seen_changes(session: Session, ids: Sequence[int]) -> None:
     """Drop the recorded changes of these jobs, because this transaction plans them. It must have locked their rows.
 
     Call this before the states are written: a node too locks the changes of a new job first, and then writes its state.

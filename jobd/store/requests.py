@@ -7,7 +7,7 @@ attempt, however the current attempt ends.
 from jobd import lifecycle
 from jobd.errors import JobdError, spelt
 from jobd.store import schedule_table as table
-from jobd.store.definitions import defined, forget_changes, load_named
+from jobd.store.definitions import defined, drop_seen_changes, load_named
 from jobd.store.store import Session, Store
 
 
@@ -31,7 +31,7 @@ def request_run(store: Store, name: str, now: int, zone: str) -> int:
             raise _invalid(name, new.error)
         run = lifecycle.superseded_run(state, new, now)
         state = lifecycle.request(new, now)
-        forget_changes(session, [job.id])
+        drop_seen_changes(session, [job.id])
         table.save_states(session, [state], [run] if run is not None else [])
         return state.number
 

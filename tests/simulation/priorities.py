@@ -51,7 +51,7 @@ class Priorities:
             return
         self._claims |= claimed
         self._of_cycle.setdefault(node.number, []).extend(claimed.values())
-        took = node.clock.monotonic() - keeper.last_cycle_at
+        took = node.clock.monotonic() - keeper.last_step_at
         if node.clock.set_at >= self._cluster.events.now - took:
             return  # it is unknown which jobs were ready
         least = min(claimed.values())

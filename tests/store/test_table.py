@@ -32,7 +32,7 @@ def changed_ids(store: Store) -> list[int]:
     return [change.job_id for change in store.transact(lambda session: table.changes(session, 100))]
 
 
-def forget_changes(store: Store) -> None:
+def drop_changes(store: Store) -> None:
     def work(session: Session) -> None:
         session.dialect.drop_seen_changes(session, [job_id for (job_id,) in session.rows("SELECT id FROM job")])
 
@@ -93,7 +93,7 @@ def test_a_plain_insert_is_noticed(store: Store) -> None:
 )
 def test_a_change_of_the_definition_is_noticed_and_moves_updated_time(store: Store, change: str) -> None:
     write(store, PLAIN_INSERT, "UPDATE job SET updated_time = '2020-01-01 00:00:00.000000'")
-    forget_changes(store)
+    drop_changes(store)
     write(store, f"UPDATE job SET {change}")
     assert len(changed_ids(store)) == 1
     moment = read_time(one(store, "SELECT updated_time FROM job")[0])
@@ -106,7 +106,7 @@ def test_a_change_of_the_definition_is_noticed_and_moves_updated_time(store: Sto
 )
 def test_a_write_that_leaves_the_definition_is_no_change(store: Store, change: str) -> None:
     write(store, PLAIN_INSERT, "UPDATE job SET updated_time = '2020-01-01 00:00:00.000000'")
-    forget_changes(store)
+    drop_changes(store)
     write(store, f"UPDATE job SET {change}")
     if is_sealed(store) and change.startswith('"last'):
         assert changed_ids(store) == [1]  # ON UPDATE moves updated_time for every write; jobd's own writes do not
