@@ -21,7 +21,6 @@ from typing import Any
 import daemon
 
 from jobd import __version__, config, logs
-from jobd.clock import SECOND
 from jobd.daemon import pidfile
 from jobd.daemon.background import Background
 from jobd.daemon.control import AFTER_DRAIN, Document, Reply, Server
