@@ -72,8 +72,7 @@ def add(
     """Add a job. It runs the task of its own name, the task given by --task, or the program after `--`.
 
     A deleted job of the same name is restored with the new definition and keeps its history.
-    The value `default` resets an option to what [defaults] in jobd.toml says.
-
+    The value `default` leaves an option unset: [defaults] in jobd.toml applies, or else the built-in value.
     \b
       jobd add report --cron '30 2 * * *' --tz Europe/Berlin --retry 3 --backoff 10s
       jobd add ping --every 10s --timeout 5s
@@ -110,8 +109,9 @@ def add(
 def set_(
     context: Context, /, name: str, command: tuple[str, ...] | None, as_json: bool, force: bool, **given: Any
 ) -> None:
-    """Change a job. Options that are not given stay as they are; the value `default` resets an option.
+    """Change a job. Options that are not given stay as they are.
 
+    The value `default` makes an option unset: [defaults] in jobd.toml applies, or else the built-in value.
     A new schedule starts now. A run in progress keeps the definition that it started with.
 
     \b

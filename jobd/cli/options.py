@@ -1,6 +1,7 @@
 """The types of option values. Each reports an error on one line, with the option.
 
-The value `default` resets an option to that of [defaults] in jobd.toml.
+The value `default` leaves an option unset: [defaults] in jobd.toml applies, or else the built-in value. (`--retry` has
+no unset value: it takes that of [defaults].)
 """
 
 import sys
@@ -23,7 +24,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Cleared:
-    """The value of an option that is reset to its default."""
+    """The value of an option that becomes unset."""
 
 
 CLEARED = Cleared()

@@ -56,25 +56,25 @@ class CycleInput(NamedTuple):
 
 
 class CycleResult:
-    """The result of a cycle. None means that the cycle did not read the value."""
+    """The result of a cycle."""
 
     def __init__(self) -> None:
-        self.live: list[nodes.NodeRow] | None = None
-        self.shares: dict[str, Share | None] | None = None  # by pool
-        self.unregistered: list[UnregisteredNode] | None = None
-        self.declared_dead = False
-        self.accepted: set[int] = set()
-        self.recorded_starts: set[int] = set()
+        self.live: list[nodes.NodeRow] | None = None  # None: not read
+        self.shares: dict[str, Share | None] | None = None  # by pool (None: no other node serves it); None: not read
+        self.unregistered: list[UnregisteredNode] | None = None  # None: not read
+        self.declared_dead = False  # this node; then the cycle did nothing else
+        self.accepted: set[int] = set()  # the jobs whose updates are recorded
+        self.recorded_starts: set[int] = set()  # the jobs whose starts are recorded
         self.vanished: dict[int, int] = {}  # job id → fencing token of held claims that the table does not have
         self.changes = AppliedChanges()
         self.full_pass: FullPass | None = None  # the rest of the pass; None: it is complete
-        self.zone: str | None = None  # of jobs that name no zone
+        self.zone: str | None = None  # of jobs that name no zone; None: not read
         self.claimed: set[int] = set()  # job ids, including those that were released again in this cycle
         self.claims: list[Claim] = []
-        self.more: set[str] = set()
-        self.next_ready: dict[str, int | None] = {}
+        self.more: set[str] = set()  # pools that may have more jobs to claim
+        self.next_ready: dict[str, int | None] = {}  # by pool: the first ready time of its unclaimed jobs; None: none
         self.priorities: dict[str, tuple[int, ...]] = {}  # by pool: of its unclaimed jobs, the highest first
-        self.errors: list[tuple[str, str]] = []
+        self.errors: list[tuple[str, str]] = []  # (job, error) of claimed jobs that cannot run
 
 
 def run_cycle(session: Session, work: CycleInput, settings: Settings) -> CycleResult:

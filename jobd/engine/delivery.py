@@ -1,4 +1,4 @@
-"""Writes outcomes outside of a cycle: those that the previous daemon left, and those of a cycle that failed."""
+"""Writes outcomes outside of a cycle: those that previous daemons left, and those of a cycle that failed."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -56,7 +56,7 @@ def deliver_spool(
     recorded: Callable[[ClaimUpdate, bool], None],
     refused: Callable[[ClaimUpdate], None],
 ) -> None:
-    """Write the outcomes that the previous daemon left in the spool. Claims taken over since then are refused.
+    """Write the outcomes that previous daemons left in the spool. Those of claims taken over since then are refused.
 
     `now`, `recorded` and `refused`: see record_one_by_one. Raises JobdError.
     """

@@ -249,7 +249,7 @@ class Keeper:
         if any(moment is not None and now >= moment for moment in moments):
             return True
         pause, until = self._sharing.pause(self._settings.poll), self._clock.wall() + self._horizon()
-        return self._polling.finds_work(now, pause, until, self.membership.watch.alone(), self._store.changed)
+        return self._polling.finds_work(now, pause, until, self.membership.alone(), self._store.changed)
 
     def _wait(self) -> int:
         """Microseconds until the next timed work is due; 0 or less: now."""
@@ -343,7 +343,7 @@ class Keeper:
         wall = self._clock.wall()
         claim_by = wall + self._horizon()
         read_peers = beat or self._polling.peers_due(now)
-        alone = self.membership.watch.alone()
+        alone = self.membership.alone()
         # A few large batches of claims cost less than many small ones, but they would starve other nodes. A cycle that
         # reads the peers counts as a poll, so the next poll comes later than now planned.
         can_wait = alone and not read_peers
@@ -386,7 +386,7 @@ class Keeper:
         if not self._budget.calm:  # the outcomes of further runs could exceed the memory budget
             return dict.fromkeys(self._demands, NO_CAPACITY)
         released = {one.state.job_id for one in updates if not one.state.node}
-        return capacities(self._demands, self._horizon(), self._held, released, self.membership.watch.alone())
+        return capacities(self._demands, self._horizon(), self._held, released, self.membership.alone())
 
     def _recorded(self, one: ClaimUpdate, accepted: bool) -> None:
         """Note a written outcome; `accepted`: its claim was still valid."""
@@ -425,9 +425,9 @@ class Keeper:
     def _observe_nodes(self, result: CycleResult, now: int, answered: int) -> None:
         """Note the other nodes that a cycle has read between `now` and `answered`, and take over from the dead ones."""
         if result.live is not None:
-            was_alone = self.membership.watch.alone()
+            was_alone = self.membership.alone()
             found_dead = self.membership.observe(now, answered, result.live)
-            if (alone := self.membership.watch.alone()) != was_alone:
+            if (alone := self.membership.alone()) != was_alone:
                 self._outbox.put(OtherNodes(not alone))
             self._take_over(found_dead)
         if result.unregistered is not None:

@@ -61,27 +61,30 @@ class Lease:
 
 
 class Watch:
-    """The heartbeats of the other nodes, as this node has seen them. `lease` is in µs."""
+    """Values that this process has seen, by key, and since when: the heartbeats of nodes, for example.
+
+    It reports a key whose value has not changed for a whole lease. `lease` is in µs.
+    """
 
     def __init__(self, lease: int) -> None:
         self._lease = lease
-        self._seen: dict[int, tuple[object, int]] = {}  # node → (counter, when it was first seen at that value)
+        self._seen: dict[int, tuple[object, int]] = {}  # key → (value, when it was first seen)
 
-    def observe(self, asked: int, answered: int, heartbeats: Iterable[tuple[int, object]]) -> list[int]:
-        """Note the (id, counter) of each live node. Returns the ids of nodes that stood still for a whole lease.
+    def observe(self, asked: int, answered: int, values: Iterable[tuple[int, object]]) -> list[int]:
+        """Note all current (key, value) pairs. Returns the keys whose value has not changed for a whole lease.
 
-        The counters were read at some moment between `asked` and `answered` (monotonic µs), which are far apart if the
+        The values were read at some moment between `asked` and `answered` (monotonic µs), which are far apart if the
         database is slow. So a new value counts from the later moment, and it stood still until the earlier one.
         """
         seen = {}
-        for node, counter in heartbeats:
-            before = self._seen.get(node)
-            seen[node] = before if before is not None and before[0] == counter else (counter, answered)
+        for key, value in values:
+            before = self._seen.get(key)
+            seen[key] = before if before is not None and before[0] == value else (value, answered)
         self._seen = seen
-        return [node for node, (_, since) in seen.items() if asked - since >= self._lease]
+        return [key for key, (_, since) in seen.items() if asked - since >= self._lease]
 
-    def alone(self) -> bool:
-        """Whether the last observation contained no other node."""
+    def is_empty(self) -> bool:
+        """Whether the last observation contained nothing."""
         return not self._seen
 
 

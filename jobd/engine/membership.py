@@ -23,8 +23,8 @@ class Membership:
     def __init__(self, instance: str, locks: Locks, clock: Clock, lease: int) -> None:
         self.node = 0
         self.lease = Lease(lease)
-        self.watch = Watch(lease)
-        self._unregistered = Watch(lease)  # nodes that hold claims but are not registered
+        self.watch = Watch(lease)  # of the other nodes
+        self._unregistered = Watch(lease)  # the claims of nodes that are not registered
         self._neighbours = Neighbours(locks.is_held)
         self._neighbours_at = 0
         self._instance = instance
@@ -63,6 +63,10 @@ class Membership:
         ended = self._neighbours.observe({row.id: row.lock for row in others.values()})
         return dead + [DeadNode(others[node], "its daemon died") for node in ended]
 
+    def alone(self) -> bool:
+        """Whether the last observation contained no other node."""
+        return self.watch.is_empty()
+
     def observe_unregistered(
         self, asked: int, answered: int, unregistered: Sequence[UnregisteredNode]
     ) -> list[UnregisteredNode]:
@@ -72,7 +76,7 @@ class Membership:
 
     def knows_unregistered(self) -> bool:
         """Whether the last observation contained an unregistered node."""
-        return not self._unregistered.alone()
+        return not self._unregistered.is_empty()
 
     # Neighbours: the nodes on this machine
 

@@ -8,9 +8,10 @@ from jobd.settings import Settings
 
 
 class RunStarted(NamedTuple):
-    """To the keeper: record the start of this run, which has lasted long enough to be shown as running.
+    """To the keeper: record the start of this run.
 
-    With `before_start`, the run is guarded. It starts only after this has been committed; the answer is StartRecorded.
+    It has lasted long enough to be shown as running. Or, with `before_start`, it is guarded: it starts only after this
+    has been committed, and the answer is StartRecorded.
     `started` is wall-clock µs.
     """
 

@@ -1,11 +1,11 @@
-"""The orders for workers, and which worker may execute it: pure functions.
+"""The order for a run, and which worker may execute it: pure functions.
 
     isolation   the run is                        its worker process has had
     warm        a call in the worker              anything before
     fork        a child process of the worker     no call of a task in itself
     fresh       the worker's only run             no run at all, and is replaced afterwards
 
-A program (`command`) is a child process under each isolation, so it needs no worker without calls.
+A program (`command`) is a child process under each isolation, so it needs no worker without calls under `fork`.
 """
 
 from jobd.claim import Claim
@@ -17,7 +17,7 @@ MAX_PREFETCH = 32  # orders per worker, including the current one
 
 
 def order_of(claim: Claim, serial: int, monotonic: int) -> Order:
-    """The order to run a claim, which begins at `monotonic` µs."""
+    """The order to run a claim, sent at `monotonic` µs. Its deadline counts from then, even if it is prefetched."""
     job, state = claim
     options = job.options
     return Order(

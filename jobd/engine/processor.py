@@ -426,7 +426,7 @@ class Processor:
         self.pace.ended(ended.monotonic - execution.started_at)
         decision = ended.decision(self._run_settings.zone, self._random)
         if done.outcome == UNRESOLVED:
-            # The task was not called, so the next execution has the same run number: drop this one's stored output.
+            # The task was not called. The next claim of the job reuses this run number, so drop the stored output.
             report = self._reports.update if ended.outdated else self._reports.unresolved
             report(claim, decision, execution.retracted_parts())
             self.has_unknown_task |= not ended.outdated and claim.job.options.command is None

@@ -46,10 +46,10 @@ SCHEDULE = (
     "job_id", "due_time", "ready_time", "attempt", "losses", "number", "anchor", "resume_time", "manual",
     "pool", "missed", "basis", "error", "guarded", "node_id", "token", "started_time", "priority",
 )  # fmt: skip
-# ADVANCING: the columns that change after an ordinary run. RESET_ON_SUCCESS: those that return to their defaults then.
+# ADVANCING: the columns that change after an ordinary run. RESET_AFTER_RUN: those that return to their defaults then.
 # All others keep their values.
 ADVANCING = ("job_id", "due_time", "ready_time", "number", "anchor", "missed")
-RESET_ON_SUCCESS = ("attempt", "losses", "resume_time", "manual", "error", "guarded", "node_id", "started_time")
+RESET_AFTER_RUN = ("attempt", "losses", "resume_time", "manual", "error", "guarded", "node_id", "started_time")
 RUN = (
     "job_id", "number", "due_time", "started_time", "finished_time", "attempts", "outcome", "node_id",
     "error", "result", "missed",
@@ -230,7 +230,7 @@ def state_row(state: JobState) -> tuple[Any, ...]:
 
 
 def only_advanced(state: JobState) -> bool:
-    """Whether this state after a run can be written by the columns ADVANCING, with RESET_ON_SUCCESS at their defaults.
+    """Whether this state after a run can be written by the columns ADVANCING, with RESET_AFTER_RUN at their defaults.
 
     (The pool, the priority, the fingerprint and the token stay as they were in the run, unless there is an error.)
     """

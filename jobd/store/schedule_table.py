@@ -145,9 +145,10 @@ def tokens_of(session: Session, node: int) -> dict[int, int]:
 
 
 def record(session: Session, updates: Sequence[ClaimUpdate], now: int) -> set[int]:
-    """Write the results of claims; the ids of the jobs whose claim was still valid. At most one update per job.
+    """Write the results of claims, at most one update per job. `now` is wall-clock µs.
 
-    `now` is wall-clock µs.
+    Returns the ids of the jobs whose claim was still valid, and of those whose update an earlier try of this
+    transaction had already committed.
     """
     updates = sorted(updates, key=_job_of)  # the same order in all transactions prevents deadlocks
     ids, primary_key_hint = [one.state.job_id for one in updates], session.dialect.primary_key_hint
@@ -166,7 +167,7 @@ def record(session: Session, updates: Sequence[ClaimUpdate], now: int) -> set[in
             advanced.append(rows.advancing_row(one.state))
         else:
             others.append(one.state)
-    session.write_rows("schedule", rows.ADVANCING, advanced, key=("job_id",), cleared=rows.RESET_ON_SUCCESS)
+    session.write_rows("schedule", rows.ADVANCING, advanced, key=("job_id",), cleared=rows.RESET_AFTER_RUN)
     _write_states(session, others)
     _publish_ends(session, [(one.state, one.run) for one in good if one.run is not None], now)
     accepted = {one.state.job_id for one in good}

@@ -52,9 +52,9 @@ def test_a_heartbeat_that_moves_starts_the_count_again() -> None:
 def test_a_node_that_left_is_forgotten() -> None:
     watch = Watch(LEASE)
     watch.observe(0, 0, [(7, 1)])
-    assert not watch.alone()
+    assert not watch.is_empty()
     watch.observe(1, 1, [])
-    assert watch.alone()
+    assert watch.is_empty()
     assert watch.observe(LEASE + 1, LEASE + 1, [(7, 1)]) == []
 
 

@@ -34,12 +34,12 @@ def test_a_node_whose_heartbeat_stands_still_for_a_lease_is_dead_and_this_node_n
     membership = member()
     live = [row(7), row(8)]
     assert membership.observe(0, 10, live) == []
-    assert not membership.watch.alone()
+    assert not membership.alone()
     assert membership.observe(LEASE + 9, LEASE + 20, live) == []
     assert membership.observe(LEASE + 10, LEASE + 20, live) == [DeadNode(live[1], "its node died")]
     assert membership.observe(LEASE + 11, LEASE + 20, [row(7), row(8, heartbeat=2)]) == []
     assert membership.observe(LEASE + 12, LEASE + 20, [row(7)]) == []
-    assert membership.watch.alone()
+    assert membership.alone()
 
 
 def test_a_neighbour_whose_lock_is_free_is_dead_at_once_if_the_lock_was_seen_held() -> None:

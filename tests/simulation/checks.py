@@ -61,7 +61,7 @@ class Checks:
         """
         node, now = fake_worker.node, self._cluster.events.now
         alone = node.up and (
-            node.engine.keeper.membership.watch.alone() or now - node.alone_until <= KILL_TAKES + MILLISECOND
+            node.engine.keeper.membership.alone() or now - node.alone_until <= KILL_TAKES + MILLISECOND
         )
         if self._cluster.settings.on_db_loss == "finish" and alone:
             return True

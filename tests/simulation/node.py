@@ -363,7 +363,7 @@ class Node:
         self._resume(life)
 
     def _resume(self, life: int) -> None:
-        if self.engine.keeper.membership.watch.alone():
+        if self.engine.keeper.membership.alone():
             self.alone_until = self.cluster.events.now
         try:
             self._fiber.resume()
