@@ -132,7 +132,7 @@ class Number(click.ParamType[int | Cleared]):
             return value  # type: ignore[no-any-return]
         if value == DEFAULT:
             return CLEARED
-        digits = value.removeprefix("-")
+        digits = value.removeprefix("-") if value.startswith("-") else value.removeprefix("+")
         if not (digits.isascii() and digits.isdecimal()) or len(digits) > 40:
             option = param.opts[0] if param is not None else "the number"
             raise BadValue(f"{option} is {ascii(value)[:80]}", "give a whole number")

@@ -50,7 +50,7 @@ def change(store: Store, name: str, edit: Callable[[Job], Job], now: int, zone: 
     """
 
     def work(session: Session) -> Job:
-        (loaded,) = load_named(session, [name])
+        (loaded,) = load_named(session, [name], definitions_too=True)
         (before,) = dependencies.named(session, [defined(loaded)])
         job = edit(before)._replace(id=loaded.job_id)
         if loaded.problem is None:
@@ -147,8 +147,11 @@ def find(session: Session, names: Sequence[str]) -> dict[str, tuple[int, bool]]:
     return found
 
 
-def load_named(session: Session, names: Sequence[str]) -> list[JobWithState]:
-    """The live jobs of these names, with their rows locked. Raises JobdError if one does not exist or is deleted."""
+def load_named(session: Session, names: Sequence[str], definitions_too: bool = False) -> list[JobWithState]:
+    """The live jobs of these names, with their states locked. `definitions_too`: see `load_for_update`.
+
+    Raises JobdError if one does not exist or is deleted.
+    """
     found = find(session, names)
     for name in names:
         if name not in found:
@@ -156,7 +159,11 @@ def load_named(session: Session, names: Sequence[str]) -> list[JobWithState]:
         if found[name][1]:
             raise JobdError(f"the job {name!r} is deleted", f"`jobd restore {spelt(name)}` brings it back")
     ids = [found[name][0] for name in dict.fromkeys(names)]
-    return table.load_for_update(session, ids, definitions_too=True)
+    loaded = table.load_for_update(session, ids, definitions_too)
+    if len(loaded) < len(ids):  # a program has deleted its row since
+        left = {one.job_id for one in loaded}
+        raise no_such_job(next(name for name in names if found[name][0] not in left), some_names(session))
+    return loaded
 
 
 def defined(loaded: JobWithState) -> Job:
@@ -263,7 +270,7 @@ def _update_states(session: Session, jobs: Sequence[Job], now: int, zone: str) -
 
 def update_all_states(session: Session, ids: Sequence[int], now: int, zone: str) -> None:
     """As `_update_states`, with definitions that are read from the database."""
-    _put(session, table.load_for_update(session, ids), now, zone)
+    _put(session, table.load_for_update(session, ids, definitions_too=True), now, zone)
 
 
 def _put(session: Session, loaded: Iterable[JobWithState], now: int, zone: str) -> None:

@@ -6,8 +6,10 @@ attempt, however the current attempt ends.
 
 from jobd import lifecycle
 from jobd.errors import JobdError, spelt
+from jobd.job import Job
 from jobd.store import schedule_table as table
 from jobd.store.definitions import defined, drop_seen_changes, load_named
+from jobd.store.schedule_table import JobWithState
 from jobd.store.store import Session, Store
 
 
@@ -16,9 +18,7 @@ def request_run(store: Store, name: str, now: int, zone: str) -> int:
 
     def work(session: Session) -> int:
         (loaded,) = load_named(session, [name])
-        job, state = defined(loaded), loaded.state
-        if loaded.problem is not None:
-            raise _invalid(name, loaded.problem)
+        job, state = _valid(name, loaded), loaded.state
         if state is not None and state.node:
             if state.started is not None:
                 raise JobdError(
@@ -26,6 +26,9 @@ def request_run(store: Store, name: str, now: int, zone: str) -> int:
                 )
             table.notify_claim_holder(session, job.id, "run")
             return state.number
+        # Only now, because a request for a claimed job need not wait for a program that is changing its row.
+        (loaded,) = load_named(session, [name], definitions_too=True)
+        job, state = _valid(name, loaded), loaded.state
         new = lifecycle.after_change(job, state, now, zone)
         if new.error is not None and new.due is None:
             raise _invalid(name, new.error)
@@ -51,6 +54,14 @@ def request_cancel(store: Store, name: str, now: int) -> None:
         table.notify_claim_holder(session, loaded.job_id, "cancel")
 
     store.transact(work)
+
+
+def _valid(name: str, loaded: JobWithState) -> Job:
+    """The job. Raises JobdError if its definition is invalid."""
+    job = defined(loaded)
+    if loaded.problem is not None:
+        raise _invalid(name, loaded.problem)
+    return job
 
 
 def _invalid(name: str, why: str) -> JobdError:

@@ -73,8 +73,9 @@ def _left_behind(case: Case) -> Iterator[str]:
                 yield f"{where}: {_differing(one.begin['state'], its[0].begin['state'])}"
                 break
             pause = one.began - its[number - 1].last
-            if pause > PAUSE and one.begin["settled"] != its[0].begin["settled"]:
-                yield f"{where}, {pause:.1f} s before: {_differing(one.begin['settled'], its[0].begin['settled'])}"
+            now, first = one.begin["thorough_state"], its[0].begin["thorough_state"]
+            if pause > PAUSE and now != first:
+                yield f"{where}, {pause:.1f} s before: {_differing(now, first)}"
                 break
 
 

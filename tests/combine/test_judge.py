@@ -1,7 +1,9 @@
 """The judge: a correct record passes, and each wrong one is found."""
 
+import ast
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,7 +37,14 @@ def due(second: float) -> str:
 def line(what: str, job: str, run: int, at: float, attempt: int = 1, **more: object) -> dict[str, object]:
     own = {"what": what, "job": job, "run": run, "attempt": attempt, "due": due(run), "token": run, "pid": 7, "at": at}
     if what == "begin":
-        own |= {"node": 0, "version": 0, "born": 1, "state": {"umask": 18}, "settled": {"stdin": "null"}, "mark": 0}
+        own |= {
+            "node": 0,
+            "version": 0,
+            "born": 1,
+            "state": {"umask": 18},
+            "thorough_state": {"stdin": "null"},
+            "mark": 0,
+        }
     return own | more
 
 
@@ -367,7 +376,7 @@ def a_handler_that_is_left(record: Record) -> Record:
 
 
 def a_descriptor_that_is_left(record: Record) -> Record:
-    record.witness[-3]["settled"] = {"stdin": "/etc/hostname"}
+    record.witness[-3]["thorough_state"] = {"stdin": "/etc/hostname"}
     return record
 
 
@@ -466,6 +475,14 @@ def test_a_killed_daemon_excuses_the_runs_that_it_did_not_record() -> None:
     record = a_run_without_a_record(clean())
     record.commands.append(command("kill", asked=9.01))
     assert judge(record) == []
+
+
+def test_the_lines_of_these_tests_have_the_keys_that_the_witness_writes() -> None:
+    source = ast.parse((Path(__file__).parent / "witness.py").read_text())
+    calls = [one for one in ast.walk(source) if isinstance(one, ast.Call) and ast.unparse(one.func) == "note"]
+    written = {key.arg for call in calls if ast.unparse(call.args[0]) == "'begin'" for key in call.keywords}
+    assert {"node", "version", "state"} < written
+    assert written == line("begin", "a", 1, 0).keys() - line("said", "a", 1, 0).keys()
 
 
 def test_dropped_lines_are_not_missing_where_the_run_reports_them() -> None:

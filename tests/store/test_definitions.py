@@ -8,8 +8,9 @@ from functools import partial
 import pytest
 
 from jobd.clock import SECOND
+from jobd.engine.changes import ChangeApplier
 from jobd.errors import JobdError
-from jobd.job import Job, Options, Run
+from jobd.job import PLAIN, Job, Options, Run
 from jobd.store import apply, definitions
 from jobd.store.reads import Reader
 from jobd.store.rows import RUN, run_row
@@ -172,7 +173,7 @@ def test_no_concurrent_change_of_a_job_is_lost(store: Store, database: str, open
 def test_a_pause_beside_a_change_of_a_job_that_no_node_has_seen_stays(
     store: Store, database: str, open_store: Callable[[str], Store]
 ) -> None:
-    """Neither finds a state that it could lock."""
+    """The first locks its row, for there is no state yet that it could lock."""
     if store.dialect.name == "sqlite":
         pytest.skip("only one can write at a time")
     store.transact(lambda session: session.execute("INSERT INTO job (name, \"interval\") VALUES ('new', '1h')"))
@@ -188,3 +189,28 @@ def test_a_pause_beside_a_change_of_a_job_that_no_node_has_seen_stays(
     assert job.options.paused
     assert job.retry_times == 3
     assert store.transact(lambda session: session.rows("SELECT ready_time FROM schedule")) == [(None,)]
+
+
+def test_a_change_of_a_job_that_a_node_plans_meanwhile_is_planned_too(
+    store: Store, database: str, open_store: Callable[[str], Store]
+) -> None:
+    """The change has read its state as absent, so it is repeated."""
+    if store.dialect.name == "sqlite":
+        pytest.skip("only one can write at a time")
+    store.transact(lambda session: session.execute("INSERT INTO job (name, \"interval\") VALUES ('new', '1h')"))
+    tries = []
+
+    def plan(other: Store) -> None:
+        other.transact(ChangeApplier(1, NOW, "UTC", PLAIN).apply)
+
+    with beside(open_store(database), plan) as meanwhile:
+
+        def edit(job: Job) -> Job:
+            tries.append(job)
+            meanwhile()
+            return job._replace(interval="5m")
+
+        definitions.change(store, "new", edit, NOW, "UTC")
+    sealed = getattr(store.dialect, "sealed", False)  # then the node leaves a job alone whose row is locked
+    assert len(tries) == (1 if sealed else 2)
+    assert store.transact(lambda session: session.rows("SELECT basis FROM schedule")) == [("0||5m",)]

@@ -1,6 +1,6 @@
 """Every change that a program writes to `job` is noticed by the next poll after its commit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +9,8 @@ from jobd import lifecycle
 from jobd.claim import ClaimUpdate
 from jobd.clock import HOUR, MINUTE, SECOND, SystemClock
 from jobd.engine.changes import ChangeApplier
-from jobd.job import PLAIN, Job
+from jobd.errors import JobdError
+from jobd.job import PLAIN, Job, JobState
 from jobd.store import apply, definitions, dependencies, requests
 from jobd.store import schedule_table as table
 from jobd.store.rows import read_time
@@ -149,7 +150,7 @@ def test_nodes_that_poll_at_once_notice_a_change_once(
 
 
 @pytest.mark.usefixtures("patient")
-@pytest.mark.parametrize("command", ["run", "set", "pause"])
+@pytest.mark.parametrize("command", ["run", "set"])
 def test_a_change_that_a_program_commits_during_a_command_is_kept_and_noticed(
     store: Store, database: str, open_store: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
@@ -173,18 +174,60 @@ def test_a_change_that_a_program_commits_during_a_command_is_kept_and_noticed(
             definitions.change(store, "one", edit, NOW, "UTC")
         else:
             monkeypatch.setattr(lifecycle, "after_change", planned)
-            if command == "run":
-                requests.request_run(store, "one", NOW, "UTC")
-            else:
-                definitions.set_paused(store, ["one"], True, NOW, "UTC")
+            requests.request_run(store, "one", NOW, "UTC")
             monkeypatch.undo()
     assert changed(store) == [1]
     (job,) = apply.all_jobs(store)
-    assert (job.interval, job.retry_times, job.options.paused) == (
-        "20s",
-        3 if command == "set" else 0,
-        command == "pause",
-    )
+    assert (job.interval, job.retry_times) == ("20s", 3 if command == "set" else 0)
+
+
+@pytest.mark.parametrize("command", ["run", "cancel"])
+def test_a_request_for_a_claimed_job_does_not_wait_for_a_program_that_changes_its_row(
+    store: Store, database: str, open_store: Callable[[str], Store], command: str
+) -> None:
+    if store.dialect.name == "sqlite":
+        pytest.skip("only one can write at a time")
+    definitions.add(store, [Job("one", "10s")], NOW, "UTC")
+    store.transact(lambda s: table.claim(s, 1, "default", NOW, 10))
+    other = open_store(database)
+
+    def program(session: Session) -> None:
+        session.execute("UPDATE job SET \"interval\" = '20s'")
+        if command == "run":
+            requests.request_run(other, "one", NOW, "UTC")
+        else:
+            requests.request_cancel(other, "one", NOW)
+
+    store.transact(program)
+    found = store.transact(lambda session: table.changes(session, 100))
+    assert {change.what for change in found} == {"changed", command}
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("command", ["run", "set", "cancel"])
+def test_a_command_for_a_job_whose_row_a_program_is_deleting_says_that_there_is_none(
+    store: Store, database: str, open_store: Callable[[str], Store], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if store.dialect.name == "sqlite":
+        pytest.skip("only one can write at a time")
+    definitions.add(store, [Job("one", "10s")], NOW, "UTC")
+    states_for_update = table.states_for_update
+
+    with beside(open_store(database), lambda other: write(other, "DELETE FROM job")) as meanwhile:
+
+        def deleted(session: Session, job_ids: Sequence[int]) -> dict[int, JobState]:
+            meanwhile()
+            return states_for_update(session, job_ids)
+
+        monkeypatch.setattr(table, "states_for_update", deleted)
+        given: dict[str, Callable[[], object]] = {
+            "run": lambda: requests.request_run(store, "one", NOW, "UTC"),
+            "set": lambda: definitions.change(store, "one", lambda job: job, NOW, "UTC"),
+            "cancel": lambda: requests.request_cancel(store, "one", NOW),
+        }
+        with pytest.raises(JobdError, match="there is no job named 'one'"):
+            given[command]()
+        monkeypatch.undo()
 
 
 def test_a_job_inserted_under_the_id_of_one_that_was_removed_is_a_new_job(store: Store) -> None:
