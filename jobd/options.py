@@ -54,7 +54,7 @@ OPTION_TABLE = (
         help="Run missed due times once, not at all, or all of them.",
         default_key=True,
     ),
-    Option("pool", Text("the pool name", 64), 1, "--pool", "POOL", "The pool of workers to run in."),
+    Option("pool", Text("the pool name", 64), 1, "--pool", "POOL", "The pool of workers to run in. Default: default."),
     Option(
         "on_lost",
         Choice("rerun", "fail"),
@@ -76,7 +76,7 @@ OPTION_TABLE = (
         Choice("skip", "next"),
         2,
         "--instead",
-        help="Skip those dates, or move each to the next working day.",
+        help="Skip the dates of --skip-dates, or move their due times to the next working day. Default: skip.",
     ),
     Option("command", Program(), 1),
     Option("args", Arguments(), 1),
@@ -126,7 +126,7 @@ OPTION_TABLE = (
         1,
         "--priority",
         "N",
-        f"Of the jobs that are due, start higher ones first (-{MAX_PRIORITY} to {MAX_PRIORITY}).",
+        f"From -{MAX_PRIORITY} to {MAX_PRIORITY}: of the due jobs of a pool, those with the highest N start first.",
     ),
     Option("paused", Flag(), 1),
 )

@@ -113,8 +113,8 @@ def restart(context: Context, now: bool, timeout: int | None) -> None:
 def reload(context: Context) -> int:
     """Load changed plugins and configuration. Runs in progress continue.
 
-    It is refused if something that loaded before fails to load now. Something that has never loaded is named, and
-    the rest takes effect; the exit code is 1 then.
+    The reload is refused if jobd.toml is invalid, or if a plugin or task that loaded before fails to load now. One that
+    has never loaded is named in a warning, the rest takes effect, and the exit code is 1.
 
     \b
       jobd reload

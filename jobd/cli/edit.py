@@ -132,7 +132,7 @@ def _after(job: Job, texts: Iterable[str]) -> tuple[Dependency, ...]:
 def _with_program(job: Job, task: str | None, command: tuple[str, ...] | None) -> Options:
     """The options with the task (by its own name or the job's) or the program."""
     if command is not None and task is not None:
-        raise BadValue("a job runs either a task or a command", "leave out --task or what follows --")
+        raise BadValue("a job runs either a task or a program", "leave out --task or what follows --")
     if command is not None:
         return job.options._replace(task=None, command=command, args={}, secrets=())
     if task is not None:

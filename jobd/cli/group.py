@@ -85,7 +85,8 @@ class LazyGroup(click.Group):
 @click.option(
     "--config",
     metavar="FILE",
-    help="The configuration file; default: $JOBD_CONFIG, then ./jobd.toml, and so on.",
+    help="The configuration file; default: $JOBD_CONFIG, else the first of ./jobd.toml, ~/.config/jobd/jobd.toml"
+    " and /etc/jobd/jobd.toml that exists.",
 )
 @click.version_option(__version__, "-V", "--version", prog_name="jobd", message="%(prog)s %(version)s")
 @click.pass_context

@@ -48,7 +48,7 @@ class WithCommand(click.Command):
         return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+        return [*super().collect_usage_pieces(ctx), "[-- PROGRAM [ARG]...]"]
 
 
 @click.command(cls=WithCommand)
@@ -73,6 +73,7 @@ def add(
 
     A deleted job of the same name is restored with the new definition and keeps its history.
     The value `default` leaves an option unset: [defaults] in jobd.toml applies, or else the built-in value.
+
     \b
       jobd add report --cron '30 2 * * *' --tz Europe/Berlin --retry 3 --backoff 10s
       jobd add ping --every 10s --timeout 5s
@@ -87,7 +88,7 @@ def add(
     job = edited(Job(name, retry_times=context.settings.retry_times), given, command, now, context.zone)
     job = job._replace(options=job.options._replace(paused=paused))
     if not job.has_schedule:
-        raise BadValue(f"when is {escape(name)!r} to run?", f"give {WHEN_OPTIONS}")
+        raise BadValue(f"the job {escape(name)!r} has no schedule", f"give {WHEN_OPTIONS}")
     schedule = check(job, context.zone)
     if not force:
         _check_future(job, schedule, now)
@@ -169,7 +170,7 @@ def _check_future(job: Job, schedule: Schedule, now: int) -> None:
     if first is None and not schedule.on_event:
         raise BadValue(f"{job.interval!r} will never be due", "--force stores it anyway")
     if first is not None and first < now:
-        raise BadValue(f"{job.interval!r} lies in the past", "--force stores it anyway; it is due at once then")
+        raise BadValue(f"{job.interval!r} is in the past", "--force stores it anyway; it is due at once then")
 
 
 def _warn_of_unknown_pool(context: Context, pool: Any) -> None:
@@ -213,6 +214,6 @@ def _when(overview: JobOverview, context: Context) -> str:
         following = f", next due {', '.join(map(moment, times[1:]))}" if times[1:] else ""
         return f"a run is in progress{following}"
     if not times:
-        return "nothing due by itself" if schedule_of(overview.job, context.zone).on_event else "nothing due"
+        return "due when that happens" if schedule_of(overview.job, context.zone).on_event else "no due time"
     first = "due at once" if times[0] <= now else f"next due {moment(times[0])}"
     return ", ".join([first, *map(moment, times[1:])])

@@ -219,13 +219,30 @@ def _of_table(*names: str) -> list[Callable[[_F], _F]]:
     return [_flag(BY_NAME[name]) for name in names]
 
 
+class _WithDefault(click.Option):
+    """An option of the table. Its help ends with its built-in value, if it has one."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from jobd.definition import BUILT_IN
+        from jobd.schedule.duration import format_duration
+
+        record, value = super().get_help_record(ctx), getattr(BUILT_IN, self.name or "")
+        if record is None or value is None or value == ():
+            return record
+        if isinstance(self.type, Duration):
+            value = format_duration(value) if value else "none"
+        return record[0], f"{record[1]} Default: {value}."
+
+
 def _flag(option: Option) -> Callable[[_F], _F]:
     assert option.flag is not None
     if isinstance(option.kind, option_kinds.Flag):
         both = f"{option.flag}/--no-{option.flag.removeprefix('--')}"
         return click.option(both, option.name, default=None, help=option.help)
     values = _values(option)
-    return click.option(option.flag, option.name, metavar=option.metavar, type=values, help=option.help)
+    return click.option(
+        option.flag, option.name, cls=_WithDefault, metavar=option.metavar, type=values, help=option.help
+    )
 
 
 def _values(option: Option) -> Any:
@@ -247,12 +264,12 @@ _OF_ATTEMPTS = ("backoff", "backoff_max", "timeout")
 _OF_RUNS = ("pool", "priority", "catch_up", "grace", "on_lost", "isolation")
 _OTHERS = [one.name for one in WITH_FLAG if one.name not in (*_OF_SCHEDULE, *_OF_ATTEMPTS, *_OF_RUNS)]
 _SCHEDULE = (
-    click.option("--every", metavar="D", help="10s: now, then every 10 seconds without drift. Or 'weekday at 18:30'."),
+    click.option("--every", metavar="D", help="Now, then every D without drift. Or in words: 'weekday at 18:30'."),
     click.option("--after", metavar="D", help="Now, then D after the end of each run."),
     click.option("--cron", metavar="EXPR", help="Five cron fields (six with seconds first), or @daily and so on."),
     click.option("--calendar", metavar="EXPR", help="A systemd calendar expression: Mon..Fri *-*-* 09:00."),
     click.option("--at", metavar="TIME", help="Once: 2026-12-24T18:00, or 'tomorrow 09:00'."),
-    click.option("--in", "in_", metavar="D", help="Once, in D from now."),
+    click.option("--in", "in_", metavar="D", help="Once, D from now."),
     click.option(
         "--after-job",
         "after_jobs",
@@ -260,7 +277,7 @@ _SCHEDULE = (
         multiple=True,
         help="Run after NAME succeeds (NAME:finished: however it ends). Repeat to wait for several jobs.",
     ),
-    click.option("--once", is_flag=True, help="Run once, now. With another schedule: only at its first due time."),
+    click.option("--once", is_flag=True, help="Run once, now. With a schedule: once, at its first due time."),
     click.option("--interval", metavar="TEXT", help="A schedule as it is stored in the column `interval`."),
     *_of_table(*_OF_SCHEDULE),
 )
@@ -272,7 +289,7 @@ _DEFINITION = (
         "retry_times",
         metavar="N",
         type=Number(check_retry_times),
-        help="Retry a failed run up to N times: 3 means at most 4 attempts.",
+        help="Retry a failed run up to N times: 3 means at most 4 attempts. Default: 0.",
     ),
     *_of_table(*_OF_ATTEMPTS),
     click.option(

@@ -338,7 +338,7 @@ class Engine:
     def _wind_down(self) -> None:
         if self._stop_at is not None and self._clock.monotonic() >= self._stop_at:
             self._stop_at = None
-            self.pools.stop_runs("the daemon was stopped before it had finished", grace=True)
+            self.pools.stop_runs("the daemon was stopped, and the run did not end in time", grace=True)
         # Wait for processes that are being killed too: after the sign-off other nodes may start their jobs at once.
         if not self.pools.any_in_flight() and not self._leaving:
             self._leaving = True

@@ -37,6 +37,6 @@ def log_attempt(claim: Claim, decision: lifecycle.Decision, done: Done, wall: in
     elif decision.run is None and decision.state.ready is not None and done.outcome != LOST:
         wait = decision.state.ready - wall
         when = "now" if wait <= 0 else f"in {_span(wait)}"
-        log_run("warning", claim, f"{name} {what}, attempt {attempt} of {attempts}, next {when}{error}")
+        log_run("warning", claim, f"{name} {what} (attempt {attempt} of {attempts}), retrying {when}{error}")
     else:
         log_run("error", claim, f"{name} {what} after {attempt} attempt{'s'[: attempt > 1]}{error}")

@@ -25,9 +25,9 @@ from jobd.wire import Done, Order, WireError, decode, decode_done, decode_ready,
 MAX_CHUNKS = 8  # of CHUNK bytes, per read, so that a run that prints a lot does not delay the others
 TERM_GRACE = 5 * SECOND  # from SIGTERM until the guardian kills the process tree
 MAX_WORDS = 300  # characters of the last line of a worker that could not start
-NO_END = "[jobd: a task has read the end of this run's output from its pipe]"
-DOUBTFUL = "[jobd: {:,} bytes were dropped here: they may be the output of another run]"
-STRAY = "[jobd: what worker {} prints outside of a run is dropped, {:,} bytes so far]"
+NO_END = "[jobd: the end of this run's output is missing: a task has read it from the pipe of its worker]"
+DOUBTFUL = "[jobd: {:,} bytes of output were dropped here: another run may have printed them]"
+STRAY = "[jobd: worker {} has printed {:,} bytes outside of a run: such output is dropped]"
 KILL_GRACE = SECOND  # from then until the daemon sends SIGKILL, in case the guardian hangs
 MAX_PREFETCH_WAIT = 2 * MILLISECOND  # if a run takes longer, the runs prefetched behind it are revoked
 

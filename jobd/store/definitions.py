@@ -97,7 +97,7 @@ class HasDependants(JobdError):
         self.names = sorted({name for _, name in left})
         shown = ", ".join(map(repr, self.names[:MAX_NAMED])) + (", …" if len(self.names) > MAX_NAMED else "")
         runs = "runs" if len(self.names) == 1 else "run"
-        super().__init__(f"{shown} {runs} after what is to be deleted, and would never run by itself again")
+        super().__init__(f"{shown} {runs} after a job that is to be deleted, and would never run by itself again")
 
 
 def restore(store: Store, names: Sequence[str], now: int, zone: str) -> None:

@@ -64,7 +64,7 @@ def _a_job(jobd: Cli) -> None:
         (["add", "report", "--every", "10s", "--"], "command is empty"),
         (["add", "report", "--every", "10s", "--", "echo", "x" * 70_000], "the command takes 70012 bytes"),
         (["add", "report", "--every", "10s", "--task", "t" * 256], "the task name has 256 characters"),
-        (["add", "report", "--every", "10s", "--task", "hello", "--", "ls"], "either a task or a command"),
+        (["add", "report", "--every", "10s", "--task", "hello", "--", "ls"], "either a task or a program"),
         (["add", "report", "--every", "10s", "--once", "--cron", "@daily"], "contradict"),
         (["add", "hallo", "--every", "10s"], "did you mean hello"),
         (["add", "x", "--task", "nosuch", "--every", "10s"], "'nosuch'"),

@@ -137,7 +137,7 @@ REFUSED: list[tuple[str, tuple[str | bytes, ...], int, str]] = [
     ("C32", (*ADD, "--timeout", "-5s"), 2, "--timeout"),
     ("C32", (*ADD, "--timeout", "3651d"), 2, "ten years"),
     ("C33", ("add", "report", "--every", "1h", "--at", "2030-01-01"), 2, "contradict"),
-    ("C34", ("add", "report"), 2, "when is 'report' to run"),
+    ("C34", ("add", "report"), 2, "the job 'report' has no schedule"),
     ("C35", ("add", "report", "--at", "2020-01-01T00:00"), 2, "in the past; --force"),
     *[("C36", ("add", "report", "--at", w), 2, "not understood") for w in ("25:00", "1735689600", "2030-13-01", "-1")],
     ("C39", ("add", "report", "--at", "2030-12-24T18:00:60"), 2, "second '60'"),

@@ -56,7 +56,7 @@ def test_a_parent_without_a_row_is_not_offered_for_restoring(family: Cli) -> Non
 
 
 def test_rm_names_those_it_leaves_behind_and_needs_yes(family: Cli, refused: Callable[..., str]) -> None:
-    assert "'c' runs after what is to be deleted" in refused("rm", "p", code=1)
+    assert "'c' runs after a job that is to be deleted" in refused("rm", "p", code=1)
     assert "--yes" in refused("rm", "p", code=1)
     answer = family.fine("rm", "p", "--yes")
     assert (answer.out, "'c' runs after" in answer.err) == ("deleted p\n", True)

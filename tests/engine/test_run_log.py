@@ -60,7 +60,7 @@ def test_an_attempt_before_the_last_is_a_warning_that_says_when_the_next_one_is(
     said: list[Line], backoff: int, when: str
 ) -> None:
     end(claim(1, 3, backoff // 2), FAILED, "no")
-    assert said == [("warning", f"job failed, attempt 2 of 4, next {when}: no", "job", 4)]
+    assert said == [("warning", f"job failed (attempt 2 of 4), retrying {when}: no", "job", 4)]
 
 
 def test_a_lost_run_is_an_error_although_it_is_run_again(said: list[Line]) -> None:
