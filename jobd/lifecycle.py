@@ -39,7 +39,7 @@ from jobd.job import (
 )
 from jobd.schedule import Schedule
 
-MAX_LOSSES = 3  # a run that was lost this often may have killed its nodes, so it is not retried
+MAX_LOSSES = 3  # a run that was lost this often may have killed its nodes, so it is not run again
 MAX_CATCH_UP = 1_000  # missed due times that catch_up = "all" runs: the newest ones
 UNRESOLVED_PAUSE = 30 * SECOND  # before a job that this node cannot run is offered again: another node may be able to
 DEFAULT_GRACE = 2 * SECOND  # for catch_up = "none": a due time older than this has been missed
@@ -256,8 +256,8 @@ def give_back(current: JobState) -> JobState:
 def after_loss(job: Job, current: JobState, now: int, zone: str, reason: str) -> Decision:
     """The decision after a node died, or was stopped, with the job claimed. A run that had started is recorded as lost.
 
-    Whether a run started just before its machine died may be unknown. Then the next run starts only after its start
-    has been committed. If that run is lost as well, both losses are counted.
+    If the start of a run is not recorded, the run may have started just before its machine died. Then the next run is
+    guarded: it starts only after its start has been committed. If it is lost too, both losses are counted.
     """
     if current.due is None:
         return Decision(repair(job, current, now, zone))

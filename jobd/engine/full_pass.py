@@ -21,7 +21,7 @@ CLOCK_TOLERANCE = SECOND  # smaller differences are NTP corrections
 
 
 class FullPass(NamedTuple):
-    """The tasks of a pass over all jobs, and its progress."""
+    """The work of a pass over all jobs, and its progress."""
 
     starting: bool = False  # request a run of each job whose schedule is the start of a daemon (@reboot)
     wake: bool = False  # make jobs ready again whose task was unknown

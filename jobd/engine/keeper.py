@@ -215,7 +215,7 @@ class Keeper:
                 self._timer.request_batched(now)
             case Recalled(job_id=job_id):
                 self._recalls.recalled(job_id)
-                if job_id not in self._held:  # and the table shows a claim
+                if job_id not in self._held:  # the table has a claim of this node that the keeper does not know
                     self._held.doubt()
                 self._timer.request(now)
             case Refresh():
@@ -392,7 +392,7 @@ class Keeper:
         """Note a written outcome; `accepted`: its claim was still valid."""
         job_id = one.state.job_id
         if not accepted:
-            logs.log("warning", f"a late result of job {job_id} was discarded: its claim is no longer valid")
+            logs.log("warning", f"a late result of job {job_id} was refused: its claim is no longer valid")
         if not one.state.node:
             self._held.release(job_id, one.token)
         elif not accepted and self._held.token(job_id) == one.token:

@@ -319,7 +319,7 @@ class Processor:
         return self.pace.may_wait(self.workers.size, self._clock.monotonic())
 
     def _give_back_waiting(self, monotonic: int) -> None:
-        """Give back claims that have waited too long, except as many as may wait: other nodes may have free workers."""
+        """Give back claims that have waited too long: other nodes may have free workers. As many as may wait stay."""
         oldest, patient = self.queue.oldest(), self._clock.wall() - MAX_READY_WAIT
         if oldest is None or oldest > patient or self.workers.idle() is not None:
             return

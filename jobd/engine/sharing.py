@@ -1,6 +1,6 @@
 """What this node leaves to the other nodes that serve its pools, and how soon it looks again (see jobd.engine.share).
 
-All moments are µs.
+Moments are µs by the wall clock, except `last_call_at`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -70,13 +70,13 @@ class Sharing:
         return update._replace(state=state._replace(ready=wall))
 
     def drop_unknown(self, job_ids: Iterable[int]) -> None:
-        """These jobs were changed, or claimed again: their task may be known now."""
+        """Exclude these jobs no longer: they were changed, or claimed again, so their task may be known now."""
         if self.unknown_tasks:
             for job_id in job_ids:
                 self.unknown_tasks.pop(job_id, None)
 
     def drop_all_unknown(self) -> None:
-        """Any task may be known now, or the token of a released claim may be another one than is remembered."""
+        """Exclude no job any longer: any task may be known now, or the remembered tokens may be outdated."""
         self.unknown_tasks.clear()
 
     def without_unknown(self, wall: int) -> Excluded:

@@ -33,9 +33,9 @@ class UnregisteredNode(NamedTuple):
 def unregistered_nodes(session: Session) -> list[UnregisteredNode]:
     """The nodes that have claims and are not registered.
 
-    Only manual edits cause this, so the node may be alive. It then ends its runs: in its next cycle, because it finds
-    itself declared dead; at its next heartbeat, because these claims are not its own; or, without a cycle, when its
-    lease ends. Treat it like a stalled heartbeat: take over after a full lease without change.
+    Only manual edits cause this, so the node may be alive. Within a lease it ends the runs of these claims: in its next
+    cycle it finds itself declared dead, at its next heartbeat it finds that it does not hold the claims, and without a
+    cycle its lease ends. So its claims are taken over when they have not changed for a whole lease.
     """
     ids = table.orphans(session)
     known = nodes.look_up(session, ids) if ids else {}

@@ -68,14 +68,14 @@ class WorkerPool:
         return found
 
     def idle(self) -> Worker | None:
-        """An idle worker: preferably one in which a task was called, else one that ran other jobs, else a new one."""
+        """An idle worker: one that has called a task, else one that has had runs, else a new one; None: there is none."""
         return self._idle[-1] if self._idle else None
 
     def worker_for(self, claim: Claim, pace: int, now: int) -> Worker | None:
         """The worker for a claim: an idle one, else the one with the fewest prefetched runs that may prefetch it.
 
-        If no idle worker is new enough for the claim's isolation, it is one that a new one must replace. Runs take
-        about `pace` µs.
+        If no idle worker is new enough for the claim's isolation (see `fitting`), the caller must replace the
+        returned worker by a new one. Runs take about `pace` µs.
         """
         isolation = claim.job.options.isolation
         if (idle := self.idle()) is not None:

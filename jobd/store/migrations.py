@@ -16,8 +16,8 @@ class Spelling(NamedTuple):
     """How a kind of database spells parts of the statements below."""
 
     long_text: str = "TEXT"
-    table: str = ""  # after the columns of a table
-    clustered: str = ""  # before that, where rows are often read in the order of their key
+    table: str = ""  # the end of each CREATE TABLE, after the columns
+    clustered: str = ""  # what precedes this end for a table whose rows are often read in the order of their key
     generated: str = ""  # the type of a number that the database generates
     if_not_exists: str = "IF NOT EXISTS"
 
@@ -27,7 +27,7 @@ CHANGED = " OR ".join(
     f'OLD."{column}" {{differs}} NEW."{column}"'
     for column in ("name", "retry_times", "runonce", "interval", "is_delete")
 )
-# A claimed row of `schedule` stays until its node gives the claim up. If the job is inserted again under its id before
+# A claimed row of `schedule` stays until its node releases the claim. If the job is inserted again under its id before
 # that, the claim still holds, so no second run starts, and its tokens continue.
 REMOVED = """
         DELETE FROM schedule WHERE job_id = OLD.id AND node_id = 0;

@@ -38,7 +38,7 @@ def without_text(parts: Sequence[OutputPart]) -> tuple[OutputPart, ...]:
 
 
 def save(session: Session, parts: Sequence[OutputPart]) -> None:
-    """Write output. A part that exists from an earlier attempt of this transaction is replaced."""
+    """Write output. A part that exists from an earlier try of this transaction is replaced."""
     for some in _groups([(*part[:4], part.shown()) for part in parts if part.text or part.dropped]):
         session.write_rows("output", COLUMNS, some, key=COLUMNS[:4])
     for part in parts:

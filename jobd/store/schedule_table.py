@@ -237,7 +237,7 @@ def ready_by(session: Session, pool: str, firsts: Mapping[int, int | None], unti
 def claimed_or_ready(
     session: Session, pool: str, nodes: Sequence[int], until: int, most: int, priorities: Sequence[int] = (0,)
 ) -> int:
-    """The number of jobs of `pool` that these nodes have claimed, and of those (up to `most`) ready by `until`."""
+    """How many jobs of `pool` these nodes have claimed, plus how many free ones are ready by `until` (up to `most`)."""
     # both served by the index schedule_claim
     free = "SELECT job_id FROM schedule WHERE pool = ? AND node_id = 0 AND priority = ? AND ready_time <= ? LIMIT ?"
     count = 0
@@ -383,7 +383,7 @@ def _publish_ends(session: Session, ends: Sequence[tuple[JobState, Run]], now: i
 
 
 def _write_states(session: Session, changed: Iterable[JobState]) -> None:
-    """Write states. One that there was none to lock for must not replace the state of another node.
+    """Write states. The state of a job that had none yet must not replace one that another node has written meanwhile.
 
     Two nodes may see a new job at the same moment. The second to insert its state waits for the first. Then its
     transaction is repeated, as after any conflict, and finds the job planned, or claimed.
@@ -397,7 +397,7 @@ def _write_states(session: Session, changed: Iterable[JobState]) -> None:
 
 
 def _recorded_before(session: Session, rest: Sequence[ClaimUpdate]) -> list[Run]:
-    """The runs of updates that no longer match a claim because an earlier attempt of this transaction wrote them.
+    """The runs of updates that no longer match a claim because an earlier try of this transaction wrote them.
 
     (That commit may succeed long after jobd gave it up, for example when the standby that it waits for returns.)
     """

@@ -35,7 +35,7 @@ from jobd.store.url import Target, parse_url
 
 Result = TypeVar("Result")
 RunsRecorded: TypeAlias = Callable[[Sequence[Run]], None]  # must not wait
-TRIES = 6  # attempts of a transaction that conflicts with others
+TRIES = 6  # of a transaction that conflicts with others
 PAUSE = 40 * MILLISECOND  # before the second try; each further pause is twice as long
 MAX_PAUSE = SECOND
 RETRY_TIMEOUT = 5.0  # seconds after which there is no further attempt
