@@ -68,7 +68,7 @@ class WorkerPool:
         return found
 
     def idle(self) -> Worker | None:
-        """An idle worker: one that has called a task, else one that has had runs, else a new one; None: there is none."""
+        """An idle worker: one that has called a task, else one that has had runs, else a new one, else None."""
         return self._idle[-1] if self._idle else None
 
     def worker_for(self, claim: Claim, pace: int, now: int) -> Worker | None:
