@@ -1,5 +1,6 @@
 """The claims that this node holds, from the commit of the claim until the commit that gives it up."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
@@ -23,13 +24,16 @@ class HeldClaims:
         self.known_starts = dict(known_starts)
         self.uncertain = False  # they may differ from this node's claims in the table
         self._claims: dict[int, _Held] = {}
+        self._counts = Counter[str]()  # of claims, by pool
 
     def __contains__(self, job_id: int) -> bool:
         return job_id in self._claims
 
     def add(self, job_id: int, token: int, pool: str) -> None:
         """Note a new claim. It replaces an older one of the same job."""
+        self._remove(job_id)
         self._claims[job_id] = _Held(token, pool)
+        self._counts[pool] += 1
 
     def token(self, job_id: int) -> int:
         """The fencing token of the job's claim; 0: there is none."""
@@ -42,7 +46,7 @@ class HeldClaims:
     def release(self, job_id: int, token: int) -> None:
         """Remove the job's claim if it has this token. A newer claim stays."""
         if self.token(job_id) == token:
-            del self._claims[job_id]
+            self._remove(job_id)
 
     def lose(self, job_id: int, token: int, started: int | None) -> None:
         """Release a claim whose run this node cannot record. The next comparison with the table records it as lost.
@@ -65,7 +69,7 @@ class HeldClaims:
 
     def count(self, pool: str) -> int:
         """The number of claims of a pool."""
-        return sum(held.pool == pool for held in self._claims.values())
+        return self._counts[pool]
 
     def count_of(self, job_ids: Collection[int], pool: str) -> int:
         """How many of these jobs have a claim of the pool."""
@@ -74,4 +78,9 @@ class HeldClaims:
     def clear(self) -> None:
         """Remove all claims. The table may still have them."""
         self._claims.clear()
+        self._counts.clear()
         self.uncertain = True
+
+    def _remove(self, job_id: int) -> None:
+        if (held := self._claims.pop(job_id, None)) is not None:
+            self._counts[held.pool] -= 1

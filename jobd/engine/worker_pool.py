@@ -77,18 +77,19 @@ class WorkerPool:
         If no idle worker is new enough for the claim's isolation (see `fitting`), the caller must replace the
         returned worker by a new one. Runs take about `pace` µs.
         """
-        isolation = claim.job.options.isolation
         if (idle := self.idle()) is not None:
-            return idle if isolation == "warm" else self.fitting(claim) or idle
+            return idle if claim.job.options.isolation == "warm" else self.fitting(claim) or idle
         least = prefetch_limit(pace)
-        best = None
-        for worker in self:
+        if least <= 0 or not may_prefetch(claim):
+            return None
+        isolation, best = claim.job.options.isolation, None
+        for worker in self._workers.values():
             run, length = worker.execution, len(worker.prefetched)
             if length >= least or run is None or worker.retiring or now >= worker.prefetch_ends_at():
                 continue
             if may_prefetch(run.claim) and run.claim.job.options.isolation == isolation:
                 best, least = worker, length
-        return best if best is not None and may_prefetch(claim) else None
+        return best
 
     def fitting(self, claim: Claim) -> Worker | None:
         """An idle worker whose process is new enough for this claim's isolation, or None."""

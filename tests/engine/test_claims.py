@@ -19,6 +19,7 @@ def test_a_claim_is_released_only_with_its_own_token() -> None:
     assert (1 in claims, claims.token(1)) == (False, 0)
     claims.release(1, 10)
     assert claims.tokens() == {2: 20, 3: 30}
+    assert claims.count("default") == 1
 
 
 def test_a_newer_claim_of_a_job_replaces_the_older_and_survives_its_release() -> None:
@@ -26,6 +27,7 @@ def test_a_newer_claim_of_a_job_replaces_the_older_and_survives_its_release() ->
     claims.add(1, 11, "reports")
     claims.release(1, 10)
     assert claims.tokens() == {1: 11, 2: 20, 3: 30}
+    assert (claims.count("default"), claims.count("reports")) == (1, 2)
 
 
 def test_claims_are_counted_by_pool() -> None:
