@@ -53,7 +53,7 @@ class ChangeApplier:
         changes = table.changes(session, MAX_CHANGES)
         if not changes:
             return AppliedChanges()
-        taken = table.taken_changes(session, changes)
+        taken = table.lock_changes_of_new_jobs(session, changes)
         free = [change for change in changes if change.job_id not in taken]
         # The cancellation of a run may make other jobs due, so read their states after it.
         self._apply_some(session, [change for change in free if change.what == "cancel"])

@@ -52,7 +52,7 @@ class CycleInput(NamedTuple):
     shares: Mapping[str, Share | None]  # by pool, as of the last cycle that read the peers
     priorities: Mapping[str, Sequence[int]]  # by pool: the last known priorities of its unclaimed jobs
     proposed_zone: ProposedZone | None = None  # this node's zone, after a start or a reload, for the nodes to agree on
-    without: Excluded = NONE_EXCLUDED
+    excluded: Excluded = NONE_EXCLUDED  # jobs not to claim
 
 
 class CycleResult:
@@ -184,7 +184,7 @@ def _claim(
     share: Share | None,
     result: CycleResult,
 ) -> None:
-    firsts = table.first_ready(session, pool, _known_priorities(work, pool), work.without)
+    firsts = table.first_ready(session, pool, _known_priorities(work, pool), work.excluded)
     result.priorities[pool] = tuple(firsts)
     first = _earliest(firsts)
     if first is None or first > work.urgent_by:
@@ -192,7 +192,7 @@ def _claim(
         return
 
     def claim(until: int, limit: int) -> list[Claimed]:
-        return table.claim(session, work.node, pool, until, limit, work.without, firsts) if first <= until else []
+        return table.claim(session, work.node, pool, until, limit, work.excluded, firsts) if first <= until else []
 
     if share is None:
         # A job that is ready soon must not delay a job that is ready sooner, even one of a lower priority.
@@ -210,7 +210,7 @@ def _claim(
             claimed += claim(work.claim_by, more)
     _accept_claims(session, work, settings, claimed, result)
     if not full:
-        result.next_ready[pool] = _earliest(table.first_ready(session, pool, tuple(firsts), work.without))
+        result.next_ready[pool] = _earliest(table.first_ready(session, pool, tuple(firsts), work.excluded))
     else:
         result.more.add(pool)
 
@@ -221,13 +221,13 @@ def _claim_higher(
     """Claim ready jobs that have a higher priority than jobs that already wait for a worker here."""
 
     def higher(known: Sequence[int]) -> dict[int, int | None]:
-        firsts = table.first_ready(session, pool, known, work.without)
+        firsts = table.first_ready(session, pool, known, work.excluded)
         result.priorities[pool] = tuple(firsts)
         return {priority: first for priority, first in firsts.items() if priority > capacity.priority}
 
     firsts = higher(_known_priorities(work, pool))
     if (first := _earliest(firsts)) is not None and first <= work.last_call_by:
-        claimed = table.claim(session, work.node, pool, work.last_call_by, capacity.overtaking, work.without, firsts)
+        claimed = table.claim(session, work.node, pool, work.last_call_by, capacity.overtaking, work.excluded, firsts)
         _accept_claims(session, work, settings, claimed, result)
         firsts = higher(result.priorities[pool])
     result.next_ready[pool] = _earliest(firsts)

@@ -4,7 +4,7 @@ from jobd.claim import ClaimUpdate
 from jobd.clock import MILLISECOND
 
 # Batching windows for outcomes: of jobs that are soon due again (or while jobs wait to be claimed), normal, longest.
-BATCH_WINDOW_MIN, BATCH_WINDOW_CALM, BATCH_WINDOW_MAX = 10 * MILLISECOND, 25 * MILLISECOND, 50 * MILLISECOND
+BATCH_WINDOW_MIN, BATCH_WINDOW_NORMAL, BATCH_WINDOW_MAX = 10 * MILLISECOND, 25 * MILLISECOND, 50 * MILLISECOND
 BATCH_WINDOW_CYCLES = 4  # the window is this multiple of the last cycle's duration, so cycles use 1/5 of the time
 CLAIM_AHEAD = 250 * MILLISECOND  # claims reach this much further than the next poll
 MAX_UPDATES = 2_000  # outcomes in a transaction
@@ -16,7 +16,7 @@ class CycleTimer:
     def __init__(self) -> None:
         self.requested_at: int | None = 0  # None: no cycle is requested
         self.slowest = 0  # µs: the slowest of the recent cycles; decays by 1/8 per cycle
-        self._window = BATCH_WINDOW_CALM
+        self._window = BATCH_WINDOW_NORMAL
 
     def request(self, at: int) -> None:
         """Request a cycle at this moment, or sooner."""
@@ -38,8 +38,8 @@ class CycleTimer:
         took = ended - began
         self.requested_at = began if again else None
         self.slowest = max(took, self.slowest * 7 // 8)
-        calm = max(BATCH_WINDOW_CALM, min(BATCH_WINDOW_CYCLES * took, BATCH_WINDOW_MAX))
-        self._window = BATCH_WINDOW_MIN if more else calm
+        normal = max(BATCH_WINDOW_NORMAL, min(BATCH_WINDOW_CYCLES * took, BATCH_WINDOW_MAX))
+        self._window = BATCH_WINDOW_MIN if more else normal
 
     def _linger(self, outcome: ClaimUpdate, wall: int) -> int:
         """Microseconds that this outcome may still wait for a batch. Outcomes of jobs that are soon due wait less."""

@@ -258,7 +258,7 @@ class Engine:
                     self._queue(message)
                     self._more |= more
                 case PoolsShared(pools=pools):
-                    self.pools.share(pools)
+                    self.pools.set_shared(pools)
                 case Recall(job_id=job_id):
                     self.pools.recall(job_id)
                     self.keeper.inbox.put(Recalled(job_id))

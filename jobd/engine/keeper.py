@@ -367,7 +367,7 @@ class Keeper:
             capacities=self._capacities(updates),
             shares=self._sharing.shares,
             priorities=self._polling.priorities,
-            without=NONE_EXCLUDED if alone else self._sharing.without_unknown(wall),
+            excluded=NONE_EXCLUDED if alone else self._sharing.without_unknown(wall),
         )
 
     def _lose_unreadable(self) -> None:

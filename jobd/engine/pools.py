@@ -106,7 +106,7 @@ class Pools:
         for processor in self:
             processor.start_recorded(job_id, token, held)
 
-    def share(self, pools: Collection[str]) -> None:
+    def set_shared(self, pools: Collection[str]) -> None:
         """Note that other nodes serve these pools too, and only these."""
         for pool, processor in self._processors.items():
             processor.shared = pool in pools

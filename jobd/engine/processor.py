@@ -72,7 +72,7 @@ class Processor:
         self.draining = False
         self.shared = False  # other nodes serve this pool too
         self.has_unknown_task = False  # a worker has reported an unknown task
-        self._share_at = 0  # monotonic µs: the next check for claims that have waited too long
+        self._give_back_check_at = 0  # monotonic µs: the next check for claims that have waited too long
         self._run_settings = run_settings
         self._clock = clock
         self._random = random
@@ -98,7 +98,7 @@ class Processor:
         priority, ahead = self.queue.overtaken(size) or (0, size)
         if not self.shared:
             return Demand(most, most, size - ahead, priority)
-        idle, waiting = self.workers.idle_count(), self._may_wait()
+        idle, waiting = self.workers.idle_count(), self._max_waiting()
         if not idle and not waiting:
             return Demand(0, 0)
         # Further claims would only be given back if none may wait.
@@ -122,10 +122,10 @@ class Processor:
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
         pause = FULL_PAUSE if self._budget.full else 0
         following = self.queue.peek(wall)
-        if following is not None and self.workers.worker_for(following[1], self.pace.run, monotonic) is not None:
+        if following is not None and self.workers.worker_for(following[1], self.pace.duration, monotonic) is not None:
             waits.append(max(following[0] - wall, pause))
         elif self.shared and (oldest := self.queue.oldest()) is not None:
-            waits.append(max(oldest + MAX_READY_WAIT - wall, self._share_at - monotonic))
+            waits.append(max(oldest + MAX_READY_WAIT - wall, self._give_back_check_at - monotonic))
         if self._waiting.previous_ended(self._in_flight):
             waits.append(0)
         if any(map(self.workers.fitting, self._waiting.for_worker())):
@@ -153,7 +153,7 @@ class Processor:
             self._finish_ended()
             self._start_due()
         monotonic = self._clock.monotonic()
-        if self.shared and monotonic >= self._share_at:
+        if self.shared and monotonic >= self._give_back_check_at:
             self._give_back_waiting(monotonic)
         for worker in self.workers:
             if not worker.child.flush():
@@ -183,7 +183,7 @@ class Processor:
         claim = self._remove_waiting(job_id)
         if claim is not None:
             self._reports.give_back(claim)
-        elif self._runs(job_id):
+        elif self._is_running(job_id):
             self._recalled.add(job_id)
 
     def cancel(self, job_id: int) -> None:
@@ -299,7 +299,7 @@ class Processor:
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
         while (following := self.queue.peek(wall)) is not None and following[0] <= wall:
             claim = following[1]
-            worker = self.workers.worker_for(claim, self.pace.run, monotonic)
+            worker = self.workers.worker_for(claim, self.pace.duration, monotonic)
             if worker is None:
                 return
             self.queue.pop(wall)
@@ -315,16 +315,16 @@ class Processor:
             elif not self._start(worker, claim, wall, monotonic):
                 return
 
-    def _may_wait(self) -> int:
-        return self.pace.may_wait(self.workers.size, self._clock.monotonic())
+    def _max_waiting(self) -> int:
+        return self.pace.max_waiting(self.workers.size, self._clock.monotonic())
 
     def _give_back_waiting(self, monotonic: int) -> None:
         """Give back claims that have waited too long: other nodes may have free workers. As many as may wait stay."""
         oldest, patient = self.queue.oldest(), self._clock.wall() - MAX_READY_WAIT
         if oldest is None or oldest > patient or self.workers.idle() is not None:
             return
-        self._share_at = monotonic + MAX_READY_WAIT
-        allowed = self._may_wait()
+        self._give_back_check_at = monotonic + MAX_READY_WAIT
+        allowed = self._max_waiting()
         if len(self.queue) <= allowed:
             return
         late = list(iter(lambda: self.queue.pop(patient), None))
@@ -442,7 +442,7 @@ class Processor:
                 self.queue.put(retry, retry_at)
         self._recalled.discard(claim.job.id)
 
-    def _runs(self, job_id: int) -> bool:
+    def _is_running(self, job_id: int) -> bool:
         """Whether an attempt of this job is in progress here, or has ended and is not reported yet."""
         attempts = [*(worker.execution for worker in self.workers.running()), *(one.execution for one in self._ended)]
         return any(one is not None and one.claim.job.id == job_id for one in attempts)

@@ -61,7 +61,7 @@ def claims_to_add(share: Share, before: int, holding: int) -> int:
     return max(0, (share.most if before >= share.most else share.now) - holding)
 
 
-def may_wait(workers: int, pace: int, still: int) -> int:
+def max_waiting(workers: int, pace: int, still: int) -> int:
     """How many ready jobs may wait here for one of `workers`, all of them busy, while other nodes serve the pool.
 
     `pace` is the recent duration of runs, `still` the time since the last start, both in µs. If runs take long, or the

@@ -24,11 +24,11 @@ from jobd.wire import Done, Order, WireError, decode, decode_done, decode_ready,
 
 MAX_CHUNKS = 8  # of CHUNK bytes, per read, so that a run that prints a lot does not delay the others
 TERM_GRACE = 5 * SECOND  # from SIGTERM until the guardian kills the process tree
-MAX_WORDS = 300  # characters of the last line of a worker that could not start
+KILL_GRACE = SECOND  # from then until the daemon sends SIGKILL, in case the guardian hangs
+MAX_LAST_LINE = 300  # characters of the last line of a worker that could not start
 NO_END = "[jobd: the end of this run's output is missing: a task has read it from the pipe of its worker]"
 DOUBTFUL = "[jobd: {:,} bytes of output were dropped here: another run may have printed them]"
 STRAY = "[jobd: worker {} has printed {:,} bytes outside of a run: such output is dropped]"
-KILL_GRACE = SECOND  # from then until the daemon sends SIGKILL, in case the guardian hangs
 MAX_PREFETCH_WAIT = 2 * MILLISECOND  # if a run takes longer, the runs prefetched behind it are revoked
 
 
@@ -276,7 +276,7 @@ class Worker:
         """The last line that was printed before the worker was ready, after ": "; empty if there is none."""
         words = self.idle_output.take().strip().splitlines()
         self.idle_output.close()
-        return f": {words[-1][:MAX_WORDS]}" if words else ""
+        return f": {words[-1][:MAX_LAST_LINE]}" if words else ""
 
     def _up_to(self, mark: bytes) -> Chunk | None:
         """The output before a marker that the worker has announced, and so has written. None: a task removed it."""

@@ -42,7 +42,7 @@ JOB = (
 )
 OPTIONS = tuple(option.name for option in OPTION_TABLE)
 _UNSET: dict[str, Any] = {option.name: option.kind.unset for option in OPTION_TABLE}
-SCHEDULE = (
+SCHEDULE = (  # in the order of the fields of JobState; `basis` is the column of its fingerprint
     "job_id", "due_time", "ready_time", "attempt", "losses", "number", "anchor", "resume_time", "manual",
     "pool", "missed", "basis", "error", "guarded", "node_id", "token", "started_time", "priority",
 )  # fmt: skip

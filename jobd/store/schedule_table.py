@@ -256,11 +256,11 @@ def changes(session: Session, limit: int) -> list[Change]:
     return [Change(*row) for row in session.dialect.changes(session, limit)]
 
 
-def taken_changes(session: Session, some: Sequence[Change]) -> set[int]:
-    """The jobs of these changes that have no state and that another transaction plans now.
+def lock_changes_of_new_jobs(session: Session, some: Sequence[Change]) -> set[int]:
+    """Lock the changes of jobs that have no state yet. Returns the jobs whose changes another transaction has locked.
 
-    It locks the changes of the other jobs without a state, which have no other row to lock. Without these locks, all
-    nodes would plan the same oldest jobs that a program has inserted, and all but one would wait or start over.
+    Such a job has no other row to lock. Without these locks, all nodes would plan the same oldest jobs that a program
+    has inserted, and all but one would wait or start over.
     """
     ids = sorted({change.job_id for change in some})
     # both served by the primary keys

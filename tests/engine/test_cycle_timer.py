@@ -5,9 +5,9 @@ import pytest
 from jobd.claim import ClaimUpdate
 from jobd.clock import MILLISECOND, SECOND
 from jobd.engine.cycle_timer import (
-    BATCH_WINDOW_CALM,
     BATCH_WINDOW_MAX,
     BATCH_WINDOW_MIN,
+    BATCH_WINDOW_NORMAL,
     CLAIM_AHEAD,
     MAX_UPDATES,
     CycleTimer,
@@ -44,7 +44,7 @@ def test_the_earliest_request_counts() -> None:
 @pytest.mark.parametrize(
     ("took", "window"),
     [
-        (MILLISECOND, BATCH_WINDOW_CALM),
+        (MILLISECOND, BATCH_WINDOW_NORMAL),
         (10 * MILLISECOND, 40 * MILLISECOND),
         (SECOND, BATCH_WINDOW_MAX),
     ],
@@ -64,8 +64,8 @@ def test_the_window_is_short_while_more_jobs_wait_to_be_claimed() -> None:
 @pytest.mark.parametrize(
     ("ready", "finished", "lingers"),
     [
-        (None, WALL, BATCH_WINDOW_CALM),  # it never runs again
-        (WALL + CLAIM_AHEAD, WALL, BATCH_WINDOW_CALM),
+        (None, WALL, BATCH_WINDOW_NORMAL),  # it never runs again
+        (WALL + CLAIM_AHEAD, WALL, BATCH_WINDOW_NORMAL),
         (WALL + CLAIM_AHEAD - 1, WALL, BATCH_WINDOW_MIN),  # it is soon due again
         (WALL, WALL - 4 * MILLISECOND, BATCH_WINDOW_MIN - 4 * MILLISECOND),  # it has waited already
         (WALL, WALL - SECOND, 0),

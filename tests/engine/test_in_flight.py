@@ -201,7 +201,7 @@ def test_a_released_claim_is_not_waited_for_and_a_newer_one_stays() -> None:
 
 def test_a_run_of_a_worker_with_an_invalid_message_is_in_flight_until_its_process_is_dead() -> None:
     pools = Pools()
-    pools.first.pace.run = 10  # µs: a worker is given the second order while it runs the first
+    pools.first.pace.duration = 10  # µs: a worker is given the second order while it runs the first
     for job_id in (1, 2):
         job = Job(f"job{job_id}", "1s", id=job_id)
         pools.first.queue.put(Claim(job, JobState(job_id, START, START, anchor=START, node=1, token=job_id)), START)

@@ -130,7 +130,7 @@ class OutputRig:
         self.processor = Processor(
             1, RunSettings("UTC", LIMIT), self, self._clock, lambda: 0.5, self._report, ignore_start, Budget()  # type: ignore[arg-type]
         )  # fmt: skip
-        self.processor.pace.run = 1
+        self.processor.pace.duration = 1
         for number in range(len(prints)):
             job = Job(f"job{number}", id=number + 1, runonce=True)
             self.processor.queue.put(Claim(job, JobState(number + 1, node=1, due=0, ready=0)), 0)

@@ -3,7 +3,7 @@
 import pytest
 
 from jobd.clock import MILLISECOND, SECOND
-from jobd.engine.share import Share, claims_to_add, eager_poll, last_call, may_wait, recheck_at, share_of
+from jobd.engine.share import Share, claims_to_add, eager_poll, last_call, max_waiting, recheck_at, share_of
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_the_checks_of_a_node_below_its_share_fall_on_every_phase_of_the_poll() 
 def test_jobs_that_are_ready_wait_only_where_workers_are_soon_free(
     workers: int, pace: int, still: int, waiting: int
 ) -> None:
-    assert may_wait(workers, pace * MILLISECOND, still * MILLISECOND) == waiting
+    assert max_waiting(workers, pace * MILLISECOND, still * MILLISECOND) == waiting
 
 
 def test_a_job_that_takes_no_time_causes_no_division_by_zero() -> None:
-    assert may_wait(2, 0, 0) > 1_000
+    assert max_waiting(2, 0, 0) > 1_000
