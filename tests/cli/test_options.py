@@ -5,10 +5,12 @@ import subprocess
 import sys
 from typing import Any
 
+import click
 import pytest
 
 from jobd import option_kinds
 from jobd.cli.apply import apply
+from jobd.cli.jobs import add
 from jobd.job import PLAIN, Options, check_options
 from jobd.options import OPTION_TABLE
 from jobd.store import rows, schema
@@ -144,3 +146,27 @@ def test_options_survive_their_row() -> None:
     assert problem is None
     assert job is not None
     assert job.options == options
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("timeout", "none"),
+        ("backoff", "none"),
+        ("backoff_max", "1h"),
+        ("catch_up", "once"),
+        ("on_lost", "rerun"),
+        ("isolation", "warm"),
+        ("priority", "0"),
+    ],
+)
+def test_the_help_of_an_option_ends_with_its_built_in_value(name: str, value: str) -> None:
+    (option,) = [one for one in add.params if one.name == name]
+    record = option.get_help_record(click.Context(add))
+    assert record is not None
+    assert record[1].endswith(f" Default: {value}.")
+
+
+def test_the_help_of_an_option_without_a_built_in_value_names_none() -> None:
+    (option,) = [one for one in add.params if one.name == "grace"]
+    assert option.get_help_record(click.Context(add)) == ("--grace D", "Skip a due time that is more than D late.")
