@@ -120,7 +120,7 @@ def test_a_new_reference_must_be_to_an_existing_job(store: Store) -> None:
 def test_those_left_behind_are_named_before_a_job_is_deleted(store: Store) -> None:
     add(store, Job("p", "1h"), after("a", "p"), after("b", "p:finished"), after("gone", "p"))
     definitions.delete(store, ["gone"], NOW, "UTC")
-    with pytest.raises(definitions.HasDependants, match="'a', 'b' run after what is to be deleted"):
+    with pytest.raises(definitions.HasDependants, match="'a', 'b' run after a job that is to be deleted"):
         definitions.delete(store, ["p"], NOW, "UTC", agreed=())
     with pytest.raises(definitions.HasDependants) as refused:
         definitions.delete(store, ["p", "a"], NOW, "UTC", agreed=())
