@@ -110,9 +110,9 @@ def test_behind_a_pooler_each_transaction_may_have_another_session(
     with psycopg.connect(url, autocommit=True, prepare_threshold=None) as rude:
         for _ in range(6):
             rude.execute("SET statement_timeout = '77s'; SET datestyle = 'German'; SET lock_timeout = '66s'")
-    for number in range(8):
+    for batch in range(8):
         for one, store in enumerate(stores):
-            definitions.add(store, [Job(f"job{number}-{one}", "1h")], NOW, "UTC")
+            definitions.add(store, [Job(f"job{batch}-{one}", "1h")], NOW, "UTC")
             assert store.transact(lambda session: is_set_up(session.rows))
     assert len(stores[0].transact(read)) == 24
     with contextlib.closing(Reader(stores[0].target)) as reader:
