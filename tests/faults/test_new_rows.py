@@ -3,6 +3,7 @@
 import signal
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from jobd.store.store import Session, Store
 from tests.faults.helpers import FAST, notes
@@ -34,11 +35,14 @@ def test_each_new_row_runs_once_though_nodes_are_killed(
     def ran() -> Counter[str]:
         return Counter(line.split()[1] for line in notes(*nodes))
 
+    def more_ran(before: int) -> bool:
+        return ran().total() > before
+
     for burst in range(BURSTS):
         before = ran().total()
         insert(burst)
         if burst < len(KILLED):
-            until(lambda before=before: ran().total() > before, "the first of them", LONG_TIMEOUT)  # type: ignore[misc]
+            until(partial(more_ran, before), "the first of them", LONG_TIMEOUT)
             victim = nodes[KILLED[burst]]
             victim.processes[-1].send_signal(signal.SIGKILL)
             victim.processes[-1].wait()
